@@ -1,4 +1,18 @@
-//! stackhook
+//! stackhook: a signed webhook in, a Portainer stack redeployed, and the truth about how it ended.
+
+#![allow(dead_code, reason = "the parts are built before what joins them")]
+
+// words
+mod limits;
+mod secret;
+mod redact;
+mod image;
+mod stack;
+mod hook;
+// edges
+mod clock;
+mod config;
+
 /// Runs the command line.
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS

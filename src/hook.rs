@@ -1,0 +1,279 @@
+//! Hooks: what a configured entry is, and which stacks an event is for.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::image::Pattern;
+use crate::limits;
+use crate::secret::Secret;
+use crate::stack::StackKey;
+
+/// The name of a hook; part of its URL.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HookName(String);
+
+impl HookName {
+    /// The hook that answers `POST /webhook/update/`.
+    pub(crate) const DEFAULT: &'static str = "update";
+
+    /// The same signs as a stack's key: it stands in a URL.
+    pub(crate) fn parse(text: &str) -> Option<HookName> {
+        StackKey::parse(text).map(|key| HookName(key.as_str().to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HookName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A configured hook.
+#[derive(Debug, Clone)]
+pub(crate) struct Hook {
+    /// Part of its URL.
+    pub(crate) name: HookName,
+    /// Who posts, and so how the payload is read.
+    pub(crate) sender: Sender,
+    /// How a delivery proves that its sender knows a secret.
+    pub(crate) scheme: Scheme,
+    /// All are accepted, newest first; never empty.
+    pub(crate) secrets: Vec<Secret>,
+    /// The stacks it may update; never empty.
+    pub(crate) stacks: Vec<StackKey>,
+    /// The stack that a delivery means that names none, where several could be meant.
+    pub(crate) default_stack: Option<StackKey>,
+    /// Which events it acts on.
+    pub(crate) rules: Rules,
+    /// How long a delivery waits for its outcome, unless it prefers otherwise.
+    pub(crate) wait: Duration,
+    /// Who may post; empty: anybody.
+    pub(crate) allow_from: Vec<Network>,
+    /// Sender `custom`: where its payload says what.
+    pub(crate) payload: Option<Payload>,
+}
+
+/// Which events a hook acts on; an empty list is no rule.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    /// The sender's event names.
+    pub(crate) events: Vec<String>,
+    /// Globs.
+    pub(crate) branches: Vec<String>,
+    /// Globs.
+    pub(crate) tags: Vec<String>,
+    /// Globs, compared without case.
+    pub(crate) repositories: Vec<String>,
+    /// Filters events that name images; selects what is pulled for events that name none.
+    pub(crate) images: Vec<Pattern>,
+    /// Globs over changed files.
+    pub(crate) paths: Vec<String>,
+}
+
+macro_rules! named {
+    ($(#[$about:meta])* $kind:ident: $($(#[$note:meta])* $variant:ident = $name:literal),+ $(,)?) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum $kind { $($(#[$note])* $variant),+ }
+
+        impl $kind {
+            /// Every name, in the order of the documentation.
+            pub(crate) const NAMES: &'static [&'static str] = &[$($name),+];
+
+            pub(crate) fn parse(text: &str) -> Option<$kind> {
+                match text { $($name => Some($kind::$variant),)+ _ => None }
+            }
+
+            pub(crate) fn name(self) -> &'static str {
+                match self { $($kind::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+named! {
+    /// The kind of system that posts.
+    Sender:
+    /// Anything that signs JSON as stackhook describes it.
+    Generic = "generic",
+    Github = "github",
+    Gitlab = "gitlab",
+    Gitea = "gitea",
+    Forgejo = "forgejo",
+    Gogs = "gogs",
+    Bitbucket = "bitbucket",
+    AzureDevops = "azure-devops",
+    Dockerhub = "dockerhub",
+    Quay = "quay",
+    Harbor = "harbor",
+    Distribution = "distribution",
+    Acr = "acr",
+    Ecr = "ecr",
+    Diun = "diun",
+    Wud = "wud",
+    /// Any JSON, read by the pointers of `[hook.payload]`.
+    Custom = "custom",
+}
+
+named! {
+    /// The name of a way to prove knowledge of the secret.
+    SchemeName:
+    /// `X-Portainer-Signature`.
+    Generic = "generic",
+    Github = "github",
+    Gitea = "gitea",
+    Forgejo = "forgejo",
+    Gogs = "gogs",
+    Bitbucket = "bitbucket",
+    /// Also GitLab's signing tokens.
+    StandardWebhooks = "standard-webhooks",
+    /// The secret itself in a header.
+    Token = "token",
+    /// The secret itself in the query; the weakest.
+    UrlToken = "url-token",
+}
+
+named! {
+    /// How a token stands in its header.
+    TokenKind:
+    /// The header's whole value.
+    Raw = "raw",
+    /// After `Bearer `.
+    Bearer = "bearer",
+    /// `Basic` with base64 of `user:password`.
+    Basic = "basic",
+}
+
+/// A scheme with what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scheme {
+    /// Which one.
+    pub(crate) name: SchemeName,
+    /// Schemes `token` and `generic`: which header, in lower case.
+    pub(crate) header: String,
+    /// Scheme `token`: how it stands there.
+    pub(crate) kind: TokenKind,
+}
+
+/// Where the payload of sender `custom` says what (RFC 6901 pointers, `*` = every element), in the order of the file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Payload {
+    /// One event per element; the other pointers then start there.
+    pub(crate) each: Option<String>,
+    pub(crate) event: Option<String>,
+    pub(crate) branch: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) repository: Option<String>,
+    pub(crate) image: Option<String>,
+    pub(crate) commit: Option<String>,
+    pub(crate) id: Option<String>,
+    /// Pointer and the values of which one must stand there.
+    pub(crate) require: Vec<(String, Vec<String>)>,
+}
+
+/// An address or a block of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// `10.0.0.0/8`, `2001:db8::/32`, or one address.
+    pub(crate) fn parse(text: &str) -> Option<Network> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            Some(bits) if bits.len() <= 3 && bits.bytes().all(|digit| digit.is_ascii_digit()) => {
+                bits.parse().ok()?
+            }
+            Some(_) => return None,
+            None => most,
+        };
+        (bits <= most).then_some(Network { address, bits })
+    }
+
+    /// An IPv4 address that a dual-stack socket shows as IPv6 counts as the IPv4 address.
+    pub(crate) fn contains(&self, peer: IpAddr) -> bool {
+        let number = |address: IpAddr| match address.to_canonical() {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let ((own, own_size), (other, other_size)) = (number(self.address), number(peer));
+        let shift = 128 - u32::from(self.bits);
+        own_size == other_size
+            && own.checked_shr(shift).unwrap_or(0) == other.checked_shr(shift).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// The wait of a sender when nothing is configured: pipelines wait, everybody else is answered at once.
+pub(crate) fn default_wait(sender: Sender) -> Duration {
+    match sender {
+        Sender::Generic => limits::WAIT_GENERIC,
+        _ => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(network: &str, inside: &[&str], outside: &[&str]) {
+        let network = Network::parse(network).unwrap();
+        inside.iter().for_each(|peer| {
+            assert!(
+                network.contains(peer.parse().unwrap()),
+                "{peer} in {network}"
+            )
+        });
+        outside.iter().for_each(|peer| {
+            assert!(
+                !network.contains(peer.parse().unwrap()),
+                "{peer} not in {network}"
+            )
+        });
+    }
+
+    #[test]
+    fn networks_contain_their_addresses_only() {
+        check(
+            "10.0.0.0/8",
+            &["10.0.0.1", "10.255.255.255", "::ffff:10.1.2.3"],
+            &["11.0.0.1", "::1", "a00::1"],
+        );
+        check("192.168.1.7", &["192.168.1.7"], &["192.168.1.8"]);
+        check(
+            "2001:db8::/32",
+            &["2001:db8:1::1"],
+            &["2001:db9::1", "32.1.13.184"],
+        );
+        check("0.0.0.0/0", &["1.2.3.4"], &["::1"]);
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+        ] {
+            assert_eq!(Network::parse(wrong), None, "{wrong}");
+        }
+    }
+}

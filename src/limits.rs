@@ -1,0 +1,75 @@
+//! Every limit in one place, a sentence each; what reads a limit acts on it before anything else.
+
+use std::time::Duration;
+
+/// A webhook secret shorter than this can be guessed; the configuration refuses it (bytes).
+pub(crate) const WEBHOOK_SECRET_MIN: usize = 16;
+/// A staff password shorter than this can be guessed; the configuration refuses it (bytes).
+pub(crate) const STAFF_PASSWORD_MIN: usize = 8;
+/// A secret file larger than this is not one (bytes).
+pub(crate) const SECRET_FILE_MAX: usize = 64 * 1024;
+/// A configuration file larger than this is not one (bytes).
+pub(crate) const CONFIG_FILE_MAX: usize = 1024 * 1024;
+/// `max_body` when nothing is configured (bytes); pushes are tens of KB.
+pub(crate) const BODY_DEFAULT: usize = 1024 * 1024;
+/// `max_body` may not be set higher (bytes); GitHub stops at 25 MB.
+pub(crate) const BODY_MAX: usize = 32 * 1024 * 1024;
+
+/// A signed time may be off by this much in either direction.
+pub(crate) const SIGNED_TIME_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// How long a delivery of sender `generic` waits for its outcome when nothing is configured.
+pub(crate) const WAIT_GENERIC: Duration = Duration::from_secs(10 * 60);
+/// The longest wait that `Prefer: wait=N` or a hook's `wait` may ask for.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30 * 60);
+/// Requests that may wait for an outcome at the same time; a further one gets 202 at once.
+pub(crate) const WAITERS: usize = 24;
+/// Deliveries that may be open (accepted, not ended); a further one gets 503.
+pub(crate) const OPEN_DELIVERIES: usize = 4096;
+/// Ended deliveries whose status URL still answers (a count, oldest go first).
+pub(crate) const ENDED_DELIVERIES: usize = 8192;
+/// Redeploys that may run side by side.
+pub(crate) const RUNNERS: usize = 16;
+/// Threads that take requests from tiny_http.
+pub(crate) const WORKERS: usize = 4;
+
+/// Images or variables that one delivery may name.
+pub(crate) const NAMED_MAX: usize = 64;
+/// A value of a variable set by a delivery (characters).
+pub(crate) const VARIABLE_VALUE_MAX: usize = 256;
+/// A delivery id given by a sender (bytes).
+pub(crate) const DELIVERY_ID_MAX: usize = 200;
+/// A name or key of a stack, hook or environment (bytes).
+pub(crate) const NAME_MAX: usize = 128;
+
+/// Time for a TCP connection to Portainer, and again for TLS on it.
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+/// Time for sending a request to Portainer.
+pub(crate) const SEND: Duration = Duration::from_secs(30);
+/// Time for an ordinary answer of Portainer to begin.
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+/// Time for the body of an answer of Portainer.
+pub(crate) const ANSWER_BODY: Duration = Duration::from_secs(30);
+/// An answer of Portainer larger than this is refused (bytes); hosts with thousands of containers stay below it.
+pub(crate) const ANSWER_MAX: usize = 16 * 1024 * 1024;
+/// A refused login is not tried again for this long: Portainer bans an address after ten in a second.
+pub(crate) const LOGIN_PAUSE: Duration = Duration::from_secs(60);
+/// How long a delivery keeps trying to reach Portainer before anything was sent.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Time for one image to be pulled through Portainer's Docker proxy.
+pub(crate) const PULL: Duration = Duration::from_secs(20 * 60);
+/// The container log kept of a bad service (bytes).
+pub(crate) const LOG_KEPT: usize = 4 * 1024;
+/// Free text that came from Portainer is cut here (bytes).
+pub(crate) const FOREIGN_TEXT: usize = 2 * 1024;
+
+/// How long a container without a health check must run without a restart to count as running.
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
+/// The pause between two looks at the containers.
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// The first and the longest pause between two looks at a stack that is still being deployed.
+pub(crate) const FOLLOW_PAUSE: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(5));
+/// How often a redeploy starts again because somebody changed the stack meanwhile.
+pub(crate) const RESTARTS_BY_EDIT: usize = 3;
+/// How long a stop waits for running redeploys when nothing is kept on disk.
+pub(crate) const STOP: Duration = Duration::from_secs(8);

@@ -1,0 +1,80 @@
+//! What is wanted of a stack and how it ended: the words that hooks, queue, redeploy and replies share.
+
+pub(crate) mod compose;
+pub(crate) mod interpolate;
+pub(crate) mod order;
+pub(crate) mod outcome;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::image::Pattern;
+use crate::limits;
+
+/// What hooks, payloads and the command line call a stack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StackKey(String);
+
+impl StackKey {
+    /// A key stands in URLs and file names: letters, digits, `_`, `-` and `.`, not beginning with a dot.
+    pub(crate) fn parse(text: &str) -> Option<StackKey> {
+        let harmless = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | '-' | '.');
+        let fits = !text.is_empty() && text.len() <= limits::NAME_MAX && !text.starts_with('.');
+        (fits && text.chars().all(harmless)).then(|| StackKey(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StackKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A configured stack.
+#[derive(Debug, Clone)]
+pub(crate) struct Stack {
+    /// How it is called here.
+    pub(crate) key: StackKey,
+    /// How it is called in Portainer.
+    pub(crate) name: String,
+    /// Name or id of its environment, where the name alone is not unique.
+    pub(crate) environment: Option<String>,
+    /// Who pulls, and when.
+    pub(crate) pull: PullMode,
+    /// Images that only an event that names them may update.
+    pub(crate) except: Vec<Pattern>,
+    /// Variables that a signed delivery may set.
+    pub(crate) env: Vec<String>,
+    /// How long new containers may take to become healthy; zero: not looked.
+    pub(crate) healthy_within: Duration,
+    /// When the previous images are brought back.
+    pub(crate) rollback: RollBack,
+    /// Whether replaced images are removed, one generation later.
+    pub(crate) cleanup: bool,
+}
+
+/// Who pulls images, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PullMode {
+    /// Through Portainer's Docker proxy, before the stack is touched.
+    First,
+    /// By Portainer, in the update itself.
+    Portainer,
+    /// Nobody: only what is on the host is used.
+    Never,
+}
+
+/// When the previous images are brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RollBack {
+    /// When a service that ran has no container left.
+    WhenDown,
+    /// Also when new containers do not become healthy.
+    WhenUnhealthy,
+    /// By a person only.
+    Never,
+}

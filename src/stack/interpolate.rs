@@ -1,0 +1,1 @@
+//! Variables filled in as compose does it.

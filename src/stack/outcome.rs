@@ -1,0 +1,103 @@
+//! How a redeploy of one stack ended: the words of the reply (design 2.1), and what status and exit code follow from them.
+
+use serde::{Deserialize, Serialize};
+
+/// How a redeploy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    /// Something changed, and it was verified or the report says that it could not be.
+    Updated,
+    /// Nothing was newer, and what runs is well.
+    Unchanged,
+    /// Deliberately not done; the message says what a person can do.
+    Skipped,
+    /// Not done, or done and not well.
+    Failed,
+    /// Sent, and it could not be found out how it ended.
+    Unknown,
+}
+
+/// Whose fault a failure is: decides between 502, 503 and 504, and between the exit codes 1 and 75.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fault {
+    /// Portainer refused, the containers are not well, or stackhook itself refuses this stack: trying again as it is does not help.
+    Refused,
+    /// Portainer could not be reached, or time was over before anything was sent: try again later.
+    NotReached,
+    /// What must be on disk before something is sent could not be written.
+    NotWritten,
+}
+
+/// What a service was seen to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ServiceState {
+    /// Runs, and its health check says so.
+    Healthy,
+    /// Runs, without a health check.
+    Running,
+    /// Ended with 0, as it should.
+    Completed,
+    /// Runs, its health check has not said anything yet.
+    Starting,
+    /// Runs, its health check fails.
+    Unhealthy,
+    /// Dies and is started again.
+    Restarting,
+    /// Ended.
+    Exited,
+    /// Made and never started.
+    Created,
+    /// Has no container.
+    Missing,
+}
+
+/// One service of a stack, as last seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceReport {
+    /// Its name in the compose file.
+    pub(crate) service: String,
+    /// The reference that it runs.
+    pub(crate) image: String,
+    /// Whether it runs another image id than before.
+    pub(crate) new_image: bool,
+    /// Whether it runs in another container than before.
+    pub(crate) recreated: bool,
+    /// What it does.
+    pub(crate) state: ServiceState,
+    /// The code it ended with, where it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) exit_code: Option<i64>,
+    /// How often it was restarted, where it was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) restarts: Option<u64>,
+}
+
+/// How a redeploy of one stack ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StackReport {
+    /// Its key here.
+    pub(crate) stack: String,
+    /// Its name in Portainer.
+    pub(crate) name: String,
+    /// The name of its environment, once known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) environment: Option<String>,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Whether the containers were looked at; absent where nothing was sent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) verified: Option<bool>,
+    /// What happened, in words.
+    pub(crate) message: String,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Its services, as last seen.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) services: Vec<ServiceReport>,
+    /// Why it failed, where it did; not part of a reply.
+    #[serde(skip)]
+    pub(crate) fault: Option<Fault>,
+}
