@@ -4,9 +4,15 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub(crate) use crate::event::{Payload, Sender};
 use crate::image::Pattern;
 use crate::limits;
 use crate::secret::Secret;
+#[allow(
+    unused_imports,
+    reason = "the configuration names the schemes through the hook they belong to"
+)]
+pub(crate) use crate::signature::{Scheme, SchemeName, TokenKind};
 use crate::stack::StackKey;
 
 /// The name of a hook; part of its URL.
@@ -73,107 +79,6 @@ pub(crate) struct Rules {
     pub(crate) images: Vec<Pattern>,
     /// Globs over changed files.
     pub(crate) paths: Vec<String>,
-}
-
-macro_rules! named {
-    ($(#[$about:meta])* $kind:ident: $($(#[$note:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum $kind { $($(#[$note])* $variant),+ }
-
-        impl $kind {
-            /// Every name, in the order of the documentation.
-            pub(crate) const NAMES: &'static [&'static str] = &[$($name),+];
-
-            pub(crate) fn parse(text: &str) -> Option<$kind> {
-                match text { $($name => Some($kind::$variant),)+ _ => None }
-            }
-
-            pub(crate) fn name(self) -> &'static str {
-                match self { $($kind::$variant => $name),+ }
-            }
-        }
-    };
-}
-
-named! {
-    /// The kind of system that posts.
-    Sender:
-    /// Anything that signs JSON as stackhook describes it.
-    Generic = "generic",
-    Github = "github",
-    Gitlab = "gitlab",
-    Gitea = "gitea",
-    Forgejo = "forgejo",
-    Gogs = "gogs",
-    Bitbucket = "bitbucket",
-    AzureDevops = "azure-devops",
-    Dockerhub = "dockerhub",
-    Quay = "quay",
-    Harbor = "harbor",
-    Distribution = "distribution",
-    Acr = "acr",
-    Ecr = "ecr",
-    Diun = "diun",
-    Wud = "wud",
-    /// Any JSON, read by the pointers of `[hook.payload]`.
-    Custom = "custom",
-}
-
-named! {
-    /// The name of a way to prove knowledge of the secret.
-    SchemeName:
-    /// `X-Portainer-Signature`.
-    Generic = "generic",
-    Github = "github",
-    Gitea = "gitea",
-    Forgejo = "forgejo",
-    Gogs = "gogs",
-    Bitbucket = "bitbucket",
-    /// Also GitLab's signing tokens.
-    StandardWebhooks = "standard-webhooks",
-    /// The secret itself in a header.
-    Token = "token",
-    /// The secret itself in the query; the weakest.
-    UrlToken = "url-token",
-}
-
-named! {
-    /// How a token stands in its header.
-    TokenKind:
-    /// The header's whole value.
-    Raw = "raw",
-    /// After `Bearer `.
-    Bearer = "bearer",
-    /// `Basic` with base64 of `user:password`.
-    Basic = "basic",
-}
-
-/// A scheme with what it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Scheme {
-    /// Which one.
-    pub(crate) name: SchemeName,
-    /// Schemes `token` and `generic`: which header, in lower case.
-    pub(crate) header: String,
-    /// Scheme `token`: how it stands there.
-    pub(crate) kind: TokenKind,
-}
-
-/// Where the payload of sender `custom` says what (RFC 6901 pointers, `*` = every element), in the order of the file.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Payload {
-    /// One event per element; the other pointers then start there.
-    pub(crate) each: Option<String>,
-    pub(crate) event: Option<String>,
-    pub(crate) branch: Option<String>,
-    pub(crate) tag: Option<String>,
-    pub(crate) repository: Option<String>,
-    pub(crate) image: Option<String>,
-    pub(crate) commit: Option<String>,
-    pub(crate) id: Option<String>,
-    /// Pointer and the values of which one must stand there.
-    pub(crate) require: Vec<(String, Vec<String>)>,
 }
 
 /// An address or a block of them.

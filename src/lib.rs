@@ -8,6 +8,11 @@ mod secret;
 mod redact;
 mod image;
 mod stack;
+mod named;
+mod http;
+mod signature;
+mod request;
+mod event;
 mod hook;
 // edges
 mod clock;

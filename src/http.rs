@@ -1,0 +1,252 @@
+//! What an HTTP message consists of once it has been read: headers, replies, and the wish to wait. No sockets here.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::limits;
+
+/// Header lines in the order they came, names in lower case.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Headers(Vec<(String, String)>);
+
+/// Names only: values carry signatures, tokens and passwords.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+impl Headers {
+    /// Adds a line at the end.
+    pub(crate) fn push(&mut self, name: &str, value: impl Into<String>) {
+        self.0.push((name.to_ascii_lowercase(), value.into()));
+    }
+
+    /// The value of the first line of that name; `name` in lower case.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The values of all lines of that name; `name` in lower case.
+    pub(crate) fn all<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
+        self.0
+            .iter()
+            .filter(move |(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every line.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// What is answered. Framing (`Content-Length`, `Connection`) is added by whoever writes it to a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// The status code.
+    pub(crate) status: u16,
+    /// Header lines in order.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The body, also for HEAD: whoever writes leaves it out.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// One JSON object and a line end, so that a terminal's prompt does not stick to it.
+    pub(crate) fn json(status: u16, value: &Value) -> Reply {
+        Reply {
+            status,
+            headers: vec![("Content-Type", "application/json".to_owned())],
+            body: format!("{value}\n").into_bytes(),
+        }
+    }
+
+    /// Plain text, as given.
+    pub(crate) fn text(status: u16, text: &str) -> Reply {
+        Reply {
+            status,
+            headers: vec![("Content-Type", "text/plain; charset=utf-8".to_owned())],
+            body: text.as_bytes().to_vec(),
+        }
+    }
+
+    /// The same with one more header line.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// How the client wants to be answered (RFC 7240).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Prefer {
+    /// It would wait this long for the outcome.
+    pub(crate) wait: Option<Duration>,
+    /// It would rather be answered at once.
+    pub(crate) respond_async: bool,
+}
+
+impl Prefer {
+    /// Of several lines and elements the first of a name counts (RFC 7240 section 2); what is unknown or malformed
+    /// is not there.
+    pub(crate) fn of(headers: &Headers) -> Prefer {
+        let mut prefer = Prefer::default();
+        let mut wait_seen = false;
+        let lines = headers.all("prefer").map(|line| outside_quotes(line, ','));
+        for element in lines.flatten() {
+            let preference = outside_quotes(element, ';').next().unwrap_or_default();
+            let (name, value) = match preference.split_once('=') {
+                Some((name, value)) => (name.trim(), unquote(value.trim())),
+                None => (preference.trim(), ""),
+            };
+            if name.eq_ignore_ascii_case("wait") && !wait_seen {
+                wait_seen = true;
+                prefer.wait = seconds(value);
+            } else if name.eq_ignore_ascii_case("respond-async") {
+                prefer.respond_async = true;
+            }
+        }
+        prefer
+    }
+
+    /// How long to wait, never longer than [`limits::WAIT_MAX`], and what `Preference-Applied` then says. `None`: the
+    /// client has no wish.
+    pub(crate) fn wait(&self) -> Option<(Duration, String)> {
+        match (self.wait, self.respond_async) {
+            (Some(wait), _) => {
+                let wait = wait.min(limits::WAIT_MAX);
+                Some((wait, format!("wait={}", wait.as_secs())))
+            }
+            (None, true) => Some((Duration::ZERO, "respond-async".to_owned())),
+            (None, false) => None,
+        }
+    }
+}
+
+/// Splits at `separator`, but not within a quoted string.
+fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |sign| {
+        let escape = std::mem::take(&mut escaped);
+        match sign {
+            _ if escape => false,
+            '\\' if quoted => {
+                escaped = true;
+                false
+            }
+            '"' => {
+                quoted = !quoted;
+                false
+            }
+            _ => sign == separator && !quoted,
+        }
+    })
+}
+
+/// Quotes around a word mean nothing (RFC 7240 section 2). No known value contains an escaped sign.
+fn unquote(word: &str) -> &str {
+    word.strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(word)
+}
+
+/// Digits only; a number too large to be read is the largest.
+fn seconds(digits: &str) -> Option<Duration> {
+    let all_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(lines: &[&str], expected: Option<(u64, &str)>) {
+        let mut headers = Headers::default();
+        lines.iter().for_each(|line| headers.push("Prefer", *line));
+        let expected =
+            expected.map(|(seconds, applied)| (Duration::from_secs(seconds), applied.to_owned()));
+        assert_eq!(Prefer::of(&headers).wait(), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn no_wish_is_no_wish() {
+        for lines in [
+            &[][..],
+            &[""],
+            &[",,;"],
+            &["return=minimal"],
+            &["waiting=5"],
+            &["foo; wait=5"],
+            &["foo=\"x, wait=5\""],
+            &["foo=\"a\\\", wait=5\""],
+        ] {
+            check(lines, None);
+        }
+    }
+
+    #[test]
+    fn wishes_are_understood_wherever_they_stand() {
+        check(&["wait=20"], Some((20, "wait=20")));
+        check(&["respond-async"], Some((0, "respond-async")));
+        check(&["Respond-Async; why=slow"], Some((0, "respond-async")));
+        check(&["WAIT = \"7\" ; x=\"a;b\""], Some((7, "wait=7")));
+        check(
+            &["handling=lenient, return=minimal", "x=\"q,r\", wait=3"],
+            Some((3, "wait=3")),
+        );
+        check(&["wait=0"], Some((0, "wait=0")));
+        check(&["wait=007"], Some((7, "wait=7")));
+    }
+
+    #[test]
+    fn wait_beats_respond_async_in_either_order() {
+        check(&["respond-async, wait=9"], Some((9, "wait=9")));
+        check(&["wait=9", "respond-async"], Some((9, "wait=9")));
+    }
+
+    #[test]
+    fn the_first_of_several_counts_also_when_it_is_malformed() {
+        check(&["wait=1, wait=2"], Some((1, "wait=1")));
+        check(&["wait=soon", "wait=2"], None);
+    }
+
+    #[test]
+    fn only_digits_are_seconds() {
+        for value in ["-1", "+1", "1.5", "1s", "0x1", "", "1 2", "٣"] {
+            check(&[&format!("wait={value}")], None);
+        }
+    }
+
+    #[test]
+    fn long_waits_are_cut_and_said_as_cut() {
+        check(&["wait=1800"], Some((1800, "wait=1800")));
+        check(&["wait=1801"], Some((1800, "wait=1800")));
+        check(&["wait=99999999999999999999999"], Some((1800, "wait=1800")));
+    }
+
+    #[test]
+    fn headers_are_found_by_their_lower_case_name_in_order() {
+        let mut headers = Headers::default();
+        headers.push("X-One", "a");
+        headers.push("x-ONE", "b");
+        headers.push("X-Two", "c");
+        assert_eq!(headers.get("x-one"), Some("a"));
+        assert_eq!(headers.all("x-one").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(headers.get("x-three"), None);
+    }
+
+    #[test]
+    fn values_of_headers_are_not_shown() {
+        let mut headers = Headers::default();
+        headers.push("Authorization", "Bearer very-secret");
+        assert_eq!(format!("{headers:?}"), "[\"authorization\"]");
+    }
+}

@@ -1,0 +1,169 @@
+//! A request that the network edge has read whole, what can be answered to it, and the trait of whatever answers.
+//! How bytes come and go belongs to the edge, what is answered to whoever implements [`Behind`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::http::{Headers, Reply};
+use crate::secret;
+use crate::signature::Sealed;
+
+/// A request whose framing and size were checked.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// As sent, one of the known methods.
+    pub(crate) method: String,
+    /// Percent-decoded once.
+    pub(crate) path: String,
+    /// After the `?`, as sent.
+    pub(crate) query: Option<String>,
+    /// As sent.
+    pub(crate) headers: Headers,
+    /// Nobody may look in before its signature was verified.
+    pub(crate) body: Sealed,
+    /// Who sent it; behind a trusted proxy the forwarded address.
+    pub(crate) peer: IpAddr,
+}
+
+/// A reply now, perhaps a better one later.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// What can be said now.
+    pub(crate) reply: Reply,
+    /// Where there is something worth waiting for.
+    pub(crate) wait: Option<Wait>,
+}
+
+/// Waiting for the end of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// Whose end is waited for.
+    pub(crate) delivery: DeliveryId,
+    /// Then the reply is what can be said by then.
+    pub(crate) until: Instant,
+    /// What the reply's `Preference-Applied` says.
+    pub(crate) preference: Option<String>,
+}
+
+/// What stands behind the network edge.
+pub(crate) trait Behind: Send + Sync {
+    /// A reply for what needs no worker: wrong route, method, peer, signature. Called on the connection's own thread.
+    fn turn_away(&self, request: &Request) -> Option<Reply>;
+    /// Answers what was not turned away. Called by a worker; never waits.
+    fn handle(&self, request: &Request) -> Answer;
+    /// Waits as an [`Answer`] proposed. Called on the connection's own thread.
+    fn wait(&self, wait: &Wait) -> Reply;
+    /// Words for what the edge itself refuses; the path where it could be read.
+    fn refuse(&self, path: Option<&str>, why: Refusal) -> Reply;
+}
+
+/// Why the network edge refuses a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request line, a header or the framing is malformed.
+    BadHead,
+    /// Head or body were not complete in time.
+    TooSlow,
+    /// The body is larger than `max_body`.
+    TooLarge,
+    /// The request line is too long.
+    UriTooLong,
+    /// An `Expect` other than `100-continue`.
+    Expectation,
+    /// Headers are too many or too long.
+    HeadTooLarge,
+    /// Our own mistake.
+    Panicked,
+    /// A method that nothing here knows.
+    Method,
+    /// No room for one more large body, or stopping.
+    Busy,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+}
+
+impl Refusal {
+    /// The status code.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Refusal::BadHead => 400,
+            Refusal::TooSlow => 408,
+            Refusal::TooLarge => 413,
+            Refusal::UriTooLong => 414,
+            Refusal::Expectation => 417,
+            Refusal::HeadTooLarge => 431,
+            Refusal::Panicked => 500,
+            Refusal::Method => 501,
+            Refusal::Busy => 503,
+            Refusal::Version => 505,
+        }
+    }
+
+    /// What the client is told.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Refusal::BadHead => "the request is not well-formed HTTP",
+            Refusal::TooSlow => "the request was not complete in time",
+            Refusal::TooLarge => "the body is too large",
+            Refusal::UriTooLong => "the request line is too long",
+            Refusal::Expectation => "only the expectation 100-continue can be met",
+            Refusal::HeadTooLarge => "the headers are too many or too long",
+            Refusal::Panicked => "an internal error, the log says more",
+            Refusal::Method => "unknown method",
+            Refusal::Busy => "no room at the moment, try again",
+            Refusal::Version => "only HTTP/1.0 and HTTP/1.1 are spoken",
+        }
+    }
+}
+
+/// What a delivery is called here: 128 random bits, so that whoever holds it may read the delivery's reply.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DeliveryId(String);
+
+impl DeliveryId {
+    const DIGITS: usize = 32;
+
+    /// From random bits.
+    pub(crate) fn new(random: [u8; 16]) -> DeliveryId {
+        DeliveryId(secret::to_hex(&random))
+    }
+
+    /// Exactly what `new` writes.
+    pub(crate) fn parse(text: &str) -> Option<DeliveryId> {
+        let digit = |sign: u8| sign.is_ascii_digit() || (b'a'..=b'f').contains(&sign);
+        (text.len() == Self::DIGITS && text.bytes().all(digit)).then(|| DeliveryId(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_id_has_one_spelling() {
+        let id = DeliveryId::new([0xa5; 16]);
+        assert_eq!(id.as_str(), "a5".repeat(16));
+        assert_eq!(DeliveryId::parse(id.as_str()), Some(id));
+        for wrong in [
+            "".to_owned(),
+            "a5".repeat(15),
+            "a5".repeat(17),
+            "A5".repeat(16),
+            "g5".repeat(16),
+            format!("{}é", "a5".repeat(15)),
+        ] {
+            assert_eq!(DeliveryId::parse(&wrong), None, "{wrong}");
+        }
+    }
+}
