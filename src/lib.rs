@@ -6,6 +6,7 @@
 mod limits;
 mod secret;
 mod redact;
+mod glob;
 mod image;
 mod stack;
 mod named;

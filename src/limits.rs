@@ -73,3 +73,8 @@ pub(crate) const FOLLOW_PAUSE: (Duration, Duration) =
 pub(crate) const RESTARTS_BY_EDIT: usize = 3;
 /// How long a stop waits for running redeploys when nothing is kept on disk.
 pub(crate) const STOP: Duration = Duration::from_secs(8);
+
+/// A repository's name on its registry; Docker's own limit (bytes).
+pub(crate) const REPOSITORY_MAX: usize = 255;
+/// An image reference or a pattern for some; the longest real one has a host, tag and digest beside its name (bytes).
+pub(crate) const REFERENCE_MAX: usize = 1024;
