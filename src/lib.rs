@@ -15,6 +15,7 @@ mod signature;
 mod request;
 mod event;
 mod hook;
+mod health;
 // edges
 mod clock;
 mod config;

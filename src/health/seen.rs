@@ -1,0 +1,251 @@
+//! What one look at a compose stack's containers saw, as values.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stack::outcome::{ServiceReport, ServiceState};
+
+/// One look at all containers of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// The containers of its services; one-off containers (`docker compose run`) are none.
+    pub(crate) containers: Vec<Container>,
+    /// The time of the answer by the clock of the host that gave it (Unix seconds), where it said so.
+    pub(crate) date: Option<u64>,
+}
+
+/// One container, from the list and its inspection (contract 6).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Container {
+    /// Docker's id.
+    pub(crate) id: String,
+    /// The service it belongs to.
+    pub(crate) service: String,
+    /// The id of the image it runs.
+    pub(crate) image_id: String,
+    /// The reference it was made from: `Config.Image`, for the list shows a bare id once the tag has moved.
+    pub(crate) reference: String,
+    /// Docker's word: `created`, `running`, `restarting`, `exited`, ….
+    pub(crate) state: String,
+    /// Docker's word of its health check: `starting`, `healthy`, `unhealthy`; absent without one.
+    pub(crate) health: Option<String>,
+    /// The code of its last end.
+    pub(crate) exit_code: i64,
+    /// How often Docker started it again.
+    pub(crate) restarts: u64,
+    /// When it was last started, as Docker writes it.
+    pub(crate) started_at: String,
+    /// Docker's word: `no`, `on-failure`, `always`, `unless-stopped`.
+    pub(crate) restart_policy: String,
+    /// How long its health check may take to say something for certain.
+    pub(crate) health_takes: Option<Duration>,
+    /// Services whose completion this one waits for.
+    pub(crate) waits_for: BTreeSet<String>,
+}
+
+impl Container {
+    /// In the reply's words, whatever should be.
+    pub(crate) fn state(&self) -> ServiceState {
+        match (self.state.as_str(), self.health.as_deref()) {
+            ("running", None) => ServiceState::Running,
+            ("running", Some("healthy")) => ServiceState::Healthy,
+            ("running", Some("unhealthy")) => ServiceState::Unhealthy,
+            ("running", Some(_)) => ServiceState::Starting,
+            ("restarting", _) => ServiceState::Restarting,
+            ("created", _) => ServiceState::Created,
+            _ => ServiceState::Exited,
+        }
+    }
+
+    /// Whether Docker leaves it ended: then waiting does not help.
+    pub(crate) fn stays_ended(&self) -> bool {
+        self.state() == ServiceState::Exited
+            && match self.restart_policy.as_str() {
+                "always" | "unless-stopped" => false,
+                "on-failure" => self.exit_code == 0,
+                _ => true,
+            }
+    }
+
+    /// Whether an end with 0 is what its restart policy leaves room for.
+    pub(crate) fn may_complete(&self) -> bool {
+        matches!(self.restart_policy.as_str(), "" | "no" | "on-failure")
+    }
+
+    /// Whether it ended with 0 and is left so.
+    pub(crate) fn ended_well(&self) -> bool {
+        self.state() == ServiceState::Exited && self.exit_code == 0 && self.may_complete()
+    }
+
+    /// How long it has been running by the clock of its host, where that can be told.
+    pub(crate) fn running_for(&self, date: Option<u64>) -> Option<Duration> {
+        let age = date?.checked_sub(unix_of(&self.started_at)?)?;
+        (self.state == "running").then(|| Duration::from_secs(age))
+    }
+}
+
+impl Seen {
+    /// The containers of one service.
+    pub(crate) fn of<'a>(&'a self, service: &str) -> Vec<&'a Container> {
+        self.containers
+            .iter()
+            .filter(|container| container.service == service)
+            .collect()
+    }
+
+    /// The services that have a container.
+    pub(crate) fn services(&self) -> BTreeSet<&str> {
+        self.containers
+            .iter()
+            .map(|container| container.service.as_str())
+            .collect()
+    }
+
+    /// Services that ran before and of which no container is left, or only one that was made and never started;
+    /// such as completed before are none of them.
+    pub(crate) fn gone_since(&self, before: &Seen) -> Vec<String> {
+        let ran = |containers: &[&Container]| {
+            containers
+                .iter()
+                .any(|one| matches!(one.state.as_str(), "running" | "restarting"))
+        };
+        let gone = |service: &&str| ran(&before.of(service)) && self.of(service).is_empty();
+        before
+            .services()
+            .into_iter()
+            .filter(gone)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service
+    /// waits for it, or the service had no container before.
+    pub(crate) fn state_of(&self, container: &Container, before: &Seen) -> ServiceState {
+        let old = before.of(&container.service);
+        let awaited = || {
+            self.containers
+                .iter()
+                .any(|other| other.waits_for.contains(&container.service))
+        };
+        let expected = || old.is_empty() || old.iter().any(|old| old.ended_well()) || awaited();
+        match container.ended_well() && expected() {
+            true => ServiceState::Completed,
+            false => container.state(),
+        }
+    }
+
+    fn report_of(&self, container: &Container, before: &Seen) -> ServiceReport {
+        let old = before.of(&container.service);
+        let state = self.state_of(container, before);
+        let has_ended = matches!(state, ServiceState::Exited | ServiceState::Restarting);
+        ServiceReport {
+            service: container.service.clone(),
+            image: container.reference.clone(),
+            new_image: !old.iter().any(|old| old.image_id == container.image_id),
+            recreated: !old.iter().any(|old| old.id == container.id),
+            state,
+            exit_code: has_ended.then_some(container.exit_code),
+            restarts: (container.restarts > 0).then_some(container.restarts),
+        }
+    }
+
+    /// For the reply: one line a service, its worst container speaks.
+    pub(crate) fn report(&self, before: &Seen) -> Vec<ServiceReport> {
+        let mut rows: BTreeMap<&str, ServiceReport> = BTreeMap::new();
+        for container in &self.containers {
+            let row = self.report_of(container, before);
+            match rows.get_mut(container.service.as_str()) {
+                Some(worst) if rank(worst.state) >= rank(row.state) => {
+                    worst.new_image |= row.new_image;
+                    worst.recreated |= row.recreated;
+                }
+                Some(worst) => {
+                    let (new_image, recreated) = (worst.new_image, worst.recreated);
+                    *worst = row;
+                    worst.new_image |= new_image;
+                    worst.recreated |= recreated;
+                }
+                None => drop(rows.insert(&container.service, row)),
+            }
+        }
+        rows.into_values().collect()
+    }
+}
+
+fn rank(state: ServiceState) -> u8 {
+    match state {
+        ServiceState::Healthy | ServiceState::Running | ServiceState::Completed => 0,
+        ServiceState::Starting => 1,
+        ServiceState::Created => 2,
+        ServiceState::Unhealthy => 3,
+        ServiceState::Restarting => 4,
+        ServiceState::Exited => 5,
+        ServiceState::Missing => 6,
+    }
+}
+
+/// Services that a `com.docker.compose.depends_on` label waits for until they have completed
+/// (`migrate:service_completed_successfully:false,db:service_started:false`).
+pub(crate) fn waits_for_completion(label: &str) -> BTreeSet<String> {
+    let completed = |entry: &str| {
+        let mut parts = entry.split(':');
+        let service = parts.next()?;
+        (parts.next()? == "service_completed_successfully").then(|| service.to_owned())
+    };
+    label.split(',').filter_map(completed).collect()
+}
+
+/// Seconds since 1970 of a time as Docker writes it: RFC 3339 in UTC, with any number of decimals.
+fn unix_of(text: &str) -> Option<u64> {
+    let (date, rest) = text.split_once('T')?;
+    let time = rest.strip_suffix('Z')?.split('.').next()?;
+    let mut date = date.splitn(3, '-').map(str::parse::<i64>);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let mut time = time.splitn(3, ':').map(str::parse::<i64>);
+    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
+        return None;
+    }
+    // The year is taken to begin in March, so that the leap day is its last and months follow one formula.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, unix: Option<u64>) {
+        assert_eq!(unix_of(text), unix, "{text}");
+    }
+
+    #[test]
+    fn times_of_docker_are_read() {
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("2000-02-29T12:00:00.5Z", Some(951_825_600));
+        check("2026-11-24T11:40:41.123456789Z", Some(1_795_520_441));
+        check("2100-03-01T00:00:00Z", Some(4_107_542_400));
+        check("0001-01-01T00:00:00Z", None);
+        check("2026-11-24 11:40:41", None);
+        check("", None);
+    }
+
+    #[test]
+    fn only_awaited_completions_are_read_from_the_label() {
+        let label = "db:service_healthy:false,migrate:service_completed_successfully:false,cache:service_started:true";
+        assert_eq!(
+            waits_for_completion(label),
+            BTreeSet::from(["migrate".to_owned()])
+        );
+        assert_eq!(waits_for_completion(""), BTreeSet::new());
+    }
+}
