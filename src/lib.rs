@@ -16,6 +16,7 @@ mod request;
 mod event;
 mod hook;
 mod health;
+mod delivery;
 // edges
 mod clock;
 mod config;

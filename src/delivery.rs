@@ -1,0 +1,147 @@
+//! Accepted deliveries: which redeploy covers them, how they stand, and what is replied; pure, whoever holds the lock applies it.
+
+pub(crate) mod ledger;
+pub(crate) mod queue;
+pub(crate) mod reply;
+
+use std::time::Duration;
+
+use crate::request::DeliveryId;
+use crate::stack::StackKey;
+use crate::stack::order::Order;
+use crate::stack::outcome::{Outcome, StackReport};
+
+/// What a verified, acted-on delivery asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Accepted {
+    /// What it is called here.
+    pub(crate) id: DeliveryId,
+    /// The hook it came through.
+    pub(crate) hook: String,
+    /// Sender `generic` names its stack: there a skipped stack is a failure, because what was asked for was not done.
+    pub(crate) strict: bool,
+    /// How long it waits for its outcome, unless it prefers otherwise; also for the status URL's `Prefer`.
+    pub(crate) wait: Duration,
+    /// The signed time, which decides whose variables are newer.
+    pub(crate) time: Option<u64>,
+    /// What it asks of which stack.
+    pub(crate) orders: Vec<Asked>,
+}
+
+/// What is asked of one stack.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    /// The stack's key here.
+    pub(crate) stack: StackKey,
+    /// The stack's name in Portainer.
+    pub(crate) name: String,
+    /// What is asked.
+    pub(crate) order: Order,
+}
+
+/// A delivery and how it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    /// What it is called here.
+    pub(crate) id: DeliveryId,
+    /// The hook it came through.
+    pub(crate) hook: String,
+    /// See [`Accepted::strict`].
+    pub(crate) strict: bool,
+    /// One for each stack that it asks something of.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// How it stands with one stack of a delivery.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// The stack's key here.
+    pub(crate) stack: StackKey,
+    /// The stack's name in Portainer.
+    pub(crate) name: String,
+    /// How far it is.
+    pub(crate) progress: Progress,
+}
+
+/// How far a part of a delivery is.
+#[derive(Debug, Clone)]
+pub(crate) enum Progress {
+    /// Not begun.
+    Waiting,
+    /// Under way, with the step it is at.
+    Running(String),
+    /// Over.
+    Ended(StackReport),
+}
+
+/// How a delivery stands; later variants are worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    Queued,
+    Running,
+    Ignored,
+    Succeeded,
+    Unknown,
+    Failed,
+}
+
+impl Status {
+    /// As the reply writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Status::Queued => "queued",
+            Status::Running => "running",
+            Status::Ignored => "ignored",
+            Status::Succeeded => "succeeded",
+            Status::Unknown => "unknown",
+            Status::Failed => "failed",
+        }
+    }
+
+    /// What one stack's outcome makes of its delivery.
+    pub(crate) fn of(outcome: Outcome, strict: bool) -> Status {
+        match outcome {
+            Outcome::Updated | Outcome::Unchanged => Status::Succeeded,
+            Outcome::Skipped if strict => Status::Failed,
+            Outcome::Skipped => Status::Ignored,
+            Outcome::Failed => Status::Failed,
+            Outcome::Unknown => Status::Unknown,
+        }
+    }
+}
+
+impl Delivery {
+    /// Whether all its stacks have ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.parts
+            .iter()
+            .all(|part| matches!(part.progress, Progress::Ended(_)))
+    }
+
+    /// How it stands: under way as long as one stack is, else the worst of its stacks.
+    pub(crate) fn status(&self) -> Status {
+        let worst = || {
+            self.reports()
+                .map(|report| Status::of(report.outcome, self.strict))
+                .max()
+        };
+        let all_waiting = || {
+            self.parts
+                .iter()
+                .all(|part| matches!(part.progress, Progress::Waiting))
+        };
+        match self.has_ended() {
+            true => worst().unwrap_or(Status::Ignored),
+            false if all_waiting() => Status::Queued,
+            false => Status::Running,
+        }
+    }
+
+    /// The stacks that have ended.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &StackReport> {
+        self.parts.iter().filter_map(|part| match &part.progress {
+            Progress::Ended(report) => Some(report),
+            Progress::Waiting | Progress::Running(_) => None,
+        })
+    }
+}
