@@ -114,8 +114,12 @@ impl Ledger {
         let Some(delivery) = self.deliveries.get_mut(id) else {
             return;
         };
-        if let Some(part) = delivery.part(stack) {
-            part.progress = Progress::Ended(report);
+        // A delivery that lost two variables is told once.
+        match delivery.part(stack) {
+            Some(part) if !matches!(part.progress, Progress::Ended(_)) => {
+                part.progress = Progress::Ended(report)
+            }
+            _ => return,
         }
         if delivery.has_ended() {
             self.ended.push_back(id.clone());
