@@ -20,6 +20,8 @@ mod delivery;
 // edges
 mod clock;
 mod config;
+mod fetch;
+mod portainer;
 
 /// Runs the command line.
 pub fn main() -> std::process::ExitCode {

@@ -51,6 +51,14 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 pub(crate) const ANSWER_BODY: Duration = Duration::from_secs(30);
 /// An answer of Portainer larger than this is refused (bytes); hosts with thousands of containers stay below it.
 pub(crate) const ANSWER_MAX: usize = 16 * 1024 * 1024;
+/// Each of the two buffers of a connection to Portainer, and the largest head of an answer (bytes).
+pub(crate) const HTTP_BUFFER: usize = 16 * 1024;
+/// One line of the progress of a pull (bytes); Docker's are a few hundred.
+pub(crate) const PULL_LINE: usize = 64 * 1024;
+/// The progress of one pull (bytes): some 20 minutes of a large image.
+pub(crate) const PULL_PROGRESS: usize = 256 * 1024 * 1024;
+/// What is read of a container's log before its end is kept (bytes).
+pub(crate) const LOG_READ: usize = 1024 * 1024;
 /// A refused login is not tried again for this long: Portainer bans an address after ten in a second.
 pub(crate) const LOGIN_PAUSE: Duration = Duration::from_secs(60);
 /// How long a delivery keeps trying to reach Portainer before anything was sent.

@@ -1,0 +1,188 @@
+//! Whom TLS is spoken with: the four kinds of [`Trust`] as verifiers for rustls, and what is said about a certificate that is not trusted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme,
+};
+
+use crate::config::Trust;
+use crate::secret::{sha256, to_hex};
+
+/// How TLS is spoken. Fails, with the reason, when the certificates of a file cannot be used.
+pub(super) fn client(trust: &Trust) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let rule = match trust {
+        Trust::PublicRoots => Rule::Chain(chain(
+            webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
+            &provider,
+        )?),
+        Trust::Roots { file, pem } => Rule::Chain(
+            roots(pem)
+                .and_then(|roots| chain(roots, &provider))
+                .map_err(|why| format!("cannot use {file:?}: {why}"))?,
+        ),
+        Trust::Certificate(pin) => Rule::Pin(*pin),
+        Trust::Insecure => Rule::Nothing,
+    };
+    let verifier = Verifier {
+        rule,
+        provider: Arc::clone(&provider),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// What is said when TLS fails.
+pub(super) fn words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inside))) => {
+            inside.to_string()
+        }
+        rustls::Error::InvalidCertificate(why) => format!("certificate not trusted ({why})"),
+        rustls::Error::InvalidMessage(_) => {
+            "its answer is no TLS; if this port speaks plain HTTP, the address begins with http://"
+                .to_owned()
+        }
+        error => format!("TLS failed: {error}"),
+    }
+}
+
+fn roots(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|error| format!("it is no PEM ({error})"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("a certificate in it cannot be read ({error})"))?;
+    }
+    match roots.is_empty() {
+        true => Err("there is no certificate in it".to_owned()),
+        false => Ok(roots),
+    }
+}
+
+fn chain(
+    roots: RootCertStore,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, String> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// What a certificate must fulfil.
+#[derive(Debug)]
+enum Rule {
+    /// A chain to a root, and the host's name.
+    Chain(Arc<WebPkiServerVerifier>),
+    /// This SHA-256, whatever names and dates it carries.
+    Pin([u8; 32]),
+    /// Nothing.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Verifier {
+    rule: Rule,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let seen = sha256(&[end_entity]);
+        let why = match &self.rule {
+            Rule::Nothing => None,
+            Rule::Pin(pin) if *pin == seen => None,
+            Rule::Pin(_) => Some("it is another one than the one that is pinned".to_owned()),
+            Rule::Chain(chain) => chain
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                .err()
+                .map(|error| match error {
+                    rustls::Error::InvalidCertificate(why) => why.to_string(),
+                    error => error.to_string(),
+                }),
+        };
+        match why {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(why) => Err(rustls::Error::InvalidCertificate(CertificateError::Other(
+                OtherError(Arc::new(NotTrusted { why, seen })),
+            ))),
+        }
+    }
+
+    // These two prove that the other side has the certificate's key: without them a pin would trust anybody who shows a copy of the certificate.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A certificate that is not trusted, with what a person needs to trust it after a look.
+#[derive(Debug)]
+struct NotTrusted {
+    why: String,
+    seen: [u8; 32],
+}
+
+impl fmt::Display for NotTrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = colons(&self.seen);
+        write!(
+            f,
+            "certificate not trusted ({}); it is sha256 {seen}; if that is your Portainer, set PORTAINER_CERTIFICATE_SHA256={seen}",
+            self.why
+        )
+    }
+}
+
+impl std::error::Error for NotTrusted {}
+
+/// As other tools print it: upper-case pairs between colons.
+fn colons(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes
+        .iter()
+        .map(|byte| to_hex(&[*byte]).to_uppercase())
+        .collect();
+    pairs.join(":")
+}
