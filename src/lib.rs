@@ -27,3 +27,8 @@ mod portainer;
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
+
+/// The fake Portainer, for the unit tests of whatever talks to one.
+#[cfg(test)]
+#[path = "../tests/support/fake.rs"]
+mod fake;

@@ -1,1 +1,3 @@
-//! support
+//! What the tests stand on.
+
+pub(crate) mod fake;

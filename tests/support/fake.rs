@@ -1,0 +1,201 @@
+//! A Portainer for tests: a real HTTP server on the loopback interface that keeps to the contract, era by era, with a small model of a
+//! Docker host behind it. Pulling, updating and recreating really change what the container list shows. It knows nothing of what a
+//! test expects.
+//!
+//! Start one with [`Fake::start`], set the scene and look at it with [`Fake::world`], read what was asked of it with [`Fake::calls`],
+//! and let things go wrong with [`Fake::fault`]. Time is real time plus an offset: advance [`Fake::clock`] instead of sleeping.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test support module fails by panicking, and the test with it"
+)]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "mounted by the crate's unit tests, the test binary and the demo; each uses a part"
+)]
+
+// `path` because the file is mounted from three places, and only one of them would look in `fake/` by itself.
+#[path = "fake/era.rs"]
+mod era;
+#[path = "fake/time.rs"]
+mod time;
+#[path = "fake/http.rs"]
+mod http;
+#[path = "fake/life.rs"]
+mod life;
+#[path = "fake/image.rs"]
+mod image;
+#[path = "fake/engine.rs"]
+mod engine;
+#[path = "fake/compose.rs"]
+mod compose;
+#[path = "fake/record.rs"]
+mod record;
+#[path = "fake/world.rs"]
+mod world;
+#[path = "fake/setup.rs"]
+mod setup;
+#[path = "fake/deploy.rs"]
+mod deploy;
+#[path = "fake/container.rs"]
+mod container;
+#[path = "fake/swarm.rs"]
+mod swarm;
+#[path = "fake/git.rs"]
+mod git;
+#[path = "fake/auth.rs"]
+mod auth;
+#[path = "fake/stacks.rs"]
+mod stacks;
+#[path = "fake/docker.rs"]
+mod docker;
+#[path = "fake/routes.rs"]
+mod routes;
+#[path = "fake/faults.rs"]
+mod faults;
+#[path = "fake/server.rs"]
+mod server;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use self::auth::Setup;
+pub(crate) use self::era::Era;
+pub(crate) use self::faults::{Fault, Gate, When};
+pub(crate) use self::image::ImageId;
+pub(crate) use self::life::{Behaviour, Healthcheck};
+pub(crate) use self::record::{EnvironmentId, Kind, Stack, StackId};
+pub(crate) use self::server::Call;
+pub(crate) use self::world::{Seen, World};
+
+use self::server::{Listening, Shared};
+use self::time::Clock;
+
+/// A running fake; it stops its own threads when it is dropped.
+pub(crate) struct Fake {
+    listening: Option<Listening>,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    api_key: String,
+    password: String,
+}
+
+/// Each fake of a process gets its own key, password and ids.
+static SEED: AtomicU64 = AtomicU64::new(1);
+
+impl Fake {
+    /// A Portainer of this era with one administrator, one API key of hers, and one environment: id 1, "local".
+    pub(crate) fn start(era: Era) -> Fake {
+        let clock = Clock::start();
+        let seed = clock.now()
+            ^ (u64::from(std::process::id()) << 40)
+            ^ (SEED.fetch_add(1, Ordering::SeqCst) << 20);
+        let mut world = World::new(era, clock.clone(), seed);
+        let password = format!("pw-sentinel-{}", world.hex(16));
+        let admin = world.users.add("admin", &password, true);
+        let api_key = world.new_key();
+        world.users.add_key(admin, &api_key);
+        let shared = Arc::new(Shared::new(world, clock));
+        let listening = Listening::start(&shared, SocketAddr::from(([127, 0, 0, 1], 0)));
+        Fake {
+            address: listening.address,
+            listening: Some(listening),
+            shared,
+            api_key,
+            password,
+        }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The administrator's API key: `ptr_sentinel/…`, with every special character that base64 has.
+    pub(crate) fn api_key(&self) -> &str {
+        &self.api_key
+    }
+
+    /// The administrator's name.
+    pub(crate) fn user(&self) -> &'static str {
+        "admin"
+    }
+
+    /// The administrator's password: `pw-sentinel-…`.
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// By how many milliseconds the fake's clock runs ahead of real time. Health, restarts, grace periods, deploys and bans all follow.
+    pub(crate) fn clock(&self) -> Arc<AtomicU64> {
+        self.shared.clock.ahead()
+    }
+
+    /// Whether the fake, when an answer of its takes time, moves the clock forward instead of letting time pass.
+    pub(crate) fn skip_waiting(&self, skip: bool) {
+        self.shared.skip_waiting.store(skip, Ordering::SeqCst);
+    }
+
+    /// Sets the scene or looks at it, under the lock; everything that is due by now has happened.
+    pub(crate) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+        let mut world = self.shared.world();
+        world.advance();
+        act(&mut world)
+    }
+
+    /// Lets something go wrong with requests to come.
+    pub(crate) fn fault(&self, when: When, fault: Fault) {
+        self.shared.faults.lock().unwrap().add(when, fault);
+    }
+
+    /// Forgets all faults.
+    pub(crate) fn heal(&self) {
+        self.shared.faults.lock().unwrap().clear();
+    }
+
+    /// Nobody listens any more: connections are refused. What runs goes on.
+    pub(crate) fn go_down(&mut self) {
+        self.listening = None;
+    }
+
+    /// Listens again, at the same address.
+    pub(crate) fn come_back(&mut self) {
+        self.listening = Some(Listening::start(&self.shared, self.address));
+    }
+
+    /// Everything that was asked so far, in the order of arrival.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.shared
+            .calls
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, call)| call.clone())
+            .collect()
+    }
+
+    /// The updates among the calls.
+    pub(crate) fn puts(&self) -> Vec<Call> {
+        self.calls()
+            .into_iter()
+            .filter(|call| call.method == "PUT")
+            .collect()
+    }
+
+    /// Forgets the calls so far.
+    pub(crate) fn forget_calls(&self) {
+        self.shared.calls.lock().unwrap().clear();
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.listening = None;
+        self.shared.stop();
+    }
+}

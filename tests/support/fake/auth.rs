@@ -1,0 +1,275 @@
+//! Who calls: users, logins and their limit, JWTs, API keys, and the refusals of each.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::http::{Answer, Request};
+use super::time::{Millis, seconds};
+use super::world::World;
+
+/// A user of Portainer.
+#[derive(Clone, Debug)]
+pub(super) struct User {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) password: String,
+    pub(super) administrator: bool,
+}
+
+/// Whether an administrator exists, and if not, whether Portainer still waits for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// There is an administrator.
+    Done,
+    /// None yet, within the first five minutes.
+    Open,
+    /// None, and Portainer has locked itself.
+    TimedOut,
+}
+
+/// Users and everything that proves to be one.
+#[derive(Debug)]
+pub(super) struct Users {
+    pub(super) list: Vec<User>,
+    pub(super) setup: Setup,
+    /// Key → user.
+    keys: BTreeMap<String, i64>,
+    jwts: BTreeMap<String, i64>,
+    logins: VecDeque<Millis>,
+    banned_until: Millis,
+    keys_made: i64,
+}
+
+/// More logins than this within a second ban the address for an hour.
+const LOGINS_A_SECOND: usize = 10;
+
+impl Users {
+    pub(super) fn new() -> Users {
+        Users {
+            list: Vec::new(),
+            setup: Setup::Done,
+            keys: BTreeMap::new(),
+            jwts: BTreeMap::new(),
+            logins: VecDeque::new(),
+            banned_until: 0,
+            keys_made: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, name: &str, password: &str, administrator: bool) -> i64 {
+        let id = self.list.last().map_or(1, |last| last.id + 1);
+        self.list.push(User {
+            id,
+            name: name.to_owned(),
+            password: password.to_owned(),
+            administrator,
+        });
+        id
+    }
+
+    pub(super) fn add_key(&mut self, user: i64, key: &str) {
+        self.keys_made += 1;
+        self.keys.insert(key.to_owned(), user);
+    }
+
+    /// The user's keys are revoked.
+    pub(super) fn revoke_keys(&mut self, user: i64) {
+        self.keys.retain(|_, owner| *owner != user);
+    }
+
+    /// Every JWT dies, as with a restart of Portainer.
+    pub(super) fn forget_jwts(&mut self) {
+        self.jwts.clear();
+    }
+
+    fn get(&self, id: i64) -> Option<&User> {
+        self.list.iter().find(|user| user.id == id)
+    }
+}
+
+/// A recognised caller, and by which proof.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) user: User,
+    by_key: bool,
+}
+
+impl World {
+    /// Refuses what comes before any proof: the lock without administrator, and writes by cookie.
+    pub(super) fn refuse_early(&self, request: &Request) -> Option<Answer> {
+        let open = matches!(
+            request.path.as_str(),
+            "/api/status" | "/api/settings/public"
+        );
+        if self.users.setup == Setup::TimedOut && !open {
+            let answer = Answer::plain_error(303, "Administrator initialization timeout");
+            return Some(answer.with("redirect-reason", "AdminInitTimeout"));
+        }
+        (request.writes() && cookie(request).is_some())
+            .then(|| Answer::text(403, "Forbidden - CSRF token not found in request\n"))
+    }
+
+    /// Who the request comes from, or the refusal.
+    pub(super) fn caller(&self, request: &Request) -> Result<Caller, Answer> {
+        let key = request
+            .header("x-api-key")
+            .or_else(|| request.query("x-api-key"))
+            .filter(|key| !key.is_empty());
+        let authorization = request.header("authorization");
+        if key.is_some() && authorization.is_some() {
+            return Err(Answer::plain_error(
+                403,
+                "api key and auth header are not allowed at the same time",
+            ));
+        }
+        let found = match (key, authorization.or_else(|| cookie(request))) {
+            (Some(key), _) => self.users.keys.get(key),
+            (None, Some(jwt)) => self
+                .users
+                .jwts
+                .get(jwt.strip_prefix("Bearer ").unwrap_or(jwt)),
+            (None, None) if self.users.setup == Setup::Open => None,
+            (None, None) => {
+                return Err(Answer::error(
+                    401,
+                    "A valid authorization token is missing",
+                    "Unauthorized",
+                ));
+            }
+        };
+        let user = found.and_then(|id| self.users.get(*id)).cloned();
+        user.map(|user| Caller {
+            user,
+            by_key: key.is_some(),
+        })
+        .ok_or_else(|| Answer::error(401, "Invalid JWT token", "Unauthorized"))
+    }
+
+    /// `POST /api/auth`.
+    pub(super) fn log_in(&mut self, request: &Request, now: Millis) -> Answer {
+        if now < self.users.banned_until {
+            return Answer::error(403, "Access denied", "Access denied to resource");
+        }
+        self.users.logins.push_back(now);
+        while self
+            .users
+            .logins
+            .front()
+            .is_some_and(|first| *first + 1000 <= now)
+        {
+            self.users.logins.pop_front();
+        }
+        if self.users.logins.len() > LOGINS_A_SECOND {
+            self.users.banned_until = now + 3_600_000;
+            return Answer::error(403, "Access denied", "Access denied to resource");
+        }
+        let body = match payload(request) {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        for field in ["Username", "Password"] {
+            if text(&body, field).is_empty() {
+                let what = format!("Invalid {}", field.to_lowercase());
+                return Answer::error(400, "Invalid request payload", &what);
+            }
+        }
+        let (name, password) = (text(&body, "Username"), text(&body, "Password"));
+        let Some(user) = self
+            .users
+            .list
+            .iter()
+            .find(|u| u.name == name && u.password == password)
+        else {
+            return Answer::error(422, "Invalid credentials", "Unauthorized");
+        };
+        let user = user.id;
+        let jwt = format!("{}.{}.{}", self.hex(36), self.hex(80), self.hex(43));
+        self.users.jwts.insert(jwt.clone(), user);
+        let cookie = format!("portainer_api_key={jwt}; Path=/; HttpOnly; SameSite=Strict");
+        Answer::json(200, &json!({ "jwt": jwt })).with("Set-Cookie", cookie)
+    }
+
+    /// `POST /api/users/{id}/tokens`.
+    pub(super) fn make_key(&mut self, caller: &Caller, request: &Request, now: Millis) -> Answer {
+        if caller.by_key {
+            return Answer::error(401, "Auth not supported", "Authentication required");
+        }
+        let body = match payload(request) {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        if text(&body, "password") != caller.user.password {
+            let details = "Current password does not match the password provided. Please try again";
+            return Answer::error(403, "Current password doesn't match", details);
+        }
+        let key = self.new_key();
+        self.users.add_key(caller.user.id, &key);
+        let made = json!({
+            "id": self.users.keys_made, "userId": caller.user.id, "description": text(&body, "description"),
+            "prefix": key[..7], "dateCreated": seconds(now), "lastUsed": 0, "digest": self.hex(43),
+        });
+        Answer::json(201, &json!({ "rawAPIKey": key, "apiKey": made }))
+    }
+
+    /// A key that looks like Portainer's, holds every character that base64 has, and is easy to find in any output.
+    pub(super) fn new_key(&mut self) -> String {
+        format!("ptr_sentinel/{}+key=", self.hex(24))
+    }
+}
+
+/// The user object of `users/me`.
+pub(super) fn user_json(user: &User) -> Value {
+    json!({
+        "Id": user.id, "Username": user.name, "Role": if user.administrator { 1 } else { 2 }, "TokenIssueAt": 0,
+        "ThemeSettings": { "color": "" }, "UseCache": false, "PortainerAuthorizations": null, "EndpointAuthorizations": null,
+    })
+}
+
+/// The JSON object in a body, or Portainer's refusal.
+pub(super) fn payload(request: &Request) -> Result<Value, Answer> {
+    let refuse = |details: &str| Err(Answer::error(400, "Invalid request payload", details));
+    if request.body.is_empty() {
+        return refuse("EOF");
+    }
+    match serde_json::from_slice::<Value>(&request.body) {
+        Ok(value) if value.is_object() => Ok(value),
+        _ => {
+            let text = String::from_utf8_lossy(&request.body);
+            let rest = text.trim_start().trim_start_matches('{');
+            refuse(&format!(
+                "Json: expected '\"' at the beginning of a string value: {rest}"
+            ))
+        }
+    }
+}
+
+/// A field of a payload; names are compared without case, as Portainer's JSON reader does.
+pub(super) fn field<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
+    body.as_object()?
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+/// A text field; empty when it is missing.
+pub(super) fn text(body: &Value, name: &str) -> String {
+    field(body, name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A flag; false when it is missing.
+pub(super) fn flag(body: &Value, name: &str) -> bool {
+    field(body, name)
+        .and_then(Value::as_bool)
+        .unwrap_or_default()
+}
+
+fn cookie(request: &Request) -> Option<&str> {
+    let cookies = request.header("cookie")?;
+    cookies
+        .split(';')
+        .find_map(|cookie| cookie.trim().strip_prefix("portainer_api_key="))
+}

@@ -1,0 +1,166 @@
+//! One Docker engine: the images it holds and the containers it runs. Who may see them is not its business.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::image::{ImageId, Reference};
+use super::life::{Life, Phase};
+use super::time::{Millis, millis};
+
+/// A container and what compose wrote about it.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) id: String,
+    /// Without the slash Docker puts before it.
+    pub(super) name: String,
+    /// Empty for a container that no compose project owns.
+    pub(super) project: String,
+    pub(super) service: String,
+    pub(super) number: u32,
+    /// `Config.Image`: the reference it was made from.
+    pub(super) reference: String,
+    pub(super) image: ImageId,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) environment: Vec<String>,
+    pub(super) config_hash: String,
+    pub(super) ports: Vec<String>,
+    pub(super) created: Millis,
+    /// How long stopping it takes.
+    pub(super) stop: Millis,
+    pub(super) log: Vec<String>,
+    pub(super) life: Life,
+}
+
+impl Container {
+    /// Ends it now, as after SIGTERM.
+    pub(super) fn end(&mut self, at: Millis) {
+        let look = self.life.look(at);
+        if let (Phase::Started(started), true) = (self.life.phase, look.state != "exited") {
+            self.life.phase = Phase::Stopped {
+                started,
+                at,
+                code: 0,
+            };
+        }
+    }
+}
+
+/// What an engine knows about an image that it holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Local {
+    /// `repository:tag`, as Docker prints it.
+    pub(super) tags: BTreeSet<String>,
+    /// `repository@sha256:…`; none for an image that was built here.
+    pub(super) digests: BTreeSet<String>,
+}
+
+/// One engine.
+#[derive(Debug, Default)]
+pub(super) struct Engine {
+    pub(super) images: BTreeMap<ImageId, Local>,
+    pub(super) containers: Vec<Container>,
+    /// Host ports that something else holds, `127.0.0.1:5000`.
+    pub(super) taken_ports: BTreeSet<String>,
+    /// The daemon does not answer.
+    pub(super) unreachable: bool,
+}
+
+impl Engine {
+    /// The image behind an id, a short id, a digest reference or a tag.
+    pub(super) fn find_image(&self, text: &str) -> Option<ImageId> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if hex.len() >= 12 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let found = self
+                .images
+                .keys()
+                .find(|id| id["sha256:".len()..].starts_with(hex));
+            if found.is_some() {
+                return found.cloned();
+            }
+        }
+        let reference = Reference::parse(text)?;
+        let wanted = match &reference.digest {
+            Some(digest) => format!("{}@{digest}", reference.familiar_repository()),
+            None => reference.familiar(),
+        };
+        let found = self
+            .images
+            .iter()
+            .find(|(_, local)| local.tags.contains(&wanted) || local.digests.contains(&wanted));
+        found.map(|(id, _)| id.clone())
+    }
+
+    /// Lets a tag name this image and no other.
+    pub(super) fn tag(&mut self, reference: &Reference, id: &str) {
+        let tag = reference.familiar();
+        for local in self.images.values_mut() {
+            local.tags.remove(&tag);
+        }
+        self.images
+            .entry(id.to_owned())
+            .or_default()
+            .tags
+            .insert(tag);
+    }
+
+    /// An image arrives from a registry.
+    pub(super) fn receive(&mut self, reference: &Reference, id: &str, digest: &str) {
+        if reference.digest.is_none() {
+            self.tag(reference, id);
+        }
+        let local = self.images.entry(id.to_owned()).or_default();
+        local
+            .digests
+            .insert(format!("{}@{digest}", reference.familiar_repository()));
+    }
+
+    /// By id, by the beginning of an id, or by name.
+    pub(super) fn find(&self, text: &str) -> Option<&Container> {
+        let text = text.trim_start_matches('/');
+        self.containers
+            .iter()
+            .find(|c| c.id == text || c.name == text || (text.len() >= 8 && c.id.starts_with(text)))
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Container> {
+        self.containers.iter_mut().find(|c| c.id == id)
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        self.containers.retain(|c| c.id != id);
+    }
+
+    /// The containers of a compose project.
+    pub(super) fn project<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
+        self.containers.iter().filter(move |c| c.project == project)
+    }
+
+    /// How long stopping a container takes at `now`: nothing for one that does not run.
+    pub(super) fn stop_time(&self, id: &str, now: Millis) -> Millis {
+        self.find(id).map_or(0, |c| {
+            if c.life.look(now).state == "running" {
+                c.stop
+            } else {
+                0
+            }
+        })
+    }
+
+    /// A host port that a container asks for and cannot have.
+    pub(super) fn port_clash(&self, id: &str, now: Millis) -> Option<String> {
+        let wanted = &self.find(id)?.ports;
+        let held = |port: &String| {
+            self.taken_ports.contains(port)
+                || self.containers.iter().any(|c| {
+                    c.id != id
+                        && c.ports.contains(port)
+                        && matches!(c.life.look(now).state, "running" | "restarting")
+                })
+        };
+        wanted.iter().find(|port| held(port)).cloned()
+    }
+}
+
+/// How long a container takes to stop: as long as its process needs, at most the grace period.
+pub(super) fn stop_time(needs: std::time::Duration, grace: std::time::Duration) -> Millis {
+    millis(needs.min(grace))
+}

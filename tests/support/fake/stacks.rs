@@ -1,0 +1,425 @@
+//! `/api/stacks`: finding, reading, updating, stopping and starting stacks, in Portainer's order of checks and with its words.
+
+use serde_json::{Value, json};
+
+use super::auth::{Caller, field, flag, payload, text};
+use super::compose::File;
+use super::deploy::{Purpose, Ticket, Update};
+use super::http::{Answer, Request};
+use super::record::{EnvironmentId, Kind, Stack, StackId};
+use super::time::Millis;
+use super::world::World;
+
+/// What a route comes to: an answer, or a deploy to wait for.
+pub(super) enum Reply {
+    /// Answer now.
+    Now(Answer),
+    /// Answer when this deploy has ended.
+    After {
+        ticket: Ticket,
+        stack: StackId,
+        purpose: Purpose,
+    },
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Reply {
+        Reply::Now(answer)
+    }
+}
+
+impl World {
+    /// `GET /api/stacks`.
+    pub(super) fn list_stacks(&self, caller: &Caller, request: &Request) -> Answer {
+        let filters: Value = request
+            .query("filters")
+            .and_then(|f| serde_json::from_str(f).ok())
+            .unwrap_or(Value::Null);
+        let wanted = match field(&filters, "EndpointID") {
+            None => None,
+            Some(Value::Number(id)) => id.as_i64(),
+            Some(other) => {
+                let rest = format!("{other}}}")
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"");
+                let details = format!(
+                    "Json: cannot unmarshal \"{rest}\" into Go struct field stacks.stackListOperationFilters.EndpointID of type int"
+                );
+                return Answer::error(400, "Invalid query parameter: filters", &details);
+            }
+        };
+        let visible = |stack: &&Stack| {
+            wanted.is_none_or(|id| id == stack.environment)
+                && (caller.user.administrator || self.may_use(caller, stack).is_ok())
+        };
+        let list: Vec<Value> = self
+            .stacks
+            .iter()
+            .filter(visible)
+            .map(|s| s.json(self.era, true))
+            .collect();
+        Answer::json(200, &Value::Array(list))
+    }
+
+    /// `GET /api/stacks/{id}`.
+    pub(super) fn get_stack(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
+        let stack = self.readable(caller, id)?;
+        Ok(Answer::json(200, &stack.json(self.era, true)))
+    }
+
+    /// `GET /api/stacks/{id}/file`.
+    pub(super) fn get_stack_file(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
+        let stack = self.readable(caller, id)?;
+        Ok(Answer::json(
+            200,
+            &json!({ "StackFileContent": stack.file }),
+        ))
+    }
+
+    /// `PUT /api/stacks/{id}`.
+    pub(super) fn update_stack(
+        &mut self,
+        caller: &Caller,
+        id: &str,
+        request: &Request,
+        now: Millis,
+    ) -> Result<Reply, Answer> {
+        let id = self.stack_id(id)?;
+        let environment = endpoint_id(request)?;
+        self.editable(caller, id, environment)?;
+        let body = payload(request)?;
+        let file = text(&body, "StackFileContent");
+        if file.is_empty() {
+            return Err(Answer::error(
+                400,
+                "Invalid request payload",
+                "Invalid stack file content",
+            ));
+        }
+        let env = env_field(&body, request)?;
+        if self.era.answers_at_once() && self.deploys.concerns(id) {
+            let details = "Stack deployment is already in progress";
+            return Err(Answer::error(409, "Unable to update stack", details));
+        }
+        self.bind_mounts_allowed(caller, environment, &file, env.as_ref())?;
+        let repull = self.era.knows_repull() && flag(&body, "RepullImageAndRedeploy");
+        self.stack_mut(id).environment = environment;
+        let update = Update {
+            purpose: Purpose::Update,
+            file,
+            env,
+            prune: flag(&body, "Prune"),
+            pull: flag(&body, "PullImage") || repull,
+            recreate: repull,
+            git: self
+                .stack_mut(id)
+                .git
+                .clone()
+                .filter(|_| self.stack_mut(id).from_app_template),
+            by: caller.user.name.clone(),
+        };
+        let ticket = self.submit(id, update, now);
+        Ok(self.reply(ticket, id, Purpose::Update))
+    }
+
+    /// `POST /api/stacks/create/standalone/string` and `…/swarm/string`.
+    pub(super) fn create_stack(
+        &mut self,
+        caller: &Caller,
+        kind: Kind,
+        request: &Request,
+        now: Millis,
+    ) -> Result<Reply, Answer> {
+        let environment = endpoint_id(request)?;
+        self.known_environment(environment)?;
+        let body = payload(request)?;
+        let (name, file) = (
+            text(&body, "Name").to_lowercase(),
+            text(&body, "StackFileContent"),
+        );
+        if self.stacks.iter().any(|s| s.name == name) {
+            return Err(Answer::plain_error(
+                409,
+                &format!("A stack with the normalized name '{name}' already exists"),
+            ));
+        }
+        let env = env_field(&body, request)?;
+        let id = self.next_stack_id();
+        let by = caller.user.name.clone();
+        self.add_stack(id, environment, &name, kind, &file, env.clone(), &by, now);
+        self.stack_mut(id).swarm_id = text(&body, "SwarmID");
+        let update = Update {
+            purpose: Purpose::Create,
+            file,
+            env,
+            prune: false,
+            pull: false,
+            recreate: false,
+            git: None,
+            by,
+        };
+        let ticket = self.submit(id, update, now);
+        Ok(Reply::After {
+            ticket,
+            stack: id,
+            purpose: Purpose::Create,
+        })
+    }
+
+    /// `POST /api/stacks/{id}/start` and `…/stop`.
+    pub(super) fn start_or_stop(
+        &mut self,
+        caller: &Caller,
+        id: &str,
+        purpose: Purpose,
+        request: &Request,
+        now: Millis,
+    ) -> Result<Reply, Answer> {
+        let id = self.stack_id(id)?;
+        let environment = endpoint_id(request)?;
+        self.editable(caller, id, environment)?;
+        let stack = self.stack_mut(id).clone();
+        match (purpose, stack.status) {
+            (Purpose::Stop, 2) => {
+                return Err(Answer::plain_error(400, "Stack is already inactive"));
+            }
+            (Purpose::Start, 1) => {
+                let what = format!("A stack with the name '{}' is already running", stack.name);
+                return Err(Answer::plain_error(409, &what));
+            }
+            _ => {}
+        }
+        let update = Update {
+            purpose,
+            file: stack.file,
+            env: stack.env,
+            prune: false,
+            pull: false,
+            recreate: false,
+            git: stack.git,
+            by: caller.user.name.clone(),
+        };
+        let ticket = self.submit(id, update, now);
+        Ok(Reply::After {
+            ticket,
+            stack: id,
+            purpose,
+        })
+    }
+
+    /// What is said when the deploy behind a request has ended.
+    pub(super) fn deploy_answer(
+        &mut self,
+        stack: StackId,
+        purpose: Purpose,
+        outcome: Result<(), String>,
+    ) -> Answer {
+        match outcome {
+            Ok(()) => Answer::json(
+                200,
+                &self
+                    .stack_mut(stack)
+                    .clone()
+                    .json(self.era, purpose == Purpose::Create),
+            ),
+            Err(why) => {
+                if purpose == Purpose::Create {
+                    self.stacks.retain(|s| s.id != stack);
+                }
+                Answer::plain_error(500, &why)
+            }
+        }
+    }
+
+    /// The eras part here: wait for the end, or answer at once with Status 3.
+    pub(super) fn reply(&mut self, ticket: Ticket, stack: StackId, purpose: Purpose) -> Reply {
+        if self.era.answers_at_once() {
+            self.deploy_answer(stack, purpose, Ok(())).into()
+        } else {
+            Reply::After {
+                ticket,
+                stack,
+                purpose,
+            }
+        }
+    }
+
+    pub(super) fn stack_id(&self, text: &str) -> Result<StackId, Answer> {
+        let id: StackId = text.parse().map_err(|_| {
+            Answer::error(
+                400,
+                "Invalid stack identifier route variable",
+                &not_a_number(text),
+            )
+        })?;
+        if self.stacks.iter().any(|s| s.id == id) {
+            return Ok(id);
+        }
+        let details = format!("Object not found inside the database (bucket=stacks, key={id})");
+        Err(Answer::error(
+            404,
+            "Unable to find a stack with the specified identifier inside the database",
+            &details,
+        ))
+    }
+
+    /// The stack, for a caller who may change it; `environment` is where the update wants it to be.
+    pub(super) fn editable(
+        &self,
+        caller: &Caller,
+        id: StackId,
+        environment: EnvironmentId,
+    ) -> Result<(), Answer> {
+        self.known_environment(environment)?;
+        self.environment_open(caller, environment)?;
+        let stack = self.stacks.iter().find(|s| s.id == id).unwrap();
+        self.stack_open(caller, stack)?;
+        self.management_open(
+            caller,
+            environment,
+            "Stack editing is disabled for non-admin users",
+        )
+    }
+
+    fn readable(&self, caller: &Caller, id: &str) -> Result<&Stack, Answer> {
+        let id = self.stack_id(id)?;
+        let stack = self.stacks.iter().find(|s| s.id == id).unwrap();
+        self.may_use(caller, stack)?;
+        self.management_open(
+            caller,
+            stack.environment,
+            "Stack management is disabled for non-admin users",
+        )?;
+        Ok(stack)
+    }
+
+    fn may_use(&self, caller: &Caller, stack: &Stack) -> Result<(), Answer> {
+        self.environment_open(caller, stack.environment)?;
+        self.stack_open(caller, stack)
+    }
+
+    fn known_environment(&self, id: EnvironmentId) -> Result<(), Answer> {
+        if self.environments.iter().any(|e| e.id == id) {
+            return Ok(());
+        }
+        let details = format!("Object not found inside the database (bucket=endpoints, key={id})");
+        Err(Answer::error(
+            404,
+            "Unable to find the environment associated to the stack inside the database",
+            &details,
+        ))
+    }
+
+    pub(super) fn environment_open(
+        &self,
+        caller: &Caller,
+        id: EnvironmentId,
+    ) -> Result<(), Answer> {
+        let open = caller.user.administrator
+            || self
+                .environments
+                .iter()
+                .any(|e| e.id == id && e.users.contains(&caller.user.id));
+        let refusal = || {
+            Answer::error(
+                403,
+                "Permission denied to access environment",
+                "Access denied to environment",
+            )
+        };
+        open.then_some(()).ok_or_else(refusal)
+    }
+
+    /// Whether the caller may use the stack, and everything that carries its name.
+    pub(super) fn stack_open(&self, caller: &Caller, stack: &Stack) -> Result<(), Answer> {
+        let open = caller.user.administrator
+            || stack
+                .access_here()
+                .is_some_and(|access| access.users.contains(&caller.user.id));
+        open.then_some(()).ok_or_else(|| {
+            Answer::error(
+                403,
+                "Access denied to resource",
+                "Access denied to resource",
+            )
+        })
+    }
+
+    fn management_open(
+        &self,
+        caller: &Caller,
+        id: EnvironmentId,
+        refusal: &str,
+    ) -> Result<(), Answer> {
+        let open = caller.user.administrator
+            || self
+                .environments
+                .iter()
+                .any(|e| e.id == id && e.stack_management);
+        open.then_some(())
+            .ok_or_else(|| Answer::error(403, refusal, refusal))
+    }
+
+    fn bind_mounts_allowed(
+        &self,
+        caller: &Caller,
+        environment: EnvironmentId,
+        file: &str,
+        env: Option<&Vec<(String, String)>>,
+    ) -> Result<(), Answer> {
+        let free = caller.user.administrator
+            || self
+                .environments
+                .iter()
+                .any(|e| e.id == environment && e.bind_mounts);
+        let binds = File::load(file, &Stack::variables(env), "")
+            .is_ok_and(|f| f.services.iter().any(|s| s.binds_host_paths));
+        if free || !binds {
+            return Ok(());
+        }
+        let why = "stack config file is invalid: bind-mount disabled for non administrator users";
+        Err(Answer::plain_error(500, why))
+    }
+}
+
+/// The `endpointId` of an update, which is an assignment.
+fn endpoint_id(request: &Request) -> Result<EnvironmentId, Answer> {
+    let refuse = |details: &str| Answer::error(400, "Invalid query parameter: endpointId", details);
+    let text = request
+        .query("endpointId")
+        .ok_or_else(|| refuse("Missing query parameter"))?;
+    text.parse().map_err(|_| refuse(&not_a_number(text)))
+}
+
+fn not_a_number(text: &str) -> String {
+    format!("Strconv.Atoi: parsing \"{text}\": invalid syntax")
+}
+
+/// `Env` of a payload; a missing one and null are the same, and erase what was stored.
+pub(super) fn env_field(
+    body: &Value,
+    request: &Request,
+) -> Result<Option<Vec<(String, String)>>, Answer> {
+    match field(body, "Env") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(pairs)) => Ok(Some(
+            pairs
+                .iter()
+                .map(|pair| (text(pair, "name"), text(pair, "value")))
+                .collect(),
+        )),
+        Some(_) => {
+            let whole = String::from_utf8_lossy(&request.body);
+            let rest = whole
+                .split_once("\"Env\":")
+                .map_or("", |(_, rest)| rest.trim_start());
+            let shown: String = rest.chars().take(32).collect();
+            let shown = shown.replace('\\', "\\\\").replace('"', "\\\"");
+            let details = format!(
+                "Json: cannot unmarshal \"{shown}...\" into Go struct field stacks.updateComposeStackPayload.Env of type \
+                 []portainer.Pair"
+            );
+            Err(Answer::error(400, "Invalid request payload", &details))
+        }
+    }
+}
