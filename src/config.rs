@@ -1,12 +1,120 @@
 //! The checked configuration: file, environment and credentials become values that mean something, or all problems at once.
 
+mod problem;
+mod values;
+mod parse;
+mod disk;
+mod environment;
+mod file;
+mod credentials;
+pub(crate) mod show;
+mod reading;
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use self::environment::Surroundings;
+use self::problem::Place;
+pub(crate) use self::problem::Problems;
+use self::reading::Reading;
+use self::show::Shown;
+use self::values::Written;
 use crate::hook::{Hook, Network};
 use crate::secret::Secret;
 use crate::stack::{Stack, StackKey};
+
+/// What a command cannot do without. What is not needed may be missing, and secrets that are not needed are not even read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// `redeploy`, `rollback`, `test-connection`: Portainer and a stack; hooks are not read.
+    Portainer,
+    /// `serve`: Portainer, stacks and hooks.
+    Serve,
+    /// `sign`, `trigger`: the hooks' secrets, nothing else; hooks may have no stacks.
+    Sender,
+    /// `healthcheck`: `listen` alone is read.
+    Listen,
+    /// `show-config`: everything is read and nothing is required.
+    Show,
+}
+
+/// A configuration, and what is to be told about it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What is in force.
+    pub(crate) config: Config,
+    /// What is odd without being wrong; without any secret.
+    pub(crate) warnings: Vec<String>,
+    /// Every setting in force with its source, in the order of the documentation.
+    pub(crate) shown: Vec<Shown>,
+}
+
+/// Reads file, environment and credentials; `option` is `--config`.
+///
+/// # Errors
+/// All problems at once; the command ends with 78.
+pub(crate) fn load(
+    need: Need,
+    option: Option<&Path>,
+    surroundings: &Surroundings,
+) -> Result<Loaded, Problems> {
+    let found = file::find(option, surroundings);
+    let parsed = found.as_ref().map(file::read);
+    let (mut written, problems, torn, open_to_others) = match parsed {
+        Some(parsed) => (
+            parsed.written,
+            parsed.problems,
+            parsed.torn,
+            parsed.open_to_others,
+        ),
+        None => (Written::new(), Vec::new(), Vec::new(), false),
+    };
+    let mut reading = Reading {
+        surroundings,
+        folder: found
+            .as_ref()
+            .and_then(|found| found.path.parent())
+            .map_or_else(|| surroundings.working_dir.clone(), Path::to_owned),
+        open_to_others,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        shown: Vec::new(),
+    };
+    if need == Need::Listen {
+        environment::lay_over_listen(surroundings, &mut written);
+    } else {
+        environment::lay_over(
+            surroundings,
+            &mut written,
+            &mut reading.problems,
+            &mut reading.warnings,
+        );
+    }
+    let config = check::config(need, written, &mut reading);
+    let mut all = problems;
+    // Where the syntax is wrong, keys end up in the wrong section and others seem to be missing: only what variables say,
+    // and wrong values, are told besides.
+    all.extend(reading.problems.into_iter().filter(|problem| {
+        torn.is_empty()
+            || match &problem.place {
+                Place::Variable(_) | Place::Credential(_) => true,
+                Place::Line(_, line) => !torn.contains(line) && !problem.is_about_unknown_key(),
+                Place::File(_) | Place::Nowhere => false,
+            }
+    }));
+    match all.is_empty() {
+        true => Ok(Loaded {
+            config,
+            warnings: reading.warnings,
+            shown: reading.shown,
+        }),
+        false => Err(Problems::new(all, reading.warnings)),
+    }
+}
 
 /// Everything that is configured. What a command needs besides is asked of it by [`Need`].
 #[derive(Debug)]
@@ -119,6 +227,32 @@ pub(crate) enum NotifyFormat {
     Ntfy,
     /// Gotify's messages.
     Gotify,
+}
+
+impl NotifyFormat {
+    /// As they are written, in the order of the documentation.
+    const NAMES: &'static [&'static str] = &["json", "slack", "discord", "ntfy", "gotify"];
+
+    fn parse(name: &str) -> Option<NotifyFormat> {
+        Some(match name {
+            "json" => NotifyFormat::Json,
+            "slack" => NotifyFormat::Slack,
+            "discord" => NotifyFormat::Discord,
+            "ntfy" => NotifyFormat::Ntfy,
+            "gotify" => NotifyFormat::Gotify,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            NotifyFormat::Json => "json",
+            NotifyFormat::Slack => "slack",
+            NotifyFormat::Discord => "discord",
+            NotifyFormat::Ntfy => "ntfy",
+            NotifyFormat::Gotify => "gotify",
+        }
+    }
 }
 
 /// Who may see the settings page.

@@ -1,0 +1,182 @@
+//! `[[stack]]` and the variables that name stacks.
+
+use std::time::Duration;
+
+use super::{listed, within_a_day};
+use crate::config::environment::key_from_name;
+use crate::config::parse;
+use crate::config::problem::Place;
+use crate::config::reading::{Reading, Taken};
+use crate::config::values::Section;
+use crate::config::{Config, Need};
+use crate::image::Pattern;
+use crate::limits;
+use crate::stack::{PullMode, RollBack, Stack, StackKey};
+
+/// Where the key of a checked stack was written.
+struct Keyed {
+    key: StackKey,
+    place: Place,
+}
+
+/// Checks all, and puts them into `config`.
+pub(super) fn stacks(
+    need: Need,
+    sections: Vec<Section>,
+    default: Option<usize>,
+    config: &mut Config,
+    reading: &mut Reading<'_>,
+) {
+    let none = sections.is_empty();
+    let mut all: Vec<Keyed> = Vec::new();
+    for (index, section) in sections.into_iter().enumerate() {
+        let Some((stack, keyed)) = stack(section, reading) else {
+            continue;
+        };
+        if let Some(other) = all.iter().find(|other| other.key == keyed.key) {
+            let text = format!(
+                "\"{}\" is the key of another stack ({}) already; give this one a key of its own",
+                keyed.key, other.place
+            );
+            reading.problem(&keyed.place, "stack.key", text);
+            continue;
+        }
+        if default == Some(index) {
+            config.default_stack = Some(stack.key.clone());
+        }
+        config.stacks.push(stack);
+        all.push(keyed);
+    }
+    if none && matches!(need, Need::Portainer | Need::Serve) {
+        reading.problem(
+            &Place::Nowhere,
+            "stack",
+            "there is none; set PORTAINER_STACK_NAME to the stack's name in Portainer, or write a [[stack]] \
+             with its name",
+        );
+    }
+}
+
+fn stack(mut section: Section, reading: &mut Reading<'_>) -> Option<(Stack, Keyed)> {
+    let name = reading.text(&mut section, "name", name);
+    if name.is_absent() {
+        let place = section.place.clone();
+        reading.problem(
+            &place,
+            "stack.name",
+            "is missing: the stack's name in Portainer",
+        );
+    }
+    let key = match reading.text(&mut section, "key", key) {
+        Taken::Absent => match &name {
+            Taken::Good(name, place) => key_of(name, place, reading),
+            Taken::Absent | Taken::Bad => None,
+        },
+        Taken::Good(key, place) => Some((key, place)),
+        Taken::Bad => None,
+    };
+    // The other keys are checked all the same, so that all problems come at once.
+    let label = key.as_ref().map_or("?", |(key, _)| key.as_str()).to_owned();
+    let label = |key: &str| format!("stack.{label}.{key}");
+    if let Taken::Good(name, place) = &name {
+        reading.show(label("name"), name, place);
+    }
+    let environment = reading.text(&mut section, "environment", self::name);
+    match &environment {
+        Taken::Good(text, place) => reading.show(label("environment"), text, place),
+        Taken::Absent => reading.show(label("environment"), "any", Place::Nowhere),
+        Taken::Bad => {}
+    }
+    let pull = reading.setting(
+        &mut section,
+        ("pull", &label("pull")),
+        (PullMode::First, "first"),
+        |text| {
+            Ok(
+                match parse::choice(text, &["first", "portainer", "never"])? {
+                    "portainer" => PullMode::Portainer,
+                    "never" => PullMode::Never,
+                    _ => PullMode::First,
+                },
+            )
+        },
+    );
+    let except = reading.list(&mut section, "except", Pattern::parse);
+    if let (PullMode::Portainer, Taken::Good(patterns, place)) = (pull, &except)
+        && !patterns.is_empty()
+    {
+        reading.problem(
+            place,
+            "stack.except",
+            "with pull = \"portainer\" Portainer pulls every image; leave \"except\" out or use \
+                 pull = \"first\"",
+        );
+    }
+    let except = listed(reading, label("except"), except);
+    let env = reading.list(&mut section, "env", parse::variable);
+    let env = listed(reading, label("env"), env);
+    let healthy_within = reading.setting(
+        &mut section,
+        ("healthy_within", &label("healthy_within")),
+        (Duration::from_secs(2 * 60), "2m"),
+        |text| within_a_day(text, false),
+    );
+    let rollback = reading.setting(
+        &mut section,
+        ("rollback", &label("rollback")),
+        (RollBack::WhenDown, "when-down"),
+        |text| {
+            let names = ["when-down", "when-unhealthy", "never"];
+            Ok(match parse::choice(text, &names)? {
+                "when-unhealthy" => RollBack::WhenUnhealthy,
+                "never" => RollBack::Never,
+                _ => RollBack::WhenDown,
+            })
+        },
+    );
+    let cleanup = reading.flag(&mut section, ("cleanup", &label("cleanup")));
+    reading.finish(section);
+    let (key, place) = key?;
+    let keyed = Keyed {
+        key: key.clone(),
+        place,
+    };
+    let stack = Stack {
+        key,
+        name: name.good()?,
+        environment: environment.good(),
+        pull,
+        except,
+        env,
+        healthy_within,
+        rollback,
+        cleanup,
+    };
+    Some((stack, keyed))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match text.len() > limits::NAME_MAX {
+        true => Err(format!("is longer than {} bytes", limits::NAME_MAX)),
+        false => parse::word(text),
+    }
+}
+
+fn key(text: &str) -> Result<StackKey, String> {
+    StackKey::parse(text).ok_or_else(|| {
+        format!(
+            "expected at most {} letters, digits, \"_\", \"-\" and \".\", not beginning with a dot",
+            limits::NAME_MAX
+        )
+    })
+}
+
+/// The key of a stack that has none of its own.
+fn key_of(name: &str, place: &Place, reading: &mut Reading<'_>) -> Option<(StackKey, Place)> {
+    let key = StackKey::parse(&key_from_name(name));
+    if key.is_none() {
+        let text = "no key can be made of this name; give the stack a key";
+        reading.problem(place, "stack.name", text);
+    }
+    Some((key?, place.clone()))
+}

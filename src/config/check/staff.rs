@@ -1,0 +1,51 @@
+//! `[staff]`.
+
+use super::leave;
+use crate::config::problem::Place;
+use crate::config::reading::{Reading, Taken};
+use crate::config::values::Section;
+use crate::config::{Staff, parse};
+use crate::limits;
+
+/// Who may see the settings page, if anybody.
+pub(super) fn staff(read: bool, section: &mut Section, reading: &mut Reading<'_>) -> Option<Staff> {
+    let given = section
+        .entries
+        .values()
+        .next()
+        .map(|value| value.place.clone());
+    let password = match read {
+        true => reading.secret(section, "password", "staff.password"),
+        false => leave(section, "password"),
+    };
+    let started = section.place.clone();
+    if let (None, Place::Nowhere) = (&given, &started) {
+        return None;
+    }
+    let user = reading.setting(
+        section,
+        ("user", "staff.user"),
+        ("staff".to_owned(), "staff"),
+        |text| match text.contains(':') {
+            true => Err("a user name of Basic auth contains no colon".to_owned()),
+            false => parse::word(text),
+        },
+    );
+    if password.is_absent() {
+        reading.problem(
+            &given.unwrap_or(started),
+            "staff",
+            "has no password; set STACKHOOK_STAFF_PASSWORD or STACKHOOK_STAFF_PASSWORD_FILE (password or \
+             password_file)",
+        );
+    }
+    if let Taken::Good(password, place) = &password
+        && password.len() < limits::STAFF_PASSWORD_MIN
+    {
+        let least = limits::STAFF_PASSWORD_MIN;
+        let text = format!("is shorter than {least} bytes");
+        reading.problem(place, "staff.password", text);
+    }
+    let password = password.good()?;
+    Some(Staff { user, password })
+}

@@ -1,0 +1,227 @@
+//! Texts of the configuration into values that mean something. Every error says what was expected; none repeats the text,
+//! which may be a secret that stands in the wrong place.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::problem::hint;
+
+/// `1MiB`, `512KiB`, or a number of bytes.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = number(text);
+    let factor = match unit {
+        "" | "B" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        _ => 0,
+    };
+    digits
+        .and_then(|number| usize::try_from(number).ok()?.checked_mul(factor))
+        .filter(|_| factor > 0)
+        .ok_or_else(|| {
+            "expected a size such as \"1MiB\", \"512KiB\" or a number of bytes".to_owned()
+        })
+}
+
+/// `30s`, `10m`, `1h`, or several of them, longest first: `1m30s`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a duration such as \"30s\", \"10m\" or \"1h\"".to_owned();
+    let (mut rest, mut seconds, mut last) = (text, 0u64, u64::MAX);
+    while !rest.is_empty() {
+        let (digits, unit) = number(rest);
+        let factor = match unit.chars().next() {
+            Some('h') => 3600,
+            Some('m') => 60,
+            Some('s') => 1,
+            _ => return Err(expected()),
+        };
+        let more = digits.and_then(|number| number.checked_mul(factor));
+        let sum = more.and_then(|more| seconds.checked_add(more));
+        seconds = sum.filter(|_| factor < last).ok_or_else(expected)?;
+        last = factor;
+        rest = unit.get(1..).unwrap_or_default();
+    }
+    if last == u64::MAX {
+        return Err(expected());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+/// The number at the beginning, and what follows it.
+fn number(text: &str) -> (Option<u64>, &str) {
+    let end = text.find(|sign: char| !sign.is_ascii_digit());
+    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+    (digits.parse().ok(), rest)
+}
+
+/// A word of a fixed list.
+pub(super) fn choice<'a>(text: &str, names: &[&'a str]) -> Result<&'a str, String> {
+    let found = names.iter().find(|name| **name == text).copied();
+    found.ok_or_else(|| {
+        let (last, first) = names.split_last().unwrap_or((&"", &[]));
+        let near = hint(text, names.iter().copied());
+        match first {
+            [] => format!("expected {last}"),
+            _ => format!("expected {} or {last}{near}", first.join(", ")),
+        }
+    })
+}
+
+/// As written in a variable.
+pub(super) fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// An address and a port; names are not looked up.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let port_only = !port.is_empty() && port.bytes().all(|sign| sign.is_ascii_digit());
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    Err(match () {
+        () if port_only => {
+            "expected an address before the port: \"127.0.0.1:8484\" for this host alone, \
+             \"0.0.0.0:8484\" or \"[::]:8484\" for everybody"
+        }
+        () if text.parse::<std::net::IpAddr>().is_ok() => {
+            "expected a port after the address, such as \"127.0.0.1:8484\" or \"[::]:8484\""
+        }
+        () if host.eq_ignore_ascii_case("localhost") => {
+            "names are not looked up; write \"127.0.0.1:8484\" or \"[::1]:8484\""
+        }
+        () => "expected an address and a port such as \"127.0.0.1:8484\" or \"[::]:8484\"",
+    }
+    .to_owned())
+}
+
+/// Where Portainer is, without trailing slashes and `/api`.
+pub(super) fn portainer_url(text: &str) -> Result<String, String> {
+    let url = plain_url(text)?;
+    let url = url.strip_suffix("/api").unwrap_or(&url);
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// A URL that paths are put behind: without trailing slashes; it may have no query.
+pub(super) fn plain_url(text: &str) -> Result<String, String> {
+    let url = url(text)?;
+    match url.contains('?') {
+        true => Err("has a query (from the \"?\" on), which has no place here".to_owned()),
+        false => Ok(url.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// An absolute URL that names a host and, if it names a port, one that exists: others are taken for another port, or print
+/// the user's password in errors, once the HTTP library has them.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let wrong = |text: &str| Err(text.to_owned());
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong("expected a URL that begins with http:// or https://");
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "http" && scheme != "https" {
+        return wrong("expected a URL that begins with http:// or https://");
+    }
+    if rest.chars().any(|sign| sign.is_control() || sign == ' ') {
+        return wrong("contains a space or a control character");
+    }
+    if !rest.is_ascii() || rest.contains(['\\', '"', '<', '>', '^', '`', '{', '|', '}']) {
+        return wrong(
+            "contains a sign that has no place in a URL; write names in Punycode and paths with %",
+        );
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return wrong("contains a user name or a password, which has no place in this URL");
+    }
+    if path.contains('#') {
+        return wrong("has a fragment (from the \"#\" on); leave it out");
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => (
+                address,
+                port.strip_prefix(':').or((!port.is_empty()).then_some("")),
+            ),
+            _ => return wrong("expected an IPv6 address between [ and ]"),
+        },
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let of_names = |sign: char| sign.is_ascii_alphanumeric() || "-._".contains(sign);
+    let is_name = host.chars().all(of_names) && !host.starts_with('.') && !host.contains("..");
+    if host.is_empty() || !(is_name || authority.starts_with('[')) {
+        return wrong("names no host");
+    }
+    let is_port = |port: &str| {
+        port.bytes().all(|sign| sign.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if port.is_some_and(|port| !is_port(port)) {
+        return wrong("its port is no number from 1 to 65535");
+    }
+    Ok(format!("{scheme}://{rest}"))
+}
+
+/// 64 hexadecimal digits of either case, with or without colons between the bytes.
+pub(super) fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let pairs: Vec<&str> = text.split(':').collect();
+    let digits = match pairs.as_slice() {
+        [digits] => (*digits).to_owned(),
+        pairs if pairs.iter().all(|pair| pair.len() == 2) => pairs.concat(),
+        _ => String::new(),
+    };
+    crate::secret::from_hex(&digits).ok_or_else(|| {
+        "expected the SHA-256 of a certificate: 64 hexadecimal digits, with or without colons"
+            .to_owned()
+    })
+}
+
+/// RFC 6901, where `*` stands for every element.
+pub(super) fn pointer(text: &str) -> Result<String, String> {
+    let escaped = |part: &str| part.starts_with(['0', '1']);
+    match () {
+        () if !text.starts_with('/') => {
+            Err("expected a JSON pointer such as \"/artifact/tag\", with a / in front".to_owned())
+        }
+        () if !text.split('~').skip(1).all(escaped) => {
+            Err("a ~ in a JSON pointer is written ~0, and a / in a name ~1".to_owned())
+        }
+        () => Ok(text.to_owned()),
+    }
+}
+
+/// The name of an HTTP header (RFC 9110 token), in lower case.
+pub(super) fn header(text: &str) -> Result<String, String> {
+    let token = |sign: char| sign.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(sign);
+    match text.chars().all(token) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("expected the name of a header, such as \"Authorization\"".to_owned()),
+    }
+}
+
+/// The name of a variable.
+pub(super) fn variable(text: &str) -> Result<String, String> {
+    let digit_first = text.starts_with(|sign: char| sign.is_ascii_digit());
+    let fits = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
+    match !digit_first && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("expected names of variables, such as \"IMAGE_TAG\"".to_owned()),
+    }
+}
+
+/// A text for people and machines: one line, nothing unseen.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    match () {
+        () if text.chars().any(char::is_control) => Err("contains a control character".to_owned()),
+        () if text.trim() != text => Err("begins or ends with a space".to_owned()),
+        () => Ok(text.to_owned()),
+    }
+}

@@ -1,0 +1,212 @@
+//! The configuration as it was written: sections of keys, each value with the place it comes from. Nothing here is
+//! checked, and nothing here can be shown: any text may be a secret.
+
+use std::collections::BTreeMap;
+
+use super::problem::Place;
+
+/// Every key, by section; the order is the one of the documentation.
+pub(super) const KEYS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "listen",
+            "public_url",
+            "state_dir",
+            "trusted_proxies",
+            "max_body",
+            "log",
+            "log_format",
+            "portainer",
+            "notify",
+            "stack",
+            "hook",
+            "staff",
+        ],
+    ),
+    (
+        "portainer",
+        &[
+            "url",
+            "api_key",
+            "api_key_file",
+            "user",
+            "password",
+            "password_file",
+            "ca_file",
+            "certificate_sha256",
+            "insecure",
+            "timeout",
+        ],
+    ),
+    (
+        "notify",
+        &["url", "url_file", "format", "secret", "secret_file"],
+    ),
+    (
+        "stack",
+        &[
+            "key",
+            "name",
+            "environment",
+            "pull",
+            "except",
+            "env",
+            "healthy_within",
+            "rollback",
+            "cleanup",
+        ],
+    ),
+    (
+        "hook",
+        &[
+            "name",
+            "sender",
+            "scheme",
+            "header",
+            "kind",
+            "secret",
+            "secret_file",
+            "stacks",
+            "events",
+            "branches",
+            "tags",
+            "repositories",
+            "images",
+            "paths",
+            "wait",
+            "allow_from",
+            "payload",
+        ],
+    ),
+    (
+        "hook.payload",
+        &[
+            "each",
+            "event",
+            "branch",
+            "tag",
+            "repository",
+            "image",
+            "commit",
+            "id",
+            "require",
+        ],
+    ),
+    ("staff", &["user", "password", "password_file"]),
+];
+
+/// The keys of one kind of section.
+pub(super) fn keys(kind: &str) -> &'static [&'static str] {
+    KEYS.iter()
+        .find(|(section, _)| *section == kind)
+        .map_or(&[], |(_, keys)| keys)
+}
+
+/// A value and where it stands.
+pub(super) struct Value {
+    pub(super) kind: Kind,
+    pub(super) place: Place,
+}
+
+/// What kinds of values there are.
+pub(super) enum Kind {
+    /// From the file, or a whole variable.
+    Text(String),
+    /// As it was written, without `_`.
+    Integer(String),
+    Boolean(bool),
+    List(Vec<Value>),
+    Table(Section),
+    /// Kinds that no key wants: dates and fractions.
+    Other(&'static str),
+    /// Already reported.
+    Bad,
+}
+
+impl Kind {
+    /// With its article.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Kind::Text(_) | Kind::Bad => "a text",
+            Kind::Integer(_) => "a number",
+            Kind::Boolean(_) => "true or false",
+            Kind::List(_) => "a list",
+            Kind::Table(_) => "a section",
+            Kind::Other(name) => name,
+        }
+    }
+}
+
+/// A table of the file, with what the environment laid over it.
+pub(super) struct Section {
+    /// Its name in [`KEYS`].
+    pub(super) kind: &'static str,
+    /// Where it begins.
+    pub(super) place: Place,
+    pub(super) entries: BTreeMap<String, Value>,
+}
+
+impl Section {
+    pub(super) fn new(kind: &'static str, place: Place) -> Section {
+        Section {
+            kind,
+            place,
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// What nobody takes is an unknown key.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        self.entries.remove(key)
+    }
+
+    pub(super) fn put(&mut self, key: &str, text: &str, place: Place) {
+        let kind = Kind::Text(text.to_owned());
+        self.entries.insert(key.to_owned(), Value { kind, place });
+    }
+
+    /// The text under `key`, where it is one.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match &self.entries.get(key)?.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// `portainer.url`.
+    pub(super) fn path(&self, key: &str) -> String {
+        if self.kind.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.kind)
+        }
+    }
+}
+
+/// Everything that was written.
+pub(super) struct Written {
+    pub(super) top: Section,
+    pub(super) portainer: Section,
+    pub(super) notify: Section,
+    pub(super) stacks: Vec<Section>,
+    /// The stack of `PORTAINER_STACK_NAME`: its index.
+    pub(super) default_stack: Option<usize>,
+    pub(super) hooks: Vec<Section>,
+    pub(super) staff: Section,
+}
+
+impl Written {
+    /// Nothing.
+    pub(super) fn new() -> Written {
+        Written {
+            top: Section::new("", Place::Nowhere),
+            portainer: Section::new("portainer", Place::Nowhere),
+            notify: Section::new("notify", Place::Nowhere),
+            stacks: Vec::new(),
+            default_stack: None,
+            hooks: Vec::new(),
+            staff: Section::new("staff", Place::Nowhere),
+        }
+    }
+}
