@@ -24,6 +24,7 @@ use self::reading::Reading;
 use self::show::Shown;
 use self::values::Written;
 use crate::hook::{Hook, Network};
+use crate::named::named;
 use crate::secret::Secret;
 use crate::stack::{Stack, StackKey};
 
@@ -147,15 +148,15 @@ pub(crate) struct Config {
     pub(crate) staff: Option<Staff>,
 }
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LogFormat {
+named! {
+    /// How log lines look.
+    LogFormat:
     /// What the place they go to reads best.
-    Auto,
+    Auto = "auto",
     /// Time, level, message.
-    Text,
+    Text = "text",
     /// One object a line.
-    Json,
+    Json = "json",
 }
 
 /// Where Portainer is and who we are there.
@@ -214,45 +215,19 @@ pub(crate) struct Notify {
     pub(crate) secret: Option<Secret>,
 }
 
-/// What the receiver of a notice reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotifyFormat {
+named! {
+    /// What the receiver of a notice reads.
+    NotifyFormat:
     /// One JSON object.
-    Json,
+    Json = "json",
     /// Slack's incoming webhooks.
-    Slack,
+    Slack = "slack",
     /// Discord's webhooks.
-    Discord,
+    Discord = "discord",
     /// ntfy's publishing.
-    Ntfy,
+    Ntfy = "ntfy",
     /// Gotify's messages.
-    Gotify,
-}
-
-impl NotifyFormat {
-    /// As they are written, in the order of the documentation.
-    const NAMES: &'static [&'static str] = &["json", "slack", "discord", "ntfy", "gotify"];
-
-    fn parse(name: &str) -> Option<NotifyFormat> {
-        Some(match name {
-            "json" => NotifyFormat::Json,
-            "slack" => NotifyFormat::Slack,
-            "discord" => NotifyFormat::Discord,
-            "ntfy" => NotifyFormat::Ntfy,
-            "gotify" => NotifyFormat::Gotify,
-            _ => return None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            NotifyFormat::Json => "json",
-            NotifyFormat::Slack => "slack",
-            NotifyFormat::Discord => "discord",
-            NotifyFormat::Ntfy => "ntfy",
-            NotifyFormat::Gotify => "gotify",
-        }
-    }
+    Gotify = "gotify",
 }
 
 /// Who may see the settings page.

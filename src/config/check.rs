@@ -15,6 +15,7 @@ use super::reading::{Reading, Taken};
 use super::values::{Section, Written};
 use super::{Config, LogFormat, Need, environment, parse};
 use crate::hook::Network;
+use crate::image::Pattern;
 use crate::limits;
 use crate::secret::{self, Secret};
 
@@ -111,11 +112,8 @@ fn top(need: Need, top: &mut Section, config: &mut Config, reading: &mut Reading
         ("log_format", "log_format"),
         (LogFormat::Auto, "auto"),
         |text| {
-            Ok(match parse::choice(text, &["auto", "text", "json"])? {
-                "text" => LogFormat::Text,
-                "json" => LogFormat::Json,
-                _ => LogFormat::Auto,
-            })
+            let name = parse::choice(text, LogFormat::NAMES)?;
+            LogFormat::parse(name).ok_or_else(String::new)
         },
     );
 }
@@ -151,6 +149,10 @@ fn state_dir(need: Need, top: &mut Section, reading: &mut Reading<'_>) -> Option
 fn network(text: &str) -> Result<Network, String> {
     Network::parse(text)
         .ok_or_else(|| "expected addresses or networks, such as \"10.0.0.0/8\"".to_owned())
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| error.to_string())
 }
 
 /// Shows a list that may be missing, and yields it.

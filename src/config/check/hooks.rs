@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::{listed, network, standard_webhooks};
+use super::{listed, network, pattern, standard_webhooks};
 use crate::config::parse;
 use crate::config::problem::{Place, hint};
 use crate::config::reading::{Reading, Taken};
@@ -12,7 +12,6 @@ use crate::config::{Config, Need};
 use crate::hook::{
     Hook, HookName, Payload, Rules, Scheme, SchemeName, Sender, TokenKind, default_wait,
 };
-use crate::image::Pattern;
 use crate::limits;
 use crate::secret::Secret;
 use crate::stack::{PullMode, StackKey};
@@ -156,7 +155,7 @@ fn hook(
         .entries
         .get("images")
         .map(|value| value.place.clone());
-    rules.images = rule(&mut section, "images", &label, reading, Pattern::parse);
+    rules.images = rule(&mut section, "images", &label, reading, pattern);
     rules.paths = rule(&mut section, "paths", &label, reading, glob);
     if let (Some(place), false, Some(stacks)) = (images_place, rules.images.is_empty(), &stacks) {
         let by_portainer = config

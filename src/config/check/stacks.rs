@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::{listed, within_a_day};
+use super::{listed, pattern, within_a_day};
 use crate::config::environment::key_from_name;
 use crate::config::parse;
 use crate::config::problem::Place;
 use crate::config::reading::{Reading, Taken};
 use crate::config::values::Section;
 use crate::config::{Config, Need};
-use crate::image::Pattern;
 use crate::limits;
 use crate::stack::{PullMode, RollBack, Stack, StackKey};
 
@@ -101,7 +100,7 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> Option<(Stack, Keye
             )
         },
     );
-    let except = reading.list(&mut section, "except", Pattern::parse);
+    let except = reading.list(&mut section, "except", pattern);
     if let (PullMode::Portainer, Taken::Good(patterns, place)) = (pull, &except)
         && !patterns.is_empty()
     {
