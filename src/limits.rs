@@ -86,3 +86,16 @@ pub(crate) const STOP: Duration = Duration::from_secs(8);
 pub(crate) const REPOSITORY_MAX: usize = 255;
 /// An image reference or a pattern for some; the longest real one has a host, tag and digest beside its name (bytes).
 pub(crate) const REFERENCE_MAX: usize = 1024;
+
+/// A compose file larger than this is not read (bytes).
+pub(crate) const COMPOSE_FILE_MAX: usize = 1024 * 1024;
+/// Lists and maps within each other in a compose file; real ones have about eight.
+pub(crate) const COMPOSE_DEPTH: usize = 64;
+/// Values in a compose file, aliases counted in full; a stack of a hundred services has a few thousand.
+pub(crate) const COMPOSE_NODES: usize = 100_000;
+/// A key of a compose file (bytes); YAML itself allows no longer ones without a special sign.
+pub(crate) const COMPOSE_KEY_MAX: usize = 1024;
+/// A value of a compose file that is read, with its variables filled in (bytes).
+pub(crate) const COMPOSE_VALUE_MAX: usize = 4 * 1024;
+/// Defaults within defaults of a variable in a compose file.
+pub(crate) const VARIABLE_NESTING: usize = 8;

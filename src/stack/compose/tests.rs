@@ -1,0 +1,554 @@
+//! Compose files as tables. What the valid ones want was also put to compose-go.
+
+mod hostile;
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Every service in a line: image, then what is out of the ordinary.
+fn told(file: &ComposeFile) -> String {
+    let service = |(name, wanted): (&String, &Wanted)| {
+        let mut line = format!(
+            "{name} {}",
+            wanted
+                .image
+                .as_ref()
+                .map_or("-".to_owned(), Reference::familiar)
+        );
+        if wanted.source == Source::Local {
+            line.push_str(" local");
+        }
+        if let Some(policy) = &wanted.pulls_itself {
+            line.push_str(&format!(" pulls:{policy}"));
+        }
+        if wanted.optional {
+            line.push_str(" optional");
+        }
+        line
+    };
+    file.services
+        .iter()
+        .map(service)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[track_caller]
+fn check(file: &str, pairs: &[(&str, &str)], expected: &str) {
+    let read = read(file, &env(pairs)).unwrap_or_else(|why| panic!("{file}\n{why}"));
+    assert_eq!(told(&read), expected, "{file}");
+}
+
+/// A file with the one service `web` of these lines.
+fn web(lines: &str) -> String {
+    format!("services:\n  web:\n    {}\n", lines.replace('\n', "\n    "))
+}
+
+#[track_caller]
+fn check_web(lines: &str, pairs: &[(&str, &str)], expected: &str) {
+    check(&web(lines), pairs, expected);
+}
+
+#[track_caller]
+fn refused(file: &str, pairs: &[(&str, &str)], expected: &str) {
+    let why = read(file, &env(pairs)).expect_err(file).to_string();
+    assert!(why.starts_with(expected), "{file}\n{why}");
+    assert!(why.contains("; ") || why.contains(": "), "a way out: {why}");
+}
+
+#[track_caller]
+fn refused_web(lines: &str, pairs: &[(&str, &str)], expected: &str) {
+    refused(&web(lines), pairs, expected);
+}
+
+#[test]
+fn images_are_read_with_the_default_tag() {
+    check(
+        "services:\n  web:\n    image: nginx\n  api:\n    image: ghcr.io/acme/api:2\n",
+        &[],
+        "api ghcr.io/acme/api:2\nweb nginx:latest",
+    );
+    check_web("image: web:1", &[], "web web:1");
+    check_web("image: 'web:1'", &[], "web web:1");
+    check_web("image: \"web:1\" # the tag", &[], "web web:1");
+    check_web("image: !!str 12", &[], "web 12:latest");
+    check_web("image: '12'", &[], "web 12:latest");
+    check_web("image: >-\n  web:1", &[], "web web:1");
+    check("{services: {web: {image: 'web:1'}}}", &[], "web web:1");
+    check(
+        "\u{feff}---\nservices:\n  web:\n    image: web\n...\n",
+        &[],
+        "web web:latest",
+    );
+    check(
+        "services:\r\n  web:\r\n    image: web:1\r\n",
+        &[],
+        "web web:1",
+    );
+}
+
+#[test]
+fn images_are_filled_from_the_variables() {
+    check_web("image: web:${TAG}", &[("TAG", "1.2")], "web web:1.2");
+    check_web("image: web:${TAG:-1}", &[], "web web:1");
+    check_web("image: '${IMAGE:-web:${TAG:-1}}'", &[], "web web:1");
+    check_web(
+        "image: $REPO/web",
+        &[("REPO", "ghcr.io/acme")],
+        "web ghcr.io/acme/web:latest",
+    );
+    check_web("image: ${IMAGE}", &[("IMAGE", "12")], "web 12:latest");
+}
+
+#[test]
+fn keys_are_not_filled() {
+    check(
+        "services:\n  web:\n    image: a\n    ${KEY}: 1\nx-$OTHER: 1\n",
+        &[],
+        "web a:latest",
+    );
+}
+
+#[test]
+fn what_is_built_or_never_pulled_is_local() {
+    check_web("build: .", &[], "web - local");
+    check_web("build: ''", &[], "web - local");
+    check_web("build: ${CONTEXT:-.}\nimage: web:1", &[], "web web:1 local");
+    check_web("build: {context: $NOT_READ}", &[], "web - local");
+    check_web("build: .\nimage: ''", &[], "web - local");
+    check_web(
+        "image: web\npull_policy: never",
+        &[],
+        "web web:latest local",
+    );
+    check_web(
+        "image: web\npull_policy: build",
+        &[],
+        "web web:latest local",
+    );
+    check_web("image: web\npull_policy: missing", &[], "web web:latest");
+    check_web(
+        "image: web\npull_policy: ${POLICY:-if_not_present}",
+        &[],
+        "web web:latest",
+    );
+}
+
+#[test]
+fn policies_by_which_compose_pulls_itself_are_told() {
+    for policy in [
+        "always",
+        "daily",
+        "weekly",
+        "refresh",
+        "every_12h",
+        "every_1d12h",
+    ] {
+        let expected = format!("web web:latest pulls:{policy}");
+        check_web(
+            &format!("image: web\npull_policy: {policy}"),
+            &[],
+            &expected,
+        );
+    }
+    check_web(
+        "build: .\npull_policy: always",
+        &[],
+        "web - local pulls:always",
+    );
+    refused_web(
+        "image: web\npull_policy: Always",
+        &[],
+        "the pull_policy of service \"web\" is none that is known",
+    );
+    refused_web(
+        "image: web\npull_policy: every_",
+        &[],
+        "the pull_policy of service \"web\" is none that is known",
+    );
+    refused_web(
+        "image: web\npull_policy: every_h",
+        &[],
+        "the pull_policy of service \"web\" is none that is known",
+    );
+}
+
+#[test]
+fn profiles_and_no_replicas_make_a_service_optional() {
+    check_web(
+        "image: web\nprofiles: [debug]",
+        &[],
+        "web web:latest optional",
+    );
+    check_web("image: web\nprofiles: []", &[], "web web:latest");
+    check_web("image: web\nscale: 0", &[], "web web:latest optional");
+    check_web("image: web\nscale: \"0\"", &[], "web web:latest optional");
+    check_web("image: web\nscale: 2", &[], "web web:latest");
+    check_web(
+        "image: web\ndeploy: {replicas: '${N:-0}'}",
+        &[],
+        "web web:latest optional",
+    );
+    check_web(
+        "image: web\ndeploy: {replicas: '${N:-0}'}",
+        &[("N", "3")],
+        "web web:latest",
+    );
+    check_web("image: web\ndeploy: {mode: global}", &[], "web web:latest");
+    check_web("image: web\ndeploy:", &[], "web web:latest");
+    check_web(
+        "image: web\nscale: 0\ndeploy: {replicas: 0}",
+        &[],
+        "web web:latest optional",
+    );
+    refused_web(
+        "image: web\nscale: 0\ndeploy: {replicas: 1}",
+        &[],
+        "the scale of service \"web\" is another number",
+    );
+    refused_web(
+        "image: web\nscale: '-1'",
+        &[],
+        "the scale of service \"web\" is not a count",
+    );
+    refused_web(
+        "image: web\nscale: '+1'",
+        &[],
+        "the scale of service \"web\" is not a count",
+    );
+    refused_web(
+        "image: web\nscale: ''",
+        &[],
+        "the scale of service \"web\" is not a count",
+    );
+    refused_web(
+        "image: web\nscale:",
+        &[],
+        "the scale of service \"web\" has no value",
+    );
+    refused_web(
+        "image: web\ndeploy: {replicas: many}",
+        &[],
+        "the deploy.replicas of service \"web\" is not a count",
+    );
+    refused_web(
+        "image: web\nprofiles: debug",
+        &[],
+        "the profiles of service \"web\" is not a list",
+    );
+}
+
+#[test]
+fn aliases_and_merge_keys_are_followed() {
+    check(
+        "x-web: &web {image: 'a:1', scale: 0}\nservices:\n  web: *web\n",
+        &[],
+        "web a:1 optional",
+    );
+    check(
+        "x-web: &web {image: 'a:1'}\nservices:\n  web:\n    <<: *web\n    scale: 0\n",
+        &[],
+        "web a:1 optional",
+    );
+    check(
+        "x-web: &web {image: 'a:1'}\nservices:\n  web:\n    image: b\n    <<: *web\n",
+        &[],
+        "web b:latest",
+    );
+    check(
+        "x-web: &web {image: 'a:1'}\nservices:\n  web:\n    <<: *web\n    image: b\n",
+        &[],
+        "web b:latest",
+    );
+    check(
+        "services:\n  web:\n    <<: [{image: a}, {image: b, scale: 0}]\n",
+        &[],
+        "web a:latest optional",
+    );
+    check(
+        "x-a: &a {image: a}\nx-b: &b {<<: *a, scale: 0}\nservices:\n  web: {<<: [*b]}\n",
+        &[],
+        "web a:latest optional",
+    );
+    check(
+        "x-i: &i web:${TAG}\nservices:\n  web:\n    image: *i\n",
+        &[("TAG", "2")],
+        "web web:2",
+    );
+    check(
+        "x-a: &a {image: a}\nx-b: &a {image: b}\nservices:\n  web: *a\n",
+        &[],
+        "web b:latest",
+    );
+    check(
+        "services:\n  web:\n    image: a\n    '<<': {image: b}\n",
+        &[],
+        "web a:latest",
+    );
+    refused(
+        "services:\n  web:\n    <<: a\n    image: b\n",
+        &[],
+        "the compose file does not parse: line 3: \"<<\" needs",
+    );
+    refused(
+        "services:\n  web:\n    <<: [a]\n    image: b\n",
+        &[],
+        "the compose file does not parse: line 3: \"<<\" needs",
+    );
+    refused(
+        "services: &a\n  web: *a\n",
+        &[],
+        "the compose file does not parse: line 2: an alias stands within",
+    );
+    refused(
+        "services:\n  web: *a\n",
+        &[],
+        "the compose file does not parse: line 2: ",
+    );
+}
+
+#[test]
+fn other_files_are_not_certain() {
+    refused(
+        "include: [a.yml]\nservices:\n  web: {image: a}\n",
+        &[],
+        "\"include\": ",
+    );
+    refused("include: [a.yml]\n", &[], "\"include\": ");
+    refused_web(
+        "extends: {service: base}",
+        &[],
+        "\"extends\" in service \"web\": ",
+    );
+    refused(
+        "x-a: &a {extends: base}\nservices:\n  web:\n    <<: *a\n    image: a\n",
+        &[],
+        "\"extends\" in service \"web\": ",
+    );
+    check(
+        "x-a: {extends: base}\nservices:\n  web: {image: a}\n",
+        &[],
+        "web a:latest",
+    );
+}
+
+#[test]
+fn a_variable_without_a_value_is_not_certain_where_it_is_read() {
+    refused_web(
+        "image: web:${TAG}",
+        &[],
+        "variable \"TAG\" has neither a value nor a default, in the image of service \"web\"; set it",
+    );
+    refused_web(
+        "image: web:${TAG:?no tag}",
+        &[("TAG", "1")],
+        "\"${TAG:?…}\" in the image of service \"web\": ",
+    );
+    refused_web(
+        "image: web${TAG:+:1}",
+        &[],
+        "\"${TAG:+…}\" in the image of service \"web\": ",
+    );
+    refused_web(
+        "image: web:$1",
+        &[],
+        "the image of service \"web\" has a \"$\"",
+    );
+    refused_web("image: web\nscale: $N", &[], "variable \"N\" has neither");
+    refused_web(
+        "image: web\nprofiles: [$P]",
+        &[],
+        "variable \"P\" has neither",
+    );
+    refused_web(
+        "image: web\npull_policy: $P",
+        &[],
+        "variable \"P\" has neither",
+    );
+    refused_web("build: $P", &[], "variable \"P\" has neither");
+    refused_web(
+        "image: web\ndeploy: {replicas: $N}",
+        &[],
+        "variable \"N\" has neither",
+    );
+    check_web(
+        "image: web\nports: [$PORT]\nenvironment: {A: $A, B: '${B:?needed}', C: '${1}'}",
+        &[],
+        "web web:latest",
+    );
+}
+
+#[test]
+fn variables_are_told_wherever_they_are() {
+    let file = "x-a: &a [$LISTED]\nservices:\n  web:\n    image: web:${TAG:-1}\n    environment:\n      A: $SET\n      \
+                B: ${UNSET}\n      C: $EMPTY\n      D: '${NEEDED:?yes}'\n      E: ${HAS-${DEFAULT}}\n    command: *a\n    \
+                $KEY: 1\n";
+    let read = read(file, &env(&[("SET", "1"), ("EMPTY", "")])).unwrap();
+    let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        names(&read.variables),
+        "DEFAULT EMPTY HAS LISTED NEEDED SET TAG UNSET"
+    );
+    assert_eq!(names(&read.unset), "DEFAULT LISTED NEEDED UNSET");
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_not_certain() {
+    refused_web("image: 12", &[], "the image of service \"web\" is a number");
+    refused_web(
+        "image: 1.10",
+        &[],
+        "the image of service \"web\" is a number",
+    );
+    refused_web(
+        "image: true",
+        &[],
+        "the image of service \"web\" is a number",
+    );
+    refused_web(
+        "image: [a]",
+        &[],
+        "the image of service \"web\" is not a text",
+    );
+    refused_web("image:", &[], "the image of service \"web\" has no value");
+    refused_web(
+        "image: ~\nbuild: .",
+        &[],
+        "the image of service \"web\" has no value",
+    );
+    refused_web(
+        "image: Web:1",
+        &[],
+        "the image of service \"web\" is no image reference: the repository",
+    );
+    refused_web(
+        "image: 'web:1 '",
+        &[],
+        "the image of service \"web\" is no image reference: the tag",
+    );
+    refused_web(
+        "image: web:$TAG",
+        &[("TAG", "")],
+        "the image of service \"web\" is no image reference: the tag",
+    );
+    refused_web(
+        "image: web:$TAG",
+        &[("TAG", "'1'")],
+        "the image of service \"web\" is no image reference: the tag",
+    );
+    refused_web(
+        "image: !reset a\nbuild: .",
+        &[],
+        "the image of service \"web\" has a tag (\"!…\")",
+    );
+    refused_web("build: [.]", &[], "the build of service \"web\" is neither");
+    refused_web(
+        "build:\nimage: a",
+        &[],
+        "the build of service \"web\" has no value",
+    );
+    refused_web(
+        "image: a\ndeploy: many",
+        &[],
+        "the deploy of service \"web\" is not a map",
+    );
+    refused_web(
+        "restart: always",
+        &[],
+        "service \"web\" has neither an image nor a build; ",
+    );
+    refused(
+        "services:\n  web:\n",
+        &[],
+        "the definition of service \"web\" is not a map",
+    );
+    refused(
+        "services:\n  web: !reset {image: a}\n",
+        &[],
+        "the definition of service \"web\" has a tag",
+    );
+    refused(
+        "services:\n  we b: {image: a}\n",
+        &[],
+        "the service name \"we b\" is none",
+    );
+    refused(
+        "services:\n  \"w\\e[1m\": {image: a}\n",
+        &[],
+        "the service name \"w\\u{1b}[1m\" is none",
+    );
+    refused(
+        "services: []\n",
+        &[],
+        "the compose file's services is not a map",
+    );
+    refused("services: {}\n", &[], "the compose file has no services");
+    refused("web: {image: a}\n", &[], "the compose file has no services");
+    refused("[]", &[], "the compose file's file is not a map");
+}
+
+#[test]
+fn what_does_not_parse_is_named_with_its_line() {
+    refused("", &[], "the compose file is empty");
+    refused("# nothing\n", &[], "the compose file is empty");
+    refused(
+        "services:\n  web:\n\timage: a\n",
+        &[],
+        "the compose file does not parse: line 3: ",
+    );
+    refused(
+        "services:\n  web: {image: a\n",
+        &[],
+        "the compose file does not parse: line ",
+    );
+    refused(
+        "services:\n  web:\n    image: a: b\n",
+        &[],
+        "the compose file does not parse: line 3: ",
+    );
+    refused(
+        "services:\n  web:\n    image: a\n    image: a\n",
+        &[],
+        "the compose file does not parse: line 4: the key \"image\" is there twice",
+    );
+    refused(
+        "x: {a: 1, a: 2}\nservices: {web: {image: a}}\n",
+        &[],
+        "the compose file does not parse: line 1: the key \"a\"",
+    );
+    refused(
+        "services: {web: {image: a}}\n---\nservices: {}\n",
+        &[],
+        "the compose file has a second document in line 2",
+    );
+    refused(
+        "services: {web: {image: a, [b]: c}}\n",
+        &[],
+        "the compose file does not parse: line 1: a key is not",
+    );
+    refused(
+        "services: {web: {image: a, !!merge <<: {}}}\n",
+        &[],
+        "the compose file does not parse: line 1: a key is not",
+    );
+}
+
+#[test]
+fn no_error_shows_a_value() {
+    for lines in [
+        "image: $S",
+        "image: web:$S",
+        "image: a\nscale: $S",
+        "image: a\npull_policy: $S",
+        "image: a@$S",
+    ] {
+        let why = read(&web(lines), &env(&[("S", "hunter2 hunter2")])).unwrap_err();
+        assert!(!format!("{why} {why:?}").contains("hunter2"), "{why}");
+    }
+}
