@@ -65,7 +65,7 @@ pub(crate) fn read(file: &str, env: &BTreeMap<String, String>) -> Result<Compose
         }
     })
     .map_err(NotCertain::File)?;
-    let top = map(&root, || Place::top("file"))?;
+    let top = map(&root, || Place::top("top level"))?;
     if top.contains_key("include") {
         return Err(NotCertain::Include);
     }

@@ -490,7 +490,7 @@ fn values_of_the_wrong_kind_are_not_certain() {
     );
     refused("services: {}\n", &[], "the compose file has no services");
     refused("web: {image: a}\n", &[], "the compose file has no services");
-    refused("[]", &[], "the compose file's file is not a map");
+    refused("[]", &[], "the compose file's top level is not a map");
 }
 
 #[test]
