@@ -7,6 +7,8 @@ mod connect;
 mod trust;
 #[cfg(test)]
 pub(crate) mod scripted;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -162,7 +164,7 @@ impl Fetch {
             .timeout_recv_body(Some(limits::ANSWER_BODY))
             .input_buffer_size(limits::HTTP_BUFFER)
             .output_buffer_size(limits::HTTP_BUFFER)
-            .max_response_header_size(limits::HTTP_BUFFER)
+            .max_response_header_size(limits::HTTP_HEAD)
             // A kept connection may be closed by the other side just as the next request leaves: then nobody knows whether it arrived.
             .max_idle_connections(0)
             .max_idle_connections_per_host(0)

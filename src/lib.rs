@@ -32,3 +32,8 @@ pub fn main() -> std::process::ExitCode {
 #[cfg(test)]
 #[path = "../tests/support/fake.rs"]
 mod fake;
+
+/// TLS before a plain server, for the unit tests of whatever speaks it.
+#[cfg(test)]
+#[path = "../tests/support/tls.rs"]
+mod tls;

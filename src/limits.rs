@@ -51,8 +51,10 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 pub(crate) const ANSWER_BODY: Duration = Duration::from_secs(30);
 /// An answer of Portainer larger than this is refused (bytes); hosts with thousands of containers stay below it.
 pub(crate) const ANSWER_MAX: usize = 16 * 1024 * 1024;
-/// Each of the two buffers of a connection to Portainer, and the largest head of an answer (bytes).
+/// Each of the two buffers of a connection to Portainer (bytes).
 pub(crate) const HTTP_BUFFER: usize = 16 * 1024;
+/// The largest head of an answer (bytes); it must fit into the buffer.
+pub(crate) const HTTP_HEAD: usize = 12 * 1024;
 /// One line of the progress of a pull (bytes); Docker's are a few hundred.
 pub(crate) const PULL_LINE: usize = 64 * 1024;
 /// The progress of one pull (bytes): some 20 minutes of a large image.

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) enum Step {
     /// These bytes are sent and the connection is closed.
     Say(Vec<u8>),
+    /// These bytes are sent, and nothing more until the other side leaves.
+    SayAndStay(Vec<u8>),
     /// Nothing is said until the other side leaves.
     Silent,
 }
@@ -56,6 +58,10 @@ impl Script {
                     Some(Step::Say(bytes)) => {
                         let _ = stream.write_all(&bytes);
                         let _ = stream.shutdown(Shutdown::Write);
+                    }
+                    Some(Step::SayAndStay(bytes)) => {
+                        let _ = stream.write_all(&bytes);
+                        let _ = stream.read(&mut [0; 1]);
                     }
                     Some(Step::Silent) => {
                         let _ = stream.read(&mut [0; 1]);
