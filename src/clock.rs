@@ -32,6 +32,60 @@ impl Clock for SystemClock {
     }
 }
 
+impl SystemClock {
+    /// Milliseconds since 1970, for log lines.
+    pub(crate) fn unix_millis(self) -> u64 {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH);
+        time.map_or(0, |time| {
+            u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+}
+
+/// A time as people and machines read it: RFC 3339 in UTC, to the second.
+pub(crate) fn rfc3339(unix: u64) -> String {
+    let (days, second) = (unix / 86_400, unix % 86_400);
+    // The year is taken to begin in March, so that the leap day is its last and months follow one formula;
+    // 719,468 days lie between the first of March of year 0 and 1970, and 146,097 days are 400 years.
+    let day = days.saturating_add(719_468);
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(unix: u64, text: &str) {
+        assert_eq!(rfc3339(unix), text);
+    }
+
+    #[test]
+    fn times_are_written_as_date_writes_them() {
+        // Each is what `date -u -d @N +%FT%TZ` prints.
+        check(0, "1970-01-01T00:00:00Z");
+        check(951_782_399, "2000-02-28T23:59:59Z");
+        check(951_825_600, "2000-02-29T12:00:00Z");
+        check(1_709_251_200, "2024-03-01T00:00:00Z");
+        check(1_735_689_599, "2024-12-31T23:59:59Z");
+        check(1_795_520_441, "2026-11-24T11:40:41Z");
+        check(4_107_542_400, "2100-03-01T00:00:00Z");
+        check(253_402_300_799, "9999-12-31T23:59:59Z");
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod skipping {
     use std::sync::Arc;

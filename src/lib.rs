@@ -7,6 +7,7 @@ mod limits;
 mod secret;
 mod redact;
 mod glob;
+mod near;
 mod image;
 mod stack;
 mod named;
@@ -20,12 +21,17 @@ mod delivery;
 // edges
 mod clock;
 mod config;
+mod logging;
 mod fetch;
 mod portainer;
+// shell
+mod terminal;
+mod cli;
+mod commands;
 
 /// Runs the command line.
 pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    commands::main()
 }
 
 /// The fake Portainer, for the unit tests of whatever talks to one.

@@ -1,0 +1,122 @@
+//! What `--help` says, for the program and for each of its commands.
+
+/// Whose help is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// The program's.
+    Program,
+    /// `serve`
+    Serve,
+    /// `generate-secret`
+    GenerateSecret,
+    /// `test-connection`
+    TestConnection,
+    /// `show-config`
+    ShowConfig,
+    /// `redeploy`
+    Redeploy,
+    /// `healthcheck`
+    Healthcheck,
+}
+
+/// The help on `topic`, with a line end.
+pub(crate) fn text(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Program => PROGRAM,
+        Topic::Serve => SERVE,
+        Topic::GenerateSecret => GENERATE_SECRET,
+        Topic::TestConnection => TEST_CONNECTION,
+        Topic::ShowConfig => SHOW_CONFIG,
+        Topic::Redeploy => REDEPLOY,
+        Topic::Healthcheck => HEALTHCHECK,
+    }
+}
+
+const PROGRAM: &str = "\
+A signed webhook in, a Portainer stack redeployed, and the truth about how it ended.
+
+Usage: stackhook [--config FILE] COMMAND
+
+Commands:
+  serve              receive webhooks
+  generate-secret    print a new secret for a hook
+  test-connection    check Portainer, the credentials and every configured stack
+  show-config        print the configuration in force and where each value comes from
+  redeploy [STACK…]  redeploy now, straight through Portainer
+  healthcheck        ask the running server on this host whether it is well
+
+Options:
+  --config FILE      the configuration file; else $STACKHOOK_CONFIG, ./stackhook.toml,
+                     /etc/stackhook/stackhook.toml, or the environment alone
+  -h, --help         this text; after a command, that command's
+  -V, --version      the version
+
+Exit codes:
+  0    fine
+  1    it ran and failed: Portainer refused, a stack is not well, something was not found
+  2    the command line is wrong
+  75   try again later: not reachable, time is over, or nobody knows how it ended
+  78   the configuration is wrong
+  130  stopped by a second signal
+";
+
+const SERVE: &str = "\
+Receives webhooks and redeploys stacks, until SIGTERM or SIGINT.
+
+Usage: stackhook [--config FILE] serve
+
+It says \"listening on http://ADDRESS\" on stderr when it is ready. A second signal ends it at once, with 130.
+";
+
+const GENERATE_SECRET: &str = "\
+Prints a new secret for a hook and its sender: 32 letters and digits.
+
+Usage: stackhook generate-secret [--format FORMAT]
+
+Options:
+  --format FORMAT    plain (the default), or standard-webhooks: whsec_ and 32 bytes in base64
+";
+
+const TEST_CONNECTION: &str = "\
+Checks Portainer, the credentials and every configured stack; changes nothing.
+
+Usage: stackhook [--config FILE] test-connection
+
+Prints who we are there, the environments, the stacks that can be seen, and for each configured stack how it would be
+redeployed. Ends with 0 when everything is as it should be, 1 when something is not, 75 when Portainer cannot be
+reached, 78 when the configuration is wrong.
+";
+
+const SHOW_CONFIG: &str = "\
+Prints the configuration in force: each key, its value and where it comes from. Secrets are not shown.
+
+Usage: stackhook [--config FILE] show-config
+
+Ends with 78 when something is wrong, and says everything that is.
+";
+
+const REDEPLOY: &str = "\
+Redeploys stacks now, straight through Portainer, and waits for the end.
+
+Usage: stackhook [--config FILE] redeploy [STACK…] [OPTIONS]
+
+A STACK is the key or the name of a configured stack. Without one: the only stack, or the one of PORTAINER_STACK_NAME.
+
+Options:
+  --all              every configured stack
+  --image REF        only the services with this image; may be given several times
+  --force            also if nothing is newer, and if the image was rolled back before
+  --dry-run          only say what would happen; changes nothing
+  --json             print one JSON object: status and stacks
+  --quiet            print nothing when all went well
+
+Of several stacks, exit code 1 (failed, or skipped) beats 75 (unknown, not reached), which beats 0.
+";
+
+const HEALTHCHECK: &str = "\
+Asks the running server on this host for /healthz. Reads only where it listens from the configuration.
+
+Usage: stackhook [--config FILE] healthcheck
+
+Ends with 0 when the server answers that it is well, with 1 when it does not.
+";
