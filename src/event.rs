@@ -1,6 +1,15 @@
 //! What a verified delivery says happened; what that means for stacks belongs to hooks.
 
+mod generic;
+mod strict;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::image::Reference;
 use crate::named::named;
+use crate::signature::{Rejection, Verified};
+use crate::stack::order::Cause;
 
 named! {
     /// The kind of system that posts.
@@ -56,3 +65,146 @@ pub(crate) struct Payload {
     /// Pointer and the values of which one must stand there.
     pub(crate) require: Vec<(String, Vec<String>)>,
 }
+
+/// What was made of a delivery.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reading {
+    /// Something is new, or was asked for.
+    Told(Told),
+    /// Understood, and nothing to act on: a ping, a deletion, a failed run. The reason, for reply and log.
+    Ignored(String),
+}
+
+/// All that one delivery says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Told {
+    /// The sender's id of the delivery; for most senders not signed.
+    pub(crate) id: Option<String>,
+    /// Sender `generic`: when the body says it was made (Unix seconds), checked.
+    pub(crate) time: Option<u64>,
+    /// Sender `generic`: what is asked for besides.
+    pub(crate) wishes: Wishes,
+    /// Never empty.
+    pub(crate) events: Vec<Event>,
+}
+
+/// What only the body of sender `generic` can ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// Key or Portainer name of a stack.
+    pub(crate) stack: Option<String>,
+    /// Variables to set.
+    pub(crate) set: BTreeMap<String, String>,
+    /// Submit even if nothing is newer.
+    pub(crate) force: bool,
+}
+
+/// One thing that happened. What is `None` or empty was not said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Event {
+    /// As the sender calls it.
+    pub(crate) name: String,
+    /// What a git stack makes of it.
+    pub(crate) cause: Cause,
+    /// Bare: `main`.
+    pub(crate) branch: Option<String>,
+    /// Bare: `v1.2`; of a registry the image's tag.
+    pub(crate) tag: Option<String>,
+    /// `acme/web`.
+    pub(crate) repository: Option<String>,
+    /// Images that are new.
+    pub(crate) images: Vec<Reference>,
+    /// Files that changed.
+    pub(crate) paths: Option<Paths>,
+}
+
+/// Files that changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Paths {
+    /// Relative to the repository.
+    pub(crate) files: Vec<String>,
+    /// Whether the sender is known to list all of them.
+    pub(crate) complete: bool,
+}
+
+/// Why a verified delivery cannot be acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// 400: the body is not what the hook reads; what is wrong, for reply and log.
+    Malformed(String),
+    /// 401: the time in the body is too far off; for the log.
+    Stale(Rejection),
+}
+
+impl Unreadable {
+    fn no_json(error: &serde_json::Error) -> Unreadable {
+        Unreadable::Malformed(format!("the body is no JSON: {error}"))
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Malformed(what) => f.write_str(what),
+            Unreadable::Stale(rejection) => {
+                write!(f, "\"time\" in the body: {}", rejection.hint())
+            }
+        }
+    }
+}
+
+/// Reads what a verified delivery says happened. `payload` is for sender `custom`.
+///
+/// # Errors
+/// What is wrong with the body, or its time.
+pub(crate) fn read(
+    sender: Sender,
+    payload: Option<&Payload>,
+    verified: &Verified<'_>,
+    unix: u64,
+) -> Result<Reading, Unreadable> {
+    match sender {
+        Sender::Generic => generic::read(verified, unix),
+        _ => Ok(Reading::Ignored(format!(
+            "sender {} {payload:?}",
+            sender.name()
+        ))),
+    }
+}
+
+/// The events that mean "something new is there", acted on where no rule says otherwise; `None`: every delivery.
+pub(crate) fn default_events(sender: Sender) -> Option<&'static [&'static str]> {
+    Some(match sender {
+        Sender::Github => &[
+            "push",
+            "package",
+            "registry_package",
+            "workflow_run",
+            "release",
+            "deployment_status",
+        ],
+        Sender::Gitlab => &["push", "tag_push", "pipeline", "deployment", "release"],
+        Sender::Gitea | Sender::Forgejo | Sender::Gogs => &["push", "release", "package"],
+        Sender::Bitbucket => &["repo:push", "repo:refs_changed"],
+        Sender::AzureDevops => &["git.push", "build.complete"],
+        Sender::Harbor => &["PUSH_ARTIFACT"],
+        Sender::Distribution | Sender::Acr => &["push"],
+        Sender::Ecr => &["PUSH"],
+        Sender::Diun => &["new", "update"],
+        Sender::Generic | Sender::Dockerhub | Sender::Quay | Sender::Wud | Sender::Custom => {
+            return None;
+        }
+    })
+}
+
+/// Foreign text in a message: escaped, and cut where it gets long.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 100;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

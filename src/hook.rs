@@ -1,13 +1,18 @@
 //! Hooks: what a configured entry is, and which stacks an event is for.
 
+mod rules;
+pub(crate) mod select;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::event::{self, Reading, Unreadable};
 pub(crate) use crate::event::{Payload, Sender};
 use crate::image::Pattern;
 use crate::limits;
 use crate::secret::Secret;
+use crate::signature::Verified;
 #[allow(
     unused_imports,
     reason = "the configuration names the schemes through the hook they belong to"
@@ -62,6 +67,16 @@ pub(crate) struct Hook {
     pub(crate) allow_from: Vec<Network>,
     /// Sender `custom`: where its payload says what.
     pub(crate) payload: Option<Payload>,
+}
+
+impl Hook {
+    /// What a delivery that was verified for this hook says.
+    ///
+    /// # Errors
+    /// What is wrong with the body, or its time.
+    pub(crate) fn read(&self, verified: &Verified<'_>, unix: u64) -> Result<Reading, Unreadable> {
+        event::read(self.sender, self.payload.as_ref(), verified, unix)
+    }
 }
 
 /// Which events a hook acts on; an empty list is no rule.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::limits;
@@ -82,6 +83,26 @@ impl Reply {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// The pairs of a query, percent-decoded; values are bytes, because they may be secrets in any encoding.
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
+            (name, percent_decode_str(value).collect())
+        })
+}
+
+/// The pairs of a form (`application/x-www-form-urlencoded`), where a plus is a space; what is not UTF-8 is replaced.
+pub(crate) fn form(body: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(body).replace('+', " ");
+    pairs(&text)
+        .map(|(name, value)| (name, String::from_utf8_lossy(&value).into_owned()))
+        .collect()
 }
 
 /// How the client wants to be answered (RFC 7240).
@@ -241,6 +262,24 @@ mod tests {
         assert_eq!(headers.get("x-one"), Some("a"));
         assert_eq!(headers.all("x-one").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(headers.get("x-three"), None);
+    }
+
+    #[test]
+    fn forms_are_decoded_and_queries_keep_their_plus() {
+        let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            form(b"payload=%7B%22a%22%3A+1%7D&&x&y=%zz=1"),
+            [
+                own("payload", "{\"a\": 1}"),
+                own("x", ""),
+                own("y", "%zz=1")
+            ]
+        );
+        assert_eq!(
+            pairs("token=a+b%2Bc").collect::<Vec<_>>(),
+            [("token".to_owned(), b"a+b+c".to_vec())]
+        );
+        assert_eq!(pairs("").count(), 0);
     }
 
     #[test]

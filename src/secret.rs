@@ -78,27 +78,48 @@ impl Secret {
 
     /// HMAC-SHA256 of the concatenated parts, keyed with the secret's UTF-8 text.
     pub(crate) fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.mac(parts)
+        mac(self.0.as_bytes(), parts)
             .map(|mac| mac.finalize().into_bytes().into())
             .unwrap_or_default()
     }
 
     /// Whether `given` is that HMAC, in constant time.
     pub(crate) fn signed(&self, parts: &[&[u8]], given: &[u8; 32]) -> bool {
-        self.mac(parts)
-            .is_some_and(|mac| mac.verify_slice(given).is_ok())
+        mac(self.0.as_bytes(), parts).is_some_and(|mac| mac.verify_slice(given).is_ok())
+    }
+
+    /// The key that a secret of Standard Webhooks stands for: base64, with or without `whsec_` before it. `None`: it
+    /// is no base64, or stands for nothing.
+    pub(crate) fn decoded(&self) -> Option<Key> {
+        let text = self.0.strip_prefix("whsec_").unwrap_or(&self.0);
+        from_base64(text).filter(|key| !key.is_empty()).map(Key)
     }
 
     /// Whether `given` is this secret. Digests are compared, so that not even the length can be measured.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
-        sha256(&[self.0.as_bytes()]).ct_eq(&sha256(&[given])).into()
+        same(&sha256(&[self.0.as_bytes()]), &sha256(&[given]))
     }
+}
 
-    fn mac(&self, parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).ok()?;
-        parts.iter().for_each(|part| mac.update(part));
-        Some(mac)
+/// The bytes that an encoded secret stands for.
+pub(crate) struct Key(Vec<u8>);
+
+impl Key {
+    /// HMAC-SHA256 of the concatenated parts; `None` cannot be seen, every length of key is allowed.
+    pub(crate) fn sign(&self, parts: &[&[u8]]) -> Option<[u8; 32]> {
+        mac(&self.0, parts).map(|mac| mac.finalize().into_bytes().into())
     }
+}
+
+fn mac(key: &[u8], parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    parts.iter().for_each(|part| mac.update(part));
+    Some(mac)
+}
+
+/// Whether two digests are equal, in constant time.
+pub(crate) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.ct_eq(other).into()
 }
 
 /// The system's random source did not answer.
@@ -175,6 +196,25 @@ mod tests {
             "The quick brown fox jumps over the lazy dog",
             "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8",
         );
+    }
+
+    #[test]
+    fn encoded_secrets_stand_for_their_bytes() {
+        // The first example of the Standard Webhooks specification.
+        let key = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let message = b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
+        assert_eq!(
+            to_base64(&key.decoded().unwrap().sign(&[message]).unwrap()),
+            "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
+        for wrong in [
+            "whsec_",
+            "whsec_not base64!",
+            "whsec_YWJj\u{e9}",
+            "whsec_YQ",
+        ] {
+            assert!(Secret::new(wrong).unwrap().decoded().is_none(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,0 +1,228 @@
+use super::*;
+use crate::signature::tests::proven;
+
+pub(super) const NOW: u64 = 1_700_000_000;
+
+pub(super) fn read_as(
+    sender: Sender,
+    lines: &[(&str, &str)],
+    body: &str,
+) -> Result<Reading, Unreadable> {
+    proven(lines, body.as_bytes(), |verified| {
+        read(sender, None, verified, NOW)
+    })
+}
+
+fn told(body: &str) -> Told {
+    match read_as(Sender::Generic, &[], body) {
+        Ok(Reading::Told(told)) => told,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+/// What is wrong with a body of sender `generic`.
+#[track_caller]
+fn check_wrong(body: &str, expected: &str) {
+    match read_as(Sender::Generic, &[], body) {
+        Err(Unreadable::Malformed(words)) => {
+            assert!(words.contains(expected), "{body}: {words:?}");
+            assert!(words.len() < 300, "{body}: {words:?}");
+        }
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+#[test]
+fn an_empty_body_asks_for_an_update_of_everything() {
+    for body in ["", "{}", " \n", "{\"other\": [1, {\"a\": null}]}"] {
+        let told = told(body);
+        assert_eq!(told.id, None);
+        assert_eq!(told.wishes, Wishes::default());
+        let expected = Event {
+            name: "stack_update".to_owned(),
+            ..Event::default()
+        };
+        assert_eq!(told.events, [expected], "{body}");
+    }
+}
+
+#[test]
+fn every_field_is_read() {
+    let told = told(
+        "{\"event\": \"deployment\", \"stack\": \"app\", \"image\": [\"nginx:1\", \"ghcr.io/acme/web\"],
+          \"env\": {\"IMAGE_TAG\": \"1.4.2\"}, \"force\": true, \"branch\": \"main\", \"tag\": \"v1\",
+          \"repository\": \"acme/web\", \"time\": 1700000000, \"id\": \"run-7\"}",
+    );
+    assert_eq!(told.id.as_deref(), Some("run-7"));
+    assert_eq!(told.time, Some(NOW));
+    assert_eq!(told.wishes.stack.as_deref(), Some("app"));
+    assert!(told.wishes.force);
+    assert_eq!(
+        told.wishes.set,
+        BTreeMap::from([("IMAGE_TAG".to_owned(), "1.4.2".to_owned())])
+    );
+    let [event] = told.events.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(event.name, "deployment");
+    assert_eq!(event.cause, Cause::Image);
+    assert_eq!(event.branch.as_deref(), Some("main"));
+    assert_eq!(event.tag.as_deref(), Some("v1"));
+    assert_eq!(event.repository.as_deref(), Some("acme/web"));
+    let images: Vec<String> = event.images.iter().map(ToString::to_string).collect();
+    assert_eq!(images, ["docker.io/library/nginx:1", "ghcr.io/acme/web"]);
+}
+
+#[test]
+fn one_image_may_be_written_without_a_list() {
+    let told = told("{\"image\": \"nginx\"}");
+    assert_eq!(told.events[0].images, [Reference::parse("nginx").unwrap()]);
+}
+
+#[test]
+fn empty_facts_state_nothing() {
+    let told = told("{\"branch\": \"\", \"tag\": \"\", \"repository\": \"\"}");
+    let event = &told.events[0];
+    assert_eq!(
+        (&event.branch, &event.tag, &event.repository),
+        (&None, &None, &None)
+    );
+}
+
+#[test]
+fn a_ping_is_answered_and_not_acted_on() {
+    for body in ["{\"event\": \"ping\"}", "{\"event\":\"ping\",\"image\":7}"] {
+        let reading = read_as(Sender::Generic, &[], body);
+        assert_eq!(reading, Ok(Reading::Ignored("ping".to_owned())), "{body}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_body_is_said() {
+    for (body, words) in [
+        ("{", "no JSON"),
+        ("\u{feff}{}", "no JSON"),
+        ("[]", "no object"),
+        ("null", "no object"),
+        ("{} {}", "trailing"),
+        ("{\"a\": 1, \"a\": 1}", "the key \"a\" stands twice"),
+        (
+            "{\"x\": [{\"b\": 1, \"b\": 2}]}",
+            "the key \"b\" stands twice",
+        ),
+        (
+            "{\"time\": 1700000000, \"time\": 1700000000}",
+            "stands twice",
+        ),
+        (
+            "{\"event\": \"push\"}",
+            "known are stack_update, image_update, deployment, ping",
+        ),
+        ("{\"event\": \"\"}", "unknown event \"\""),
+        ("{\"event\": null}", "\"event\" must be a text"),
+        ("{\"stack\": 7}", "\"stack\" must be a text"),
+        ("{\"stack\": null}", "\"stack\" must be a text"),
+        ("{\"image\": null}", "\"image\" must be"),
+        ("{\"image\": []}", "\"image\" must be"),
+        ("{\"image\": [7]}", "\"image\" must be"),
+        ("{\"image\": \"\"}", "image \"\" cannot be read"),
+        (
+            "{\"image\": [\"nginx\", \"Nginx\"]}",
+            "image \"Nginx\" cannot be read",
+        ),
+        ("{\"time\": \"1700000000\"}", "\"time\" must be"),
+        ("{\"time\": 1700000000.0}", "\"time\" must be"),
+        ("{\"time\": -1}", "\"time\" must be"),
+        ("{\"time\": null}", "\"time\" must be"),
+        (
+            "{\"force\": \"true\", \"time\": 1700000000}",
+            "\"force\" must be",
+        ),
+        ("{\"force\": true}", "need \"time\""),
+        ("{\"env\": {\"A\": \"1\"}}", "need \"time\""),
+        ("{\"env\": [], \"time\": 1700000000}", "\"env\" must be"),
+        ("{\"id\": \"\"}", "\"id\" must be"),
+        ("{\"id\": 7}", "\"id\" must be"),
+        ("{\"id\": \"a\\nb\"}", "\"id\" must be"),
+        ("{\"branch\": 7}", "\"branch\" must be"),
+        ("{\"tag\": {}}", "\"tag\" must be"),
+        ("{\"repository\": false}", "\"repository\" must be"),
+    ] {
+        check_wrong(body, words);
+    }
+    check_wrong(
+        &format!("{{\"id\": \"{}\"}}", "a".repeat(201)),
+        "\"id\" must be",
+    );
+    check_wrong(&"[".repeat(100_000), "recursion");
+    check_wrong(&format!("{{\"event\": \"{}\"}}", "é".repeat(5000)), "…");
+    let many = vec!["\"nginx\""; 65].join(",");
+    check_wrong(&format!("{{\"image\": [{many}]}}"), "1 to 64");
+}
+
+#[test]
+fn values_of_variables_are_plain_and_never_repeated() {
+    let with = |value: &str| {
+        let body = serde_json::json!({"time": NOW, "env": {"A": value}});
+        read_as(Sender::Generic, &[], &body.to_string())
+    };
+    for good in [
+        "1",
+        "v1.2_3",
+        "ghcr.io/a/b:c@sha256:0",
+        "a+b-c",
+        &"x".repeat(256),
+    ] {
+        assert!(matches!(with(good), Ok(Reading::Told(_))), "{good}");
+    }
+    for wrong in [
+        "",
+        "a b",
+        "$A",
+        "a\n",
+        "a'b",
+        "a\"",
+        "{}",
+        "é",
+        "a=b",
+        "a;b",
+        "a,b",
+        &"x".repeat(257),
+    ] {
+        let Err(Unreadable::Malformed(words)) = with(wrong) else {
+            panic!("{wrong:?}");
+        };
+        assert!(words.contains("variable \"A\""), "{words}");
+    }
+    check_wrong(
+        "{\"time\": 1700000000, \"env\": {\"A\": 7}}",
+        "variable \"A\"",
+    );
+    let Err(Unreadable::Malformed(words)) = with("hunter2 hunter2") else {
+        panic!();
+    };
+    assert!(!words.contains("hunter2"), "{words}");
+}
+
+#[test]
+fn a_time_is_believed_for_five_minutes_either_way() {
+    for (time, expected) in [
+        (NOW, None),
+        (NOW - 300, None),
+        (NOW + 300, None),
+        (NOW - 301, Some("too_old")),
+        (NOW + 301, Some("too_new")),
+        (0, Some("too_old")),
+        (u64::MAX, Some("too_new")),
+    ] {
+        // Before everything else that may be wrong: who replays learns nothing.
+        for rest in ["", ", \"event\": \"nonsense\"", ", \"event\": \"ping\""] {
+            let body = format!("{{\"time\": {time}{rest}}}");
+            let code = match read_as(Sender::Generic, &[], &body) {
+                Err(Unreadable::Stale(rejection)) => Some(rejection.code()),
+                _ => None,
+            };
+            assert_eq!(code, expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,442 @@
+use std::time::Duration;
+
+use super::*;
+use crate::event::{Event, Paths, Wishes};
+use crate::hook::{HookName, Rules, Scheme, SchemeName, TokenKind};
+use crate::image::{Pattern, Reference};
+use crate::secret::Secret;
+use crate::stack::order::{Cause, Named, Selection};
+use crate::stack::{PullMode, RollBack};
+
+fn key(text: &str) -> StackKey {
+    StackKey::parse(text).unwrap()
+}
+
+fn stack(name: &str, portainer: &str, env: &[&str]) -> Stack {
+    Stack {
+        key: key(name),
+        name: portainer.to_owned(),
+        environment: None,
+        pull: PullMode::First,
+        except: Vec::new(),
+        env: env.iter().map(|name| (*name).to_owned()).collect(),
+        healthy_within: Duration::ZERO,
+        rollback: RollBack::Never,
+        cleanup: false,
+    }
+}
+
+fn stacks() -> Vec<Stack> {
+    vec![
+        stack("app", "app-stack", &["IMAGE_TAG"]),
+        stack("web", "Web", &[]),
+        stack("twin", "twins", &[]),
+        stack("other-twin", "twins", &[]),
+        stack("foreign", "foreign", &[]),
+    ]
+}
+
+fn hook(sender: Sender, stacks: &[&str], rules: Rules) -> Hook {
+    Hook {
+        name: HookName::parse("update").unwrap(),
+        sender,
+        scheme: Scheme {
+            name: SchemeName::Generic,
+            header: String::new(),
+            kind: TokenKind::Raw,
+        },
+        secrets: vec![Secret::new("0123456789abcdef").unwrap()],
+        stacks: stacks.iter().map(|name| key(name)).collect(),
+        default_stack: None,
+        rules,
+        wait: Duration::ZERO,
+        allow_from: Vec::new(),
+        payload: None,
+    }
+}
+
+fn generic(stacks: &[&str]) -> Hook {
+    hook(Sender::Generic, stacks, Rules::default())
+}
+
+fn told(stack: Option<&str>) -> Told {
+    Told {
+        id: None,
+        time: None,
+        wishes: Wishes {
+            stack: stack.map(str::to_owned),
+            ..Wishes::default()
+        },
+        events: vec![event("stack_update")],
+    }
+}
+
+fn event(name: &str) -> Event {
+    Event {
+        name: name.to_owned(),
+        ..Event::default()
+    }
+}
+
+/// Which stacks a body that names `body` under a path that names `path` is for; or words of the refusal.
+#[track_caller]
+fn check(hook: &Hook, body: Option<&str>, path: Option<&str>, expected: Result<&[&str], &str>) {
+    let path = path.map(key);
+    let orders = hook.orders(&told(body), path.as_ref(), &stacks());
+    match (orders, expected) {
+        (Ok(orders), Ok(expected)) => {
+            let keys: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
+            assert_eq!(keys, expected, "{body:?} {path:?}");
+        }
+        (Err(NotForUs::Refused(words)), Err(expected)) => {
+            assert!(words.contains(expected), "{body:?} {path:?}: {words}");
+        }
+        (orders, _) => panic!("{body:?} {path:?}: {orders:?}"),
+    }
+}
+
+#[test]
+fn a_body_names_a_stack_by_key_or_name_without_case() {
+    let hook = generic(&["app", "web", "twin", "other-twin"]);
+    check(&hook, Some("app"), None, Ok(&["app"]));
+    check(&hook, Some("APP"), None, Ok(&["app"]));
+    check(&hook, Some("app-stack"), None, Ok(&["app"]));
+    check(&hook, Some("App-Stack"), None, Ok(&["app"]));
+    check(&hook, Some("web"), None, Ok(&["web"]));
+    check(&hook, Some("twin"), None, Ok(&["twin"]));
+    check(&hook, Some("twins"), None, Err("several stacks"));
+    for unknown in ["", "foreign", "ap", "app "] {
+        check(
+            &hook,
+            Some(unknown),
+            None,
+            Err("known are app, web, twin, other-twin"),
+        );
+    }
+}
+
+#[test]
+fn path_default_and_loneliness_decide_where_the_body_is_silent() {
+    let mut hook = generic(&["app", "web"]);
+    check(&hook, None, None, Err("known are app, web"));
+    check(&hook, None, Some("web"), Ok(&["web"]));
+    hook.default_stack = Some(key("app"));
+    check(&hook, None, None, Ok(&["app"]));
+    check(&hook, None, Some("web"), Ok(&["web"]));
+    check(&hook, Some("web"), None, Ok(&["web"]));
+    check(&generic(&["web"]), None, None, Ok(&["web"]));
+    check(
+        &generic(&["web"]),
+        None,
+        Some("app"),
+        Err("no stack \"app\""),
+    );
+}
+
+#[test]
+fn path_and_body_must_mean_the_same_stack() {
+    let hook = generic(&["app", "web"]);
+    check(&hook, Some("App-Stack"), Some("app"), Ok(&["app"]));
+    check(
+        &hook,
+        Some("web"),
+        Some("app"),
+        Err("the path is about stack \"app\", the body about \"web\""),
+    );
+}
+
+#[test]
+fn other_senders_mean_all_stacks_of_the_hook() {
+    let mut hook = hook(Sender::Github, &["web", "app"], Rules::default());
+    hook.default_stack = Some(key("app"));
+    let mut told = told(None);
+    told.events = vec![event("push")];
+    let orders = hook.orders(&told, None, &stacks()).unwrap();
+    let keys: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["web", "app"]);
+    let orders = hook.orders(&told, Some(&key("app")), &stacks()).unwrap();
+    assert_eq!(orders.len(), 1);
+}
+
+#[test]
+fn only_listed_variables_may_be_set() {
+    let hook = generic(&["app", "web"]);
+    let mut told = told(Some("app"));
+    told.wishes.force = true;
+    told.wishes.set = BTreeMap::from([("IMAGE_TAG".to_owned(), "1".to_owned())]);
+    let orders = hook.orders(&told, None, &stacks()).unwrap();
+    assert_eq!(orders[0].1.set, told.wishes.set);
+    assert!(orders[0].1.force);
+
+    told.wishes.set.insert("PATH".to_owned(), "/".to_owned());
+    let refused = hook.orders(&told, None, &stacks()).unwrap_err();
+    assert_eq!(
+        refused,
+        NotForUs::Refused(
+            "variable \"PATH\" may not be set on stack \"app\": its list \"env\" has IMAGE_TAG"
+                .to_owned()
+        )
+    );
+    told.wishes.stack = Some("web".to_owned());
+    let Err(NotForUs::Refused(words)) = hook.orders(&told, None, &stacks()) else {
+        panic!();
+    };
+    assert!(words.contains("\"env\" is empty"), "{words}");
+}
+
+fn globs(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn patterns(texts: &[&str]) -> Vec<Pattern> {
+    texts
+        .iter()
+        .map(|text| Pattern::parse(text).unwrap())
+        .collect()
+}
+
+fn images(texts: &[&str]) -> Vec<Reference> {
+    texts
+        .iter()
+        .map(|text| Reference::parse(text).unwrap())
+        .collect()
+}
+
+/// What the rules make of an event: what is asked for, or words of the refusal.
+#[track_caller]
+fn check_rules(rules: &Rules, event: Event, expected: Result<&[&str], &str>) {
+    let hook = hook(Sender::Generic, &["app"], rules.clone());
+    let mut told = told(None);
+    let shown = format!("{rules:?} {event:?}");
+    told.events = vec![event];
+    match (hook.orders(&told, None, &stacks()), expected) {
+        (Ok(orders), Ok(expected)) => {
+            let shown_images: Vec<String> = match &orders[0].1.images {
+                Selection::All => Vec::new(),
+                Selection::Only(named) => named.iter().map(ToString::to_string).collect(),
+            };
+            assert_eq!(shown_images, expected, "{shown}");
+        }
+        (Err(NotForUs::Ignored(words)), Err(expected)) => {
+            assert!(words.contains(expected), "{shown}: {words}");
+        }
+        (orders, _) => panic!("{shown}: {orders:?}"),
+    }
+}
+
+fn on(branch: Option<&str>, tag: Option<&str>) -> Event {
+    Event {
+        branch: branch.map(str::to_owned),
+        tag: tag.map(str::to_owned),
+        ..event("stack_update")
+    }
+}
+
+#[test]
+fn branches_and_tags_are_one_rule_about_the_ref() {
+    let none = Rules::default();
+    let branches = Rules {
+        branches: globs(&["main", "release/*"]),
+        ..Rules::default()
+    };
+    let tags = Rules {
+        tags: globs(&["v*"]),
+        ..Rules::default()
+    };
+    let both = Rules {
+        tags: globs(&["v*"]),
+        ..branches.clone()
+    };
+    let silent = || on(None, None);
+    let (branch, tag) = (|name| on(Some(name), None), |name| on(None, Some(name)));
+
+    check_rules(&none, silent(), Ok(&[]));
+    check_rules(&branches, branch("main"), Ok(&[]));
+    check_rules(&branches, branch("release/1"), Ok(&[]));
+    check_rules(
+        &branches,
+        branch("release/1/2"),
+        Err("\"branches\" (main, release/*) does not allow branch \"release/1/2\""),
+    );
+    check_rules(&branches, branch("Main"), Err("does not allow"));
+    check_rules(&branches, branch("xmain"), Err("does not allow"));
+    check_rules(
+        &branches,
+        tag("main"),
+        Err("tag \"main\", and only rule \"branches\""),
+    );
+    check_rules(&branches, silent(), Err("\"branches\" needs a branch"));
+    check_rules(&tags, tag("v1"), Ok(&[]));
+    check_rules(
+        &tags,
+        tag("1"),
+        Err("\"tags\" (v*) does not allow tag \"1\""),
+    );
+    check_rules(
+        &tags,
+        branch("v1"),
+        Err("branch \"v1\", and only rule \"tags\""),
+    );
+    check_rules(&tags, silent(), Err("\"tags\" needs a tag"));
+    check_rules(&both, branch("main"), Ok(&[]));
+    check_rules(&both, tag("v1"), Ok(&[]));
+    check_rules(&both, branch("v1"), Err("\"branches\""));
+    check_rules(&both, tag("main"), Err("\"tags\""));
+    check_rules(&both, silent(), Err("needs"));
+}
+
+#[test]
+fn events_and_repositories_are_filtered() {
+    let events = Rules {
+        events: globs(&["deployment"]),
+        ..Rules::default()
+    };
+    check_rules(&events, event("deployment"), Ok(&[]));
+    check_rules(
+        &events,
+        event("stack_update"),
+        Err("event \"stack_update\" is not wanted: rule \"events\" allows deployment"),
+    );
+    let repositories = Rules {
+        repositories: globs(&["Acme/*"]),
+        ..Rules::default()
+    };
+    let of = |name: &str| Event {
+        repository: Some(name.to_owned()),
+        ..event("stack_update")
+    };
+    check_rules(&repositories, of("acme/WEB"), Ok(&[]));
+    check_rules(
+        &repositories,
+        of("acme/web/x"),
+        Err("does not allow repository \"acme/web/x\""),
+    );
+    check_rules(&repositories, of("evil/acme/web"), Err("does not allow"));
+    check_rules(
+        &repositories,
+        event("stack_update"),
+        Err("needs a repository"),
+    );
+}
+
+#[test]
+fn images_filter_what_is_named_and_select_where_nothing_is() {
+    let rules = Rules {
+        images: patterns(&["ghcr.io/acme/web:v*", "nginx"]),
+        ..Rules::default()
+    };
+    let of = |names: &[&str]| Event {
+        images: images(names),
+        ..event("stack_update")
+    };
+    check_rules(
+        &Rules::default(),
+        of(&["redis:7", "redis:7"]),
+        Ok(&["redis:7"]),
+    );
+    check_rules(
+        &rules,
+        of(&["ghcr.io/acme/web:v1"]),
+        Ok(&["ghcr.io/acme/web:v1"]),
+    );
+    check_rules(
+        &rules,
+        of(&["redis:7", "docker.io/library/nginx:1"]),
+        Ok(&["nginx:1"]),
+    );
+    check_rules(
+        &rules,
+        of(&["redis:7", "ghcr.io/acme/web:main"]),
+        Err("does not allow image \"redis:7, ghcr.io/acme/web:main\""),
+    );
+    check_rules(
+        &rules,
+        event("stack_update"),
+        Ok(&["ghcr.io/acme/web:v*", "nginx"]),
+    );
+}
+
+#[test]
+fn paths_match_a_changed_file_or_an_incomplete_list() {
+    let rules = Rules {
+        paths: globs(&["deploy/**"]),
+        ..Rules::default()
+    };
+    let of = |files: &[&str], complete| Event {
+        paths: Some(Paths {
+            files: globs(files),
+            complete,
+        }),
+        ..event("stack_update")
+    };
+    check_rules(&rules, of(&["README", "deploy/a/b.yml"], true), Ok(&[]));
+    check_rules(
+        &rules,
+        of(&["README", "src/deploy/x"], true),
+        Err("none of the 2 changed files"),
+    );
+    check_rules(&rules, of(&["README"], false), Ok(&[]));
+    check_rules(&rules, of(&[], true), Err("none of the 0"));
+    check_rules(&rules, event("stack_update"), Err("does not list them"));
+}
+
+#[test]
+fn rules_are_anded() {
+    let rules = Rules {
+        branches: globs(&["main"]),
+        repositories: globs(&["acme/web"]),
+        ..Rules::default()
+    };
+    let of = |branch, repository: &str| Event {
+        repository: Some(repository.to_owned()),
+        ..on(Some(branch), None)
+    };
+    check_rules(&rules, of("main", "acme/web"), Ok(&[]));
+    check_rules(&rules, of("dev", "acme/web"), Err("\"branches\""));
+    check_rules(&rules, of("main", "acme/api"), Err("\"repositories\""));
+}
+
+#[test]
+fn several_events_are_merged_and_refused_ones_left_out() {
+    let hook = hook(
+        Sender::Distribution,
+        &["app", "web"],
+        Rules {
+            tags: globs(&["v*"]),
+            ..Rules::default()
+        },
+    );
+    let pushed = |name: &str, tag: &str| Event {
+        cause: Cause::Image,
+        tag: Some(tag.to_owned()),
+        images: images(&[&format!("{name}:{tag}")]),
+        ..event("push")
+    };
+    let mut told = told(None);
+    told.events = vec![
+        pushed("acme/a", "v1"),
+        pushed("acme/b", "dev"),
+        pushed("acme/c", "v2"),
+        pushed("acme/a", "v1"),
+    ];
+    let orders = hook.orders(&told, None, &stacks()).unwrap();
+    assert_eq!(orders.len(), 2);
+    let expected: Vec<Named> = images(&["acme/a:v1", "acme/c:v2"])
+        .into_iter()
+        .map(Named::Reference)
+        .collect();
+    for (_, order) in orders {
+        assert_eq!(order.images, Selection::Only(expected.clone()));
+        assert_eq!(order.cause, Cause::Image);
+    }
+    told.events = vec![
+        pushed("acme/a", "dev"),
+        pushed("acme/b", "dev"),
+        pushed("acme/c", "x"),
+    ];
+    let Err(NotForUs::Ignored(words)) = hook.orders(&told, None, &stacks()) else {
+        panic!();
+    };
+    assert_eq!(words.matches("\"dev\"").count(), 1, "{words}");
+    assert!(words.contains("\"x\""), "{words}");
+}
