@@ -101,3 +101,11 @@ pub(crate) const COMPOSE_KEY_MAX: usize = 1024;
 pub(crate) const COMPOSE_VALUE_MAX: usize = 4 * 1024;
 /// Defaults within defaults of a variable in a compose file.
 pub(crate) const VARIABLE_NESTING: usize = 8;
+
+/// A variable's value shorter than this is not taken out of texts, even if its name looks secret: `on`, `1` and `yes`
+/// would blot every other word, and so short a secret is none (bytes).
+pub(crate) const SECRET_VALUE_MIN: usize = 4;
+/// A variable's value this long may be a secret whatever it is called (characters).
+pub(crate) const LONG_VALUE: usize = 16;
+/// How often a text is looked through for secrets that show up once others are gone.
+pub(crate) const REDACT_ROUNDS: usize = 16;
