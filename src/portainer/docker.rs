@@ -331,3 +331,6 @@ pub(super) struct Distribution {
 pub(super) struct Descriptor {
     pub(super) digest: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,3 +33,44 @@ fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     // The last frame may have been cut off by the limit on what is read.
     Some(rest.split_at(length.min(rest.len())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(stream: u8, text: &str) -> Vec<u8> {
+        let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+        [&[stream, 0, 0, 0][..], &length, text.as_bytes()].concat()
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], plain: &str) {
+        assert_eq!(text(bytes), plain);
+    }
+
+    #[test]
+    fn frames_become_lines() {
+        check(b"", "");
+        check(
+            &[framed(1, "starting\n"), framed(2, "fatal\n")].concat(),
+            "starting\nfatal\n",
+        );
+        check(&framed(1, ""), "");
+        let cut_off = framed(2, "fatal\n");
+        check(&cut_off[..11], "fat");
+    }
+
+    #[test]
+    fn the_log_of_a_terminal_has_no_frames() {
+        check(b"> hello\r\n> bye\r\n", "> hello\r\n> bye\r\n");
+    }
+
+    #[test]
+    fn of_a_long_log_the_end_is_kept() {
+        let long = "é".repeat(limits::LOG_KEPT);
+        let kept = text(&framed(1, &format!("{long}!")));
+        assert!(kept.len() <= limits::LOG_KEPT);
+        assert!(kept.ends_with("éé!"));
+        assert!(kept.starts_with('é'));
+    }
+}

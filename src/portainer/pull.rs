@@ -56,3 +56,47 @@ impl Progress {
             .ok_or_else(|| "its progress ended before the pull did".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(lines: &[&str], came: Result<Pulled, &str>) {
+        let mut progress = Progress::default();
+        let ended = lines
+            .iter()
+            .try_for_each(|line| progress.line(line.as_bytes()))
+            .and_then(|()| progress.end());
+        assert_eq!(ended, came.map_err(str::to_owned));
+    }
+
+    const BEGUN: &str = r#"{"status":"Pulling from acme/web","id":"1"}"#;
+    const LAYER: &str = r#"{"status":"Downloading","progressDetail":{"current":1,"total":9},"progress":"[> ]","id":"b94"}"#;
+
+    #[test]
+    fn the_last_status_line_tells_how_a_pull_ended() {
+        let newer = r#"{"status":"Status: Downloaded newer image for ghcr.io/acme/web:1"}"#;
+        let same = r#"{"status":"Status: Image is up to date for ghcr.io/acme/web:1"}"#;
+        let other = r#"{"status":"Status: Everything is fine"}"#;
+        check(&[BEGUN, LAYER, newer], Ok(Pulled::Newer));
+        check(&[BEGUN, same, ""], Ok(Pulled::UpToDate));
+        check(&[BEGUN, other], Ok(Pulled::Unsaid));
+    }
+
+    #[test]
+    fn an_error_inside_the_stream_is_a_failure_in_the_registry_s_words() {
+        let error = r#"{"errorDetail":{"message":"toomanyrequests: wait"},"error":"toomanyrequests:\nwait"}"#;
+        check(&[BEGUN, LAYER, error], Err("toomanyrequests: wait"));
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_is_a_failure() {
+        check(&[], Err("its progress ended before the pull did"));
+        check(
+            &[BEGUN, LAYER],
+            Err("its progress ended before the pull did"),
+        );
+        check(&[BEGUN, "{\"sta"], Err("a line of its progress is no JSON"));
+    }
+}

@@ -263,3 +263,6 @@ fn merged(env: &[Variable], set: &BTreeMap<String, String>) -> Vec<Variable> {
         });
     kept.chain(new).collect()
 }
+
+#[cfg(test)]
+mod tests;

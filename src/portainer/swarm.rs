@@ -209,3 +209,76 @@ impl From<TaskEntry> for Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn service(text: &str) -> Service {
+        serde_json::from_str::<ServiceEntry>(text).unwrap().into()
+    }
+
+    #[test]
+    fn services_are_read_with_their_rollout() {
+        let read = service(
+            r#"{"ID":"rso","Version":{"Index":45},"Spec":{"Name":"shop_web","Labels":{},
+            "TaskTemplate":{"ContainerSpec":{"Image":"acme/web:1@sha256:ab","Env":["A=b"]},"ForceUpdate":2,"Runtime":"container"},
+            "Mode":{"Replicated":{"Replicas":3}}},"UpdateStatus":{"State":"paused","Message":"update paused","StartedAt":"x"}}"#,
+        );
+        let rollout = Rollout {
+            state: "paused".to_owned(),
+            message: "update paused".to_owned(),
+        };
+        assert_eq!(
+            read,
+            Service {
+                id: "rso".to_owned(),
+                name: "shop_web".to_owned(),
+                image: "acme/web:1@sha256:ab".to_owned(),
+                version: 45,
+                force_update: 2,
+                mode: Mode::Replicated(3),
+                update: Some(rollout),
+            }
+        );
+    }
+
+    #[test]
+    fn every_mode_is_known_and_a_new_service_has_no_rollout() {
+        let check = |mode: &str, meant| {
+            let read = service(&format!(
+                r#"{{"ID":"a","Spec":{{"Name":"b","Mode":{mode}}},"UpdateStatus":null}}"#
+            ));
+            assert_eq!((read.mode, read.update), (meant, None), "{mode}");
+        };
+        check(r#"{"Replicated":{"Replicas":0}}"#, Mode::Replicated(0));
+        check(r#"{"Replicated":{}}"#, Mode::Replicated(1));
+        check(r#"{"Global":{}}"#, Mode::Global);
+        check(
+            r#"{"ReplicatedJob":{"MaxConcurrent":1,"TotalCompletions":5}}"#,
+            Mode::Job(5),
+        );
+        check(r#"{"GlobalJob":{}}"#, Mode::GlobalJob);
+        check("null", Mode::Replicated(1));
+    }
+
+    #[test]
+    fn tasks_are_read_with_what_became_of_them() {
+        let text = r#"{"ID":"t1","Version":{"Index":1},"Spec":{"ContainerSpec":{"Image":"acme/web:nope"},"ForceUpdate":1},"ServiceID":"rso","Slot":1,
+            "Status":{"Timestamp":"x","State":"rejected","Message":"preparing","Err":"No such image: acme/web:nope","ContainerStatus":null},"DesiredState":"shutdown"}"#;
+        let read = Task::from(serde_json::from_str::<TaskEntry>(text).unwrap());
+        assert_eq!(
+            read,
+            Task {
+                id: "t1".to_owned(),
+                image: "acme/web:nope".to_owned(),
+                force_update: 1,
+                state: "rejected".to_owned(),
+                desired_state: "shutdown".to_owned(),
+                error: "No such image: acme/web:nope".to_owned(),
+                exit_code: 0,
+            }
+        );
+    }
+}

@@ -317,3 +317,37 @@ pub(super) struct ForceUpdate<'a> {
     #[serde(rename = "PullImage")]
     pub(super) pull_image: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_answers_are_read() {
+        let check = |date: &str, seconds| assert_eq!(unix(date), seconds, "{date}");
+        // The first is the example of RFC 9110; the others are from `date -u -d @N`.
+        check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777));
+        check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
+        check("Tue, 29 Feb 2000 12:00:00 GMT", Some(951_825_600));
+        check("Mon, 01 Mar 2100 00:00:00 GMT", Some(4_107_542_400));
+        check("Tue, 24 Nov 2026 11:40:41 GMT", Some(1_795_520_441));
+        check("Sunday, 06-Nov-94 08:49:37 GMT", None);
+        check("Sun, 06 Nov 1994 08:49:37 CET", None);
+        check("Sun, 00 Foo 1994 08:49:37 GMT", None);
+        check("", None);
+    }
+
+    #[test]
+    fn queries_and_paths_are_escaped() {
+        assert_eq!(
+            filters("label", "a=b \"c\""),
+            "%7B%22label%22%3A%5B%22a%3Db%20%5C%22c%5C%22%22%5D%7D"
+        );
+        assert_eq!(in_query("127.0.0.1:5000/web"), "127.0.0.1%3A5000%2Fweb");
+        assert_eq!(
+            in_path("127.0.0.1:5000/web@sha256:ab"),
+            "127.0.0.1:5000/web@sha256:ab"
+        );
+        assert_eq!(in_path("a?b#c%d"), "a%3Fb%23c%25d");
+    }
+}

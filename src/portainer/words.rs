@@ -358,3 +358,6 @@ pub(super) fn shown(text: &str) -> String {
     }
     line.get(..end).unwrap_or_default().trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use super::*;
+
+fn listed(text: &str) -> Listed {
+    serde_json::from_str::<Entry>(text).unwrap().into()
+}
+
+fn inspected(text: &str) -> Inspected {
+    serde_json::from_str::<Inspection>(text).unwrap().into()
+}
+
+#[test]
+fn a_container_is_listed_with_what_compose_wrote_on_it() {
+    let read = listed(
+        r#"{"Id":"3d36","Names":["/shop-web-2"],"Image":"acme/web:1","ImageID":"sha256:1b","State":"running","Status":"Up","Created":1795494135,
+        "Labels":{"com.docker.compose.service":"web","com.docker.compose.container-number":"2","com.docker.compose.oneoff":"False",
+        "com.docker.compose.depends_on":"db:service_healthy:false","com.docker.compose.image":"sha256:1b","com.docker.compose.config-hash":"00",
+        "traefik.auth":"secret"},"Mounts":[],"Portainer":{"ResourceControl":null}}"#,
+    );
+    assert_eq!(
+        (&*read.id, &*read.name, &*read.image),
+        ("3d36", "shop-web-2", "acme/web:1")
+    );
+    assert_eq!(
+        (&*read.image_id, &*read.state, read.created),
+        ("sha256:1b", "running", 1_795_494_135)
+    );
+    assert_eq!((&*read.labels.service, &*read.labels.number), ("web", "2"));
+    assert_eq!(read.labels.depends_on, "db:service_healthy:false");
+    assert!(!read.labels.is_one_off());
+    assert!(!read.is_replacing());
+    assert!(!format!("{read:?}").contains("secret"));
+}
+
+#[test]
+fn a_container_without_labels_and_names_is_listed_all_the_same() {
+    let read = listed(r#"{"Id":"3d36","Names":null,"Labels":null}"#);
+    assert_eq!((&*read.name, &*read.labels.service), ("", ""));
+}
+
+#[test]
+fn one_off_containers_are_told_from_services() {
+    let read = listed(r#"{"Id":"a","Labels":{"com.docker.compose.oneoff":"True"}}"#);
+    assert!(read.labels.is_one_off());
+}
+
+#[test]
+fn only_the_passing_name_says_that_a_container_is_being_replaced() {
+    let check = |name: &str, label: &str, replacing| {
+        let text = format!(
+            r#"{{"Id":"a","Names":["/{name}"],"Labels":{{"com.docker.compose.replace":"{label}"}}}}"#
+        );
+        assert_eq!(listed(&text).is_replacing(), replacing, "{name} {label}");
+    };
+    check(
+        "9d048a0b8e54_shop-worker-1",
+        "9d048a0b8e540a532eaab0ff",
+        true,
+    );
+    check("shop-worker-1", "9d048a0b8e540a532eaab0ff", false);
+    check(
+        "111111111111_shop-worker-1",
+        "9d048a0b8e540a532eaab0ff",
+        false,
+    );
+    check("9d048a0b8e54_shop-worker-1", "", false);
+    check("9d048a0b8e54_shop-worker-1", "9d04", false);
+}
+
+#[test]
+fn an_inspection_is_read_without_the_environment() {
+    let read = inspected(
+        r#"{"Id":"4f6d","Created":"x","Image":"sha256:1b","Name":"/shop-web-1","RestartCount":7,
+        "State":{"Status":"restarting","Running":true,"Restarting":true,"ExitCode":3,"Error":"no such file","StartedAt":"2026-11-24T04:21:24.7Z",
+        "Health":{"Status":"unhealthy","FailingStreak":0,"Log":[{"ExitCode":1,"Output":"secret"}]}},
+        "Config":{"Image":"acme/web:1","Env":["PASSWORD=secret"],"Labels":{"com.docker.compose.service":"web"},
+        "Healthcheck":{"Test":["CMD","/app"],"Interval":1000000000,"Timeout":2000000000,"Retries":5,"StartPeriod":10000000000}},
+        "HostConfig":{"RestartPolicy":{"Name":"unless-stopped","MaximumRetryCount":0}}}"#,
+    );
+    assert_eq!(
+        (&*read.image_id, &*read.reference),
+        ("sha256:1b", "acme/web:1")
+    );
+    assert_eq!(
+        (
+            &*read.state,
+            read.running,
+            read.exit_code,
+            read.restart_count
+        ),
+        ("restarting", true, 3, 7)
+    );
+    assert_eq!(
+        (read.health.as_deref(), &*read.error),
+        (Some("unhealthy"), "no such file")
+    );
+    assert_eq!(
+        (&*read.started_at, &*read.restart_policy),
+        ("2026-11-24T04:21:24.7Z", "unless-stopped")
+    );
+    assert_eq!(read.labels.service, "web");
+    let check = read.healthcheck.unwrap();
+    assert_eq!(check.interval, Duration::from_secs(1));
+    assert_eq!(check.takes(), Duration::from_secs(10 + 5 * 3));
+    assert!(!format!("{read:?}").contains("secret"));
+}
+
+#[test]
+fn an_inspection_of_next_to_nothing_is_read() {
+    let read = inspected(
+        r#"{"Id":"a","State":{"Status":"created","Health":null},"Config":{"Labels":null},"HostConfig":null}"#,
+    );
+    assert_eq!(
+        (&*read.state, read.health, read.healthcheck),
+        ("created", None, None)
+    );
+}
+
+#[test]
+fn a_health_check_has_docker_s_defaults_where_it_sets_nothing() {
+    let check = |json: &str, takes: Option<u64>| {
+        let text = format!(r#"{{"Id":"a","Config":{{"Healthcheck":{json}}}}}"#);
+        let read = inspected(&text).healthcheck.map(|check| check.takes());
+        assert_eq!(read, takes.map(Duration::from_secs), "{json}");
+    };
+    check(r#"{"Test":["CMD-SHELL","true"]}"#, Some(3 * 60));
+    check(
+        r#"{"Test":["CMD-SHELL","true"],"Interval":0,"Timeout":-1,"Retries":0}"#,
+        Some(3 * 60),
+    );
+    check(
+        r#"{"Test":["CMD-SHELL","true"],"Retries":1,"StartPeriod":5000000000}"#,
+        Some(65),
+    );
+    check(r#"{"Test":["NONE"],"Retries":1}"#, None);
+    check(r#"{"Test":[]}"#, None);
+    check("null", None);
+}
+
+#[test]
+fn health_without_a_check_is_none() {
+    let read = inspected(r#"{"Id":"a","State":{"Status":"running","Health":{"Status":"none"}}}"#);
+    assert_eq!(read.health, None);
+}
