@@ -1,13 +1,20 @@
 //! The client against answers that a script gives, one connection after the other.
 
+mod transcripts;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use super::*;
 use crate::clock::skipping::SkippingClock;
 use crate::config::{Credentials, Trust};
-use crate::fetch::scripted::{Script, json};
+use crate::fake::{Behaviour, Era, Fake};
+use crate::fetch::scripted::{Script, Step, answer, json};
 use crate::secret::Secret;
+use crate::tls::TlsFront;
 
 const KEY: &str = "ptr_key/with+signs=";
 
@@ -46,4 +53,538 @@ fn stacks_are_listed_with_the_api_key() {
             .contains(&format!("x-api-key: {KEY}\r\n").to_lowercase())
     );
     assert!(!asked[0].to_lowercase().contains("authorization:"));
+}
+
+fn by_login(url: String, password: &str) -> (Portainer, Arc<AtomicU64>) {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let clock = Arc::new(SkippingClock::new(Arc::clone(&ahead)));
+    let credentials = Credentials::Login {
+        user: "admin".to_owned(),
+        password: Secret::new(password).unwrap(),
+    };
+    let portainer = Portainer::new(&settings(url, credentials), clock).unwrap();
+    (portainer, ahead)
+}
+
+fn logins(fake: &Fake) -> usize {
+    let calls = fake.calls();
+    calls.iter().filter(|call| call.path == "/api/auth").count()
+}
+
+const FILE: &str = "services:\n  web:\n    image: ghcr.io/acme/web:1\n";
+
+fn fake() -> (Fake, StackId) {
+    let fake = Fake::start(Era::A);
+    let id = fake.world(|world| {
+        world.push("ghcr.io/acme/web:1", Behaviour::Runs);
+        world.compose_stack("shop", FILE, &[("TAG", "1")])
+    });
+    (fake, StackId(id))
+}
+
+fn with_key_of(fake: &Fake) -> Portainer {
+    let key = Credentials::ApiKey(Secret::new(fake.api_key()).unwrap());
+    let clock = Arc::new(SkippingClock::new(Arc::default()));
+    Portainer::new(&settings(fake.url(), key), clock).unwrap()
+}
+
+#[test]
+fn one_login_serves_many_calls_and_the_password_goes_nowhere_else() {
+    let (fake, _) = fake();
+    let (portainer, _) = by_login(fake.url(), fake.password());
+    portainer.stacks().unwrap();
+    portainer.environments().unwrap();
+    assert_eq!(logins(&fake), 1);
+    for call in fake.calls() {
+        assert!(!call.headers.contains_key("cookie"), "{call:?}");
+        assert!(!call.headers.contains_key("x-api-key"), "{call:?}");
+        let sent = call.body.to_string().contains(fake.password());
+        assert_eq!(sent, call.path == "/api/auth", "{call:?}");
+    }
+}
+
+#[test]
+fn a_jwt_that_died_with_portainer_is_replaced_and_the_update_is_sent_again() {
+    let (fake, id) = fake();
+    let (portainer, _) = by_login(fake.url(), fake.password());
+    let record = portainer.stack(id).unwrap();
+    fake.world(|world| world.portainer_dies());
+    let update = Update::of(&record, FILE, &BTreeMap::new(), false);
+    portainer.update(update, limits::ANSWER).unwrap();
+    assert_eq!(logins(&fake), 2);
+    let statuses: Vec<_> = fake.puts().iter().map(|call| call.status).collect();
+    assert_eq!(statuses, [Some(401), Some(200)]);
+}
+
+#[test]
+fn a_refused_login_is_not_tried_again_for_a_minute() {
+    let (fake, _) = fake();
+    let (portainer, ahead) = by_login(fake.url(), "wrong pa$word");
+    let first = portainer.stacks().unwrap_err();
+    assert!(matches!(first, Error::Login(_)), "{first:?}");
+    let words = first.to_string();
+    assert!(
+        words.starts_with(
+            "cannot log in to Portainer as \"admin\": Portainer answers 422 \"Invalid credentials\""
+        ),
+        "{words}"
+    );
+    assert!(words.contains("$$"), "{words}");
+    assert!(!words.contains("wrong"), "{words}");
+    ahead.store(59_000, Ordering::SeqCst);
+    assert_eq!(portainer.stacks().unwrap_err().to_string(), words);
+    assert_eq!(logins(&fake), 1);
+    ahead.store(61_000, Ordering::SeqCst);
+    assert_eq!(portainer.stacks().unwrap_err().to_string(), words);
+    assert_eq!(logins(&fake), 2);
+}
+
+#[test]
+fn many_threads_log_in_once() {
+    let (fake, _) = fake();
+    let (right, _) = by_login(fake.url(), fake.password());
+    let (wrong, _) = by_login(fake.url(), "another password");
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| right.stacks().unwrap());
+            scope.spawn(|| wrong.stacks().unwrap_err());
+        }
+    });
+    assert_eq!(logins(&fake), 2);
+    fake.world(|world| world.portainer_dies());
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| right.stacks().unwrap());
+        }
+    });
+    assert_eq!(logins(&fake), 3, "one new login for all who were refused");
+}
+
+#[test]
+fn a_ban_says_how_long_it_lasts() {
+    let banned = json(
+        403,
+        r#"{"message":"Access denied","details":"Access denied to resource"}"#,
+    );
+    let script = Script::start(vec![banned]);
+    let (portainer, _) = by_login(script.url(), "password");
+    let error = portainer.stacks().unwrap_err();
+    assert!(matches!(error, Error::Login(_)), "{error:?}");
+    assert!(error.to_string().contains("for an hour"), "{error}");
+    assert_eq!(
+        portainer.stacks().unwrap_err().to_string(),
+        error.to_string()
+    );
+    assert_eq!(script.asked().len(), 1);
+}
+
+#[test]
+fn a_login_that_nobody_answers_is_no_refusal_and_an_update_behind_it_was_not_sent() {
+    let unavailable = || answer(503, &[("Content-Type", "text/html")], "<html>");
+    let token = json(200, r#"{"jwt":"header.body.sign"}"#);
+    let script = Script::start(vec![unavailable(), unavailable(), token, json(200, "[]")]);
+    let (portainer, _) = by_login(script.url(), "password");
+    let record = record(3);
+    let update = Update::of(&record, FILE, &BTreeMap::new(), false);
+    let error = portainer.update(update, limits::ANSWER).unwrap_err();
+    assert!(error.nothing_was_sent(), "{error:?}");
+    assert!(matches!(
+        portainer.stacks().unwrap_err(),
+        Error::Unreachable(_)
+    ));
+    assert_eq!(portainer.stacks().unwrap().len(), 0);
+    assert!(
+        script.asked()[3]
+            .to_lowercase()
+            .contains("authorization: bearer header.body.sign\r\n")
+    );
+}
+
+#[test]
+fn a_wrong_api_key_is_denied_and_never_shown() {
+    let refused = || {
+        json(
+            401,
+            r#"{"message":"Invalid JWT token","details":"Unauthorized"}"#,
+        )
+    };
+    let script = Script::start(vec![refused(), refused()]);
+    let portainer = by_key(&script);
+    let error = portainer.stacks().unwrap_err();
+    assert!(matches!(error, Error::Denied(_)), "{error:?}");
+    assert!(
+        error.to_string().contains("check the credentials"),
+        "{error}"
+    );
+    assert_eq!(script.asked().len(), 1, "there is nothing else to try");
+    assert!(!format!("{error} {error:?} {portainer:?}").contains(KEY));
+}
+
+fn record(id: i64) -> Record {
+    let text = format!(r#"{{"Id":{id},"Name":"shop","EndpointId":1,"Type":2}}"#);
+    Record::from(serde_json::from_str::<wire::Stack>(&text).unwrap())
+}
+
+/// What an update comes to that gets this answer.
+fn updated(step: Step) -> Result<Record, Error> {
+    let script = Script::start(vec![step]);
+    let update = Update::of(&record(3), FILE, &BTreeMap::new(), false);
+    let came = by_key(&script).update(update, Duration::from_millis(300));
+    assert_eq!(script.asked().len(), 1, "an update is sent once");
+    came
+}
+
+#[test]
+fn an_update_that_may_have_been_carried_out_is_interrupted_and_sent_once() {
+    let html = &[("Content-Type", "text/html")];
+    for step in [
+        Step::Silent,
+        Step::Say(Vec::new()),
+        Step::Say(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"Id\":3".to_vec()),
+        answer(200, html, "<html>please log in</html>"),
+        answer(200, &[("Content-Type", "application/json")], "{}"),
+        answer(302, &[("Location", "/login")], ""),
+        answer(401, html, "<html>"),
+        answer(502, html, "<html>"),
+        answer(504, &[], ""),
+        Step::Say(b"nonsense\r\n\r\n".to_vec()),
+    ] {
+        let error = updated(step).unwrap_err();
+        assert!(matches!(error, Error::Interrupted(_)), "{error:?}");
+        assert!(!error.nothing_was_sent());
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot update the stack \"shop\": "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_update_that_portainer_answers_is_what_portainer_says() {
+    let stack =
+        r#"{"Id":3,"Name":"shop","EndpointId":1,"Type":2,"Status":3,"ResourceControl":null}"#;
+    assert_eq!(updated(json(200, stack)).unwrap().status, Status::Deploying);
+    let busy = r#"{"message":"Unable to update stack","details":"Stack deployment is already in progress"}"#;
+    assert!(matches!(updated(json(409, busy)), Err(Error::Conflict(_))));
+    let failed = r#"{"message":"failed to deploy a stack: compose up operation failed: x","details":"Failed to deploy a stack: compose up operation failed: x"}"#;
+    let error = updated(json(500, failed)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot update the stack \"shop\": Portainer answers 500 \"failed to deploy a stack: compose up operation failed: x\""
+    );
+}
+
+#[test]
+fn the_path_prefix_stays_in_front_of_everything() {
+    let script = Script::start(vec![json(200, "[]")]);
+    let key = Credentials::ApiKey(Secret::new(KEY).unwrap());
+    let clock = Arc::new(SkippingClock::new(Arc::default()));
+    let url = format!("{}/tools/portainer", script.url());
+    Portainer::new(&settings(url, key), clock)
+        .unwrap()
+        .stacks()
+        .unwrap();
+    assert!(script.asked()[0].starts_with("GET /tools/portainer/api/stacks HTTP/1.1\r\n"));
+}
+
+#[test]
+fn the_version_is_asked_without_credentials_and_where_old_releases_tell_it() {
+    let missing = answer(404, &[("Content-Type", "text/plain")], "404 page not found");
+    let script = Script::start(vec![
+        missing,
+        json(200, r#"{"Version":"2.11.0","InstanceID":"x"}"#),
+    ]);
+    assert_eq!(by_key(&script).version().unwrap(), "2.11.0");
+    let asked = script.asked();
+    assert!(
+        asked[0].starts_with("GET /api/system/status "),
+        "{}",
+        asked[0]
+    );
+    assert!(asked[1].starts_with("GET /api/status "), "{}", asked[1]);
+    assert!(asked.iter().all(|asked| !asked.contains(KEY)));
+}
+
+#[test]
+fn who_we_are_is_not_known_where_the_release_does_not_tell() {
+    let check = |step: Step, me: Option<bool>| {
+        let script = Script::start(vec![step]);
+        let read = by_key(&script).me().unwrap();
+        assert_eq!(read.map(|me| me.administrator), me);
+    };
+    check(
+        json(200, r#"{"Id":1,"Username":"admin","Role":1}"#),
+        Some(true),
+    );
+    check(
+        json(200, r#"{"Id":2,"Username":"bot","Role":2}"#),
+        Some(false),
+    );
+    check(
+        json(
+            400,
+            r#"{"message":"Invalid user identifier route variable","details":"x"}"#,
+        ),
+        None,
+    );
+    check(
+        json(404, r#"{"message":"Unable to find a user","details":"x"}"#),
+        None,
+    );
+}
+
+fn reference(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+const DONE: &str =
+    "{\"status\":\"Pulling\"}\r\n{\"status\":\"Status: Downloaded newer image for x\"}\r\n";
+
+#[test]
+fn a_pull_names_one_tag_or_digest_and_the_registry_s_credentials() {
+    let digest = "sha256:5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+    let check = |text: &str, registry: Option<i64>, line: &str, header: Option<&str>| {
+        let script = Script::start(vec![json(200, DONE)]);
+        let pulled = by_key(&script).pull(
+            EnvironmentId(2),
+            &reference(text),
+            registry.map(RegistryId),
+            limits::PULL,
+        );
+        assert_eq!(pulled.unwrap(), Pulled::Newer);
+        let asked = script.asked()[0].clone();
+        let wanted = format!("POST /api/endpoints/2/docker/images/create?{line} HTTP/1.1\r\n");
+        assert!(asked.starts_with(&wanted), "{asked}");
+        let auth = asked.lines().find_map(|line| {
+            line.to_lowercase()
+                .starts_with("x-registry-auth: ")
+                .then(|| line[17..].to_owned())
+        });
+        assert_eq!(auth.as_deref(), header);
+    };
+    check(
+        "ghcr.io/acme/web",
+        None,
+        "fromImage=ghcr.io%2Facme%2Fweb&tag=latest",
+        None,
+    );
+    check(
+        "nginx:1",
+        Some(7),
+        "fromImage=nginx&tag=1",
+        Some("eyJyZWdpc3RyeUlkIjo3fQ=="),
+    );
+    check(
+        &format!("r.example:5000/web:1@{digest}"),
+        None,
+        &format!(
+            "fromImage=r.example%3A5000%2Fweb&tag={}",
+            digest.replace(':', "%3A")
+        ),
+        None,
+    );
+}
+
+#[test]
+fn a_pull_that_fails_inside_its_200_is_a_failure() {
+    let check = |body: &str, words: &str| {
+        let script = Script::start(vec![json(200, body)]);
+        let error = by_key(&script)
+            .pull(
+                EnvironmentId(1),
+                &reference("acme/web:1"),
+                None,
+                limits::PULL,
+            )
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot pull \"acme/web:1\": {words}")
+        );
+        assert!(!error.nothing_was_sent());
+    };
+    check(
+        "{\"status\":\"Pulling\"}\r\n{\"error\":\"toomanyrequests: slow down\"}\r\n",
+        "toomanyrequests: slow down",
+    );
+    check(
+        "{\"status\":\"Pulling\"}\r\n",
+        "its progress ended before the pull did",
+    );
+}
+
+#[test]
+fn a_pull_whose_stream_breaks_off_is_a_failure_even_after_good_words() {
+    let whole = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{DONE}",
+        DONE.len() + 1
+    );
+    let script = Script::start(vec![Step::Say(whole.into_bytes())]);
+    let error = by_key(&script)
+        .pull(
+            EnvironmentId(1),
+            &reference("acme/web:1"),
+            None,
+            limits::PULL,
+        )
+        .unwrap_err();
+    assert!(matches!(error, Error::Interrupted(_)), "{error:?}");
+}
+
+#[test]
+fn missing_objects_are_none_but_a_missing_environment_is_an_error() {
+    let docker = || json(404, r#"{"message":"No such image: acme/web:1"}"#);
+    let own = || {
+        json(
+            404,
+            r#"{"message":"Unable to find an environment with the specified identifier inside the database","details":"Object not found inside the database (bucket=endpoints, key=77)"}"#,
+        )
+    };
+    let script = Script::start(vec![docker(), docker(), docker(), own()]);
+    let portainer = by_key(&script);
+    let environment = EnvironmentId(1);
+    assert_eq!(portainer.image(environment, "acme/web:1").unwrap(), None);
+    assert_eq!(portainer.inspect(environment, "abc").unwrap(), None);
+    assert_eq!(
+        portainer
+            .distribution(environment, &reference("acme/web:1"))
+            .unwrap(),
+        None
+    );
+    let gone = portainer.image(environment, "acme/web:1").unwrap_err();
+    assert!(matches!(gone, Error::NotFound(_)), "{gone:?}");
+}
+
+#[test]
+fn a_tag_and_a_forced_update_say_what_they_are_about() {
+    let tagged = Step::Say(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let script = Script::start(vec![
+        tagged,
+        json(200, r#"{"Warnings":null}"#),
+        json(200, "[]"),
+    ]);
+    let portainer = by_key(&script);
+    portainer
+        .tag(
+            EnvironmentId(1),
+            "sha256:1b1a",
+            &reference("127.0.0.1:5000/web:1"),
+        )
+        .unwrap();
+    let service = Service {
+        id: "rso".to_owned(),
+        name: "shop_web".to_owned(),
+        image: String::new(),
+        version: 1,
+        force_update: 0,
+        mode: Mode::Global,
+        update: None,
+    };
+    portainer
+        .force_update_service(EnvironmentId(1), &service, true, limits::ANSWER)
+        .unwrap();
+    portainer.services(EnvironmentId(1), "shop").unwrap();
+    let asked = script.asked();
+    assert!(
+        asked[0].starts_with(
+            "POST /api/endpoints/1/docker/images/sha256:1b1a/tag?repo=127.0.0.1%3A5000%2Fweb&tag=1 "
+        ),
+        "{}",
+        asked[0]
+    );
+    assert!(
+        asked[1].starts_with("PUT /api/endpoints/1/forceupdateservice "),
+        "{}",
+        asked[1]
+    );
+    assert!(
+        asked[1].ends_with(r#"{"ServiceID":"rso","PullImage":true}"#),
+        "{}",
+        asked[1]
+    );
+    assert!(asked[2].starts_with("GET /api/endpoints/1/docker/services?filters=%7B%22label%22%3A%5B%22com.docker.stack.namespace%3Dshop%22%5D%7D "), "{}", asked[2]);
+}
+
+#[test]
+fn a_stack_is_found_looked_at_and_updated() {
+    let (fake, id) = fake();
+    let portainer = with_key_of(&fake);
+    assert_eq!(portainer.version().unwrap(), Era::A.version());
+    assert!(portainer.me().unwrap().unwrap().administrator);
+    assert_eq!(portainer.environments().unwrap()[0].name, "local");
+    let record = portainer.stacks().unwrap().remove(0);
+    assert_eq!(
+        (record.id, portainer.file(id).unwrap().as_str()),
+        (id, FILE)
+    );
+    let containers = portainer.containers(record.environment, "shop").unwrap();
+    let [web] = &containers.list[..] else {
+        panic!("{containers:?}");
+    };
+    assert_eq!((&*web.labels.service, &*web.state), ("web", "running"));
+    let close = portainer
+        .inspect(record.environment, &web.id)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (&*close.reference, &*close.image_id),
+        ("ghcr.io/acme/web:1", &*web.image_id)
+    );
+    let image = portainer
+        .image(record.environment, "ghcr.io/acme/web:1")
+        .unwrap()
+        .unwrap();
+    assert_eq!(image.id, web.image_id);
+    fake.world(|world| world.push("ghcr.io/acme/web:1", Behaviour::Runs));
+    let web_1 = reference("ghcr.io/acme/web:1");
+    assert!(
+        portainer
+            .distribution(record.environment, &web_1)
+            .unwrap()
+            .is_some()
+    );
+    let pull = || {
+        portainer
+            .pull(record.environment, &web_1, None, limits::PULL)
+            .unwrap()
+    };
+    assert_eq!((pull(), pull()), (Pulled::Newer, Pulled::UpToDate));
+    let update = Update::of(&record, FILE, &BTreeMap::new(), false);
+    assert_eq!(
+        portainer.update(update, limits::ANSWER).unwrap().status,
+        Status::Active
+    );
+    let after = portainer.containers(record.environment, "shop").unwrap();
+    assert_ne!(after.list[0].id, web.id);
+    portainer
+        .logs(record.environment, &after.list[0].id, 20)
+        .unwrap();
+    for call in fake.calls() {
+        assert!(call.path != "/api/registries" && call.path != "/api/system/version");
+    }
+}
+
+#[test]
+fn portainer_s_own_certificate_is_pinned_and_everything_works_behind_it() {
+    let (fake, _) = fake();
+    let address = fake.url().trim_start_matches("http://").parse().unwrap();
+    let front = TlsFront::start(address);
+    let key = Credentials::ApiKey(Secret::new(fake.api_key()).unwrap());
+    let mut settings = settings(format!("https://{}", front.addr), key);
+    let clock = || Arc::new(SkippingClock::new(Arc::default()));
+    let error = Portainer::new(&settings, clock())
+        .unwrap()
+        .stacks()
+        .unwrap_err();
+    assert!(matches!(error, Error::Untrusted(_)), "{error:?}");
+    assert!(
+        error.to_string().contains("PORTAINER_CERTIFICATE_SHA256="),
+        "{error}"
+    );
+    assert_eq!(fake.calls().len(), 0);
+    settings.trust = Trust::Certificate(front.sha256);
+    let portainer = Portainer::new(&settings, clock()).unwrap();
+    assert_eq!(portainer.stacks().unwrap().len(), 1);
 }
