@@ -1,11 +1,19 @@
 //! What the program does, from its arguments to its exit code: one place prints errors, one decides how the program ends.
 
 mod generate_secret;
+mod healthcheck;
+mod show_config;
 
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
+use log::LevelFilter;
+
 use crate::cli::{self, Command, Meant, Usage, help};
+use crate::config::{self, Loaded, Need, Problems, Surroundings};
+use crate::logging;
 use crate::terminal;
 
 /// Runs the command line of this process.
@@ -18,19 +26,70 @@ pub(crate) fn main() -> ExitCode {
     exit.code()
 }
 
-fn run(arguments: Vec<std::ffi::OsString>) -> Result<Exit, Stop> {
-    match cli::parse(arguments)? {
-        Meant::Help(topic) => terminal::print(help::text(topic))?,
-        Meant::Version => terminal::print(concat!("stackhook ", env!("CARGO_PKG_VERSION"), "\n"))?,
-        Meant::Run { config: _, command } => match command {
-            Command::GenerateSecret(format) => generate_secret::run(format)?,
-            Command::Serve
-            | Command::TestConnection
-            | Command::ShowConfig
-            | Command::Redeploy(_)
-            | Command::Healthcheck => {}
-        },
+fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
+    let (file, command) = match cli::parse(arguments)? {
+        Meant::Help(topic) => return print(help::text(topic)),
+        Meant::Version => return print(concat!("stackhook ", env!("CARGO_PKG_VERSION"), "\n")),
+        Meant::Run { config, command } => (config, command),
+    };
+    let file = file.as_deref();
+    match command {
+        Command::Serve => {
+            load(Need::Serve, file, Voice::Service)?;
+            Err(Stop::Failed("cannot serve yet".to_owned()))
+        }
+        Command::GenerateSecret(format) => generate_secret::run(format),
+        Command::TestConnection => {
+            load(Need::Portainer, file, Voice::Command)?;
+            Err(Stop::Failed("cannot test yet".to_owned()))
+        }
+        Command::ShowConfig => show_config::run(file),
+        Command::Redeploy(_) => {
+            load(Need::Portainer, file, Voice::Command)?;
+            Err(Stop::Failed("cannot redeploy yet".to_owned()))
+        }
+        Command::Healthcheck => healthcheck::run(file),
     }
+}
+
+/// The configuration; logging has been started by it.
+fn load(need: Need, file: Option<&Path>, voice: Voice) -> Result<Loaded, Stop> {
+    let surroundings = Surroundings::of_process();
+    let loaded = config::load(need, file, &surroundings)?;
+    let level = match (voice, loaded.config.log) {
+        (Voice::Command | Voice::Quiet, LevelFilter::Info) => LevelFilter::Warn,
+        (_, level) => level,
+    };
+    let journal = surroundings.text("JOURNAL_STREAM");
+    logging::start(level, loaded.config.log_format, journal);
+    match voice {
+        Voice::Service => loaded.warnings.iter().for_each(|odd| log::warn!("{odd}")),
+        Voice::Command => warn(&loaded.warnings),
+        Voice::Quiet => {}
+    }
+    Ok(loaded)
+}
+
+/// How much a command says on stderr, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// All of it in log lines.
+    Service,
+    /// To a person: what is odd, and log lines from warnings on, or more if that was asked for.
+    Command,
+    /// To nobody in particular: not what is merely odd.
+    Quiet,
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        terminal::complain(&format!("warning: {warning}"));
+    }
+}
+
+/// Prints a result; then all is well.
+fn print(text: &str) -> Result<Exit, Stop> {
+    terminal::print(text)?;
     Ok(Exit::Fine)
 }
 
@@ -98,6 +157,14 @@ impl Stop {
 impl From<Usage> for Stop {
     fn from(usage: Usage) -> Stop {
         Stop::Usage(usage.to_string())
+    }
+}
+
+impl From<Problems> for Stop {
+    fn from(problems: Problems) -> Stop {
+        // What is merely odd is often the cause.
+        warn(&problems.warnings);
+        Stop::Configuration(problems.to_string())
     }
 }
 

@@ -109,3 +109,8 @@ pub(crate) const SECRET_VALUE_MIN: usize = 4;
 pub(crate) const LONG_VALUE: usize = 16;
 /// How often a text is looked through for secrets that show up once others are gone.
 pub(crate) const REDACT_ROUNDS: usize = 16;
+
+/// Time for `healthcheck` to connect, and again for the whole answer: less than the time-out of Docker's examples.
+pub(crate) const HEALTHCHECK: Duration = Duration::from_secs(2);
+/// An answer of `/healthz` that is longer is not ours (bytes).
+pub(crate) const HEALTH_ANSWER: usize = 4 * 1024;

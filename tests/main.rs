@@ -8,5 +8,6 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod commands;
 mod fake_portainer;
 mod support;

@@ -1,4 +1,10 @@
 //! What the tests stand on.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub(crate) mod client;
 pub(crate) mod fake;
-pub(crate) mod tls;
+pub(crate) mod program;
+pub(crate) mod sentinels;
+pub(crate) mod sign;
+pub(crate) mod temp_dir;

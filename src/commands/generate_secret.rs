@@ -1,15 +1,14 @@
 //! `stackhook generate-secret`
 
-use super::Stop;
+use super::{Exit, Stop, print};
 use crate::cli::SecretFormat;
 use crate::secret::{NoRandomness, Secret, random, to_base64};
-use crate::terminal;
 
 /// Prints a new secret.
-pub(super) fn run(format: SecretFormat) -> Result<(), Stop> {
+pub(super) fn run(format: SecretFormat) -> Result<Exit, Stop> {
     let secret =
         make(format).map_err(|why| Stop::Failed(format!("cannot make a secret: {why}")))?;
-    Ok(terminal::print(&format!("{secret}\n"))?)
+    print(&format!("{secret}\n"))
 }
 
 fn make(format: SecretFormat) -> Result<String, NoRandomness> {

@@ -1,0 +1,352 @@
+//! The real program, started with an environment and files of its own. Whatever it lets out is looked through for secrets.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::client::{self, Reply};
+use super::fake::Fake;
+use super::sentinels::Sentinels;
+use super::sign;
+use super::temp_dir::TempDir;
+
+/// How long anything may take that should be there at once.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An environment and files; nothing is inherited from whoever runs the tests.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    dir: TempDir,
+    environment: BTreeMap<String, String>,
+    sentinels: Arc<Sentinels>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Setup {
+    /// Nothing is configured.
+    pub(crate) fn new() -> Setup {
+        Setup {
+            dir: TempDir::new(),
+            environment: BTreeMap::new(),
+            sentinels: Arc::default(),
+        }
+    }
+
+    /// This Portainer, with its administrator's API key.
+    pub(crate) fn with(portainer: &Fake) -> Setup {
+        let setup = Setup::new()
+            .env("PORTAINER_URL", &portainer.url())
+            .env("PORTAINER_API_KEY", portainer.api_key());
+        setup.secret(portainer.password())
+    }
+
+    /// A variable. Its name says whether its value is a secret.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Setup {
+        let secret = ["SECRET", "PASSWORD", "API_KEY", "NOTIFY_URL"];
+        if secret.iter().any(|word| name.ends_with(word)) && !value.is_empty() {
+            value.lines().for_each(|line| self.sentinels.hide(line));
+        }
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A file in the working directory, ours alone; secrets in it are named by [`Setup::secret`].
+    pub(crate) fn file(self, name: &str, text: &str) -> Setup {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
+    /// A secret in a file, or one that Portainer knows: a password, the value of a variable of a stack.
+    pub(crate) fn secret(self, secret: &str) -> Setup {
+        self.sentinels.hide(secret);
+        self
+    }
+
+    /// The working directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs a command to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.spawn(arguments, Stdio::piped()).ended(SOON * 6)
+    }
+
+    /// Runs a command whose stdout leads elsewhere.
+    #[track_caller]
+    pub(crate) fn run_into(&self, stdout: Stdio, arguments: &[&str]) -> Output {
+        self.spawn(arguments, stdout).ended(SOON)
+    }
+
+    /// Runs a command whose stdout nobody reads any more.
+    #[track_caller]
+    pub(crate) fn run_into_closed_pipe(&self, arguments: &[&str]) -> Output {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        self.run_into(Stdio::from(writer), arguments)
+    }
+
+    /// Starts the server and waits until it listens; on any free port, if nothing else is configured.
+    #[track_caller]
+    pub(crate) fn serve(mut self) -> Stackhook {
+        let listen = "STACKHOOK_LISTEN".to_owned();
+        self.environment
+            .entry(listen)
+            .or_insert_with(|| "127.0.0.1:0".to_owned());
+        let running = self.spawn(&["serve"], Stdio::piped());
+        let address = running.stderr.wait_for(SOON, |text| {
+            let (_, rest) = text.split_once("listening on http://")?;
+            let end = rest.find(
+                |sign: char| !matches!(sign, '0'..='9' | 'a'..='f' | '.' | ':' | '[' | ']'),
+            )?;
+            rest[..end].parse().ok()
+        });
+        let Some(address) = address else {
+            panic!("does not listen: {}", running.stderr.text());
+        };
+        Stackhook {
+            address,
+            running,
+            setup: self,
+        }
+    }
+
+    #[track_caller]
+    fn spawn(&self, arguments: &[&str], stdout: Stdio) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stackhook"));
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        Running {
+            stdout: Captured::start(child.stdout.take()),
+            stderr: Captured::start(child.stderr.take()),
+            child,
+            sentinels: Arc::clone(&self.sentinels),
+        }
+    }
+}
+
+/// A running server; killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stackhook {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    running: Running,
+    setup: Setup,
+}
+
+impl Stackhook {
+    #[track_caller]
+    pub(crate) fn get(&self, target: &str) -> Reply {
+        self.request("GET", target, &[], b"")
+    }
+
+    #[track_caller]
+    pub(crate) fn post(&self, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        self.request("POST", target, headers, body)
+    }
+
+    /// Posts a body with the signature that senders of kind `generic` make. Nobody may see the signature.
+    #[track_caller]
+    pub(crate) fn signed(&self, target: &str, secret: &str, body: &str) -> Reply {
+        self.signed_with(target, secret, &[], body)
+    }
+
+    /// The same with further headers.
+    #[track_caller]
+    pub(crate) fn signed_with(
+        &self,
+        target: &str,
+        secret: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        let signature = sign::hex_hmac(secret, body.as_bytes());
+        self.setup.sentinels.hide(&signature);
+        let mut all = vec![("X-Portainer-Signature", signature.as_str())];
+        all.extend(headers);
+        self.post(target, &all, body.as_bytes())
+    }
+
+    #[track_caller]
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        client::parse(&self.raw(&client::request(
+            self.address,
+            method,
+            target,
+            headers,
+            body,
+        )))
+    }
+
+    /// Sends bytes as they are; what came back, perhaps nothing.
+    pub(crate) fn raw(&self, request: &[u8]) -> Vec<u8> {
+        let reply = client::exchange(self.address, request);
+        self.setup.sentinels.saw("a reply", &reply);
+        reply
+    }
+
+    /// Everything it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.running.stderr.text()
+    }
+
+    /// Waits until the log says so.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, words: &str) {
+        let found = |text: &str| text.contains(words).then_some(());
+        if self.running.stderr.wait_for(SOON, found).is_none() {
+            panic!("{words:?} is not in the log:\n{}", self.log());
+        }
+    }
+
+    /// Its process, as `/proc` calls it.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.child.id()
+    }
+
+    /// What it was started with, for commands beside it.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success(), "SIG{name}");
+    }
+
+    /// Waits for its end by itself, after a signal.
+    #[track_caller]
+    pub(crate) fn wait(self) -> (Output, Setup) {
+        (self.running.ended(SOON), self.setup)
+    }
+
+    /// Ends it without a warning, as a power cut does.
+    pub(crate) fn kill(mut self) -> (Output, Setup) {
+        let _ = self.running.child.kill();
+        self.wait()
+    }
+}
+
+/// A process and what it has said; killed, and looked through for secrets, when it is dropped.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    stdout: Captured,
+    stderr: Captured,
+    sentinels: Arc<Sentinels>,
+}
+
+impl Running {
+    #[track_caller]
+    fn ended(mut self, within: Duration) -> Output {
+        let until = Instant::now() + within;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
+                None => panic!("still running: {}", self.stderr.text()),
+            }
+        };
+        Output {
+            code: status.code(),
+            stdout: self.stdout.end(),
+            stderr: self.stderr.end(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.sentinels.saw("stdout", self.stdout.end().as_bytes());
+        self.sentinels.saw("stderr", self.stderr.end().as_bytes());
+    }
+}
+
+/// What came out of a pipe so far.
+#[derive(Debug)]
+struct Captured {
+    said: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Captured {
+    /// Reads to the end, on a thread of its own.
+    fn start(pipe: Option<impl Read + Send + 'static>) -> Captured {
+        let said = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let to = Arc::clone(&said);
+        let read = move |mut pipe: Box<dyn Read + Send>| {
+            let mut part = [0; 4096];
+            while let Ok(read @ 1..) = pipe.read(&mut part) {
+                to.0.lock().unwrap().extend(&part[..read]);
+                to.1.notify_all();
+            }
+        };
+        let reader = pipe.map(|pipe| thread::spawn(move || read(Box::new(pipe))));
+        Captured { said, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.said.0.lock().unwrap()).into_owned()
+    }
+
+    /// Everything, once the process has ended.
+    fn end(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+
+    /// What `found` finds, as soon as it is there; `None` when time is over or nothing more can come.
+    fn wait_for<T>(&self, within: Duration, found: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let until = Instant::now() + within;
+        loop {
+            if let Some(there) = found(&self.text()) {
+                return Some(there);
+            }
+            let ended = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
+            if ended || Instant::now() > until {
+                return found(&self.text());
+            }
+            let (said, more) = &*self.said;
+            // Short, because the end of the pipe wakes nobody.
+            let _ = more.wait_timeout(said.lock().unwrap(), Duration::from_millis(20));
+        }
+    }
+}
