@@ -3,14 +3,14 @@
 //! No redirects, no cookies, no proxy, no connection that is used twice; every wait and every body is bounded. What went wrong says above all whether
 //! anything can have reached the other side ([`Error`]).
 
-mod connect;
 mod trust;
+mod connect;
+mod error;
 #[cfg(test)]
 pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use ureq::http;
 
 use crate::config::Trust;
 use crate::limits;
+pub(crate) use error::Error;
+use error::{broken, explain};
 
 /// Makes exchanges; may be shared by threads.
 #[derive(Debug)]
@@ -110,40 +112,6 @@ pub(crate) struct Stream {
     /// Status and headers.
     pub(crate) head: Head,
     body: BufReader<ureq::BodyReader<'static>>,
-}
-
-/// Why there is no answer. The variants say what the other side can have seen.
-#[derive(Debug)]
-pub(crate) enum Error {
-    /// No connection: not a byte of the request was sent.
-    NotSent(String),
-    /// A connection, but no TLS that is trusted: not a byte of the request was sent.
-    Untrusted(String),
-    /// The request was sent, at least in part, and no whole answer came.
-    MaybeSent(String),
-    /// Something came that is too large or no HTTP.
-    Garbled(String),
-}
-
-impl Error {
-    /// Whether not a byte of the request has left.
-    pub(crate) fn nothing_was_sent(&self) -> bool {
-        match self {
-            Error::NotSent(_) | Error::Untrusted(_) => true,
-            Error::MaybeSent(_) | Error::Garbled(_) => false,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::NotSent(why)
-            | Error::Untrusted(why)
-            | Error::MaybeSent(why)
-            | Error::Garbled(why) => f.write_str(why),
-        }
-    }
 }
 
 impl Fetch {
@@ -287,58 +255,4 @@ impl Stream {
 
 fn limit(request: &Request<'_>) -> u64 {
     u64::try_from(request.body_max).unwrap_or(u64::MAX)
-}
-
-/// An error of ureq in our words. Everything that is not known to have happened before the first byte may have been sent.
-fn explain(error: ureq::Error, request: &Request<'_>) -> Error {
-    let error = match connect::before_sending(error) {
-        Ok(connect::Failed::Connection(why)) => return Error::NotSent(why),
-        Ok(connect::Failed::Tls(why)) => return Error::Untrusted(why),
-        Err(error) => error,
-    };
-    match error {
-        ureq::Error::Timeout(ureq::Timeout::RecvResponse) => Error::MaybeSent(format!(
-            "no answer within {}",
-            seconds(request.answer_within)
-        )),
-        ureq::Error::Timeout(ureq::Timeout::RecvBody) => Error::MaybeSent(format!(
-            "the answer did not end within {}",
-            seconds(request.body_within)
-        )),
-        // The answer to plain HTTP of a server that expects TLS is a TLS alert.
-        ureq::Error::Protocol(_) if request.url.starts_with("http:") => Error::Garbled(
-            "its answer is no HTTP; if this port speaks TLS, the address begins with https://"
-                .to_owned(),
-        ),
-        error => broken(error),
-    }
-}
-
-fn broken(error: ureq::Error) -> Error {
-    match error {
-        ureq::Error::Http(_) | ureq::Error::BadUri(_) => Error::NotSent(
-            "the request cannot be written: its address or a header is wrong".to_owned(),
-        ),
-        ureq::Error::Timeout(ureq::Timeout::RecvBody) => {
-            Error::MaybeSent("the answer did not end in time".to_owned())
-        }
-        ureq::Error::Timeout(_) => Error::MaybeSent("it stopped taking the request".to_owned()),
-        ureq::Error::BodyExceedsLimit(limit) => {
-            Error::Garbled(format!("its answer is larger than {limit} bytes"))
-        }
-        ureq::Error::LargeResponseHeader(_, _) => {
-            Error::Garbled("the headers of its answer are too large".to_owned())
-        }
-        ureq::Error::Protocol(_) => Error::Garbled("its answer is no HTTP".to_owned()),
-        ureq::Error::Io(error) => Error::MaybeSent(connect::io_words(&error)),
-        _ => Error::MaybeSent("the connection failed".to_owned()),
-    }
-}
-
-/// "30 s", or "0.2 s" where whole seconds would be none.
-fn seconds(time: Duration) -> String {
-    match time.subsec_millis() {
-        0 => format!("{} s", time.as_secs()),
-        _ => format!("{:.1} s", time.as_secs_f64()),
-    }
 }

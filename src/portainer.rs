@@ -1,6 +1,7 @@
 //! Portainer's API, as far as stackhook calls it: one method a call, values in, values out. What to call when, and what to make of it, is decided
 //! elsewhere. `GET /api/registries` and `/api/system/version` show passwords and are never called (contract 2 and 6a).
 
+mod error;
 mod words;
 mod wire;
 mod auth;
@@ -9,6 +10,7 @@ mod docker;
 mod pull;
 mod logs;
 mod swarm;
+mod engine;
 #[cfg(test)]
 mod tests;
 
@@ -21,13 +23,13 @@ use serde::de::DeserializeOwned;
 use crate::clock::Clock;
 use crate::config;
 use crate::fetch::{Answer, Method};
-use crate::image::Reference;
-use crate::limits;
-use crate::secret::to_base64;
 
 use auth::{Call, Door};
 #[allow(unused_imports, reason = "what builds on it comes next")]
 pub(crate) use docker::{Containers, Healthcheck, Inspected, Labels, Listed, LocalImage};
+#[allow(unused_imports, reason = "what builds on it comes next")]
+pub(crate) use error::{Error, Said};
+#[allow(unused_imports, reason = "what builds on it comes next")]
 pub(crate) use pull::Pulled;
 #[allow(unused_imports, reason = "what builds on it comes next")]
 pub(crate) use stacks::{Kind, Origin, Record, Status, Update};
@@ -35,9 +37,7 @@ pub(crate) use stacks::{Kind, Origin, Record, Status, Update};
 pub(crate) use swarm::{Mode, Rollout, Service, Task};
 #[allow(unused_imports, reason = "what builds on it comes next")]
 pub(crate) use wire::{EnvironmentId, RegistryId, StackId, Variable};
-use words::{Again, Failure};
-#[allow(unused_imports, reason = "what builds on it comes next")]
-pub(crate) use words::{Error, Said};
+use words::Again;
 
 /// One Portainer and who we are there. May be shared by threads.
 pub(crate) struct Portainer {
@@ -187,212 +187,6 @@ impl Portainer {
         Ok(list.into_iter().map(registry).collect())
     }
 
-    /// The containers of a compose project. An empty list is no proof that there are none (contract 7).
-    pub(crate) fn containers(
-        &self,
-        environment: EnvironmentId,
-        project: &str,
-    ) -> Result<Containers, Error> {
-        let filters = wire::filters("label", &format!("com.docker.compose.project={project}"));
-        let call = Call::new(
-            Method::Get,
-            wire::docker(
-                environment,
-                &format!("/containers/json?all=1&filters={filters}"),
-            ),
-            format!("cannot list the containers of {project:?}"),
-        );
-        let answer = self.door.call(&call)?;
-        let list: Vec<docker::Entry> = read(&call, &answer)?;
-        Ok(Containers {
-            list: list.into_iter().map(Listed::from).collect(),
-            date: answer.head.date.as_deref().and_then(wire::unix),
-        })
-    }
-
-    /// One container; `None` if it is gone.
-    pub(crate) fn inspect(
-        &self,
-        environment: EnvironmentId,
-        container: &str,
-    ) -> Result<Option<Inspected>, Error> {
-        let rest = format!("/containers/{}/json", wire::in_path(container));
-        let found = self.get::<docker::Inspection>(
-            wire::docker(environment, &rest),
-            format!("cannot inspect the container {:?}", short(container)),
-        );
-        Ok(unless_missing(found)?.map(Inspected::from))
-    }
-
-    /// What a reference or an id is on the host; `None` if it is not there.
-    pub(crate) fn image(
-        &self,
-        environment: EnvironmentId,
-        reference: &str,
-    ) -> Result<Option<LocalImage>, Error> {
-        let rest = format!("/images/{}/json", wire::in_path(reference));
-        unless_missing(self.get(
-            wire::docker(environment, &rest),
-            format!("cannot inspect the image {reference:?}"),
-        ))
-    }
-
-    /// The digest that a registry has for a reference; `None` if it does not know it. Portainer's credentials do not reach this far (contract 6a).
-    pub(crate) fn distribution(
-        &self,
-        environment: EnvironmentId,
-        reference: &Reference,
-    ) -> Result<Option<String>, Error> {
-        let name = reference.clone().with_default_tag().familiar();
-        let rest = format!("/distribution/{}/json", wire::in_path(&name));
-        let found = self.get::<docker::Distribution>(
-            wire::docker(environment, &rest),
-            format!("cannot ask the registry for {name:?}"),
-        );
-        Ok(unless_missing(found)?.map(|found| found.descriptor.digest))
-    }
-
-    /// Pulls one image, with the credentials that Portainer has stored for `registry`, and waits for its end.
-    pub(crate) fn pull(
-        &self,
-        environment: EnvironmentId,
-        reference: &Reference,
-        registry: Option<RegistryId>,
-        within: Duration,
-    ) -> Result<Pulled, Error> {
-        // Without a tag Docker would pull every tag of the repository.
-        let reference = reference.clone().with_default_tag();
-        let tag = reference.digest().or(reference.tag()).unwrap_or("latest");
-        let path = format!(
-            "/images/create?fromImage={}&tag={}",
-            wire::in_query(&reference.familiar_repository()),
-            wire::in_query(tag)
-        );
-        let mut call = Call::new(
-            Method::Post,
-            wire::docker(environment, &path),
-            format!("cannot pull {:?}", reference.familiar()),
-        );
-        call.header = registry.map(|id| {
-            let auth = format!("{{\"registryId\":{id}}}");
-            ("X-Registry-Auth", to_base64(auth.as_bytes()))
-        });
-        call.answer_within = within;
-        call.body_within = within;
-        call.body_max = limits::PULL_PROGRESS;
-        let failed = |why: String| Error::Refused(Failure::new(&call.step, why));
-        let mut stream = self.door.stream(&call)?;
-        let mut progress = pull::Progress::default();
-        while let Some(line) = stream
-            .line(limits::PULL_LINE)
-            .map_err(|error| words::unanswered(&call.step, Again::Never, error))?
-        {
-            progress.line(&line).map_err(failed)?;
-        }
-        progress.end().map_err(failed)
-    }
-
-    /// Puts a tag on an image that is on the host.
-    pub(crate) fn tag(
-        &self,
-        environment: EnvironmentId,
-        image_id: &str,
-        reference: &Reference,
-    ) -> Result<(), Error> {
-        let reference = reference.clone().with_default_tag();
-        let path = format!(
-            "/images/{}/tag?repo={}&tag={}",
-            wire::in_path(image_id),
-            wire::in_query(&reference.familiar_repository()),
-            wire::in_query(reference.tag().unwrap_or("latest"))
-        );
-        let step = format!(
-            "cannot tag the image {:?} as {:?}",
-            short(image_id),
-            reference.familiar()
-        );
-        let call = Call::new(Method::Post, wire::docker(environment, &path), step);
-        self.door.call(&call).map(drop)
-    }
-
-    /// The last lines that a container wrote.
-    pub(crate) fn logs(
-        &self,
-        environment: EnvironmentId,
-        container: &str,
-        lines: usize,
-    ) -> Result<String, Error> {
-        let path = format!(
-            "/containers/{}/logs?stdout=1&stderr=1&tail={lines}",
-            wire::in_path(container)
-        );
-        let call = Call::new(
-            Method::Get,
-            wire::docker(environment, &path),
-            format!(
-                "cannot read the log of the container {:?}",
-                short(container)
-            ),
-        );
-        let bytes = self
-            .door
-            .stream(&call)?
-            .beginning(limits::LOG_READ)
-            .map_err(|error| words::unanswered(&call.step, call.again, error))?;
-        Ok(logs::text(&bytes))
-    }
-
-    /// The services of a swarm stack.
-    pub(crate) fn services(
-        &self,
-        environment: EnvironmentId,
-        stack: &str,
-    ) -> Result<Vec<Service>, Error> {
-        let filters = wire::filters("label", &format!("com.docker.stack.namespace={stack}"));
-        let list: Vec<swarm::ServiceEntry> = self.get(
-            wire::docker(environment, &format!("/services?filters={filters}")),
-            format!("cannot list the services of {stack:?}"),
-        )?;
-        Ok(list.into_iter().map(Service::from).collect())
-    }
-
-    /// The tasks of a service, by its name or id; old ones too.
-    pub(crate) fn tasks(
-        &self,
-        environment: EnvironmentId,
-        service: &str,
-    ) -> Result<Vec<Task>, Error> {
-        let filters = wire::filters("service", service);
-        let list: Vec<swarm::TaskEntry> = self.get(
-            wire::docker(environment, &format!("/tasks?filters={filters}")),
-            format!("cannot list the tasks of {service:?}"),
-        )?;
-        Ok(list.into_iter().map(Task::from).collect())
-    }
-
-    /// Makes the swarm start a service's tasks anew, with `pull` from the newest image. [`Error::Interrupted`] as with [`Portainer::update`].
-    pub(crate) fn force_update_service(
-        &self,
-        environment: EnvironmentId,
-        service: &Service,
-        pull: bool,
-        answer_within: Duration,
-    ) -> Result<(), Error> {
-        let mut call = Call::new(
-            Method::Put,
-            wire::force_update(environment),
-            format!("cannot update the service {:?}", service.name),
-        );
-        call.again = Again::Never;
-        call.json = serde_json::to_vec(&wire::ForceUpdate {
-            service_id: &service.id,
-            pull_image: pull,
-        })
-        .ok();
-        call.answer_within = answer_within;
-        self.door.call(&call).map(drop)
-    }
-
     fn get<T: DeserializeOwned>(
         &self,
         path: impl Into<String>,
@@ -405,19 +199,4 @@ impl Portainer {
 
 fn read<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<T, Error> {
     words::read(&call.step, call.again, answer)
-}
-
-/// `None` instead of Docker's 404. Portainer's own, for an environment that is gone, has details and stays an error.
-fn unless_missing<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(Error::NotFound(failure)) if failure.is_dockers() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// An id as Docker shows it to people.
-fn short(id: &str) -> &str {
-    let digits = id.strip_prefix("sha256:").unwrap_or(id);
-    digits.get(..12).unwrap_or(digits)
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::error::{Error, Failure};
 use super::wire;
-use super::words::{self, Again, Error, Failure};
+use super::words::{self, Again};
 use crate::clock::Clock;
 use crate::config::{self, Credentials};
 use crate::fetch::{self, Answer, Fetch, Head, Method, Stream};

@@ -13,6 +13,8 @@ use crate::clock::skipping::SkippingClock;
 use crate::config::{Credentials, Trust};
 use crate::fake::{Behaviour, Era, Fake};
 use crate::fetch::scripted::{Script, Step, answer, json};
+use crate::image::Reference;
+use crate::limits;
 use crate::secret::Secret;
 use crate::tls::TlsFront;
 
@@ -412,6 +414,49 @@ fn a_pull_that_fails_inside_its_200_is_a_failure() {
     check(
         "{\"status\":\"Pulling\"}\r\n",
         "its progress ended before the pull did",
+    );
+}
+
+#[test]
+fn a_registry_that_wants_credentials_is_named_with_where_they_belong() {
+    let check = |step: Step, hinted: bool| {
+        let script = Script::start(vec![step]);
+        let web = reference("acme/web:1");
+        let error = by_key(&script)
+            .pull(EnvironmentId(1), &web, None, limits::PULL)
+            .unwrap_err();
+        let hint =
+            "; store the registry's credentials in Portainer and give them to the environment";
+        assert_eq!(error.to_string().ends_with(hint), hinted, "{error}");
+    };
+    check(
+        json(500, r#"{"message":"Head x: no basic auth credentials"}"#),
+        true,
+    );
+    check(
+        json(
+            404,
+            r#"{"message":"pull access denied for acme/web, repository does not exist"}"#,
+        ),
+        true,
+    );
+    check(
+        json(
+            200,
+            "{\"error\":\"unauthorized: authentication required\"}\r\n",
+        ),
+        true,
+    );
+    check(
+        json(404, r#"{"message":"manifest for acme/web:1 not found"}"#),
+        false,
+    );
+    check(
+        json(
+            403,
+            r#"{"message":"Access denied","details":"unauthorized"}"#,
+        ),
+        false,
     );
 }
 

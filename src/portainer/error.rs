@@ -1,0 +1,163 @@
+//! Why a call to Portainer came to nothing, and the words for it: the step, Portainer's own words, the next thing to try.
+
+use std::fmt;
+
+/// Why a call came to nothing. The variants are named by what the caller does about it.
+#[derive(Debug, Clone)]
+pub(crate) enum Error {
+    /// Nobody answered, or somebody before Portainer did: nothing has changed, try again.
+    Unreachable(Failure),
+    /// TLS failed before anything was sent: a person has to look at the certificate.
+    Untrusted(Failure),
+    /// Something that must not be sent twice may have been sent: follow what becomes of it.
+    Interrupted(Failure),
+    /// User and password are not taken: a person has to look at them.
+    Login(Failure),
+    /// Portainer knows who we are and does not allow it, or does not know the API key.
+    Denied(Failure),
+    /// The object does not exist, or not for us.
+    NotFound(Failure),
+    /// The stack is being deployed just now: wait for its end.
+    Conflict(Failure),
+    /// Portainer or the Docker engine refused, with words of their own.
+    Refused(Failure),
+    /// What answers is no Portainer, or not at this address.
+    NotPortainer(Failure),
+    /// Portainer waits for its first administrator.
+    Locked(Failure),
+    /// What is configured cannot be used at all.
+    Unusable(Failure),
+}
+
+/// What failed, why, and what to try next.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    step: String,
+    why: String,
+    next: Option<&'static str>,
+    said: Option<Said>,
+}
+
+/// What Portainer, or the Docker engine behind it, said in an answer that is no success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// The status code.
+    pub(crate) status: u16,
+    /// `message`, fit to be shown.
+    pub(crate) message: String,
+    /// `details`, fit to be shown; empty when it says no more than `message`.
+    pub(crate) details: String,
+    pub(super) with_details: bool,
+}
+
+impl Error {
+    /// Whether nothing that could have changed anything has been sent: then the same may be tried again.
+    pub(crate) fn nothing_was_sent(&self) -> bool {
+        match self {
+            Error::Unreachable(_)
+            | Error::Untrusted(_)
+            | Error::Login(_)
+            | Error::Locked(_)
+            | Error::Unusable(_)
+            | Error::NotPortainer(_) => true,
+            Error::Interrupted(_)
+            | Error::Denied(_)
+            | Error::NotFound(_)
+            | Error::Conflict(_)
+            | Error::Refused(_) => false,
+        }
+    }
+
+    /// Portainer's own `message` and `details`, where it said something.
+    pub(crate) fn portainer_says(&self) -> Option<(&str, &str)> {
+        let said = self.said()?;
+        Some((&said.message, &said.details))
+    }
+
+    /// What Portainer said, with the status it said it by.
+    pub(crate) fn said(&self) -> Option<&Said> {
+        self.failure().said.as_ref()
+    }
+
+    fn failure(&self) -> &Failure {
+        match self {
+            Error::Unreachable(failure)
+            | Error::Untrusted(failure)
+            | Error::Interrupted(failure)
+            | Error::Login(failure)
+            | Error::Denied(failure)
+            | Error::NotFound(failure)
+            | Error::Conflict(failure)
+            | Error::Refused(failure)
+            | Error::NotPortainer(failure)
+            | Error::Locked(failure)
+            | Error::Unusable(failure) => failure,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failure = self.failure();
+        write!(f, "{}: {}", failure.step, failure.why)?;
+        failure.next.map_or(Ok(()), |next| write!(f, "; {next}"))
+    }
+}
+
+impl Failure {
+    pub(super) fn new(step: &str, why: impl Into<String>) -> Failure {
+        Failure {
+            step: step.to_owned(),
+            why: why.into(),
+            next: None,
+            said: None,
+        }
+    }
+
+    pub(super) fn next(self, next: &'static str) -> Failure {
+        Failure {
+            next: Some(next),
+            ..self
+        }
+    }
+
+    /// Whether the words are the Docker engine's, which gives no details, and not Portainer's, which does.
+    pub(super) fn is_dockers(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| !said.with_details)
+    }
+
+    /// The engine's failure to pull, with where its registry's credentials belong if it misses them.
+    pub(super) fn of_registry(self) -> Failure {
+        const SIGNS: [&str; 4] = [
+            "no basic auth credentials",
+            "pull access denied",
+            "unauthorized",
+            "authentication required",
+        ];
+        match self.next {
+            None if SIGNS.iter().any(|sign| self.why.contains(sign)) => self.next(
+                "store the registry's credentials in Portainer and give them to the environment",
+            ),
+            _ => self,
+        }
+    }
+
+    pub(super) fn said(step: &str, said: Said) -> Failure {
+        Failure {
+            step: step.to_owned(),
+            why: said.to_string(),
+            next: None,
+            said: Some(said),
+        }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Portainer answers {} {:?}", self.status, self.message)?;
+        match self.details.is_empty() {
+            true => Ok(()),
+            false => write!(f, " ({})", self.details),
+        }
+    }
+}
