@@ -11,3 +11,4 @@
 mod commands;
 mod fake_portainer;
 mod support;
+mod tidy;
