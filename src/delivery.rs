@@ -1,7 +1,7 @@
 //! Accepted deliveries: which redeploy covers them, how they stand, and what is replied; pure, whoever holds the lock applies it.
 
-pub(crate) mod ledger;
 pub(crate) mod queue;
+pub(crate) mod ledger;
 pub(crate) mod reply;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a verified delivery says happened; what that means for stacks belongs to hooks.
 
-mod generic;
 mod strict;
+mod generic;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -2,8 +2,8 @@
 //! are read; what compose would make of the rest is compose's affair. Whether an answer is good enough is decided by
 //! whoever asked: what is not certain here is an error that says why.
 
-mod not_certain;
 mod yaml;
+mod not_certain;
 
 use std::collections::{BTreeMap, BTreeSet};
 
