@@ -45,6 +45,8 @@ mod deploy;
 mod container;
 #[path = "fake/swarm.rs"]
 mod swarm;
+#[path = "fake/swarm_api.rs"]
+mod swarm_api;
 #[path = "fake/git.rs"]
 mod git;
 #[path = "fake/auth.rs"]

@@ -129,7 +129,6 @@ impl World {
                 .users
                 .jwts
                 .get(jwt.strip_prefix("Bearer ").unwrap_or(jwt)),
-            (None, None) if self.users.setup == Setup::Open => None,
             (None, None) => {
                 return Err(Answer::error(
                     401,

@@ -21,6 +21,8 @@ pub(super) enum Purpose {
 #[derive(Clone, Debug)]
 pub(super) struct Update {
     pub(super) purpose: Purpose,
+    /// Where the stack is to be; an update may move it.
+    pub(super) environment: EnvironmentId,
     pub(super) file: String,
     pub(super) env: Option<Vec<(String, String)>>,
     pub(super) prune: bool,
@@ -151,7 +153,7 @@ impl World {
             ticket,
             stack: id,
             project: stack.name,
-            environment: stack.environment,
+            environment: update.environment,
             update,
             steps,
             due: now,
@@ -363,16 +365,24 @@ impl World {
         for service in &wanted {
             valid_reference(&service.image)?;
         }
-        let mut outcome = Ok(wanted.len().try_into().unwrap());
-        for service in wanted {
-            let held = matches!(
-                service.pull_policy.as_deref(),
-                Some("missing" | "if_not_present")
-            ) && self
-                .engine_of(deploy.environment)
-                .find_image(&service.image)
-                .is_some();
-            if let (false, Err(why)) = (held, self.fetch(deploy.environment, &service.image)) {
+        let wanted: Vec<&str> = wanted
+            .iter()
+            .filter(|s| {
+                let if_missing =
+                    matches!(s.pull_policy.as_deref(), Some("missing" | "if_not_present"));
+                let engine = self.engine_of(deploy.environment);
+                !if_missing || engine.find_image(&s.image).is_none()
+            })
+            .map(|s| s.image.as_str())
+            .collect();
+        if !self.failed_pull_moves_others {
+            for image in &wanted {
+                self.look_up(image)?;
+            }
+        }
+        let mut outcome = Ok(u64::try_from(wanted.len()).unwrap());
+        for image in wanted {
+            if let Err(why) = self.fetch(deploy.environment, image) {
                 outcome = outcome.and(Err(why));
             }
         }
@@ -381,14 +391,23 @@ impl World {
 
     /// The daemon pulls with the credentials that Portainer has stored.
     fn fetch(&mut self, environment: EnvironmentId, image: &str) -> Result<(), String> {
-        let reference = valid_reference(image)?;
-        let stored = self.registries.stored_for(&reference.host);
-        let found = self.registries.resolve(&reference, stored);
-        let id = found.map_err(|e| format!("Error response from daemon: {}", e.message))?;
+        let (reference, id) = self.look_up(image)?;
         let digest = self.digest(&id);
         self.engine_of(environment)
             .receive(&reference, &id, &digest);
         Ok(())
+    }
+
+    /// What the registry has, as the daemon learns it.
+    fn look_up(
+        &self,
+        image: &str,
+    ) -> Result<(super::image::Reference, super::image::ImageId), String> {
+        let reference = valid_reference(image)?;
+        let stored = self.registries.stored_for(&reference.host);
+        let found = self.registries.resolve(&reference, stored);
+        let id = found.map_err(|e| format!("Error response from daemon: {}", e.message))?;
+        Ok((reference, id))
     }
 
     /// Every image must be on the engine before `up` touches a container.
@@ -558,6 +577,7 @@ impl World {
             stack.webhook = None;
             stack.from_app_template = true;
         }
+        stack.environment = update.environment;
         stack.git.clone_from(&update.git);
         stack.file.clone_from(&update.file);
         stack.env.clone_from(&update.env);

@@ -61,6 +61,7 @@ impl World {
         let stack = self.stack_mut(id).clone();
         let update = Update {
             purpose: Purpose::Create,
+            environment: stack.environment,
             file: stack.file,
             env: stack.env,
             prune: false,

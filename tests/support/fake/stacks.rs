@@ -97,25 +97,20 @@ impl World {
             ));
         }
         let env = env_field(&body, request)?;
-        if self.era.answers_at_once() && self.deploys.concerns(id) {
-            let details = "Stack deployment is already in progress";
-            return Err(Answer::error(409, "Unable to update stack", details));
-        }
+        self.not_deploying(id)?;
         self.bind_mounts_allowed(caller, environment, &file, env.as_ref())?;
         let repull = self.era.knows_repull() && flag(&body, "RepullImageAndRedeploy");
-        self.stack_mut(id).environment = environment;
+        let stack = self.stack_mut(id);
+        let (git, from_app_template) = (stack.git.clone(), stack.from_app_template);
         let update = Update {
             purpose: Purpose::Update,
+            environment,
             file,
             env,
             prune: flag(&body, "Prune"),
             pull: flag(&body, "PullImage") || repull,
             recreate: repull,
-            git: self
-                .stack_mut(id)
-                .git
-                .clone()
-                .filter(|_| self.stack_mut(id).from_app_template),
+            git: git.filter(|_| from_app_template),
             by: caller.user.name.clone(),
         };
         let ticket = self.submit(id, update, now);
@@ -150,6 +145,7 @@ impl World {
         self.stack_mut(id).swarm_id = text(&body, "SwarmID");
         let update = Update {
             purpose: Purpose::Create,
+            environment,
             file,
             env,
             prune: false,
@@ -191,6 +187,7 @@ impl World {
         }
         let update = Update {
             purpose,
+            environment,
             file: stack.file,
             env: stack.env,
             prune: false,
@@ -279,6 +276,19 @@ impl World {
             environment,
             "Stack editing is disabled for non-admin users",
         )
+    }
+
+    /// From 2.41 on a second update is refused while one runs.
+    pub(super) fn not_deploying(&self, id: StackId) -> Result<(), Answer> {
+        let refused = self.era.answers_at_once() && self.deploys.concerns(id);
+        let refusal = || {
+            Answer::error(
+                409,
+                "Unable to update stack",
+                "Stack deployment is already in progress",
+            )
+        };
+        (!refused).then_some(()).ok_or_else(refusal)
     }
 
     fn readable(&self, caller: &Caller, id: &str) -> Result<&Stack, Answer> {
@@ -383,7 +393,7 @@ impl World {
 }
 
 /// The `endpointId` of an update, which is an assignment.
-fn endpoint_id(request: &Request) -> Result<EnvironmentId, Answer> {
+pub(super) fn endpoint_id(request: &Request) -> Result<EnvironmentId, Answer> {
     let refuse = |details: &str| Answer::error(400, "Invalid query parameter: endpointId", details);
     let text = request
         .query("endpointId")

@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) pace: Pace,
     /// Whether `up` fetches an image that the engine does not have. Off: it fails, as contract section 6a says.
     pub(crate) up_pulls_missing: bool,
+    /// Whether a pull that fails for one image of a stack still moves the tags of others; both have been seen.
+    pub(crate) failed_pull_moves_others: bool,
     /// The next deploy ends in the middle: Portainer dies when it has stopped the first container that it replaces.
     pub(crate) dies_in_next_deploy: bool,
     pub(super) era: Era,
@@ -88,6 +90,7 @@ impl World {
                 start: Duration::from_millis(3),
             },
             up_pulls_missing: false,
+            failed_pull_moves_others: true,
             dies_in_next_deploy: false,
             era,
             clock,
@@ -185,6 +188,12 @@ impl World {
             .unwrap()
             .engine;
         self.add_environment(name, engine)
+    }
+
+    /// Gives an environment another name.
+    pub(crate) fn rename_environment(&mut self, id: EnvironmentId, name: &str) {
+        let environment = self.environments.iter_mut().find(|e| e.id == id);
+        environment.unwrap().name = name.to_owned();
     }
 
     /// Removes an environment from Portainer; its stacks become orphans, its engine goes on.
@@ -354,6 +363,11 @@ impl World {
             .iter()
             .find(|s| s.name == name)
             .unwrap_or_else(|| panic!("no stack {name}"))
+    }
+
+    /// The next stack gets this id.
+    pub(crate) fn next_stack_is(&mut self, id: StackId) {
+        self.last_stack = id - 1;
     }
 
     /// A stack's record by id, to be changed.
