@@ -2,6 +2,7 @@
 //! exchanges in `transcripts`.
 
 mod client;
+mod transcripts;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

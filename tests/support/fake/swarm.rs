@@ -109,7 +109,7 @@ impl World {
     /// The engine is a swarm manager; returns the cluster's id.
     pub(crate) fn become_swarm(&mut self) -> String {
         if self.swarm.cluster.is_empty() {
-            self.swarm.cluster = self.hex(25);
+            self.swarm.cluster = self.swarm_id();
         }
         self.swarm.cluster.clone()
     }
@@ -196,7 +196,7 @@ impl World {
         let generation = self.generation(&image, wanted.healthcheck.clone(), &wanted.hash, at);
         let Some(index) = found else {
             let service = Service {
-                id: self.hex(25),
+                id: self.swarm_id(),
                 name,
                 stack: stack.name.clone(),
                 environment: stack.environment,
@@ -259,6 +259,12 @@ impl World {
             Some(Ok(id)) => format!("{reference}@{}", self.digest(&id)),
             _ => reference.to_owned(),
         }
+    }
+
+    /// 25 letters and digits, as swarm names things.
+    fn swarm_id(&mut self) -> String {
+        let letter = |digit: char| char::from_digit((digit.to_digit(16).unwrap() * 7 + 3) % 36, 36);
+        self.hex(25).chars().filter_map(letter).collect()
     }
 
     fn generation(

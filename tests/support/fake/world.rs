@@ -329,6 +329,17 @@ impl World {
             .password = password.to_owned();
     }
 
+    /// A user's password.
+    pub(crate) fn password_of(&self, name: &str) -> String {
+        self.users
+            .list
+            .iter()
+            .find(|u| u.name == name)
+            .unwrap()
+            .password
+            .clone()
+    }
+
     /// Portainer without administrator, in its first five minutes or locked after them.
     pub(crate) fn without_administrator(&mut self, setup: Setup) {
         self.users.list.clear();

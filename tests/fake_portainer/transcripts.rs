@@ -1,0 +1,441 @@
+//! The recorded exchanges of a real Portainer 2.24, asked again of the fake: each is put into the state that the recording began with,
+//! and status codes, content types, keys, values and error texts have to be the same. Ids, digests and dates are made comparable; that
+//! a container or an image is the same one as before, or another, is compared too.
+//!
+//! The recordings lie outside the repository; without them nothing is compared, and the tests say so.
+
+mod replay;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use self::replay::{Replay, STACK_FILE};
+use crate::support::fake::{Behaviour, Era, Fake, Setup};
+
+const WEB: &str = "127.0.0.1:5000/web:1";
+const WORKER: &str = "127.0.0.1:5000/worker:1";
+const SLOW: &str = "services:\n  a:\n    image: 127.0.0.1:5000/slow:1\n    restart: unless-stopped\n    stop_grace_period: 20s\n  b:\n    image: 127.0.0.1:5000/slow:1\n    restart: unless-stopped\n    depends_on: [a]\n";
+const GIT_FILE: &str = "services:\n  api:\n    image: 127.0.0.1:5000/web:${TAG}\n    restart: unless-stopped\n  db:\n    image: 127.0.0.1:5000/worker:1\n    restart: unless-stopped\n";
+const PRIVATE: &str = "http://127.0.0.1:5080/private/shop.git";
+const WEBHOOK: &str = "9f1c2f4e-6a3b-4d4e-8a5a-0d5c3e2b1a00";
+
+/// A fake whose registry has the images that the recordings speak of.
+fn registry() -> Fake {
+    let fake = Fake::start(Era::A);
+    fake.skip_waiting(true);
+    fake.world(|w| {
+        w.rename_environment(1, "primary");
+        w.registry_down("127.0.0.1:5999", true);
+        w.registry_down("docker.io", true);
+        w.push(WORKER, Behaviour::Runs);
+    });
+    push_web(&fake);
+    fake
+}
+
+/// The same with the stack `shop`, id 3.
+fn shop() -> Fake {
+    let fake = registry();
+    fake.world(|w| {
+        w.next_stack_is(3);
+        let id = w.compose_stack("shop", STACK_FILE, &[("TAG", "1"), ("GREETING", "hello")]);
+        w.stack_mut(id).updated_by = "admin".to_owned();
+    });
+    fake
+}
+
+/// The same with the git stack `gitshop`, id 4, its webhook, and a second environment.
+fn gitshop() -> Fake {
+    let fake = shop();
+    fake.world(|w| {
+        let git = w.password_of("admin");
+        w.git_repository(PRIVATE, GIT_FILE, Some(("u", &git)));
+        let id = w.git_stack_from(PRIVATE, "gitshop", &[("TAG", "1")]);
+        let stack = w.stack_mut(id);
+        (stack.webhook, stack.updated_by) = (Some(WEBHOOK.to_owned()), "admin".to_owned());
+        w.environment("second");
+    });
+    fake
+}
+
+fn push_web(fake: &Fake) {
+    push(
+        fake,
+        Behaviour::Healthy {
+            after: Duration::from_secs(2),
+        },
+    );
+}
+
+fn push(fake: &Fake, behaviour: Behaviour) {
+    fake.world(|w| {
+        let id = w.push(WEB, behaviour);
+        // The recorded images have no health check of their own; the compose file has.
+        w.image(&id).healthcheck = None;
+    });
+}
+
+fn advance(fake: &Fake, seconds: u64) {
+    fake.clock().fetch_add(seconds * 1000, Ordering::SeqCst);
+}
+
+#[test]
+fn authentication_is_as_recorded() {
+    Replay::of("auth").on(Fake::start(Era::A)).run();
+}
+
+#[test]
+fn login_limit_is_as_recorded() {
+    let fake = Fake::start(Era::A);
+    Replay::of("rate-limit")
+        .on(fake)
+        .before(1, |fake| {
+            for _ in 0..9 {
+                super::client::send(
+                    fake,
+                    "POST",
+                    "/api/auth",
+                    &[],
+                    Some("{\"Username\":\"a\",\"Password\":\"b\"}"),
+                );
+            }
+        })
+        .before(3, |fake| advance(fake, 3))
+        .run();
+}
+
+#[test]
+fn portainer_without_administrator_is_as_recorded() {
+    let fake = Fake::start(Era::A);
+    fake.world(|w| w.without_administrator(Setup::Open));
+    Replay::of("uninitialised")
+        .on(fake)
+        .before(6, |fake| {
+            fake.world(|w| w.without_administrator(Setup::TimedOut))
+        })
+        .run();
+}
+
+#[test]
+fn status_and_environments_are_as_recorded() {
+    Replay::of("status").on(registry()).run();
+}
+
+#[test]
+fn creating_a_file_stack_is_as_recorded() {
+    let fake = registry();
+    fake.world(|w| w.next_stack_is(3));
+    Replay::of("file-stack-create").on(fake).run();
+}
+
+#[test]
+fn update_without_env_is_as_recorded() {
+    Replay::of("file-stack-env-omitted").on(shop()).run();
+}
+
+#[test]
+fn redeploy_is_as_recorded() {
+    Replay::of("file-stack-redeploy")
+        .on(shop())
+        .before_note("new image behind web:1; worker:1 unchanged", push_web)
+        .before_note("4 s later", |fake| advance(fake, 4))
+        .before_note("new image behind web:1, but PullImage false", push_web)
+        .run();
+}
+
+#[test]
+fn failed_updates_are_as_recorded() {
+    Replay::of("file-stack-failures")
+        .on(shop())
+        .before_note("clean start", push_web)
+        .run();
+}
+
+#[test]
+fn failed_up_that_takes_the_stack_down_is_as_recorded() {
+    let fake = shop();
+    fake.world(|w| w.take_port(1, "127.0.0.1:5000"));
+    Replay::of("file-stack-up-failure-takes-down")
+        .on(fake)
+        .run();
+}
+
+#[test]
+fn recreation_along_depends_on_is_as_recorded() {
+    Replay::of("depends-on-recreate")
+        .on(shop())
+        .before_note("new image for web only", push_web)
+        .run();
+}
+
+#[test]
+fn waiting_for_a_healthy_dependency_is_as_recorded() {
+    Replay::of("depends-on-service-healthy")
+        .on(shop())
+        .before_note(
+            "good new image: the PUT takes as long as web needs to become healthy",
+            push_web,
+        )
+        .before_note("sick new image", |fake| push(fake, Behaviour::NeverHealthy))
+        .before_note("repaired", push_web)
+        .run();
+}
+
+#[test]
+fn another_environment_in_an_update_is_as_recorded() {
+    let fake = shop();
+    fake.world(|w| w.environment_beside("other", 1));
+    Replay::of("endpoint-rehoming").on(fake).run();
+}
+
+#[test]
+fn stopped_stacks_are_as_recorded() {
+    Replay::of("inactive-stack")
+        .on(gitshop())
+        .before_note(
+            "update a stopped stack: it is started and Status becomes 1",
+            push_web,
+        )
+        .before_note("start a stopped one", |fake| {
+            super::client::post(fake, "/api/stacks/3/stop?endpointId=1");
+        })
+        .run();
+}
+
+#[test]
+fn local_images_removed_services_and_partial_pulls_are_as_recorded() {
+    let fake = shop();
+    fake.world(|w| {
+        w.failed_pull_moves_others = false;
+        let worker = w.local_id(WORKER, 1).unwrap();
+        w.retag("local-only:1", 1, &worker);
+    });
+    Replay::of("misc")
+        .on(fake)
+        .before_note(
+            "web has a new image, worker has an unknown tag, PullImage true",
+            push_web,
+        )
+        .run();
+}
+
+#[test]
+fn orphans_are_as_recorded() {
+    let fake = gitshop();
+    fake.world(|w| w.next_stack_is(6));
+    Replay::of("orphan-stack").on(fake).run();
+}
+
+#[test]
+fn dying_in_the_middle_of_a_deploy_is_as_recorded() {
+    let fake = registry();
+    let push_slow = |fake: &Fake| {
+        fake.world(|w| {
+            let id = w.push("127.0.0.1:5000/slow:1", Behaviour::Runs);
+            w.image(&id).stops_in = Duration::from_secs(8);
+        });
+    };
+    push_slow(&fake);
+    fake.world(|w| {
+        w.next_stack_is(7);
+        w.compose_stack("slow", SLOW, &[])
+    });
+    Replay::of("portainer-restart")
+        .on(fake)
+        .before_note(
+            "the PUT, with Portainer killed 3 s after it was sent",
+            move |fake| {
+                push_slow(fake);
+                fake.world(|w| w.dies_in_next_deploy = true);
+                let body =
+                    serde_json::json!({ "StackFileContent": SLOW, "Env": [], "PullImage": true })
+                        .to_string();
+                let headers = [("X-API-Key", fake.api_key())];
+                assert!(
+                    super::client::send(
+                        fake,
+                        "PUT",
+                        "/api/stacks/7?endpointId=1",
+                        &headers,
+                        Some(&body)
+                    )
+                    .is_none()
+                );
+            },
+        )
+        .run();
+}
+
+#[test]
+fn slow_stack_is_created_as_recorded() {
+    let fake = registry();
+    fake.world(|w| {
+        w.push("127.0.0.1:5000/slow:1", Behaviour::Runs);
+        w.next_stack_is(7);
+    });
+    Replay::of("disconnect").on(fake).run();
+}
+
+#[test]
+fn good_rollout_is_as_recorded() {
+    let fake = shop();
+    Replay::of("rollout-healthy")
+        .on(fake)
+        .before_note(
+            "what the registry has now: digest differs from RepoDigests",
+            push_web,
+        )
+        .without(
+            "image list by reference",
+            "the recording's engine still holds images of earlier recordings",
+        )
+        .before_note("pull through the proxy, newer image", push_web)
+        .before_note(
+            "PullImage false after the pull through the proxy: the new local image is used",
+            push_web,
+        )
+        .run();
+}
+
+#[test]
+fn crash_loop_is_as_recorded() {
+    Replay::of("rollout-crash-loop")
+        .on(shop())
+        .before_note("redeploy to a crashing image", |fake| {
+            push(
+                fake,
+                Behaviour::CrashLoop {
+                    every: Duration::from_millis(500),
+                    code: 3,
+                },
+            );
+        })
+        .before_note("inspect of the crash loop", |fake| advance(fake, 12))
+        .run();
+}
+
+#[test]
+fn process_that_exits_is_as_recorded() {
+    Replay::of("rollout-exits-once")
+        .on(shop())
+        .before_note("redeploy", |fake| {
+            push(fake, Behaviour::ExitsOnce { code: 3 })
+        })
+        .run();
+}
+
+#[test]
+fn image_that_never_gets_healthy_is_as_recorded() {
+    Replay::of("rollout-unhealthy")
+        .on(shop())
+        .before_note("redeploy to a sick image", |fake| {
+            push(fake, Behaviour::NeverHealthy)
+        })
+        .run();
+}
+
+#[test]
+fn rights_of_a_standard_user_are_as_recorded() {
+    let nth =
+        |n: usize| format!("bind mount by a standard user when the environment forbids it #{n}");
+    Replay::of("standard-user")
+        .on(shop())
+        .as_user(
+            "ops",
+            &[
+                "POST /api/users",
+                "PUT /api/endpoints/1",
+                "PUT /api/resource_controls/1",
+            ],
+        )
+        .before_note(&nth(1), |fake| fake.world(|w| w.stack_management(1, true)))
+        .before_note(&nth(2), |fake| fake.world(|w| w.bind_mounts(1, false)))
+        .run();
+}
+
+#[test]
+fn git_stack_is_as_recorded() {
+    let fake = shop();
+    fake.world(|w| {
+        let git = w.password_of("admin");
+        w.git_repository(PRIVATE, GIT_FILE, Some(("u", &git)));
+    });
+    let commit = |file: String| move |fake: &Fake| drop(fake.world(|w| w.commit(4, &file)));
+    let bad = GIT_FILE.replace("worker:1", "worker:nope");
+    Replay::of("git-stack")
+        .on(fake)
+        .before_note("nothing new at all", push_web)
+        .before_note("new commit and new image", push_web)
+        .before_note("new commit and new image", commit(GIT_FILE.to_owned()))
+        .before_note("full again", push_web)
+        .before_note(
+            "new commit with an image that does not exist, PullImage true",
+            commit(bad),
+        )
+        .before_note("recover", commit(GIT_FILE.to_owned()))
+        .run();
+}
+
+#[test]
+fn native_webhook_is_as_recorded() {
+    let commit = |file: String| move |fake: &Fake| drop(fake.world(|w| w.commit(4, &file)));
+    let bad = GIT_FILE.replace("worker:1", "worker:nope");
+    let settle = |fake: &Fake| advance(fake, 3);
+    Replay::of("git-stack-native-webhook")
+        .on(gitshop())
+        .before_note("no new commit, but a new image behind the tag", push_web)
+        .before_note("new commit", commit(GIT_FILE.to_owned()))
+        .before_note("3 s after", settle)
+        .before_note(
+            "new commit that cannot be deployed: 204 all the same",
+            commit(bad),
+        )
+        .before_note("3 s after the bad commit", settle)
+        .before_note("repaired", commit(GIT_FILE.to_owned()))
+        .before_note("3 s after the repaired commit", settle)
+        .run();
+}
+
+#[test]
+fn plain_update_of_a_git_stack_is_as_recorded() {
+    let fake = gitshop();
+    fake.world(|w| w.git_repository("http://127.0.0.1:5080/shop.git", GIT_FILE, None));
+    Replay::of("git-stack-plain-put-detaches").on(fake).run();
+}
+
+/// A swarm service that is `Runs` for the tests of its updates.
+fn swarm_fake() -> Fake {
+    let fake = registry();
+    fake.world(|w| {
+        w.become_swarm();
+        w.next_stack_is(9);
+    });
+    push(&fake, Behaviour::Runs);
+    fake
+}
+
+#[test]
+fn swarm_stack_is_as_recorded() {
+    let push_good = |fake: &Fake| push(fake, Behaviour::Runs);
+    let settle = |fake: &Fake| advance(fake, 6);
+    Replay::of("swarm-stack")
+        .on(swarm_fake())
+        .before_note("after create", settle)
+        .before_note("new image, PullImage true", push_good)
+        .before_note("6 s later", settle)
+        .before_note("new image, PullImage false", push_good)
+        .before_note("after the unknown tag", |fake| advance(fake, 4))
+        .before_note("back", push_good)
+        .before_note("back #2", settle)
+        .before_note("crashing image", |fake| {
+            fake.world(|w| w.swarm_out_of_sequence(1))
+        })
+        .before_note("repaired", push_good)
+        .before_note("repaired #2", settle)
+        .without(
+            "after the unknown tag #2",
+            "how many rejected tasks are left depends on the moment",
+        )
+        .without("7 s after the crashing image #2", "the same")
+        .run();
+}

@@ -1,0 +1,509 @@
+//! Asks a recording's requests of a fake and compares what comes back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::client::{Answer, send};
+use crate::support::fake::Fake;
+
+/// The file of the stack `shop` in the recordings.
+pub(super) const STACK_FILE: &str = "services:\n  web:\n    image: 127.0.0.1:5000/web:${TAG}\n    environment:\n      GREETING: ${GREETING}\n    restart: unless-stopped\n    healthcheck:\n      test: [\"CMD\", \"/app\", \"health\"]\n      interval: 1s\n      timeout: 1s\n      retries: 5\n      start_period: 10s\n  worker:\n    image: 127.0.0.1:5000/worker:1\n    restart: unless-stopped\n";
+
+type Stage = Box<dyn Fn(&Fake)>;
+
+/// One recording on its way to being compared.
+pub(super) struct Replay {
+    name: &'static str,
+    exchanges: Option<Vec<Value>>,
+    fake: Option<Fake>,
+    stages: Vec<(String, Stage)>,
+    left_out: Vec<String>,
+    user: Option<(&'static str, &'static [&'static str])>,
+    /// Ids in the recording → ids here; one to one, so that the same stays the same and another one is another one.
+    ids: BTreeMap<String, String>,
+    user_key: String,
+    jwt: String,
+    last_key: String,
+    /// The compose project that was observed last.
+    project: String,
+}
+
+impl Replay {
+    pub(super) fn of(name: &'static str) -> Replay {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/portainer/transcripts");
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).ok();
+        if text.is_none() {
+            println!("{name}: no recording here, nothing is compared");
+        }
+        let recording: Option<Value> = text.map(|text| serde_json::from_str(&text).unwrap());
+        Replay {
+            name,
+            exchanges: recording.map(|r| r["exchanges"].as_array().unwrap().clone()),
+            fake: None,
+            stages: Vec::new(),
+            left_out: Vec::new(),
+            user: None,
+            ids: BTreeMap::new(),
+            user_key: String::new(),
+            jwt: String::new(),
+            last_key: String::new(),
+            project: "shop".to_owned(),
+        }
+    }
+
+    pub(super) fn on(mut self, fake: Fake) -> Replay {
+        self.fake = Some(fake);
+        self
+    }
+
+    /// Does something before the n-th exchange.
+    pub(super) fn before(self, n: usize, stage: impl Fn(&Fake) + 'static) -> Replay {
+        self.before_note(&format!("#{n}"), stage)
+    }
+
+    /// Does something before the exchange or observation with this note; `NOTE #2` means its second occurrence, `NOTE` the first.
+    pub(super) fn before_note(mut self, note: &str, stage: impl Fn(&Fake) + 'static) -> Replay {
+        self.stages.push((note.to_owned(), Box::new(stage)));
+        self
+    }
+
+    /// Leaves an exchange out, for a reason.
+    pub(super) fn without(mut self, note: &str, _why: &str) -> Replay {
+        self.left_out.push(note.to_owned());
+        self
+    }
+
+    /// Requests come from this standard user, but for those that begin so.
+    pub(super) fn as_user(
+        mut self,
+        name: &'static str,
+        administrators: &'static [&'static str],
+    ) -> Replay {
+        self.user = Some((name, administrators));
+        self
+    }
+
+    #[track_caller]
+    pub(super) fn run(mut self) {
+        let Some(exchanges) = self.exchanges.take() else {
+            return;
+        };
+        let fake = self.fake.take().unwrap();
+        self.log_in(&fake);
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut used = vec![false; self.stages.len()];
+        for (number, exchange) in exchanges.iter().enumerate() {
+            let note = exchange
+                .get("observation")
+                .or_else(|| exchange.get("note"))
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let count = seen.entry(note.to_owned()).or_default();
+            *count += 1;
+            for (at, (wanted, stage)) in self.stages.iter().enumerate() {
+                let here = *wanted == format!("#{number}")
+                    || *wanted == format!("{note} #{count}")
+                    || (*wanted == note && *count == 1);
+                if here {
+                    used[at] = true;
+                    stage(&fake);
+                }
+            }
+            let numbered = format!("{note} #{count}");
+            if self
+                .left_out
+                .iter()
+                .any(|left_out| left_out == note || *left_out == numbered)
+            {
+                continue;
+            }
+            let place = format!("{} exchange {number}, {note:?}", self.name);
+            if exchange.get("observation").is_some() {
+                self.observe(&fake, &exchange["value"], &place);
+            } else {
+                self.ask(&fake, exchange, note, &place);
+            }
+        }
+        for (at, used) in used.iter().enumerate() {
+            assert!(
+                used,
+                "{}: nothing is noted {:?}",
+                self.name, self.stages[at].0
+            );
+        }
+    }
+
+    fn log_in(&mut self, fake: &Fake) {
+        let body = format!(
+            "{{\"Username\":\"admin\",\"Password\":\"{}\"}}",
+            fake.password()
+        );
+        // A recording about logins counts its own.
+        if !matches!(self.name, "rate-limit" | "uninitialised") {
+            let answer = send(fake, "POST", "/api/auth", &[], Some(&body)).unwrap();
+            self.jwt = answer.body["jwt"].as_str().unwrap().to_owned();
+        }
+        fake.api_key().clone_into(&mut self.last_key);
+    }
+
+    fn ask(&mut self, fake: &Fake, exchange: &Value, note: &str, place: &str) {
+        let (request, recorded) = (&exchange["request"], &exchange["response"]);
+        let method = request["method"].as_str().unwrap();
+        let path = self.fill_path(fake, request["path"].as_str().unwrap());
+        let headers: Vec<(String, String)> = request["headers"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.clone(),
+                    self.fill(fake, value.as_str().unwrap(), note, method, &path),
+                )
+            })
+            .collect();
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        let body = match &request["body"] {
+            Value::Null => None,
+            Value::String(raw) => Some(raw.clone()),
+            body => Some(spaced(&self.fill_body(fake, body, note))),
+        };
+        let answer = send(fake, method, &path, &headers, body.as_deref())
+            .unwrap_or_else(|| panic!("{place}: no answer"));
+        assert_eq!(recorded["status"], answer.status, "{place}: {answer:?}");
+        if let Some(kind) = recorded["headers"]["Content-Type"].as_str() {
+            assert_eq!(answer.header("content-type"), Some(kind), "{place}");
+        }
+        if let Some(why) = recorded["headers"]["Redirect-Reason"].as_str() {
+            assert_eq!(
+                (answer.header("redirect-reason"), answer.header("location")),
+                (Some(why), None),
+                "{place}"
+            );
+        }
+        if method == "POST" && path == "/api/users" {
+            self.user_key = key_of(fake, &request["body"]["Username"]);
+        }
+        if let Some(key) = answer.body["rawAPIKey"].as_str() {
+            key.clone_into(&mut self.last_key);
+        }
+        self.compare_body(&recorded["body"], &answer, place);
+    }
+
+    fn compare_body(&mut self, recorded: &Value, answer: &Answer, place: &str) {
+        match (recorded, &answer.body) {
+            (Value::String(_), _)
+                if answer.header("content-type") == Some("application/octet-stream") =>
+            {
+                assert_eq!(
+                    answer.bytes.get(1..4),
+                    Some(&[0, 0, 0][..]),
+                    "{place}: a frame's head"
+                );
+            }
+            (Value::String(recorded), Value::String(here)) if recorded.contains("\r\n") => {
+                let ends = |text: &str| {
+                    let lines: Vec<Value> = text
+                        .split_terminator("\r\n")
+                        .map(|l| serde_json::from_str(l).unwrap())
+                        .collect();
+                    (
+                        normal(&lines[0].to_string()),
+                        normal(&lines[lines.len() - 1].to_string()),
+                    )
+                };
+                assert_eq!(ends(recorded), ends(here), "{place}");
+            }
+            (recorded, here) => {
+                if recorded.get("ProjectPath").is_some() {
+                    let keys = |value: &Value| {
+                        value
+                            .as_object()
+                            .unwrap()
+                            .keys()
+                            .cloned()
+                            .collect::<Vec<_>>()
+                    };
+                    assert_eq!(keys(recorded), keys(here), "{place}");
+                }
+                self.compare(recorded, here, place);
+            }
+        }
+    }
+
+    /// Everything in the recording must be here; the recordings leave parts of long answers out.
+    fn compare(&mut self, recorded: &Value, here: &Value, place: &str) {
+        match (recorded, here) {
+            (Value::Object(recorded), Value::Object(_)) => {
+                for (name, value) in recorded {
+                    let found = find(here, name);
+                    assert!(
+                        value.is_null() || found.is_some(),
+                        "{place}: {name} is missing in {here}"
+                    );
+                    let found = found.unwrap_or(&Value::Null);
+                    if !is_volatile(name) {
+                        self.compare(value, found, &format!("{place} {name}"));
+                    }
+                }
+            }
+            (Value::Array(recorded), Value::Array(here)) => {
+                assert_eq!(recorded.len(), here.len(), "{place}: {here:?}");
+                let (recorded, here) = (by_name(recorded), by_name(here));
+                for (recorded, here) in recorded.iter().zip(here) {
+                    self.compare(recorded, here, place);
+                }
+            }
+            (Value::String(recorded), Value::String(here)) => {
+                self.compare_text(recorded, here, place)
+            }
+            _ => assert_eq!(recorded, here, "{place}"),
+        }
+    }
+
+    fn compare_text(&mut self, recorded: &str, here: &str, place: &str) {
+        if recorded.starts_with('<') && recorded.ends_with('>') {
+            return;
+        }
+        assert_eq!(normal(recorded), normal(here), "{place}");
+        if let (Some(recorded), Some(here)) = (lone_id(recorded), lone_id(here)) {
+            self.pair(&recorded, &here, place);
+        }
+    }
+
+    /// The same id in the recording is the same id here, and another one another one.
+    fn pair(&mut self, recorded: &str, here: &str, place: &str) {
+        let taken = self
+            .ids
+            .iter()
+            .find(|(other, id)| *id == here && *other != recorded)
+            .map(|(other, _)| other.clone());
+        assert_eq!(
+            taken, None,
+            "{place}: {recorded} is new in the recording, and here it is the old {here}"
+        );
+        let known = self
+            .ids
+            .entry(recorded.to_owned())
+            .or_insert_with(|| here.to_owned());
+        assert_eq!(
+            known, here,
+            "{place}: {recorded} is an old one in the recording, and here it is new"
+        );
+    }
+
+    /// Observed containers: compared with the fake's, in names, states and identities.
+    fn observe(&mut self, fake: &Fake, value: &Value, place: &str) {
+        let Some(rows) = value.as_array() else { return };
+        let containers = rows
+            .iter()
+            .all(|row| row.get("Names").is_some() && row.get("State").is_some());
+        if !containers {
+            return;
+        }
+        if let Some(row) = rows.first() {
+            let name = row["Names"][0].as_str().unwrap().trim_start_matches('/');
+            let name = name.split_once('_').map_or(name, |(_, name)| name);
+            name.split('-')
+                .next()
+                .unwrap()
+                .clone_into(&mut self.project);
+        }
+        let project = &self.project;
+        let filter =
+            format!("%7B%22label%22%3A%5B%22com.docker.compose.project%3D{project}%22%5D%7D");
+        let path = format!("/api/endpoints/1/docker/containers/json?all=1&filters={filter}");
+        let mut here = super::super::client::get(fake, &path).body;
+        for row in here.as_array_mut().unwrap() {
+            for id in ["Id", "ImageID"] {
+                let short = row[id].as_str().unwrap().to_owned();
+                let length = if id == "Id" { 12 } else { 19 };
+                row[id] = Value::from(&short[..length]);
+            }
+        }
+        self.compare(value, &here, place);
+    }
+
+    /// Ids in a path that the recording knows become ids of the fake.
+    fn fill_path(&self, fake: &Fake, path: &str) -> String {
+        let path = path.replace("<api-key>", &self.last_key.replace('+', "%2B"));
+        let mut out = path.clone();
+        for word in path.split(['/', '?']) {
+            let bare = word.strip_prefix("sha256:").unwrap_or(word);
+            if bare.len() == 64 && bare.bytes().all(|b| b.is_ascii_hexdigit()) {
+                let recorded = &bare[..12];
+                let here = self.ids.get(recorded).cloned().unwrap_or_else(|| {
+                    fake.world(|w| w.container("shop", "web").id[..12].to_owned())
+                });
+                out = out.replace(bare, &here);
+            }
+        }
+        out
+    }
+
+    fn fill(&self, fake: &Fake, value: &str, note: &str, method: &str, path: &str) -> String {
+        let wrong =
+            note.starts_with("wrong API key") || note.starts_with("JWT with a wrong signature");
+        let key = match self.user {
+            Some((_, administrators))
+                if !administrators
+                    .iter()
+                    .any(|a| format!("{method} {path}").starts_with(a)) =>
+            {
+                &self.user_key
+            }
+            _ => fake.api_key(),
+        };
+        let (key, jwt) = if wrong {
+            ("ptr_wrong", "wrong.wrong.wrong")
+        } else {
+            (key, self.jwt.as_str())
+        };
+        value.replace("<api-key>", key).replace("<jwt>", jwt)
+    }
+
+    fn fill_body(&self, fake: &Fake, body: &Value, note: &str) -> Value {
+        let wrong = note.starts_with("wrong password") || matches!(self.name, "rate-limit");
+        let password = if wrong { "wrong" } else { fake.password() };
+        let mut body: Value =
+            serde_json::from_str(&body.to_string().replace("<password>", password)).unwrap();
+        if let Some(service) = body.get_mut("ServiceID") {
+            *service = Value::from("swarmy_web");
+        }
+        body
+    }
+}
+
+/// An API key that a user makes for herself, as the recording's did.
+fn key_of(fake: &Fake, name: &Value) -> String {
+    let password = fake.password();
+    let login = serde_json::json!({ "Username": name, "Password": password }).to_string();
+    let jwt = send(fake, "POST", "/api/auth", &[], Some(&login))
+        .unwrap()
+        .body["jwt"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let ask = serde_json::json!({ "password": password, "description": "x" }).to_string();
+    let bearer = format!("Bearer {jwt}");
+    let made = send(
+        fake,
+        "POST",
+        "/api/users/2/tokens",
+        &[("Authorization", &bearer)],
+        Some(&ask),
+    )
+    .unwrap();
+    made.body["rawAPIKey"].as_str().unwrap().to_owned()
+}
+
+/// Fields whose values say nothing about behaviour: dates, counters, versions of other programs.
+fn is_volatile(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "Build",
+        "ID",
+        "UpdatedAt",
+        "CompletedAt",
+        "Version",
+        "ContainerID",
+        "Timestamp",
+        "PID",
+        "Command",
+        "Containers",
+        "Created",
+        "CreationDate",
+        "FinishedAt",
+        "Health",
+        "InstanceID",
+        "Kubernetes",
+        "Labels",
+        "LastCheckInDate",
+        "NetworkSettings",
+        "Pid",
+        "QueryDate",
+        "ResourceControl",
+        "StartedAt",
+        "State.Health.Log",
+        "Status text",
+        "UpdateDate",
+        "dateCreated",
+        "id",
+    ];
+    NAMES.contains(&name)
+}
+
+/// A field by its name; the recordings shorten nested fields to `Spec.Name`, and a task's image to `Image`.
+fn find<'a>(here: &'a Value, name: &str) -> Option<&'a Value> {
+    let dotted = format!("/{}", name.replace('.', "/"));
+    let task_image = (name == "Image").then_some("/Spec/ContainerSpec/Image");
+    here.get(name)
+        .or_else(|| here.pointer(&dotted))
+        .or_else(|| here.pointer(task_image?))
+}
+
+/// Containers in the order of their names, tasks in that of their states; other lists as they are.
+fn by_name(rows: &[Value]) -> Vec<&Value> {
+    let mut rows: Vec<&Value> = rows.iter().collect();
+    if rows.iter().all(|row| row.get("Names").is_some()) {
+        rows.sort_by_key(|row| normal(row["Names"][0].as_str().unwrap_or_default()));
+    }
+    if rows.iter().all(|row| row.get("DesiredState").is_some()) {
+        rows.sort_by_key(|row| row["Status"]["State"].to_string());
+    }
+    rows
+}
+
+/// The text with every id, digest and commit (12 or more hex digits) and every age made equal.
+fn normal(text: &str) -> String {
+    let mut out = String::new();
+    let mut run = String::new();
+    for letter in text.chars().chain(['\0']) {
+        if letter.is_ascii_digit() || ('a'..='f').contains(&letter) {
+            run.push(letter);
+            continue;
+        }
+        out.push_str(if run.len() >= 12 { "<hex>" } else { &run });
+        run.clear();
+        out.push(letter);
+    }
+    let out = out.trim_end_matches('\0');
+    if let Some((before, _task)) = out.split_once("early termination of task ") {
+        return before.to_owned();
+    }
+    match out.split_once(' ') {
+        Some(("Up", rest)) => format!("Up{}", rest.split_once(" (").map_or("", |_| " with health")),
+        Some(("Exited" | "Restarting", rest)) => {
+            rest.split(' ').next().unwrap_or_default().to_owned()
+        }
+        _ => out.to_owned(),
+    }
+}
+
+/// A value that is an id and nothing else, shortened to twelve digits.
+fn lone_id(text: &str) -> Option<String> {
+    let bare = text.strip_prefix("sha256:").unwrap_or(text);
+    let is_id = bare.len() >= 12 && bare.len() != 40 && bare.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then(|| bare[..12].to_owned())
+}
+
+/// JSON as the recorder wrote it, with a space after `:` and `,`: one refusal quotes the request.
+fn spaced(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let fields: Vec<String> = map
+                .iter()
+                .map(|(name, value)| format!("\"{name}\": {}", spaced(value)))
+                .collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(spaced).collect::<Vec<_>>().join(", ")
+        ),
+        other => other.to_string(),
+    }
+}
