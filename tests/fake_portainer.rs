@@ -2,6 +2,11 @@
 //! exchanges in `transcripts`.
 
 mod client;
+
+mod access;
+mod deploys;
+mod images;
+mod origins;
 mod transcripts;
 
 use std::sync::atomic::Ordering;

@@ -4,8 +4,9 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, its helpers too"
+    reason = "a test fails by panicking and may say something, its helpers too"
 )]
 
 mod commands;

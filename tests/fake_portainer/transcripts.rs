@@ -340,7 +340,7 @@ fn rights_of_a_standard_user_are_as_recorded() {
         |n: usize| format!("bind mount by a standard user when the environment forbids it #{n}");
     Replay::of("standard-user")
         .on(shop())
-        .as_user(
+        .calls_come_from(
             "ops",
             &[
                 "POST /api/users",

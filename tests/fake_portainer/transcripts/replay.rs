@@ -76,7 +76,7 @@ impl Replay {
     }
 
     /// Requests come from this standard user, but for those that begin so.
-    pub(super) fn as_user(
+    pub(super) fn calls_come_from(
         mut self,
         name: &'static str,
         administrators: &'static [&'static str],

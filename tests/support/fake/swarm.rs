@@ -52,8 +52,10 @@ pub(super) struct Settings {
     pub(super) failure_action: String,
     pub(super) monitor: Millis,
     pub(super) restart_delay: Millis,
-    /// A service of mode `replicated-job`: its tasks are to end.
+    /// Mode `replicated-job` or `global-job`: its tasks are to end.
     pub(super) job: bool,
+    /// Mode `global` or `global-job`: one task on each node, and there is one node.
+    pub(super) global: bool,
 }
 
 /// The tasks of one spec.
@@ -63,6 +65,8 @@ pub(super) struct Generation {
     pub(super) image: String,
     pub(super) image_id: Option<ImageId>,
     pub(super) life: Life,
+    /// The service's `ForceUpdate` when the spec came into force.
+    pub(super) force_update: u64,
     /// Seed of the ids of its tasks.
     pub(super) mark: String,
     /// When its tasks are created.
@@ -293,6 +297,7 @@ impl World {
             image: image.to_owned(),
             image_id,
             life,
+            force_update: 0,
             mark: format!("{}{}", &hash[..8], self.hex(12)),
             since: at,
             until: None,
@@ -340,7 +345,7 @@ impl Service {
         self.update = None;
         let Some(mut new) = new else { return };
         let old = self.current().clone();
-        new.since = at;
+        (new.since, new.force_update) = (at, self.force_update);
         let fails = new.first_failure().filter(|_| !self.settings.job);
         let steady = new.runs_from().unwrap_or(at + STARTS_IN);
         let watched_until = steady + self.settings.monitor;
@@ -432,6 +437,7 @@ impl Settings {
             monitor: millis(time(text(update, "monitor"), 5)),
             restart_delay: millis(time(text(deploy.get("restart_policy"), "delay"), 5)),
             job: text(Some(deploy), "mode").ends_with("-job"),
+            global: text(Some(deploy), "mode").starts_with("global"),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::swarm::{CourseEnd, Generation, STARTS_IN, Service};
 use super::time::{Millis, millis, rfc3339};
 use super::world::World;
 
-/// Docker keeps so many old tasks of each slot.
+/// Docker keeps so many tasks of each slot, those that run among them.
 const HISTORY: usize = 5;
 
 impl World {
@@ -144,6 +144,7 @@ pub(super) struct Task {
     id: String,
     slot: u32,
     image: String,
+    force_update: u64,
     pub(super) state: &'static str,
     pub(super) desired: &'static str,
     message: &'static str,
@@ -165,8 +166,13 @@ impl Service {
                 .flat_map(|g| self.attempts(g, slot, now))
                 .collect();
             of_slot.sort_by_key(|task| task.created);
-            let kept = of_slot.len().saturating_sub(HISTORY);
-            tasks.extend(of_slot.into_iter().skip(kept));
+            let mut too_many = of_slot.len().saturating_sub(HISTORY);
+            of_slot.retain(|task| {
+                let dropped = too_many > 0 && task.state != "running";
+                too_many -= usize::from(dropped);
+                !dropped
+            });
+            tasks.extend(of_slot);
         }
         tasks
     }
@@ -184,6 +190,7 @@ impl Service {
                 id: id.clone(),
                 slot,
                 image: generation.image.clone(),
+                force_update: generation.force_update,
                 state,
                 desired,
                 message,
@@ -245,11 +252,16 @@ impl Service {
                     ..task("rejected", desired, "preparing", fails)
                 }
             } else {
+                let (state, message) = if code == 0 {
+                    ("complete", "finished")
+                } else {
+                    ("failed", "started")
+                };
                 let error = Some(format!("task: non-zero exit ({code})")).filter(|_| code != 0);
                 Task {
                     error,
                     exit_code: code,
-                    ..task("failed", "shutdown", "started", fails)
+                    ..task(state, "shutdown", message, fails)
                 }
             });
             if again > end {
@@ -319,20 +331,19 @@ impl Service {
 
 fn service_json(service: &Service, now: Millis) -> Value {
     let settings = &service.settings;
-    let mode = if settings.job {
-        "ReplicatedJob"
-    } else {
-        "Replicated"
-    };
     let order = if settings.stop_first {
         "stop-first"
     } else {
         "start-first"
     };
-    let replicas = if settings.job {
-        json!({ "MaxConcurrent": service.replicas, "TotalCompletions": service.replicas })
-    } else {
-        json!({ "Replicas": service.replicas })
+    let replicas = service.replicas;
+    let mode = match (settings.global, settings.job) {
+        (true, false) => json!({ "Global": {} }),
+        (true, true) => json!({ "GlobalJob": {} }),
+        (false, false) => json!({ "Replicated": { "Replicas": replicas } }),
+        (false, true) => {
+            json!({ "ReplicatedJob": { "MaxConcurrent": replicas, "TotalCompletions": replicas } })
+        }
     };
     let mut container = json!({ "Image": service.current().image, "Labels": { "com.docker.stack.namespace": service.stack } });
     if let Some(check) = &service.health {
@@ -352,7 +363,7 @@ fn service_json(service: &Service, now: Millis) -> Value {
                 "ContainerSpec": container, "ForceUpdate": service.force_update,
                 "RestartPolicy": { "Condition": "any", "Delay": settings.restart_delay * 1_000_000, "MaxAttempts": 0 },
             },
-            "Mode": { mode: replicas },
+            "Mode": mode,
             "UpdateConfig": {
                 "Parallelism": 1, "FailureAction": settings.failure_action, "Monitor": settings.monitor * 1_000_000,
                 "MaxFailureRatio": 0, "Order": order,
@@ -381,7 +392,7 @@ fn task_json(task: &Task, service: &Service) -> Value {
     }
     json!({
         "ID": task.id, "Version": { "Index": service.version }, "CreatedAt": rfc3339(Some(task.created)),
-        "UpdatedAt": rfc3339(Some(task.at)), "Labels": {}, "Spec": { "ContainerSpec": { "Image": task.image } },
+        "UpdatedAt": rfc3339(Some(task.at)), "Labels": {}, "Spec": { "ContainerSpec": { "Image": task.image }, "ForceUpdate": task.force_update },
         "ServiceID": service.id, "Slot": task.slot, "NodeID": "a-node", "Status": status, "DesiredState": task.desired,
     })
 }

@@ -1,0 +1,270 @@
+//! Deploys over time: what is seen in the middle, who waits for whom, and what is left when something dies.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::client::{get, put, send};
+use super::{FILE, shop, update};
+use crate::support::fake::{Behaviour, Era, Fake};
+
+/// Polls until `look` has something; 10 seconds are for a machine that is busy.
+#[track_caller]
+fn soon<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it did not happen");
+        std::thread::yield_now();
+    }
+}
+
+/// `web` takes a minute to stop, and there is a new image for it.
+fn slow_to_stop(fake: &Fake) {
+    fake.world(|w| {
+        let old = w.container("shop", "web");
+        w.image(&old.image_id).stops_in = Duration::from_secs(60);
+        let file = FILE.replace("restart:", "stop_grace_period: 90s\n    restart:");
+        let id = w.stack("shop").id;
+        w.stack_mut(id).file.clone_from(&file);
+    });
+    put(
+        fake,
+        "/api/stacks/1?endpointId=1",
+        &update(&fake.world(|w| w.stack("shop").file.clone()), false),
+    );
+    fake.world(|w| w.push("ghcr.io/acme/web:1", Behaviour::Runs));
+}
+
+#[test]
+fn middle_of_a_rollout_shows_old_and_new_and_the_deploy_goes_on_without_its_client() {
+    let (fake, id) = shop(Era::A);
+    slow_to_stop(&fake);
+    let old = fake.world(|w| w.container("shop", "web"));
+    let date = fake.world(|w| w.stack("shop").update_date);
+    fake.clock().fetch_add(5000, Ordering::SeqCst);
+    let file = fake.world(|w| w.stack("shop").file.clone());
+    let path = format!("/api/stacks/{id}?endpointId=1");
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| put(&fake, &path, &update(&file, true)));
+        let web = soon(|| {
+            let web: Vec<_> = fake
+                .world(|w| w.containers("shop"))
+                .into_iter()
+                .filter(|c| c.service == "web")
+                .collect();
+            (web.len() == 2).then_some(web)
+        });
+        assert_eq!(web[0].name, format!("{}_shop-web-1", &old.id[..12]));
+        assert_eq!(
+            (web[0].state, web[1].state, &web[1].id),
+            ("created", "running", &old.id)
+        );
+        let record = get(&fake, &format!("/api/stacks/{id}")).body;
+        assert_eq!(
+            (&record["Status"], &record["UpdateDate"]),
+            (&json!(1), &json!(date))
+        );
+        // Nobody has read the answer yet: the steps are done by whoever looks.
+        fake.clock().fetch_add(61_000, Ordering::SeqCst);
+        soon(|| (fake.world(|w| w.stack("shop").update_date) > date).then_some(()));
+        assert_eq!(client.join().unwrap().status, 200);
+    });
+    let new = fake.world(|w| w.container("shop", "web"));
+    assert_eq!((new.name.as_str(), new.state), ("shop-web-1", "running"));
+    assert_ne!(new.id, old.id);
+}
+
+#[test]
+fn one_deploy_at_a_time_in_the_whole_portainer() {
+    let (fake, id) = shop(Era::A);
+    fake.world(|w| {
+        w.push("other:1", Behaviour::Runs);
+        w.compose_stack("other", "services:\n  a:\n    image: other:1\n", &[])
+    });
+    slow_to_stop(&fake);
+    let file = fake.world(|w| w.stack("shop").file.clone());
+    let other = json!({ "StackFileContent": "services:\n  a:\n    image: other:1\n", "Env": [] });
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| {
+            put(
+                &fake,
+                &format!("/api/stacks/{id}?endpointId=1"),
+                &update(&file, true),
+            )
+        });
+        soon(|| (fake.world(|w| w.containers("shop").len()) == 3).then_some(()));
+        let quick = scope.spawn(|| put(&fake, "/api/stacks/2?endpointId=1", &other));
+        soon(|| (fake.puts().len() == 3).then_some(()));
+        assert_eq!(fake.world(|w| w.stack("other").update_date), 0, "it waits");
+        fake.clock().fetch_add(61_000, Ordering::SeqCst);
+        assert_eq!(
+            (slow.join().unwrap().status, quick.join().unwrap().status),
+            (200, 200)
+        );
+    });
+}
+
+#[test]
+fn death_in_the_middle_leaves_half_a_rollout_and_a_conflict_for_the_next_update() {
+    let (fake, id) = shop(Era::A);
+    fake.world(|w| {
+        w.push("ghcr.io/acme/web:1", Behaviour::Runs);
+        w.dies_in_next_deploy = true;
+    });
+    let path = format!("/api/stacks/{id}?endpointId=1");
+    let body = update(FILE, true).to_string();
+    assert!(
+        send(
+            &fake,
+            "PUT",
+            &path,
+            &[("X-API-Key", fake.api_key())],
+            Some(&body)
+        )
+        .is_none()
+    );
+    let states: Vec<_> = fake
+        .world(|w| w.containers("shop"))
+        .iter()
+        .map(|c| c.state)
+        .collect();
+    assert_eq!(states, ["running", "created", "exited"]);
+    let conflict = put(&fake, &path, &update(FILE, true));
+    assert!(
+        conflict
+            .message()
+            .contains("Conflict. The container name \"/"),
+        "{conflict:?}"
+    );
+    assert!(fake.world(|w| w.containers("shop").is_empty()));
+    assert_eq!(put(&fake, &path, &update(FILE, true)).status, 200);
+    assert_eq!(fake.world(|w| w.containers("shop").len()), 2);
+}
+
+#[test]
+fn failed_stack_of_a_newer_release_is_taken_down_before_its_next_update() {
+    let (fake, id) = shop(Era::C);
+    let path = format!("/api/stacks/{id}?endpointId=1");
+    let before = fake.world(|w| w.containers("shop"));
+    assert_eq!(
+        put(
+            &fake,
+            &path,
+            &update(&FILE.replace("db:1", "db:nope"), true)
+        )
+        .status,
+        200
+    );
+    fake.clock().fetch_add(5000, Ordering::SeqCst);
+    assert_eq!(get(&fake, &format!("/api/stacks/{id}")).body["Status"], 4);
+    assert_eq!(fake.world(|w| w.containers("shop")), before);
+    assert_eq!(put(&fake, &path, &update(FILE, false)).status, 200);
+    fake.clock().fetch_add(5000, Ordering::SeqCst);
+    let after = fake.world(|w| w.containers("shop"));
+    assert!(
+        before.iter().zip(&after).all(|(b, a)| b.id != a.id),
+        "all are new: {after:?}"
+    );
+}
+
+#[test]
+fn prune_is_ignored_on_2_24_and_honoured_and_remembered_from_2_41_on() {
+    for (era, left, stored) in [
+        (Era::A, 2, Value::Null),
+        (Era::D, 1, json!({ "Prune": true })),
+    ] {
+        let (fake, id) = shop(era);
+        let body = json!({ "StackFileContent": "services:\n  web:\n    image: ghcr.io/acme/web:1\n", "Env": [], "Prune": true });
+        assert_eq!(
+            put(&fake, &format!("/api/stacks/{id}?endpointId=1"), &body).status,
+            200
+        );
+        fake.clock().fetch_add(5000, Ordering::SeqCst);
+        assert_eq!(fake.world(|w| w.containers("shop").len()), left, "{era:?}");
+        assert_eq!(
+            get(&fake, &format!("/api/stacks/{id}")).body["Option"],
+            stored,
+            "{era:?}"
+        );
+    }
+}
+
+#[track_caller]
+fn check_dependency(condition: &str, behaviour: Behaviour, expected: (u16, &str)) {
+    let fake = Fake::start(Era::B);
+    fake.skip_waiting(true);
+    let file = format!(
+        "services:\n  app:\n    image: app:1\n    depends_on:\n      job:\n        condition: {condition}\n  job:\n    image: job:1\n"
+    );
+    fake.world(|w| {
+        w.push("app:1", Behaviour::Runs);
+        w.push("job:1", behaviour);
+        w.record_only(1, "s", crate::support::fake::Kind::Compose, &file, &[])
+    });
+    let body = json!({ "StackFileContent": file, "Env": [], "PullImage": true });
+    let answer = put(&fake, "/api/stacks/1?endpointId=1", &body);
+    let why = answer
+        .message()
+        .rsplit("operation failed: ")
+        .next()
+        .unwrap_or_default();
+    assert_eq!((answer.status, why), expected, "{condition}");
+    let app = fake.world(|w| w.container("s", "app").state);
+    assert_eq!(
+        app,
+        if expected.0 == 200 {
+            "running"
+        } else {
+            "created"
+        },
+        "{condition}"
+    );
+}
+
+#[test]
+fn dependencies_are_waited_for() {
+    let job = |code| Behaviour::ExitsOnce { code };
+    check_dependency("service_completed_successfully", job(0), (200, ""));
+    let failed = "service \"job\" didn't complete successfully: exit 7";
+    check_dependency("service_completed_successfully", job(7), (500, failed));
+    check_dependency(
+        "service_healthy",
+        Behaviour::Healthy {
+            after: Duration::from_secs(2),
+        },
+        (200, ""),
+    );
+    let unhealthy = "dependency failed to start: container s-job-1 is unhealthy";
+    check_dependency("service_healthy", Behaviour::NeverHealthy, (500, unhealthy));
+    check_dependency(
+        "service_healthy",
+        Behaviour::Runs,
+        (500, "container s-job-1 has no healthcheck configured"),
+    );
+    check_dependency("service_started", job(3), (200, ""));
+}
+
+#[test]
+fn variables_profiles_scale_and_names_are_read_as_compose_reads_them() {
+    let fake = Fake::start(Era::A);
+    fake.world(|w| {
+        w.push("a:7", Behaviour::Runs);
+        w.push("b:latest", Behaviour::Runs);
+        let file = "x-common: &common\n  restart: always\nservices:\n  a:\n    <<: *common\n    image: a:${V:-7}\n    environment: {W: \"${W-unset}\", D: $$X, E: \"${E:-}\", N: \"${A:-${B:-deep}}\"}\n    deploy: {replicas: 2}\n  b:\n    image: b\n    container_name: bee\n  c:\n    image: c:1\n    profiles: [debug]\n";
+        w.compose_stack("s", file, &[("W", ""), ("V", "")])
+    });
+    let seen = fake.world(|w| w.containers("s"));
+    let names: Vec<&str> = seen.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["s-a-1", "s-a-2", "bee"]);
+    assert_eq!(seen[0].environment, ["W=", "D=$X", "E=", "N=deep"]);
+    let inspected = get(
+        &fake,
+        &format!("/api/endpoints/1/docker/containers/{}/json", seen[0].id),
+    )
+    .body;
+    assert_eq!(inspected["HostConfig"]["RestartPolicy"]["Name"], "always");
+}
