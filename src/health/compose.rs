@@ -92,6 +92,22 @@ impl Watch {
         (final_bad || !(open || waiting_for_missing)).then_some(verdict)
     }
 
+    /// Whether all is well right now. `None`: something runs too shortly to tell, look again once it had time to settle.
+    pub(crate) fn holds(&mut self, now: Instant, seen: &Seen) -> Option<Verdict> {
+        let verdict = self.judge(now, seen);
+        let unsettled = |container: &&Container| {
+            let state = seen.state_of(container, &self.before);
+            matches!(state, ServiceState::Running | ServiceState::Healthy)
+        };
+        let mut not_well = seen
+            .containers
+            .iter()
+            .filter(|one| self.look(one, now, seen) != Look::Well);
+        let only_young = !verdict.bad.is_empty() && not_well.all(|one| unsettled(&one));
+        let first_look = now.duration_since(self.began) < limits::SETTLE;
+        (!(only_young && first_look)).then_some(verdict)
+    }
+
     /// How it stands at this moment, certain or not: for the end of all time.
     pub(crate) fn judge(&mut self, now: Instant, seen: &Seen) -> Verdict {
         self.remember(now, seen);

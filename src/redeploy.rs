@@ -1,0 +1,313 @@
+//! One redeploy, step by step: find, look, plan, pull, submit; then follow and verify. Two straight-line halves, joined by a
+//! [`Submission`]: the second can go on from it alone, after a crash.
+
+mod find;
+mod follow;
+mod hold;
+mod look;
+mod plan;
+mod preview;
+mod pull;
+mod submit;
+mod verify;
+
+pub(crate) use preview::preview;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::health::seen::Seen;
+use crate::image::Reference;
+use crate::limits;
+use crate::portainer::{EnvironmentId, Error, Portainer, StackId};
+use crate::redact::Redactor;
+use crate::stack::Stack;
+use crate::stack::order::Order;
+use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
+
+/// What a redeploy needs besides the stack and the order. `serve`, the command line and the tests differ only here.
+pub(crate) struct Context<'a> {
+    /// Where the stacks are.
+    pub(crate) portainer: &'a Portainer,
+    /// The time.
+    pub(crate) clock: &'a dyn Clock,
+    /// Who is told of each step, and writes down what must survive.
+    pub(crate) observer: &'a dyn Observer,
+    /// What earlier redeploys left behind.
+    pub(crate) past: &'a Past,
+    /// Knows the configured secrets.
+    pub(crate) redactor: &'a Redactor,
+    /// The whole redeploy may take this long.
+    pub(crate) timeout: Duration,
+    /// How long a Portainer that cannot be reached is tried again before anything was sent; zero for a command.
+    pub(crate) patience: Duration,
+}
+
+/// Who is told of each step, and writes down what must survive a crash.
+pub(crate) trait Observer: Sync {
+    /// For people who watch.
+    fn step(&self, step: &Step);
+    /// The image id that each reference has before anything is pulled. Durable when it returns, or nothing is pulled.
+    fn pulling(&self, before: &BTreeMap<Reference, Option<String>>) -> Result<(), NotWritten>;
+    /// What is about to be sent. Durable when it returns, or nothing is sent.
+    fn submitting(&self, submission: &Submission) -> Result<(), NotWritten>;
+}
+
+/// Why an [`Observer`] could not write down what must survive.
+#[derive(Debug)]
+pub(crate) struct NotWritten(pub(crate) String);
+
+/// Where a redeploy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Looking for the stack.
+    Finding,
+    /// Portainer cannot be reached at the moment.
+    WaitingForPortainer,
+    /// Another deployment of the stack is under way.
+    WaitingForDeployment,
+    /// Looking at the containers.
+    Looking,
+    /// Pulling images.
+    Pulling(Vec<String>),
+    /// Sending the update; Portainer answers when it is done, or at once.
+    Submitting,
+    /// Finding out how the deployment ends.
+    Following,
+    /// Waiting for services to be well; these are not yet.
+    Verifying(Vec<String>),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Finding => f.write_str("finding the stack"),
+            Step::WaitingForPortainer => f.write_str("waiting for Portainer"),
+            Step::WaitingForDeployment => f.write_str("waiting for another deployment of this stack"),
+            Step::Looking => f.write_str("looking at the containers"),
+            Step::Pulling(images) => write!(f, "pulling {}", images.join(", ")),
+            Step::Submitting => f.write_str("updating the stack"),
+            Step::Following => f.write_str("waiting for the deployment to end"),
+            Step::Verifying(services) if services.is_empty() => f.write_str("verifying"),
+            Step::Verifying(services) => write!(f, "waiting for {} to be well", services.join(", ")),
+        }
+    }
+}
+
+/// What was sent: all that the second half needs. Holds no variable's value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Submission {
+    /// Which stack.
+    pub(crate) id: StackId,
+    /// On which environment.
+    pub(crate) environment: EnvironmentId,
+    /// The project that its containers carry in a label.
+    pub(crate) project: String,
+    /// Portainer's `UpdateDate` before: another one means that the update is done.
+    pub(crate) update_date: i64,
+    /// The containers before; `None`: they could not be seen.
+    pub(crate) before: Option<Seen>,
+    /// Services that must have a container afterwards.
+    pub(crate) expected: BTreeSet<String>,
+    /// The image id that each reference had on the host when the update was sent.
+    pub(crate) images: BTreeMap<Reference, String>,
+    /// Whether variables were set: then something changed even if no container did.
+    pub(crate) sets_variables: bool,
+}
+
+/// What earlier redeploys left behind, by stack: services that were not well at their end.
+#[derive(Debug, Default)]
+pub(crate) struct Past(Mutex<BTreeMap<StackId, BTreeSet<String>>>);
+
+impl Past {
+    fn left_bad(&self, id: StackId) -> BTreeSet<String> {
+        self.0.lock().ok().and_then(|past| past.get(&id).cloned()).unwrap_or_default()
+    }
+
+    fn remember(&self, id: StackId, bad: &[String]) {
+        if let Ok(mut past) = self.0.lock() {
+            past.insert(id, bad.iter().cloned().collect());
+        }
+    }
+}
+
+/// Redeploys a stack and says how it ended.
+pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport {
+    let mut run = Run::new(cx, stack);
+    let end = run.first_half(order).and_then(|sent| run.second_half(sent));
+    run.report(end)
+}
+
+/// A redeploy under way.
+struct Run<'a> {
+    cx: &'a Context<'a>,
+    stack: &'a Stack,
+    began: Instant,
+    /// The name of the stack's environment, once known.
+    environment: Option<String>,
+    /// Knows the stack's variables too, once they are known.
+    redactor: Redactor,
+    /// What the reply says besides.
+    notes: Vec<String>,
+}
+
+/// How a redeploy ended, before it is made a report.
+#[derive(Debug)]
+struct End {
+    outcome: Outcome,
+    fault: Option<Fault>,
+    message: String,
+    services: Vec<ServiceReport>,
+    verified: Option<bool>,
+}
+
+/// Why an attempt to submit came to a halt.
+#[derive(Debug)]
+enum Halt {
+    /// For good.
+    Over(End),
+    /// Somebody changed the stack meanwhile: begin again.
+    Edited,
+    /// Portainer could not be reached and nothing was sent: begin again while patience lasts.
+    Away(Error),
+    /// Another deployment of this stack is under way: begin again when it is over.
+    Busy,
+}
+
+impl End {
+    fn new(outcome: Outcome, message: impl Into<String>) -> End {
+        End { outcome, fault: None, message: message.into(), services: Vec::new(), verified: None }
+    }
+
+    fn skipped(message: impl Into<String>) -> End {
+        End::new(Outcome::Skipped, message)
+    }
+
+    fn failed(fault: Fault, message: impl Into<String>) -> End {
+        End { fault: Some(fault), ..End::new(Outcome::Failed, message) }
+    }
+
+    fn refused(message: impl Into<String>) -> End {
+        End::failed(Fault::Refused, message)
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Halt {
+        match error {
+            Error::Unreachable(_) => Halt::Away(error),
+            _ => Halt::Over(End::refused(error.to_string())),
+        }
+    }
+}
+
+impl From<End> for Halt {
+    fn from(end: End) -> Halt {
+        Halt::Over(end)
+    }
+}
+
+impl From<NotWritten> for Halt {
+    fn from(NotWritten(why): NotWritten) -> Halt {
+        Halt::Over(End::failed(Fault::NotWritten, format!("{why}; nothing was sent")))
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(cx: &'a Context<'a>, stack: &'a Stack) -> Run<'a> {
+        let redactor = cx.redactor.clone();
+        Run { cx, stack, began: cx.clock.now(), environment: None, redactor, notes: Vec::new() }
+    }
+
+    fn step(&self, step: Step) {
+        log::debug!(stack = self.stack.key.as_str(); "{step}");
+        self.cx.observer.step(&step);
+    }
+
+    /// What is left of the time for all.
+    fn left(&self) -> Duration {
+        self.cx.timeout.saturating_sub(self.cx.clock.now().duration_since(self.began))
+    }
+
+    /// Until something was sent: everything here may be done again.
+    fn first_half(&mut self, order: &Order) -> Result<submit::Sent, End> {
+        let (mut edits, mut away_since) = (0, None);
+        loop {
+            if self.left().is_zero() {
+                return Err(End::failed(Fault::NotReached, "the time was over, nothing was sent"));
+            }
+            self.notes.clear();
+            let halt = match self.attempt(order) {
+                Ok(sent) => return Ok(sent),
+                Err(halt) => halt,
+            };
+            match halt {
+                Halt::Over(end) => return Err(end),
+                Halt::Edited if edits + 1 >= limits::RESTARTS_BY_EDIT => {
+                    return Err(End::refused("somebody keeps changing the stack in Portainer; nothing was sent"));
+                }
+                Halt::Edited => edits += 1,
+                Halt::Busy => {
+                    self.step(Step::WaitingForDeployment);
+                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.1);
+                }
+                Halt::Away(error) => {
+                    let now = self.cx.clock.now();
+                    let since = *away_since.get_or_insert(now);
+                    if now.duration_since(since) >= self.cx.patience {
+                        return Err(End::failed(Fault::NotReached, format!("{error}; nothing was sent")));
+                    }
+                    self.step(Step::WaitingForPortainer);
+                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, order: &Order) -> Result<submit::Sent, Halt> {
+        self.step(Step::Finding);
+        let found = find::find(self.cx.portainer, self.stack)?;
+        self.environment = found.environment.clone();
+        self.redactor = find::redactor(self.cx.redactor, self.stack, &found);
+        self.step(Step::Looking);
+        let looked = look::look(self.cx.portainer, &found, order)?;
+        let plan = plan::plan(self.stack, order, &found, &looked)?;
+        self.notes.extend(plan.notes.iter().cloned());
+        let looked = self.pull(&found, looked, &plan)?;
+        if let Some(end) = self.unchanged(order, &found, &looked, &plan)? {
+            return Err(end.into());
+        }
+        self.submit(order, found, looked, plan)
+    }
+
+    /// From what was sent alone.
+    fn second_half(&mut self, sent: submit::Sent) -> Result<End, End> {
+        let followed = self.follow(&sent.submission, sent.answer);
+        self.notes.extend(hold::release(self.cx.portainer, sent.submission.environment, sent.held));
+        followed?;
+        self.verify(&sent.submission)
+    }
+
+    fn report(self, end: Result<End, End>) -> StackReport {
+        let (Ok(end) | Err(end)) = end;
+        let mut message = end.message;
+        for note in self.notes {
+            message.push_str("; ");
+            message.push_str(&note);
+        }
+        StackReport {
+            stack: self.stack.key.to_string(),
+            name: self.stack.name.clone(),
+            environment: self.environment,
+            outcome: end.outcome,
+            verified: end.verified,
+            message: self.redactor.show(&message),
+            seconds: (self.cx.clock.now().duration_since(self.began).as_secs_f64() * 10.0).round() / 10.0,
+            services: end.services,
+            fault: end.fault,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Step 3: what the stack's file wants, what its containers do, and which images the host has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::thread;
+
+use crate::health::seen::{Container, Seen, waits_for_completion};
+use crate::image::Reference;
+use crate::portainer::{EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Portainer};
+use crate::redeploy::Halt;
+use crate::redeploy::find::Found;
+use crate::stack::compose::{self, ComposeFile};
+use crate::stack::order::Order;
+
+/// GETs that run side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What there is.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// What the file wants with the variables of the order, or why that is not certain.
+    pub(super) wanted: Result<ComposeFile, String>,
+    /// The containers, or why they cannot be seen.
+    pub(super) seen: Result<Seen, String>,
+    /// What the host has of each reference that the file wants or a container runs.
+    pub(super) local: BTreeMap<Reference, Option<LocalImage>>,
+}
+
+impl Looked {
+    /// The id that a reference has on the host.
+    pub(super) fn id_of(&self, reference: &Reference) -> Option<&str> {
+        self.local.get(reference)?.as_ref().map(|image| image.id.as_str())
+    }
+}
+
+/// Looks; only an unreachable Portainer ends it, whatever else cannot be seen is said.
+pub(super) fn look(portainer: &Portainer, found: &Found, order: &Order) -> Result<Looked, Halt> {
+    let mut variables = found.record.variables();
+    variables.extend(order.set.clone());
+    let wanted = match found.record.has_more_files {
+        true => Err("the stack consists of several files, and Portainer shows only the first".to_owned()),
+        false => compose::read(&found.file, &variables).map_err(|why| why.to_string()),
+    };
+    let seen = match found.record.kind {
+        Kind::Compose => reachable(containers(portainer, found.record.environment, &found.record.name))?,
+        Kind::Swarm | Kind::Kubernetes | Kind::Other(_) => Err("the services of a Swarm stack are not looked at".to_owned()),
+    };
+    let mut looked = Looked { wanted, seen, local: BTreeMap::new() };
+    if found.record.kind == Kind::Compose {
+        if let Err(why) = reachable(local_images(portainer, found.record.environment, &mut looked))? {
+            looked.wanted = Err(why);
+        }
+    }
+    Ok(looked)
+}
+
+/// All containers of a compose stack, each inspected.
+pub(super) fn containers(portainer: &Portainer, environment: EnvironmentId, project: &str) -> Result<Seen, Error> {
+    let listed = portainer.containers(environment, project)?;
+    let services: Vec<&Listed> = listed.list.iter().filter(|one| !one.labels.is_one_off()).collect();
+    let inspected = side_by_side(&services, |one| portainer.inspect(environment, &one.id));
+    let mut seen = Seen { containers: Vec::new(), date: listed.date };
+    for (one, inspected) in services.iter().zip(inspected) {
+        // One that has gone since the list was made is not there.
+        seen.containers.extend(inspected?.map(|inspected| container(one, inspected)));
+    }
+    seen.containers.sort_by(|one, other| (&one.service, &one.id).cmp(&(&other.service, &other.id)));
+    Ok(seen)
+}
+
+/// Asks what the host has of every reference that the file wants or a container runs.
+pub(super) fn local_images(portainer: &Portainer, environment: EnvironmentId, looked: &mut Looked) -> Result<(), Error> {
+    let mut references = BTreeSet::new();
+    if let Ok(wanted) = &looked.wanted {
+        references.extend(wanted.services.values().filter_map(|service| service.image.clone()));
+    }
+    if let Ok(seen) = &looked.seen {
+        references.extend(seen.containers.iter().filter_map(reference_of));
+    }
+    let references: Vec<Reference> = references.into_iter().collect();
+    let images = side_by_side(&references, |reference| portainer.image(environment, &reference.familiar()));
+    for (reference, image) in references.into_iter().zip(images) {
+        looked.local.insert(reference, image?);
+    }
+    Ok(())
+}
+
+/// The reference that a container was made from; `None` for a bare id.
+pub(super) fn reference_of(container: &Container) -> Option<Reference> {
+    Reference::parse(&container.reference).ok().map(Reference::with_default_tag)
+}
+
+/// Whether a local image was pulled from the reference's repository; one that was built on the host has no digest of it.
+pub(super) fn was_pulled(image: &LocalImage, reference: &Reference) -> bool {
+    let same = |digest: &String| Reference::parse(digest).is_ok_and(|one| one.repository() == reference.repository());
+    image.repo_digests.iter().any(same)
+}
+
+/// What cannot be seen is said, an unreachable Portainer is an error.
+fn reachable<T>(answer: Result<T, Error>) -> Result<Result<T, String>, Halt> {
+    match answer {
+        Ok(value) => Ok(Ok(value)),
+        Err(error @ Error::Unreachable(_)) => Err(error.into()),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+fn container(listed: &Listed, inspected: Inspected) -> Container {
+    Container {
+        id: inspected.id,
+        service: listed.labels.service.clone(),
+        image_id: inspected.image_id,
+        reference: inspected.reference,
+        state: inspected.state,
+        exit_code: inspected.exit_code,
+        restarts: inspected.restart_count,
+        started_at: inspected.started_at,
+        restart_policy: inspected.restart_policy,
+        health_takes: inspected.health.as_ref().and(inspected.healthcheck).map(|check| check.takes()),
+        health: inspected.health,
+        waits_for: waits_for_completion(&listed.labels.depends_on),
+    }
+}
+
+/// Does something for every item, a few at a time, and returns the results in order.
+pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = Mutex::new(items.iter().enumerate());
+    let take = || next.lock().ok().and_then(|mut next| next.next());
+    let run = || {
+        let mut done = Vec::new();
+        while let Some((index, item)) = take() {
+            done.push((index, work(item)));
+        }
+        done
+    };
+    let mut all = thread::scope(|scope| {
+        let helpers: Vec<_> = (1..SIDE_BY_SIDE.min(items.len())).map(|_| scope.spawn(run)).collect();
+        let mut all = run();
+        for helper in helpers {
+            match helper.join() {
+                Ok(done) => all.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,134 @@
+//! Step 7: a success of Portainer says nothing about health, so the containers are watched until it is certain how they are.
+
+use crate::health::compose::{Verdict, Watch};
+use crate::limits;
+use crate::portainer::Error;
+use crate::redeploy::look;
+use crate::redeploy::{End, Run, Step, Submission};
+use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
+
+impl Run<'_> {
+    /// `Ok` where the containers are well, or cannot be seen and the end says so.
+    pub(super) fn verify(&self, submission: &Submission) -> Result<End, End> {
+        if self.stack.healthy_within.is_zero() {
+            return Ok(unverified("\"healthy_within\" is zero"));
+        }
+        let Some(before) = &submission.before else {
+            return Ok(unverified("the containers could not be seen before the update"));
+        };
+        let ours = self.cx.past.left_bad(submission.id);
+        let within = self.stack.healthy_within;
+        let mut watch = Watch::new(before.clone(), submission.expected.clone(), ours, within, self.cx.clock.now());
+        loop {
+            let seen = match look::containers(self.cx.portainer, submission.environment, &submission.project) {
+                Ok(seen) => seen,
+                Err(Error::Unreachable(_)) if !self.left().is_zero() => {
+                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+                    continue;
+                }
+                Err(error) => return Ok(unverified(&error.to_string())),
+            };
+            if seen.containers.is_empty() && before.containers.is_empty() && !self.is_administrator() {
+                return Ok(unverified("Portainer shows this user no container of the stack"));
+            }
+            let now = self.cx.clock.now();
+            let verdict = match watch.see(now, &seen) {
+                Some(verdict) => verdict,
+                None if self.left().is_zero() => watch.judge(now, &seen),
+                None => {
+                    self.step(Step::Verifying(watch.judge(now, &seen).bad));
+                    self.cx.clock.sleep(limits::LOOK_PAUSE);
+                    continue;
+                }
+            };
+            self.cx.past.remember(submission.id, &verdict.bad);
+            return self.conclude(submission, verdict);
+        }
+    }
+
+    fn conclude(&self, submission: &Submission, verdict: Verdict) -> Result<End, End> {
+        let of = |bad: &[String]| words(verdict.services.iter().filter(|service| bad.contains(&service.service)));
+        let changed = verdict.recreated() || submission.sets_variables;
+        let mut message = match (verdict.bad.is_empty(), changed) {
+            (true, true) => summary(&verdict),
+            (true, false) => format!("nothing needed an update, {}", verdict.wellness()),
+            (false, true) => format!("the update was made, but {}", of(&verdict.bad)),
+            (false, false) => format!("nothing newer, and {}", still(&of(&verdict.bad))),
+        };
+        if !verdict.bad_as_before.is_empty() {
+            message.push_str(&format!("; not touched and as bad as before: {}", of(&verdict.bad_as_before)));
+        }
+        let outcome = match (verdict.bad.is_empty(), changed) {
+            (true, true) => Outcome::Updated,
+            (true, false) => Outcome::Unchanged,
+            (false, _) => {
+                return Err(End { services: verdict.services, verified: Some(true), ..End::refused(message) });
+            }
+        };
+        Ok(End { services: verdict.services, verified: Some(true), ..End::new(outcome, message) })
+    }
+
+    /// Where it is not known, a standard user: an empty list then proves nothing.
+    fn is_administrator(&self) -> bool {
+        matches!(self.cx.portainer.me(), Ok(Some(me)) if me.administrator)
+    }
+}
+
+impl Verdict {
+    /// How well the services are, for a message.
+    pub(super) fn wellness(&self) -> &'static str {
+        let healthy = |service: &ServiceReport| service.state == ServiceState::Healthy;
+        if !self.bad_as_before.is_empty() {
+            "the others are well"
+        } else if self.services.iter().any(healthy) {
+            "all healthy"
+        } else {
+            "all running"
+        }
+    }
+}
+
+fn unverified(why: &str) -> End {
+    let message = format!("Portainer took the update; whether the containers are well was not looked at: {why}");
+    End { verified: Some(false), ..End::new(Outcome::Updated, message) }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    let recreated: Vec<&ServiceReport> = verdict.services.iter().filter(|service| service.recreated).collect();
+    let same_image: Vec<&str> =
+        recreated.iter().filter(|service| !service.new_image).map(|service| service.service.as_str()).collect();
+    let mut text = format!("{} of {} services updated, {}", recreated.len(), verdict.services.len(), verdict.wellness());
+    if !same_image.is_empty() {
+        text.push_str(&format!("; in a new container with the same image: {}", same_image.join(", ")));
+    }
+    text
+}
+
+fn still(words: &str) -> String {
+    words.replacen(" is ", " is still ", 1)
+}
+
+/// `web is restarting (exit code 3, 5 restarts), worker is exited (exit code 1)`
+fn words<'a>(services: impl Iterator<Item = &'a ServiceReport>) -> String {
+    let one = |service: &ServiceReport| {
+        let state = match service.state {
+            ServiceState::Healthy => "healthy, but does not stay so",
+            ServiceState::Running => "running, but does not stay so",
+            ServiceState::Completed => "completed",
+            ServiceState::Starting => "still not healthy",
+            ServiceState::Unhealthy => "unhealthy",
+            ServiceState::Restarting => "restarting",
+            ServiceState::Exited => "exited",
+            ServiceState::Created => "created and not started",
+            ServiceState::Missing => "without a container",
+        };
+        let mut more = Vec::new();
+        more.extend(service.exit_code.map(|code| format!("exit code {code}")));
+        more.extend(service.restarts.map(|restarts| format!("{restarts} restarts")));
+        match more.is_empty() {
+            true => format!("{} is {state}", service.service),
+            false => format!("{} is {state} ({})", service.service, more.join(", ")),
+        }
+    };
+    services.map(one).collect::<Vec<_>>().join(", ")
+}
