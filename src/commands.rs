@@ -2,6 +2,7 @@
 
 mod generate_secret;
 mod healthcheck;
+mod serve;
 mod show_config;
 
 use std::ffi::OsString;
@@ -34,10 +35,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
     };
     let file = file.as_deref();
     match command {
-        Command::Serve => {
-            load(Need::Serve, file, Voice::Service)?;
-            Err(Stop::Failed("cannot serve yet".to_owned()))
-        }
+        Command::Serve => serve::run(file),
         Command::GenerateSecret(format) => generate_secret::run(format),
         Command::TestConnection => {
             load(Need::Portainer, file, Voice::Command)?;

@@ -148,6 +148,31 @@ pub(crate) struct Config {
     pub(crate) staff: Option<Staff>,
 }
 
+impl Config {
+    /// Every configured secret, for the redactor.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let portainer = self
+            .portainer
+            .iter()
+            .map(|portainer| match &portainer.credentials {
+                Credentials::ApiKey(key) => key,
+                Credentials::Login { password, .. } => password,
+            });
+        let notify = self
+            .notify
+            .iter()
+            .flat_map(|notify| notify.secret.iter().chain([&notify.url]));
+        let staff = self.staff.iter().map(|staff| &staff.password);
+        let hooks = self.hooks.iter().flat_map(|hook| &hook.secrets);
+        portainer
+            .chain(notify)
+            .chain(staff)
+            .chain(hooks)
+            .map(|secret| secret.expose().to_owned())
+            .collect()
+    }
+}
+
 named! {
     /// How log lines look.
     LogFormat:

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::limits;
 
@@ -61,11 +61,13 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// One JSON object and a line end, so that a terminal's prompt does not stick to it.
-    pub(crate) fn json(status: u16, value: &Value) -> Reply {
+    pub(crate) fn json(status: u16, value: &impl Serialize) -> Reply {
+        let mut body = serde_json::to_vec(value).unwrap_or_default();
+        body.push(b'\n');
         Reply {
             status,
             headers: vec![("Content-Type", "application/json".to_owned())],
-            body: format!("{value}\n").into_bytes(),
+            body,
         }
     }
 

@@ -24,6 +24,11 @@ mod config;
 mod logging;
 mod fetch;
 mod portainer;
+// work
+mod redeploy;
+mod engine;
+mod site;
+mod server;
 // shell
 mod terminal;
 mod cli;

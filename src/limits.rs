@@ -114,3 +114,7 @@ pub(crate) const REDACT_ROUNDS: usize = 16;
 pub(crate) const HEALTHCHECK: Duration = Duration::from_secs(2);
 /// An answer of `/healthz` that is longer is not ours (bytes).
 pub(crate) const HEALTH_ANSWER: usize = 4 * 1024;
+/// Log lines about rejected requests that may be written in a burst.
+pub(crate) const REJECTION_LINES: u32 = 20;
+/// After a burst, one more line about a rejected request may be written this often.
+pub(crate) const REJECTION_LINE_EVERY: Duration = Duration::from_secs(6);

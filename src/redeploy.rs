@@ -11,8 +11,6 @@ mod pull;
 mod submit;
 mod verify;
 
-pub(crate) use preview::preview;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
@@ -86,13 +84,17 @@ impl fmt::Display for Step {
         match self {
             Step::Finding => f.write_str("finding the stack"),
             Step::WaitingForPortainer => f.write_str("waiting for Portainer"),
-            Step::WaitingForDeployment => f.write_str("waiting for another deployment of this stack"),
+            Step::WaitingForDeployment => {
+                f.write_str("waiting for another deployment of this stack")
+            }
             Step::Looking => f.write_str("looking at the containers"),
             Step::Pulling(images) => write!(f, "pulling {}", images.join(", ")),
             Step::Submitting => f.write_str("updating the stack"),
             Step::Following => f.write_str("waiting for the deployment to end"),
             Step::Verifying(services) if services.is_empty() => f.write_str("verifying"),
-            Step::Verifying(services) => write!(f, "waiting for {} to be well", services.join(", ")),
+            Step::Verifying(services) => {
+                write!(f, "waiting for {} to be well", services.join(", "))
+            }
         }
     }
 }
@@ -124,7 +126,11 @@ pub(crate) struct Past(Mutex<BTreeMap<StackId, BTreeSet<String>>>);
 
 impl Past {
     fn left_bad(&self, id: StackId) -> BTreeSet<String> {
-        self.0.lock().ok().and_then(|past| past.get(&id).cloned()).unwrap_or_default()
+        self.0
+            .lock()
+            .ok()
+            .and_then(|past| past.get(&id).cloned())
+            .unwrap_or_default()
     }
 
     fn remember(&self, id: StackId, bad: &[String]) {
@@ -139,6 +145,15 @@ pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport
     let mut run = Run::new(cx, stack);
     let end = run.first_half(order).and_then(|sent| run.second_half(sent));
     run.report(end)
+}
+
+/// What a redeploy would do, line by line, or how it would end before anything is done. Sends nothing but GETs.
+pub(crate) fn preview(
+    cx: &Context<'_>,
+    stack: &Stack,
+    order: &Order,
+) -> Result<Vec<String>, StackReport> {
+    Run::new(cx, stack).preview(order)
 }
 
 /// A redeploy under way.
@@ -179,7 +194,13 @@ enum Halt {
 
 impl End {
     fn new(outcome: Outcome, message: impl Into<String>) -> End {
-        End { outcome, fault: None, message: message.into(), services: Vec::new(), verified: None }
+        End {
+            outcome,
+            fault: None,
+            message: message.into(),
+            services: Vec::new(),
+            verified: None,
+        }
     }
 
     fn skipped(message: impl Into<String>) -> End {
@@ -187,7 +208,10 @@ impl End {
     }
 
     fn failed(fault: Fault, message: impl Into<String>) -> End {
-        End { fault: Some(fault), ..End::new(Outcome::Failed, message) }
+        End {
+            fault: Some(fault),
+            ..End::new(Outcome::Failed, message)
+        }
     }
 
     fn refused(message: impl Into<String>) -> End {
@@ -212,14 +236,24 @@ impl From<End> for Halt {
 
 impl From<NotWritten> for Halt {
     fn from(NotWritten(why): NotWritten) -> Halt {
-        Halt::Over(End::failed(Fault::NotWritten, format!("{why}; nothing was sent")))
+        Halt::Over(End::failed(
+            Fault::NotWritten,
+            format!("{why}; nothing was sent"),
+        ))
     }
 }
 
 impl<'a> Run<'a> {
     fn new(cx: &'a Context<'a>, stack: &'a Stack) -> Run<'a> {
         let redactor = cx.redactor.clone();
-        Run { cx, stack, began: cx.clock.now(), environment: None, redactor, notes: Vec::new() }
+        Run {
+            cx,
+            stack,
+            began: cx.clock.now(),
+            environment: None,
+            redactor,
+            notes: Vec::new(),
+        }
     }
 
     fn step(&self, step: Step) {
@@ -229,7 +263,9 @@ impl<'a> Run<'a> {
 
     /// What is left of the time for all.
     fn left(&self) -> Duration {
-        self.cx.timeout.saturating_sub(self.cx.clock.now().duration_since(self.began))
+        self.cx
+            .timeout
+            .saturating_sub(self.cx.clock.now().duration_since(self.began))
     }
 
     /// Until something was sent: everything here may be done again.
@@ -237,7 +273,10 @@ impl<'a> Run<'a> {
         let (mut edits, mut away_since) = (0, None);
         loop {
             if self.left().is_zero() {
-                return Err(End::failed(Fault::NotReached, "the time was over, nothing was sent"));
+                return Err(End::failed(
+                    Fault::NotReached,
+                    "the time was over, nothing was sent",
+                ));
             }
             self.notes.clear();
             let halt = match self.attempt(order) {
@@ -247,7 +286,9 @@ impl<'a> Run<'a> {
             match halt {
                 Halt::Over(end) => return Err(end),
                 Halt::Edited if edits + 1 >= limits::RESTARTS_BY_EDIT => {
-                    return Err(End::refused("somebody keeps changing the stack in Portainer; nothing was sent"));
+                    return Err(End::refused(
+                        "somebody keeps changing the stack in Portainer; nothing was sent",
+                    ));
                 }
                 Halt::Edited => edits += 1,
                 Halt::Busy => {
@@ -258,7 +299,10 @@ impl<'a> Run<'a> {
                     let now = self.cx.clock.now();
                     let since = *away_since.get_or_insert(now);
                     if now.duration_since(since) >= self.cx.patience {
-                        return Err(End::failed(Fault::NotReached, format!("{error}; nothing was sent")));
+                        return Err(End::failed(
+                            Fault::NotReached,
+                            format!("{error}; nothing was sent"),
+                        ));
                     }
                     self.step(Step::WaitingForPortainer);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
@@ -286,7 +330,11 @@ impl<'a> Run<'a> {
     /// From what was sent alone.
     fn second_half(&mut self, sent: submit::Sent) -> Result<End, End> {
         let followed = self.follow(&sent.submission, sent.answer);
-        self.notes.extend(hold::release(self.cx.portainer, sent.submission.environment, sent.held));
+        self.notes.extend(hold::release(
+            self.cx.portainer,
+            sent.submission.environment,
+            sent.held,
+        ));
         followed?;
         self.verify(&sent.submission)
     }
@@ -305,9 +353,15 @@ impl<'a> Run<'a> {
             outcome: end.outcome,
             verified: end.verified,
             message: self.redactor.show(&message),
-            seconds: (self.cx.clock.now().duration_since(self.began).as_secs_f64() * 10.0).round() / 10.0,
+            seconds: (self.cx.clock.now().duration_since(self.began).as_secs_f64() * 10.0).round()
+                / 10.0,
             services: end.services,
             fault: end.fault,
         }
     }
 }
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;

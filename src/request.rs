@@ -44,6 +44,23 @@ pub(crate) struct Wait {
     pub(crate) until: Instant,
     /// What the reply's `Preference-Applied` says.
     pub(crate) preference: Option<String>,
+    /// For the log line that is written when the reply is known.
+    pub(crate) asked: Asked,
+}
+
+/// What the log says of a request: harmless fields only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// When it was read.
+    pub(crate) at: Instant,
+    /// As sent.
+    pub(crate) method: String,
+    /// The route's template: what stands in the place of names may be anything.
+    pub(crate) route: &'static str,
+    /// Who sent it.
+    pub(crate) peer: IpAddr,
+    /// The hook that it was posted to.
+    pub(crate) hook: Option<String>,
 }
 
 /// What stands behind the network edge.

@@ -47,7 +47,12 @@ impl Ledger {
 
     /// A stack whose waiting redeploy can begin.
     pub(crate) fn ready(&self) -> Option<StackKey> {
-        self.lanes.ready().cloned()
+        self.lanes.ready().next().cloned()
+    }
+
+    /// How many stacks' waiting redeploys can begin.
+    pub(crate) fn ready_lanes(&self) -> usize {
+        self.lanes.ready().count()
     }
 
     /// The step that the running redeploy of a stack is at; not lasting, so it is no entry.

@@ -93,11 +93,12 @@ impl Lanes {
         }
     }
 
-    /// Whether a redeploy waits that nothing holds up.
-    pub(crate) fn ready(&self) -> Option<&StackKey> {
+    /// The stacks whose waiting redeploy nothing holds up.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = &StackKey> {
+        let ready = |lane: &Lane| lane.running.is_none() && lane.waiting.is_some();
         self.0
             .iter()
-            .find(|(_, lane)| lane.running.is_none() && lane.waiting.is_some())
+            .filter(move |(_, lane)| ready(lane))
             .map(|(stack, _)| stack)
     }
 

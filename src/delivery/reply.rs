@@ -1,21 +1,53 @@
 //! A delivery's reply: the JSON object and the status code of design 2.1.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
-use crate::delivery::{Delivery, Progress, Status};
+use crate::delivery::{Delivery, Part, Progress, Status};
 use crate::http::Reply;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
+
+/// The JSON object; its first three keys are what the first users of this interface read.
+#[derive(Serialize)]
+struct Body<'a> {
+    success: bool,
+    message: &'a str,
+    update_result: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stacks: Option<Vec<Row<'a>>>,
+}
+
+/// A stack of a delivery, as far as it is.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Open {
+        stack: &'a str,
+        name: &'a str,
+        step: &'a str,
+    },
+    Ended(&'a StackReport),
+}
 
 /// The reply about a delivery as it stands. `prefix` is the path of the public URL, without a trailing slash.
 pub(crate) fn about(delivery: &Delivery, prefix: &str) -> Reply {
     let status = delivery.status();
-    let url = status_url(delivery, prefix);
-    let mut body = opening(status, &update_result(delivery, status));
-    body.insert("status".to_owned(), json!(status.name()));
-    body.insert("delivery".to_owned(), json!(delivery.id.as_str()));
-    body.insert("status_url".to_owned(), json!(url));
-    body.insert("stacks".to_owned(), stacks(delivery));
-    let reply = Reply::json(code(delivery, status), &Value::Object(body));
+    let (url, result) = (
+        status_url(delivery, prefix),
+        update_result(delivery, status),
+    );
+    let body = Body {
+        status_url: Some(&url),
+        delivery: Some(delivery.id.as_str()),
+        stacks: Some(delivery.parts.iter().map(row).collect()),
+        ..Body::new(status, &result)
+    };
+    let reply = Reply::json(code(delivery, status), &body);
     match status {
         Status::Queued | Status::Running => reply.with("Location", url),
         Status::Ignored | Status::Succeeded | Status::Unknown | Status::Failed => reply,
@@ -24,17 +56,35 @@ pub(crate) fn about(delivery: &Delivery, prefix: &str) -> Reply {
 
 /// The reply about a delivery that was verified and deliberately not acted on.
 pub(crate) fn ignored(reason: &str) -> Reply {
-    let mut body = opening(Status::Ignored, reason);
-    body.insert("status".to_owned(), json!(Status::Ignored.name()));
-    Reply::json(200, &Value::Object(body))
+    Reply::json(200, &Body::new(Status::Ignored, reason))
+}
+
+/// The reply about a delivery that a stop left open: nothing is kept on disk, so nobody will be able to tell.
+pub(crate) fn stopped(delivery: &Delivery, prefix: &str) -> Reply {
+    let words = "stackhook was stopped in the middle of it; look at the stack in Portainer";
+    let url = status_url(delivery, prefix);
+    let body = Body {
+        status_url: Some(&url),
+        delivery: Some(delivery.id.as_str()),
+        ..Body::new(Status::Unknown, words)
+    };
+    Reply::json(503, &body).with("Retry-After", "10")
 }
 
 /// The reply to what was turned away: nothing in it helps to forge.
 pub(crate) fn rejected(status: u16, reason: &str) -> Reply {
     let message = format!("Nothing was deployed: {reason}");
+    let rejected = Body {
+        update_result: None,
+        status: None,
+        ..Body::new(Status::Failed, "")
+    };
     Reply::json(
         status,
-        &json!({"success": false, "message": message, "update_result": null}),
+        &Body {
+            message: &message,
+            ..rejected
+        },
     )
 }
 
@@ -52,18 +102,27 @@ pub(crate) fn status_url(delivery: &Delivery, prefix: &str) -> String {
     format!("{prefix}/webhook/deliveries/{}/", delivery.id)
 }
 
-fn opening(status: Status, update_result: &str) -> Map<String, Value> {
-    let (success, message) = match status {
-        Status::Queued | Status::Running | Status::Succeeded => (true, "Stack update triggered"),
-        Status::Ignored => (true, "Delivery ignored"),
-        Status::Failed => (false, "Stack update failed"),
-        Status::Unknown => (false, "Stack update outcome unknown"),
-    };
-    let mut body = Map::new();
-    body.insert("success".to_owned(), json!(success));
-    body.insert("message".to_owned(), json!(message));
-    body.insert("update_result".to_owned(), json!(update_result));
-    body
+impl<'a> Body<'a> {
+    fn new(status: Status, update_result: &'a str) -> Body<'a> {
+        let (success, message) = match status {
+            Status::Queued | Status::Running | Status::Succeeded => {
+                (true, "Stack update triggered")
+            }
+            Status::Ignored => (true, "Delivery ignored"),
+            Status::Failed => (false, "Stack update failed"),
+            Status::Unknown => (false, "Stack update outcome unknown"),
+        };
+        let (update_result, status) = (Some(update_result), Some(status.name()));
+        Body {
+            success,
+            message,
+            update_result,
+            status,
+            delivery: None,
+            status_url: None,
+            stacks: None,
+        }
+    }
 }
 
 fn update_result(delivery: &Delivery, status: Status) -> String {
@@ -114,23 +173,24 @@ fn code(delivery: &Delivery, status: Status) -> u16 {
     }
 }
 
-fn stacks(delivery: &Delivery) -> Value {
-    let row = |part: &super::Part| match &part.progress {
-        Progress::Waiting => {
-            json!({"stack": part.stack.as_str(), "name": part.name, "step": "waiting"})
-        }
-        Progress::Running(step) => {
-            json!({"stack": part.stack.as_str(), "name": part.name, "step": step})
-        }
-        Progress::Ended(report) => json!(report),
-    };
-    delivery.parts.iter().map(row).collect()
+fn row(part: &Part) -> Row<'_> {
+    let (stack, name) = (part.stack.as_str(), part.name.as_str());
+    match &part.progress {
+        Progress::Waiting => Row::Open {
+            stack,
+            name,
+            step: "waiting",
+        },
+        Progress::Running(step) => Row::Open { stack, name, step },
+        Progress::Ended(report) => Row::Ended(report),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::delivery::Part;
     use crate::request::DeliveryId;
     use crate::stack::StackKey;
 

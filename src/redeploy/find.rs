@@ -3,7 +3,7 @@
 use crate::portainer::{Environment, Kind, Portainer, Record, Status};
 use crate::redact::Redactor;
 use crate::redeploy::{End, Halt};
-use crate::stack::Stack;
+use crate::stack::{Stack, compose};
 
 /// A stack that was found, and can be updated as far as its record says.
 #[derive(Debug)]
@@ -18,13 +18,30 @@ pub(super) struct Found {
 pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> {
     let records = portainer.stacks()?;
     let environments = portainer.environments()?;
-    let record = choose(records, &environments, &stack.name, stack.environment.as_deref()).map_err(End::refused)?;
-    let environment = environments.iter().find(|one| one.id == record.environment).map(|one| one.name.clone());
+    let record = choose(
+        records,
+        &environments,
+        &stack.name,
+        stack.environment.as_deref(),
+    )
+    .map_err(End::refused)?;
+    let environment = environments
+        .iter()
+        .find(|one| one.id == record.environment)
+        .map(|one| one.name.clone());
     let what = format!("the stack {:?}", record.name);
     match record.kind {
         Kind::Compose | Kind::Swarm => {}
-        Kind::Kubernetes => return Err(End::refused(format!("{what} is a Kubernetes stack; stackhook updates Docker Compose and Swarm stacks only")).into()),
-        Kind::Other(number) => return Err(End::refused(format!("{what} is of type {number}, which stackhook does not know")).into()),
+        Kind::Kubernetes => return Err(End::refused(format!(
+            "{what} is a Kubernetes stack; stackhook updates Docker Compose and Swarm stacks only"
+        ))
+        .into()),
+        Kind::Other(number) => {
+            return Err(End::refused(format!(
+                "{what} is of type {number}, which stackhook does not know"
+            ))
+            .into());
+        }
     }
     match record.status {
         Status::Active | Status::Error | Status::Unsaid => {}
@@ -37,38 +54,81 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> 
         return Err(End::refused(format!("{what} belongs to environment {}, which Portainer no longer has (or does not show to this user); associate the stack with an environment in Portainer", record.environment)).into());
     }
     let file = portainer.file(record.id)?;
-    Ok(Found { record, file, environment })
+    Ok(Found {
+        record,
+        file,
+        environment,
+    })
 }
 
 /// The redactor that also knows the stack's variables, and the names that are no secret.
 pub(super) fn redactor(redactor: &Redactor, stack: &Stack, found: &Found) -> Redactor {
-    let names = [stack.name.as_str(), stack.key.as_str(), found.record.name.as_str()];
-    let environment = found.environment.as_deref();
-    redactor.with_env(found.record.variables().iter(), names.into_iter().chain(environment), &found.file)
+    let variables = found.record.variables();
+    let mut plain = vec![
+        stack.name.clone(),
+        stack.key.to_string(),
+        found.record.name.clone(),
+    ];
+    plain.extend(found.environment.clone());
+    if let Ok(file) = compose::read(&found.file, &variables) {
+        plain.extend(file.services.keys().cloned());
+        plain.extend(
+            file.services
+                .values()
+                .filter_map(|service| Some(service.image.as_ref()?.to_string())),
+        );
+    }
+    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    redactor.clone().with_env(variables, &plain)
 }
 
 /// Portainer writes names in lower case, so they are compared without case.
-pub(crate) fn choose(records: Vec<Record>, environments: &[Environment], name: &str, environment: Option<&str>) -> Result<Record, String> {
+pub(crate) fn choose(
+    records: Vec<Record>,
+    environments: &[Environment],
+    name: &str,
+    environment: Option<&str>,
+) -> Result<Record, String> {
     let name_of = |record: &Record| {
         let found = environments.iter().find(|one| one.id == record.environment);
         found.map_or_else(|| record.environment.to_string(), |one| one.name.clone())
     };
     let here = |record: &Record| {
-        environment.is_none_or(|wanted| name_of(record).eq_ignore_ascii_case(wanted) || record.environment.to_string() == wanted)
+        environment.is_none_or(|wanted| {
+            name_of(record).eq_ignore_ascii_case(wanted) || record.environment.to_string() == wanted
+        })
     };
-    let (mut named, others): (Vec<Record>, Vec<Record>) = records.into_iter().partition(|record| record.name.eq_ignore_ascii_case(name));
-    let elsewhere: Vec<String> = named.iter().filter(|record| !here(record)).map(name_of).collect();
+    let (mut named, others): (Vec<Record>, Vec<Record>) = records
+        .into_iter()
+        .partition(|record| record.name.eq_ignore_ascii_case(name));
+    let elsewhere: Vec<String> = named
+        .iter()
+        .filter(|record| !here(record))
+        .map(name_of)
+        .collect();
     named.retain(here);
     match (named.pop(), named.is_empty()) {
         (Some(record), true) => Ok(record),
         (Some(record), false) => {
-            let mut all: Vec<String> = named.iter().map(name_of).chain([name_of(&record)]).collect();
+            let mut all: Vec<String> = named
+                .iter()
+                .map(name_of)
+                .chain([name_of(&record)])
+                .collect();
             all.sort();
-            Err(format!("several stacks are named {name:?}, on the environments {}; say which one is meant with PORTAINER_ENVIRONMENT or the stack's \"environment\"", all.join(", ")))
+            Err(format!(
+                "several stacks are named {name:?}, on the environments {}; say which one is meant with PORTAINER_ENVIRONMENT or the stack's \"environment\"",
+                all.join(", ")
+            ))
         }
-        (None, _) if !elsewhere.is_empty() => {
-            Err(format!("the stack {name:?} is not on environment {:?} but on {}", environment.unwrap_or_default(), elsewhere.join(", ")))
-        }
+        (None, _) if !elsewhere.is_empty() => Err(format!(
+            "the stack {name:?} is not on environment {:?} but on {}",
+            environment.unwrap_or_default(),
+            elsewhere.join(", ")
+        )),
         (None, _) => Err(not_found(&others, name)),
     }
 }
@@ -76,7 +136,10 @@ pub(crate) fn choose(records: Vec<Record>, environments: &[Environment], name: &
 fn not_found(others: &[Record], name: &str) -> String {
     let mut text = format!("no stack named {name:?}");
     if let Some(record) = others.iter().find(|record| record.id.to_string() == name) {
-        text.push_str(&format!("; {name} is the id of the stack named {}", record.name));
+        text.push_str(&format!(
+            "; {name} is the id of the stack named {}",
+            record.name
+        ));
     }
     let mut names: Vec<&str> = others.iter().map(|record| record.name.as_str()).collect();
     names.sort_unstable();

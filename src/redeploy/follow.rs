@@ -9,7 +9,11 @@ use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
     /// `Ok`: Portainer says that it is done, or it can be seen; what that is worth is for the verification to tell.
-    pub(super) fn follow(&self, submission: &Submission, answer: Result<Record, Error>) -> Result<(), End> {
+    pub(super) fn follow(
+        &self,
+        submission: &Submission,
+        answer: Result<Record, Error>,
+    ) -> Result<(), End> {
         match answer {
             Ok(record) if record.status == Status::Deploying => self.poll(submission, None),
             Ok(record) => self.judge(submission, &record).unwrap_or(Ok(())),
@@ -26,28 +30,52 @@ impl Run<'_> {
             self.cx.clock.sleep(pause);
             pause = (pause * 3 / 2).min(limits::FOLLOW_PAUSE.1);
             // Portainer may be restarting: whatever it cannot say now it may say later.
-            let Ok(record) = self.cx.portainer.stack(submission.id) else { continue };
+            let Ok(record) = self.cx.portainer.stack(submission.id) else {
+                continue;
+            };
             let untold = lost.is_some() && record.update_date == submission.update_date;
-            if let Some(end) = self.judge(submission, &record).filter(|end| end.is_err() || !untold) {
+            if let Some(end) = self
+                .judge(submission, &record)
+                .filter(|end| end.is_err() || !untold)
+            {
                 return end;
             }
             if let (true, Some(lost), Some(gone)) = (untold, &lost, self.gone(submission)) {
-                return Err(self.failed(submission, format!("{lost}; {} ran and has no container left", gone.join(", "))));
+                return Err(self.failed(
+                    submission,
+                    format!("{lost}; {} ran and has no container left", gone.join(", ")),
+                ));
             }
         }
-        let why = lost.map_or_else(|| "Portainer is still deploying".to_owned(), |lost| lost.to_string());
-        let message = format!("{why}; the time was over before it could be found out how the update ended; look at the stack in Portainer");
-        Err(End { services: self.services_now(submission), ..End::new(Outcome::Unknown, message) })
+        let why = lost.map_or_else(
+            || "Portainer is still deploying".to_owned(),
+            |lost| lost.to_string(),
+        );
+        let message = format!(
+            "{why}; the time was over before it could be found out how the update ended; look at the stack in Portainer"
+        );
+        Err(End {
+            services: self.services_now(submission),
+            ..End::new(Outcome::Unknown, message)
+        })
     }
 
     fn judge(&self, submission: &Submission, record: &Record) -> Option<Result<(), End>> {
         match record.status {
             Status::Deploying => None,
             Status::Active | Status::Unsaid => Some(Ok(())),
-            Status::Inactive => Some(Err(self.failed(submission, "the stack was stopped meanwhile".to_owned()))),
+            Status::Inactive => Some(Err(
+                self.failed(submission, "the stack was stopped meanwhile".to_owned())
+            )),
             Status::Error => {
-                let said = record.deployment_message.as_deref().unwrap_or("Portainer does not say why");
-                Some(Err(self.failed(submission, format!("the deployment failed: {said}"))))
+                let said = record
+                    .deployment_message
+                    .as_deref()
+                    .unwrap_or("Portainer does not say why");
+                Some(Err(self.failed(
+                    submission,
+                    format!("the deployment failed: {said}"),
+                )))
             }
         }
     }
@@ -55,26 +83,46 @@ impl Run<'_> {
     /// Services that ran and of which nothing is left, where that can be seen.
     fn gone(&self, submission: &Submission) -> Option<Vec<String>> {
         let before = submission.before.as_ref()?;
-        let seen = look::containers(self.cx.portainer, submission.environment, &submission.project).ok()?;
+        let seen = look::containers(
+            self.cx.portainer,
+            submission.environment,
+            &submission.project,
+        )
+        .ok()?;
         Some(seen.gone_since(before)).filter(|gone| !gone.is_empty())
     }
 
     /// A failed update: what Portainer said, which variables it stored all the same, and what runs now.
     fn failed(&self, submission: &Submission, why: String) -> End {
         let mut message = why;
-        if let Ok(seen) = look::containers(self.cx.portainer, submission.environment, &submission.project) {
+        if let Ok(seen) = look::containers(
+            self.cx.portainer,
+            submission.environment,
+            &submission.project,
+        ) {
             let before = submission.before.clone().unwrap_or_default();
             message.push_str(&format!("; {}", runs_now(&before, &seen)));
             let services = with_missing(&before, &seen);
-            return End { services, ..End::failed(Fault::Refused, message) };
+            return End {
+                services,
+                ..End::failed(Fault::Refused, message)
+            };
         }
-        End::failed(Fault::Refused, format!("{message}; what runs now cannot be seen"))
+        End::failed(
+            Fault::Refused,
+            format!("{message}; what runs now cannot be seen"),
+        )
     }
 
     fn services_now(&self, submission: &Submission) -> Vec<ServiceReport> {
         let before = submission.before.clone().unwrap_or_default();
-        let seen = look::containers(self.cx.portainer, submission.environment, &submission.project);
-        seen.map(|seen| with_missing(&before, &seen)).unwrap_or_default()
+        let seen = look::containers(
+            self.cx.portainer,
+            submission.environment,
+            &submission.project,
+        );
+        seen.map(|seen| with_missing(&before, &seen))
+            .unwrap_or_default()
     }
 }
 
@@ -93,7 +141,11 @@ fn with_missing(before: &Seen, seen: &Seen) -> Vec<ServiceReport> {
 /// What runs after a failed update, in words.
 fn runs_now(before: &Seen, seen: &Seen) -> String {
     let gone = seen.gone_since(before);
-    let new = seen.report(before).into_iter().filter(|service| service.recreated).map(|service| service.service);
+    let new = seen
+        .report(before)
+        .into_iter()
+        .filter(|service| service.recreated)
+        .map(|service| service.service);
     let new: Vec<String> = new.collect();
     match (seen.containers.is_empty(), gone.is_empty(), new.is_empty()) {
         (true, ..) if before.containers.is_empty() => "no container can be seen".to_owned(),

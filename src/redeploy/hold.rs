@@ -15,7 +15,12 @@ pub(super) struct Held {
 }
 
 /// Tags the references of the services outside the selection to the ids they run. Refused in the middle, it is undone.
-pub(super) fn hold(portainer: &Portainer, environment: EnvironmentId, looked: &Looked, plan: &Plan) -> Result<Vec<Held>, Halt> {
+pub(super) fn hold(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    looked: &Looked,
+    plan: &Plan,
+) -> Result<Vec<Held>, Halt> {
     let mut held: Vec<Held> = Vec::new();
     for (service, reference, runs, newer) in moved(looked, plan) {
         let Err(error) = portainer.tag(environment, &runs, &reference) else {
@@ -30,32 +35,55 @@ pub(super) fn hold(portainer: &Portainer, environment: EnvironmentId, looked: &L
             "the update would also restart {service}, whose image {} has been moved meanwhile, and that cannot be prevented: {error}; nothing was sent",
             reference.familiar()
         );
-        notes.iter().for_each(|note| why.push_str(&format!("; {note}")));
+        notes
+            .iter()
+            .for_each(|note| why.push_str(&format!("; {note}")));
         return Err(End::refused(why).into());
     }
     Ok(held)
 }
 
 /// Tags forward again. What cannot be is a note: an older image keeps the tag until the next pull.
-pub(super) fn release(portainer: &Portainer, environment: EnvironmentId, held: Vec<Held>) -> Vec<String> {
+pub(super) fn release(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    held: Vec<Held>,
+) -> Vec<String> {
     let forward = |held: Held| {
-        let error = portainer.tag(environment, &held.newer, &held.reference).err()?;
-        Some(format!("{} still stands for the older image, until the next pull: {error}", held.reference.familiar()))
+        let error = portainer
+            .tag(environment, &held.newer, &held.reference)
+            .err()?;
+        Some(format!(
+            "{} still stands for the older image, until the next pull: {error}",
+            held.reference.familiar()
+        ))
     };
     held.into_iter().filter_map(forward).collect()
 }
 
 /// Service, reference, the id that it runs, and the newer id that the reference has now.
 fn moved(looked: &Looked, plan: &Plan) -> Vec<(String, Reference, String, String)> {
-    let Ok(seen) = &looked.seen else { return Vec::new() };
+    let Ok(seen) = &looked.seen else {
+        return Vec::new();
+    };
     let mut moved: Vec<(String, Reference, String, String)> = Vec::new();
     for (service, wanted) in &plan.others {
         let Some(wanted) = wanted else { continue };
-        let runs = seen.of(service).into_iter().find(|container| reference_of(container).as_ref() == Some(wanted));
-        let (Some(runs), Some(now)) = (runs, looked.id_of(wanted)) else { continue };
+        let runs = seen
+            .of(service)
+            .into_iter()
+            .find(|container| reference_of(container).as_ref() == Some(wanted));
+        let (Some(runs), Some(now)) = (runs, looked.id_of(wanted)) else {
+            continue;
+        };
         let known = moved.iter().any(|(_, reference, ..)| reference == wanted);
         if runs.image_id != now && wanted.digest().is_none() && !known {
-            moved.push((service.clone(), wanted.clone(), runs.image_id.clone(), now.to_owned()));
+            moved.push((
+                service.clone(),
+                wanted.clone(),
+                runs.image_id.clone(),
+                now.to_owned(),
+            ));
         }
     }
     moved

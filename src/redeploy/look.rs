@@ -29,7 +29,10 @@ pub(super) struct Looked {
 impl Looked {
     /// The id that a reference has on the host.
     pub(super) fn id_of(&self, reference: &Reference) -> Option<&str> {
-        self.local.get(reference)?.as_ref().map(|image| image.id.as_str())
+        self.local
+            .get(reference)?
+            .as_ref()
+            .map(|image| image.id.as_str())
     }
 }
 
@@ -38,47 +41,87 @@ pub(super) fn look(portainer: &Portainer, found: &Found, order: &Order) -> Resul
     let mut variables = found.record.variables();
     variables.extend(order.set.clone());
     let wanted = match found.record.has_more_files {
-        true => Err("the stack consists of several files, and Portainer shows only the first".to_owned()),
+        true => Err(
+            "the stack consists of several files, and Portainer shows only the first".to_owned(),
+        ),
         false => compose::read(&found.file, &variables).map_err(|why| why.to_string()),
     };
     let seen = match found.record.kind {
-        Kind::Compose => reachable(containers(portainer, found.record.environment, &found.record.name))?,
-        Kind::Swarm | Kind::Kubernetes | Kind::Other(_) => Err("the services of a Swarm stack are not looked at".to_owned()),
-    };
-    let mut looked = Looked { wanted, seen, local: BTreeMap::new() };
-    if found.record.kind == Kind::Compose {
-        if let Err(why) = reachable(local_images(portainer, found.record.environment, &mut looked))? {
-            looked.wanted = Err(why);
+        Kind::Compose => reachable(containers(
+            portainer,
+            found.record.environment,
+            &found.record.name,
+        ))?,
+        Kind::Swarm | Kind::Kubernetes | Kind::Other(_) => {
+            Err("the services of a Swarm stack are not looked at".to_owned())
         }
+    };
+    let mut looked = Looked {
+        wanted,
+        seen,
+        local: BTreeMap::new(),
+    };
+    if found.record.kind == Kind::Compose
+        && let Err(why) = reachable(local_images(
+            portainer,
+            found.record.environment,
+            &mut looked,
+        ))?
+    {
+        looked.wanted = Err(why);
     }
     Ok(looked)
 }
 
 /// All containers of a compose stack, each inspected.
-pub(super) fn containers(portainer: &Portainer, environment: EnvironmentId, project: &str) -> Result<Seen, Error> {
+pub(super) fn containers(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    project: &str,
+) -> Result<Seen, Error> {
     let listed = portainer.containers(environment, project)?;
-    let services: Vec<&Listed> = listed.list.iter().filter(|one| !one.labels.is_one_off()).collect();
+    let services: Vec<&Listed> = listed
+        .list
+        .iter()
+        .filter(|one| !one.labels.is_one_off())
+        .collect();
     let inspected = side_by_side(&services, |one| portainer.inspect(environment, &one.id));
-    let mut seen = Seen { containers: Vec::new(), date: listed.date };
+    let mut seen = Seen {
+        containers: Vec::new(),
+        date: listed.date,
+    };
     for (one, inspected) in services.iter().zip(inspected) {
         // One that has gone since the list was made is not there.
-        seen.containers.extend(inspected?.map(|inspected| container(one, inspected)));
+        seen.containers
+            .extend(inspected?.map(|inspected| container(one, inspected)));
     }
-    seen.containers.sort_by(|one, other| (&one.service, &one.id).cmp(&(&other.service, &other.id)));
+    seen.containers
+        .sort_by(|one, other| (&one.service, &one.id).cmp(&(&other.service, &other.id)));
     Ok(seen)
 }
 
 /// Asks what the host has of every reference that the file wants or a container runs.
-pub(super) fn local_images(portainer: &Portainer, environment: EnvironmentId, looked: &mut Looked) -> Result<(), Error> {
+pub(super) fn local_images(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    looked: &mut Looked,
+) -> Result<(), Error> {
     let mut references = BTreeSet::new();
     if let Ok(wanted) = &looked.wanted {
-        references.extend(wanted.services.values().filter_map(|service| service.image.clone()));
+        references.extend(
+            wanted
+                .services
+                .values()
+                .filter_map(|service| service.image.clone()),
+        );
     }
     if let Ok(seen) = &looked.seen {
         references.extend(seen.containers.iter().filter_map(reference_of));
     }
     let references: Vec<Reference> = references.into_iter().collect();
-    let images = side_by_side(&references, |reference| portainer.image(environment, &reference.familiar()));
+    let images = side_by_side(&references, |reference| {
+        portainer.image(environment, &reference.familiar())
+    });
     for (reference, image) in references.into_iter().zip(images) {
         looked.local.insert(reference, image?);
     }
@@ -87,12 +130,16 @@ pub(super) fn local_images(portainer: &Portainer, environment: EnvironmentId, lo
 
 /// The reference that a container was made from; `None` for a bare id.
 pub(super) fn reference_of(container: &Container) -> Option<Reference> {
-    Reference::parse(&container.reference).ok().map(Reference::with_default_tag)
+    Reference::parse(&container.reference)
+        .ok()
+        .map(Reference::with_default_tag)
 }
 
 /// Whether a local image was pulled from the reference's repository; one that was built on the host has no digest of it.
 pub(super) fn was_pulled(image: &LocalImage, reference: &Reference) -> bool {
-    let same = |digest: &String| Reference::parse(digest).is_ok_and(|one| one.repository() == reference.repository());
+    let same = |digest: &String| {
+        Reference::parse(digest).is_ok_and(|one| one.repository() == reference.repository())
+    };
     image.repo_digests.iter().any(same)
 }
 
@@ -116,7 +163,11 @@ fn container(listed: &Listed, inspected: Inspected) -> Container {
         restarts: inspected.restart_count,
         started_at: inspected.started_at,
         restart_policy: inspected.restart_policy,
-        health_takes: inspected.health.as_ref().and(inspected.healthcheck).map(|check| check.takes()),
+        health_takes: inspected
+            .health
+            .as_ref()
+            .and(inspected.healthcheck)
+            .map(|check| check.takes()),
         health: inspected.health,
         waits_for: waits_for_completion(&listed.labels.depends_on),
     }
@@ -134,7 +185,9 @@ pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R
         done
     };
     let mut all = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..SIDE_BY_SIDE.min(items.len())).map(|_| scope.spawn(run)).collect();
+        let helpers: Vec<_> = (1..SIDE_BY_SIDE.min(items.len()))
+            .map(|_| scope.spawn(run))
+            .collect();
         let mut all = run();
         for helper in helpers {
             match helper.join() {

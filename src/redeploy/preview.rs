@@ -5,27 +5,9 @@ use crate::portainer::Error;
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{Looked, reference_of, side_by_side};
 use crate::redeploy::plan::{self, Plan};
-use crate::redeploy::{Context, End, Halt, Run, find, look};
-use crate::stack::Stack;
+use crate::redeploy::{End, Halt, Run, find, look};
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, StackReport};
-
-/// What a redeploy would do, line by line, or how it would end before anything is done.
-pub(crate) fn preview(cx: &Context<'_>, stack: &Stack, order: &Order) -> Result<Vec<String>, StackReport> {
-    let mut run = Run::new(cx, stack);
-    match run.lines(order) {
-        Ok(lines) => Ok(lines.iter().map(|line| run.redactor.show(line)).collect()),
-        Err(halt) => {
-            let end = match halt {
-                Halt::Over(end) => end,
-                Halt::Away(error) => End::failed(Fault::NotReached, error.to_string()),
-                Halt::Busy => End::failed(Fault::NotReached, "another deployment of this stack is under way"),
-                Halt::Edited => End::failed(Fault::NotReached, "somebody is changing the stack"),
-            };
-            Err(run.report(Err(end)))
-        }
-    }
-}
 
 /// What the registry has, against what the host has.
 enum Newer {
@@ -35,6 +17,27 @@ enum Newer {
 }
 
 impl Run<'_> {
+    /// What would be done, line by line, or how it would end before anything is done.
+    pub(super) fn preview(mut self, order: &Order) -> Result<Vec<String>, StackReport> {
+        match self.lines(order) {
+            Ok(lines) => Ok(lines.iter().map(|line| self.redactor.show(line)).collect()),
+            Err(halt) => {
+                let end = match halt {
+                    Halt::Over(end) => end,
+                    Halt::Away(error) => End::failed(Fault::NotReached, error.to_string()),
+                    Halt::Busy => End::failed(
+                        Fault::NotReached,
+                        "another deployment of this stack is under way",
+                    ),
+                    Halt::Edited => {
+                        End::failed(Fault::NotReached, "somebody is changing the stack")
+                    }
+                };
+                Err(self.report(Err(end)))
+            }
+        }
+    }
+
     fn lines(&mut self, order: &Order) -> Result<Vec<String>, Halt> {
         let found = find::find(self.cx.portainer, self.stack)?;
         self.environment = found.environment.clone();
@@ -43,23 +46,43 @@ impl Run<'_> {
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         let mut lines = Vec::new();
         let environment = found.environment.as_deref().unwrap_or("unknown");
-        lines.push(format!("would update the stack {:?} on the environment {environment:?}", found.record.name));
+        lines.push(format!(
+            "would update the stack {:?} on the environment {environment:?}",
+            found.record.name
+        ));
         let newer = self.pulls(&found, &looked, &plan, &mut lines)?;
         restarts(&looked, &plan, &newer, &mut lines);
         let stored = found.record.variables();
         for name in order.set.keys() {
-            let verb = if stored.contains_key(name) { "change" } else { "add" };
+            let verb = if stored.contains_key(name) {
+                "change"
+            } else {
+                "add"
+            };
             lines.push(format!("would {verb} the variable {name}"));
         }
-        let kept = stored.keys().filter(|name| !order.set.contains_key(*name)).count();
+        let kept = stored
+            .keys()
+            .filter(|name| !order.set.contains_key(*name))
+            .count();
         lines.push(format!("keeps {kept} variables"));
         Ok(lines)
     }
 
-    fn pulls(&self, found: &Found, looked: &Looked, plan: &Plan, lines: &mut Vec<String>) -> Result<Vec<Reference>, Halt> {
+    fn pulls(
+        &self,
+        found: &Found,
+        looked: &Looked,
+        plan: &Plan,
+        lines: &mut Vec<String>,
+    ) -> Result<Vec<Reference>, Halt> {
         if plan.repull {
-            let why = plan.notes.first().map_or_else(String::new, |why| format!(" ({})", why.replacen("pulled", "would pull", 1)));
-            lines.push(format!("Portainer would pull the images itself{why}, and may restart every service"));
+            let why = plan.notes.first().map_or_else(String::new, |why| {
+                format!(" ({})", why.replacen("pulled", "would pull", 1))
+            });
+            lines.push(format!(
+                "Portainer would pull the images itself{why}, and may restart every service"
+            ));
         }
         let pulls: Vec<&Reference> = plan.pulls.iter().collect();
         let answers = side_by_side(&pulls, |reference| self.newer(found, looked, reference));
@@ -72,16 +95,31 @@ impl Run<'_> {
                     newer.push(reference.clone());
                 }
                 Newer::No => lines.push(format!("would pull {name}: nothing newer")),
-                Newer::CannotTell => lines.push(format!("would pull {name}: cannot tell without pulling whether it is newer")),
+                Newer::CannotTell => lines.push(format!(
+                    "would pull {name}: cannot tell without pulling whether it is newer"
+                )),
             }
         }
         Ok(newer)
     }
 
     fn newer(&self, found: &Found, looked: &Looked, reference: &Reference) -> Result<Newer, Halt> {
-        let Some(local) = looked.local.get(reference).and_then(Option::as_ref) else { return Ok(Newer::Yes) };
-        match self.cx.portainer.distribution(found.record.environment, reference) {
-            Ok(Some(digest)) if local.repo_digests.iter().any(|have| have.ends_with(&digest)) => Ok(Newer::No),
+        let Some(local) = looked.local.get(reference).and_then(Option::as_ref) else {
+            return Ok(Newer::Yes);
+        };
+        match self
+            .cx
+            .portainer
+            .distribution(found.record.environment, reference)
+        {
+            Ok(Some(digest))
+                if local
+                    .repo_digests
+                    .iter()
+                    .any(|have| have.ends_with(&digest)) =>
+            {
+                Ok(Newer::No)
+            }
             Ok(Some(_)) => Ok(Newer::Yes),
             Err(error @ Error::Unreachable(_)) => Err(error.into()),
             Ok(None) | Err(_) => Ok(Newer::CannotTell),
@@ -96,13 +134,17 @@ fn restarts(looked: &Looked, plan: &Plan, newer: &[Reference], lines: &mut Vec<S
         let Some(wanted) = wanted else { continue };
         let stale = |reference: &Reference| {
             containers.iter().any(|container| {
-                reference_of(container).as_ref() != Some(reference) || looked.id_of(reference) != Some(&container.image_id)
+                reference_of(container).as_ref() != Some(reference)
+                    || looked.id_of(reference) != Some(&container.image_id)
             })
         };
         if containers.is_empty() {
             lines.push(format!("would start {service}, which has no container"));
         } else if newer.contains(wanted) || stale(wanted) {
-            lines.push(format!("would restart {service} with {}, and the services that depend on it", wanted.familiar()));
+            lines.push(format!(
+                "would restart {service} with {}, and the services that depend on it",
+                wanted.familiar()
+            ));
         }
     }
 }

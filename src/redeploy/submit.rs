@@ -21,11 +21,21 @@ pub(super) struct Sent {
 
 impl Run<'_> {
     /// Sends the update once. Whatever says that nothing was sent is still before the submit.
-    pub(super) fn submit(&self, order: &Order, found: Found, looked: Looked, plan: Plan) -> Result<Sent, Halt> {
+    pub(super) fn submit(
+        &self,
+        order: &Order,
+        found: Found,
+        looked: Looked,
+        plan: Plan,
+    ) -> Result<Sent, Halt> {
         let environment = found.record.environment;
         let held = hold::hold(self.cx.portainer, environment, &looked, &plan)?;
         match self.send(order, &found, &looked, &plan) {
-            Ok((submission, answer)) => Ok(Sent { submission, answer, held }),
+            Ok((submission, answer)) => Ok(Sent {
+                submission,
+                answer,
+                held,
+            }),
             Err(halt) => {
                 hold::release(self.cx.portainer, environment, held);
                 Err(halt)
@@ -33,7 +43,13 @@ impl Run<'_> {
         }
     }
 
-    fn send(&self, order: &Order, found: &Found, looked: &Looked, plan: &Plan) -> Result<(Submission, Result<Record, Error>), Halt> {
+    fn send(
+        &self,
+        order: &Order,
+        found: &Found,
+        looked: &Looked,
+        plan: &Plan,
+    ) -> Result<(Submission, Result<Record, Error>), Halt> {
         let portainer = self.cx.portainer;
         let record = portainer.stack(found.record.id)?;
         let file = portainer.file(found.record.id)?;
@@ -44,7 +60,10 @@ impl Run<'_> {
         if !same || file != found.file {
             return Err(Halt::Edited);
         }
-        let ids = looked.local.iter().filter_map(|(reference, image)| Some((reference.clone(), image.as_ref()?.id.clone())));
+        let ids = looked
+            .local
+            .iter()
+            .filter_map(|(reference, image)| Some((reference.clone(), image.as_ref()?.id.clone())));
         let images: BTreeMap<_, _> = ids.collect();
         let submission = Submission {
             id: record.id,
@@ -54,7 +73,10 @@ impl Run<'_> {
             before: looked.seen.as_ref().ok().cloned(),
             expected: plan.expected(),
             images,
-            sets_variables: order.set.iter().any(|(name, value)| found.record.variables().get(name) != Some(value)),
+            sets_variables: order
+                .set
+                .iter()
+                .any(|(name, value)| found.record.variables().get(name) != Some(value)),
         };
         self.cx.observer.submitting(&submission)?;
         self.step(Step::Submitting);

@@ -14,13 +14,25 @@ impl Run<'_> {
             return Ok(unverified("\"healthy_within\" is zero"));
         }
         let Some(before) = &submission.before else {
-            return Ok(unverified("the containers could not be seen before the update"));
+            return Ok(unverified(
+                "the containers could not be seen before the update",
+            ));
         };
         let ours = self.cx.past.left_bad(submission.id);
         let within = self.stack.healthy_within;
-        let mut watch = Watch::new(before.clone(), submission.expected.clone(), ours, within, self.cx.clock.now());
+        let mut watch = Watch::new(
+            before.clone(),
+            submission.expected.clone(),
+            ours,
+            within,
+            self.cx.clock.now(),
+        );
         loop {
-            let seen = match look::containers(self.cx.portainer, submission.environment, &submission.project) {
+            let seen = match look::containers(
+                self.cx.portainer,
+                submission.environment,
+                &submission.project,
+            ) {
                 Ok(seen) => seen,
                 Err(Error::Unreachable(_)) if !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
@@ -28,8 +40,13 @@ impl Run<'_> {
                 }
                 Err(error) => return Ok(unverified(&error.to_string())),
             };
-            if seen.containers.is_empty() && before.containers.is_empty() && !self.is_administrator() {
-                return Ok(unverified("Portainer shows this user no container of the stack"));
+            if seen.containers.is_empty()
+                && before.containers.is_empty()
+                && !self.is_administrator()
+            {
+                return Ok(unverified(
+                    "Portainer shows this user no container of the stack",
+                ));
             }
             let now = self.cx.clock.now();
             let verdict = match watch.see(now, &seen) {
@@ -47,7 +64,14 @@ impl Run<'_> {
     }
 
     fn conclude(&self, submission: &Submission, verdict: Verdict) -> Result<End, End> {
-        let of = |bad: &[String]| words(verdict.services.iter().filter(|service| bad.contains(&service.service)));
+        let of = |bad: &[String]| {
+            words(
+                verdict
+                    .services
+                    .iter()
+                    .filter(|service| bad.contains(&service.service)),
+            )
+        };
         let changed = verdict.recreated() || submission.sets_variables;
         let mut message = match (verdict.bad.is_empty(), changed) {
             (true, true) => summary(&verdict),
@@ -56,16 +80,27 @@ impl Run<'_> {
             (false, false) => format!("nothing newer, and {}", still(&of(&verdict.bad))),
         };
         if !verdict.bad_as_before.is_empty() {
-            message.push_str(&format!("; not touched and as bad as before: {}", of(&verdict.bad_as_before)));
+            message.push_str(&format!(
+                "; not touched and as bad as before: {}",
+                of(&verdict.bad_as_before)
+            ));
         }
         let outcome = match (verdict.bad.is_empty(), changed) {
             (true, true) => Outcome::Updated,
             (true, false) => Outcome::Unchanged,
             (false, _) => {
-                return Err(End { services: verdict.services, verified: Some(true), ..End::refused(message) });
+                return Err(End {
+                    services: verdict.services,
+                    verified: Some(true),
+                    ..End::refused(message)
+                });
             }
         };
-        Ok(End { services: verdict.services, verified: Some(true), ..End::new(outcome, message) })
+        Ok(End {
+            services: verdict.services,
+            verified: Some(true),
+            ..End::new(outcome, message)
+        })
     }
 
     /// Where it is not known, a standard user: an empty list then proves nothing.
@@ -89,17 +124,37 @@ impl Verdict {
 }
 
 fn unverified(why: &str) -> End {
-    let message = format!("Portainer took the update; whether the containers are well was not looked at: {why}");
-    End { verified: Some(false), ..End::new(Outcome::Updated, message) }
+    let message = format!(
+        "Portainer took the update; whether the containers are well was not looked at: {why}"
+    );
+    End {
+        verified: Some(false),
+        ..End::new(Outcome::Updated, message)
+    }
 }
 
 fn summary(verdict: &Verdict) -> String {
-    let recreated: Vec<&ServiceReport> = verdict.services.iter().filter(|service| service.recreated).collect();
-    let same_image: Vec<&str> =
-        recreated.iter().filter(|service| !service.new_image).map(|service| service.service.as_str()).collect();
-    let mut text = format!("{} of {} services updated, {}", recreated.len(), verdict.services.len(), verdict.wellness());
+    let recreated: Vec<&ServiceReport> = verdict
+        .services
+        .iter()
+        .filter(|service| service.recreated)
+        .collect();
+    let same_image: Vec<&str> = recreated
+        .iter()
+        .filter(|service| !service.new_image)
+        .map(|service| service.service.as_str())
+        .collect();
+    let mut text = format!(
+        "{} of {} services updated, {}",
+        recreated.len(),
+        verdict.services.len(),
+        verdict.wellness()
+    );
     if !same_image.is_empty() {
-        text.push_str(&format!("; in a new container with the same image: {}", same_image.join(", ")));
+        text.push_str(&format!(
+            "; in a new container with the same image: {}",
+            same_image.join(", ")
+        ));
     }
     text
 }
@@ -124,7 +179,11 @@ fn words<'a>(services: impl Iterator<Item = &'a ServiceReport>) -> String {
         };
         let mut more = Vec::new();
         more.extend(service.exit_code.map(|code| format!("exit code {code}")));
-        more.extend(service.restarts.map(|restarts| format!("{restarts} restarts")));
+        more.extend(
+            service
+                .restarts
+                .map(|restarts| format!("{restarts} restarts")),
+        );
         match more.is_empty() {
             true => format!("{} is {state}", service.service),
             false => format!("{} is {state} ({})", service.service, more.join(", ")),

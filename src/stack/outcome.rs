@@ -18,6 +18,19 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// As the reply writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Outcome::Updated => "updated",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Skipped => "skipped",
+            Outcome::Failed => "failed",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
 /// Whose fault a failure is: decides between 502, 503 and 504, and between the exit codes 1 and 75.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,187 @@
+//! A verified delivery: what it says, what it asks of which stacks, and how it is answered.
+
+use std::time::{Duration, Instant};
+
+use crate::delivery::{Accepted, Asked as AskedOf, Delivery, reply};
+use crate::engine::NotAccepted;
+use crate::event::{self, Reading, Told, Unreadable};
+use crate::hook::select::NotForUs;
+use crate::hook::{Hook, Sender};
+use crate::http::{Prefer, Reply};
+use crate::request::{Answer, Asked, DeliveryId, Wait};
+use crate::secret;
+use crate::signature::Verified;
+use crate::site::{NO_DELIVERY, Rejected, Site, peer};
+use crate::stack::StackKey;
+use crate::stack::order::Order;
+
+impl Site {
+    /// In this order: what the body says, its time, the hook's rules; then it is accepted.
+    pub(super) fn deliver(
+        &self,
+        hook: &Hook,
+        only: Option<&StackKey>,
+        verified: &Verified<'_>,
+        asked: Asked,
+    ) -> Answer {
+        let told = match event::read(
+            hook.sender,
+            hook.payload.as_ref(),
+            verified,
+            self.clock.unix(),
+        ) {
+            Ok(Reading::Told(told)) => told,
+            Ok(Reading::Ignored(reason)) => return self.ignored(&asked, &reason),
+            Err(Unreadable::Malformed(words)) => return self.refused(&asked, &words),
+            Err(Unreadable::Stale(why)) => {
+                let rejected = Rejected::stale(hook, &why);
+                log::warn!(hook = hook.name.as_str(), reason = rejected.reason; "turned away: {}", rejected.hint);
+                return Answer {
+                    reply: rejected.reply,
+                    wait: None,
+                };
+            }
+        };
+        match hook.orders(&told, only, &self.stacks) {
+            Ok(orders) => self.accept(hook, &told, orders, verified, asked),
+            Err(NotForUs::Ignored(reason)) => self.ignored(&asked, &reason),
+            Err(NotForUs::Refused(words)) => self.refused(&asked, &words),
+        }
+    }
+
+    /// How it stands with a delivery, now or at its end.
+    pub(super) fn status(&self, id: DeliveryId, prefer: Prefer, asked: Asked) -> Answer {
+        let Some(delivery) = self.engine.find(&id) else {
+            let reply = reply::rejected(404, NO_DELIVERY);
+            self.log_answered(&asked, Some(&id), &reply, NO_DELIVERY);
+            return Answer { reply, wait: None };
+        };
+        self.answer(&delivery, prefer.wait().unwrap_or_default(), asked)
+    }
+
+    fn accept(
+        &self,
+        hook: &Hook,
+        told: &Told,
+        orders: Vec<(StackKey, Order)>,
+        verified: &Verified<'_>,
+        asked: Asked,
+    ) -> Answer {
+        let name = |key: &StackKey| {
+            self.stacks
+                .iter()
+                .find(|stack| stack.key == *key)
+                .map(|stack| stack.name.clone())
+        };
+        let order = |(stack, order): (StackKey, Order)| {
+            Some(AskedOf {
+                name: name(&stack)?,
+                stack,
+                order,
+            })
+        };
+        let id = match secret::random() {
+            Ok(bytes) => DeliveryId::new(bytes),
+            Err(error) => return self.busy(&asked, &error.to_string()),
+        };
+        let accepted = Accepted {
+            id: id.clone(),
+            hook: hook.name.to_string(),
+            strict: hook.sender == Sender::Generic,
+            wait: hook.wait,
+            time: told.time,
+            orders: orders.into_iter().filter_map(order).collect(),
+        };
+        let stacks: Vec<&str> = accepted
+            .orders
+            .iter()
+            .map(|one| one.stack.as_str())
+            .collect();
+        let (secret, secrets) = verified.secret();
+        log::info!(
+            hook = hook.name.as_str(),
+            delivery = id.as_str(),
+            stacks = stacks.join(",").as_str(),
+            secret = format!("{secret}/{secrets}").as_str();
+            "delivery accepted"
+        );
+        match self.engine.accept(accepted) {
+            Ok(()) => {}
+            Err(NotAccepted::Full) => return self.busy(&asked, "too many deliveries are open"),
+            Err(NotAccepted::Stopping) => return self.busy(&asked, "stackhook is shutting down"),
+        }
+        let wait = Prefer::of(verified.headers()).wait();
+        let (wait, preference) =
+            wait.map_or((hook.wait, String::new()), |(wait, said)| (wait, said));
+        match self.engine.find(&id) {
+            Some(delivery) => self.answer(&delivery, (wait, preference), asked),
+            None => self.busy(&asked, "the delivery is gone"),
+        }
+    }
+
+    /// The reply now, and the wait for a better one.
+    fn answer(
+        &self,
+        delivery: &Delivery,
+        (wait, preference): (Duration, String),
+        asked: Asked,
+    ) -> Answer {
+        let preference = Some(preference).filter(|said| !said.is_empty());
+        let mut reply = reply::about(delivery, &self.prefix);
+        if let Some(said) = &preference {
+            reply = reply.with("Preference-Applied", said.clone());
+        }
+        if wait.is_zero() || delivery.has_ended() {
+            self.log_answered(&asked, Some(&delivery.id), &reply, "");
+            return Answer { reply, wait: None };
+        }
+        let until = Instant::now() + wait;
+        Answer {
+            reply,
+            wait: Some(Wait {
+                delivery: delivery.id.clone(),
+                until,
+                preference,
+                asked,
+            }),
+        }
+    }
+
+    fn ignored(&self, asked: &Asked, reason: &str) -> Answer {
+        let reply = reply::ignored(reason);
+        self.log_answered(asked, None, &reply, reason);
+        Answer { reply, wait: None }
+    }
+
+    fn refused(&self, asked: &Asked, words: &str) -> Answer {
+        let reply = reply::rejected(400, words);
+        self.log_answered(asked, None, &reply, words);
+        Answer { reply, wait: None }
+    }
+
+    fn busy(&self, asked: &Asked, words: &str) -> Answer {
+        let reply = reply::rejected(503, &format!("{words}; try again")).with("Retry-After", "10");
+        self.log_answered(asked, None, &reply, words);
+        Answer { reply, wait: None }
+    }
+
+    /// The one line of a request.
+    pub(super) fn log_answered(
+        &self,
+        asked: &Asked,
+        delivery: Option<&DeliveryId>,
+        reply: &Reply,
+        reason: &str,
+    ) {
+        let millis = u64::try_from(asked.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        log::info!(
+            status = reply.status,
+            ms = millis,
+            peer = peer(asked.peer).as_str(),
+            hook = asked.hook.as_deref().unwrap_or("-"),
+            delivery = delivery.map_or("-", |id| id.as_str()),
+            reason = reason;
+            "{} {}", asked.method, asked.route
+        );
+    }
+}
