@@ -2,11 +2,19 @@
 
 mod strict;
 mod generic;
+mod git;
+mod github;
+mod gitlab;
+mod gitea;
+mod bitbucket;
+mod pointers;
+mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::image::Reference;
+use crate::limits;
 use crate::named::named;
 use crate::signature::{Rejection, Verified};
 use crate::stack::order::Cause;
@@ -165,11 +173,68 @@ pub(crate) fn read(
 ) -> Result<Reading, Unreadable> {
     match sender {
         Sender::Generic => generic::read(verified, unix),
-        _ => Ok(Reading::Ignored(format!(
-            "sender {} {payload:?}",
-            sender.name()
-        ))),
+        Sender::Github => github::read(verified),
+        Sender::Gitlab => gitlab::read(verified),
+        Sender::Gitea | Sender::Forgejo | Sender::Gogs => gitea::read(sender, verified),
+        Sender::Bitbucket => bitbucket::read(verified),
+        Sender::Custom => match payload {
+            Some(payload) => by_rows(&[pointers::Row::of(payload)], verified),
+            None => ignored("this hook has no pointers"),
+        },
+        Sender::AzureDevops
+        | Sender::Dockerhub
+        | Sender::Quay
+        | Sender::Harbor
+        | Sender::Distribution
+        | Sender::Acr
+        | Sender::Ecr
+        | Sender::Diun
+        | Sender::Wud => by_rows(&table::rows(sender), verified),
     }
+}
+
+fn by_rows(rows: &[pointers::Row<'_>], verified: &Verified<'_>) -> Result<Reading, Unreadable> {
+    let body = verified
+        .json()
+        .map_err(|error| Unreadable::no_json(&error))?;
+    let mut reading = pointers::read(rows, &body)?;
+    if let (Reading::Told(told), Some(stamp)) = (&mut reading, verified.stamp()) {
+        // What was signed beats what is only said.
+        told.id = Some(stamp.id.clone());
+    }
+    Ok(reading)
+}
+
+impl Reading {
+    /// Of the events that a sender tells of, or of the reason why there are none.
+    fn of(id: Option<String>, events: Result<Vec<Event>, String>) -> Reading {
+        match events {
+            Ok(events) => Reading::Told(Told {
+                id,
+                time: None,
+                wishes: Wishes::default(),
+                events,
+            }),
+            Err(reason) => Reading::Ignored(reason),
+        }
+    }
+}
+
+fn ignored(reason: &str) -> Result<Reading, Unreadable> {
+    Ok(Reading::Ignored(reason.to_owned()))
+}
+
+/// A header with something fit for an id or a name in it.
+fn header(verified: &Verified<'_>, name: &str) -> Option<String> {
+    verified
+        .headers()
+        .get(name)
+        .filter(|value| is_id(value))
+        .map(str::to_owned)
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=limits::DELIVERY_ID_MAX).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 /// The events that mean "something new is there", acted on where no rule says otherwise; `None`: every delivery.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Event, Reading, Told, Unreadable, Wishes, quoted, strict};
+use super::{Event, Reading, Told, Unreadable, Wishes, is_id, quoted, strict};
 use crate::image::Reference;
 use crate::limits;
 use crate::signature::{Verified, fresh};
@@ -115,10 +115,7 @@ fn flag(body: &Map<String, Value>, field: &str) -> Result<bool, Unreadable> {
 
 fn id(body: &Map<String, Value>) -> Result<Option<String>, Unreadable> {
     let id = text(body, "id")?;
-    let fits = |id: &String| {
-        (1..=limits::DELIVERY_ID_MAX).contains(&id.len()) && !id.contains(char::is_control)
-    };
-    match id.as_ref().is_none_or(fits) {
+    match id.as_ref().is_none_or(|id| is_id(id)) {
         true => Ok(id),
         false => Err(wrong("id", "1 to 200 bytes without control characters")),
     }

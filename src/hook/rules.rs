@@ -25,6 +25,9 @@ fn is_wanted(hook: &Hook, event: &Event) -> Result<(), String> {
         Some(default) => (default, "acted on by default are"),
         None => return Ok(()),
     };
+    if event.name.is_empty() {
+        return Err(unsaid(hook, "events", "event"));
+    }
     match wanted.contains(&event.name.as_str()) {
         true => Ok(()),
         false => Err(format!(
@@ -142,6 +145,7 @@ fn refusal(rule: &str, globs: &[String], what: &str, said: &str) -> String {
 /// The fact that a rule asks for is not in the event; with sender `custom`, where it was looked for.
 fn unsaid(hook: &Hook, rule: &str, what: &str) -> String {
     let pointer = hook.payload.as_ref().and_then(|payload| match what {
+        "event" => payload.event.as_deref(),
         "branch" => payload.branch.as_deref(),
         "tag" => payload.tag.as_deref(),
         _ => payload.repository.as_deref(),

@@ -286,3 +286,6 @@ fn what_was_not_verified_is_not_shown() {
         assert!(!format!("{verified:?}").contains("very"));
     });
 }
+
+mod schemes;
+mod vectors;
