@@ -8,6 +8,7 @@ mod gitlab;
 mod gitea;
 mod bitbucket;
 mod pointers;
+mod rows;
 mod table;
 
 use std::collections::BTreeMap;
@@ -177,10 +178,7 @@ pub(crate) fn read(
         Sender::Gitlab => gitlab::read(verified),
         Sender::Gitea | Sender::Forgejo | Sender::Gogs => gitea::read(sender, verified),
         Sender::Bitbucket => bitbucket::read(verified),
-        Sender::Custom => match payload {
-            Some(payload) => by_rows(&[pointers::Row::of(payload)], verified),
-            None => ignored("this hook has no pointers"),
-        },
+        Sender::Custom => by_rows(&[payload.map(rows::Row::of).unwrap_or_default()], verified),
         Sender::AzureDevops
         | Sender::Dockerhub
         | Sender::Quay
@@ -193,11 +191,11 @@ pub(crate) fn read(
     }
 }
 
-fn by_rows(rows: &[pointers::Row<'_>], verified: &Verified<'_>) -> Result<Reading, Unreadable> {
+fn by_rows(table: &[rows::Row<'_>], verified: &Verified<'_>) -> Result<Reading, Unreadable> {
     let body = verified
         .json()
         .map_err(|error| Unreadable::no_json(&error))?;
-    let mut reading = pointers::read(rows, &body)?;
+    let mut reading = rows::read(table, &body)?;
     if let (Reading::Told(told), Some(stamp)) = (&mut reading, verified.stamp()) {
         // What was signed beats what is only said.
         told.id = Some(stamp.id.clone());
@@ -260,6 +258,17 @@ pub(crate) fn default_events(sender: Sender) -> Option<&'static [&'static str]> 
             return None;
         }
     })
+}
+
+/// Every event that rule `events` can name; `None`: the sender has names of its own, or none.
+pub(crate) fn known_events(sender: Sender) -> Option<Vec<&'static str>> {
+    match sender {
+        Sender::Generic => Some(generic::EVENTS.to_vec()),
+        Sender::Github | Sender::Gitea | Sender::Forgejo | Sender::Gogs => {
+            default_events(sender).map(|events| [events, &["create"]].concat())
+        }
+        _ => default_events(sender).map(<[_]>::to_vec),
+    }
 }
 
 /// Foreign text in a message: escaped, and cut where it gets long.

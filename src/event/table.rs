@@ -1,7 +1,7 @@
 //! The senders whose payloads say everything at fixed places, a row or two each.
 
 use super::Sender;
-use super::pointers::{Host, Name, Row, When};
+use super::rows::{Host, Name, Row, When};
 
 /// Only these tell of images; layers and configurations are pushed too.
 const MANIFESTS: [&str; 5] = [

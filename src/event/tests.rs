@@ -1,3 +1,7 @@
+mod git_hosts;
+mod payloads;
+mod rows;
+
 use super::*;
 use crate::signature::tests::proven;
 
@@ -11,6 +15,54 @@ pub(super) fn read_as(
     proven(lines, body.as_bytes(), |verified| {
         read(sender, None, verified, NOW)
     })
+}
+
+/// One line that says all that was understood.
+pub(super) fn summary_of(
+    sender: Sender,
+    payload: Option<&Payload>,
+    lines: &[(&str, &str)],
+    body: &str,
+) -> String {
+    let reading = proven(lines, body.as_bytes(), |verified| {
+        read(sender, payload, verified, NOW)
+    });
+    let told = match reading {
+        Ok(Reading::Told(told)) => told,
+        Ok(Reading::Ignored(reason)) => return format!("ignored: {reason}"),
+        Err(error) => return format!("unreadable: {error}"),
+    };
+    assert!(!told.events.is_empty(), "{body}");
+    assert_eq!(told.wishes, Wishes::default(), "{body}");
+    let mut words: Vec<String> = told.events.iter().map(summary_of_event).collect();
+    words.extend(told.id.map(|id| format!("id {id}")));
+    words.join("; ")
+}
+
+fn summary_of_event(event: &Event) -> String {
+    let mut words = vec![event.name.clone()];
+    words.extend(
+        event
+            .branch
+            .as_ref()
+            .map(|branch| format!("branch {branch}")),
+    );
+    words.extend(event.tag.as_ref().map(|tag| format!("tag {tag}")));
+    words.extend(event.repository.as_ref().map(|name| format!("of {name}")));
+    words.extend(event.images.iter().map(|image| format!("image {image}")));
+    match &event.cause {
+        Cause::Asked => {}
+        Cause::Image => words.push("(image)".to_owned()),
+        Cause::Push(commit) => {
+            let commit = commit.as_deref().unwrap_or("?");
+            words.push(format!("commit {}", commit.get(..7).unwrap_or(commit)));
+        }
+    }
+    if let Some(paths) = &event.paths {
+        let more = if paths.complete { "" } else { "…" };
+        words.push(format!("files {}{more}", paths.files.join(",")));
+    }
+    words.join(" ")
 }
 
 fn told(body: &str) -> Told {

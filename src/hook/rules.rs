@@ -3,6 +3,7 @@
 use super::{Hook, Rules};
 use crate::event::{self, Event, quoted};
 use crate::glob;
+use crate::image::Reference;
 use crate::stack::order::{Named, Selection};
 
 /// Which images an event is about after all rules allowed it.
@@ -116,7 +117,7 @@ fn select(rules: &Rules, event: &Event) -> Result<Selection, String> {
             patterns => Selection::Only(patterns.iter().cloned().map(Named::Pattern).collect()),
         });
     }
-    let allowed = |image: &&crate::image::Reference| {
+    let allowed = |image: &&Reference| {
         rules.images.is_empty() || rules.images.iter().any(|pattern| pattern.matches(image))
     };
     let mut named: Vec<Named> = Vec::new();
@@ -150,10 +151,11 @@ fn unsaid(hook: &Hook, rule: &str, what: &str) -> String {
         "tag" => payload.tag.as_deref(),
         _ => payload.repository.as_deref(),
     });
+    let article = if what == "event" { "an" } else { "a" };
     match pointer {
         Some(pointer) => {
-            format!("rule \"{rule}\" needs a {what}, and there is none at \"{pointer}\"")
+            format!("rule \"{rule}\" needs {article} {what}, and there is none at \"{pointer}\"")
         }
-        None => format!("rule \"{rule}\" needs a {what}, and the event names none"),
+        None => format!("rule \"{rule}\" needs {article} {what}, and the event names none"),
     }
 }

@@ -440,3 +440,84 @@ fn several_events_are_merged_and_refused_ones_left_out() {
     assert_eq!(words.matches("\"dev\"").count(), 1, "{words}");
     assert!(words.contains("\"x\""), "{words}");
 }
+
+/// What a hook of a Git host makes of an event: wanted, or words of the refusal.
+#[track_caller]
+fn check_events(sender: Sender, events: &[&str], name: &str, expected: Result<(), &str>) {
+    let rules = Rules {
+        events: globs(events),
+        ..Rules::default()
+    };
+    let mut told = told(None);
+    told.events = vec![event(name)];
+    let result = hook(sender, &["app"], rules).orders(&told, None, &stacks());
+    match (result, expected) {
+        (Ok(_), Ok(())) => {}
+        (Err(NotForUs::Ignored(words)), Err(expected)) => {
+            assert!(words.contains(expected), "{words}");
+        }
+        (result, _) => panic!("{sender:?} {events:?} {name:?}: {result:?}"),
+    }
+}
+
+#[test]
+fn by_default_only_what_brings_something_new_is_acted_on() {
+    let github = Sender::Github;
+    check_events(github, &[], "push", Ok(()));
+    check_events(
+        github,
+        &[],
+        "create",
+        Err("acted on by default are push, package"),
+    );
+    check_events(github, &["create"], "create", Ok(()));
+    check_events(
+        github,
+        &["create"],
+        "push",
+        Err("rule \"events\" allows create"),
+    );
+    check_events(Sender::Custom, &[], "anything", Ok(()));
+    check_events(Sender::Quay, &[], "push", Ok(()));
+    for sender in Sender::NAMES.iter().filter_map(|name| Sender::parse(name)) {
+        for name in crate::event::known_events(sender).unwrap_or_default() {
+            check_events(sender, &[name], name, Ok(()));
+        }
+        for name in crate::event::default_events(sender).unwrap_or_default() {
+            check_events(sender, &[], name, Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_fact_that_custom_pointers_did_not_find_is_named_with_its_pointer() {
+    let mut hook = hook(
+        Sender::Custom,
+        &["app"],
+        Rules {
+            events: globs(&["built"]),
+            ..Rules::default()
+        },
+    );
+    hook.payload = Some(crate::event::Payload {
+        event: Some("/kind".to_owned()),
+        branch: Some("/where".to_owned()),
+        ..Default::default()
+    });
+    let mut told = told(None);
+    told.events = vec![event("")];
+    let refusal = |hook: &Hook| hook.orders(&told, None, &stacks()).unwrap_err();
+    let needs = |text: &str| NotForUs::Ignored(text.to_owned());
+    assert_eq!(
+        refusal(&hook),
+        needs("rule \"events\" needs an event, and there is none at \"/kind\"")
+    );
+    hook.rules = Rules {
+        branches: globs(&["main"]),
+        ..Rules::default()
+    };
+    assert_eq!(
+        refusal(&hook),
+        needs("rule \"branches\" needs a branch, and there is none at \"/where\"")
+    );
+}

@@ -1,0 +1,240 @@
+//! Real deliveries of real senders, where they are at hand: `../shared/senders/payloads`.
+
+use std::collections::BTreeSet;
+
+use super::super::{Payload, Sender};
+use super::summary_of;
+
+/// File, sender, header with the event's name, and what it must be understood as.
+type Case = (
+    &'static str,
+    Sender,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
+
+const EXPECTED: &[Case] = &[
+    (
+        "github-push-branch.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "push")],
+        "push branch master of Codertocat/Hello-World commit 6113728 files README.md…",
+    ),
+    (
+        "github-push-tag.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "push")],
+        "push tag v0.0.1 of bradrydzewski/drone-test-go commit d2b75aa files …",
+    ),
+    (
+        "github-push-signed.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "push")],
+        "push branch master of Codertocat/Hello-World commit 199eddf files README.md",
+    ),
+    (
+        "github-ping.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "ping")],
+        "ignored: ping",
+    ),
+    (
+        "github-ping-organization.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "ping")],
+        "ignored: ping",
+    ),
+    (
+        "github-package-published-emptytag.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "package")],
+        "ignored: a package of type \"npm\" is no image",
+    ),
+    (
+        "github-workflow_run-completed.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "workflow_run")],
+        "ignored: \"/workflow_run/event\" is \"repository_dispatch\", not push or workflow_dispatch or schedule",
+    ),
+    (
+        "github-release-published.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "release")],
+        "release tag 0.0.1 of Codertocat/Hello-World",
+    ),
+    (
+        "github-release-prereleased.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "release")],
+        "ignored: \"/action\" is \"prereleased\", not published or released",
+    ),
+    (
+        "github-deployment_status-created.json",
+        Sender::Github,
+        &[("X-GitHub-Event", "deployment_status")],
+        "ignored: \"/deployment_status/state\" is \"in_progress\", not success",
+    ),
+    (
+        "gitea-push.json",
+        Sender::Gitea,
+        &[("X-Gitea-Event", "push")],
+        "push branch master of example/example commit 67b5658 files example…",
+    ),
+    (
+        "gitea-release.json",
+        Sender::Gitea,
+        &[("X-Gitea-Event", "release")],
+        "release tag example of example/example",
+    ),
+    (
+        "forgejo-push.json",
+        Sender::Forgejo,
+        &[("X-Forgejo-Event", "push")],
+        "push branch main of gordon/hello-world commit ef98532 files CHANGELOG.md,app/controller/application.rb",
+    ),
+    (
+        "forgejo-release.json",
+        Sender::Forgejo,
+        &[("X-Forgejo-Event", "release")],
+        "release tag 0.0.5 of anbraten/demo",
+    ),
+    (
+        "gogs-push.json",
+        Sender::Gogs,
+        &[("X-Gogs-Event", "push")],
+        "push branch master of gogits/hello-world commit 4522cbc files README.md",
+    ),
+    (
+        "bitbucket-cloud-push.json",
+        Sender::Bitbucket,
+        &[("X-Event-Key", "repo:push")],
+        "repo:push branch name-of-branch of team_name/repo_name commit 709d658",
+    ),
+    (
+        "bitbucket-cloud-push-tag.json",
+        Sender::Bitbucket,
+        &[("X-Event-Key", "repo:push")],
+        "repo:push tag feature/x of brydzewski/foo commit 141977f",
+    ),
+    (
+        "bitbucket-dc-refs_changed.json",
+        Sender::Bitbucket,
+        &[("X-Event-Key", "repo:refs_changed")],
+        "ignored: a deletion",
+    ),
+    (
+        "bitbucket-dc-push-signed.json",
+        Sender::Bitbucket,
+        &[("X-Event-Key", "repo:refs_changed")],
+        "repo:refs_changed branch master of PRJ/my-repo commit 823b223",
+    ),
+    (
+        "bitbucket-dc-ping.json",
+        Sender::Bitbucket,
+        &[("X-Event-Key", "diagnostics:ping")],
+        "ignored: ping",
+    ),
+    (
+        "azuredevops-git.push.json",
+        Sender::AzureDevops,
+        &[],
+        "git.push branch main of Fabrikam-Fiber-Git commit 33b55f7; id 03c164c2-8912-4d5e-8009-3707d5f83734",
+    ),
+    (
+        "azuredevops-build.complete.json",
+        Sender::AzureDevops,
+        &[],
+        "build.complete; id 4a5d99d6-1c75-4e53-91b9-ee80057d4ce3",
+    ),
+    (
+        "dockerhub-push.json",
+        Sender::Dockerhub,
+        &[],
+        "push tag latest of svendowideit/testhook image docker.io/svendowideit/testhook:latest (image)",
+    ),
+    (
+        "harbor-push_artifact.json",
+        Sender::Harbor,
+        &[],
+        "ignored: a manifest without a tag",
+    ),
+    (
+        "harbor-delete_artifact.json",
+        Sender::Harbor,
+        &[],
+        "ignored: event \"DELETE_ARTIFACT\" means nothing new",
+    ),
+    (
+        "distribution-push-no-tag.json",
+        Sender::Distribution,
+        &[],
+        "ignored: \"/target/mediaType\" is \"application/vnd.docker.container.image.rootfs.diff+x-gtar\", which is not acted on; nothing at \"/target/tag\": no tag",
+    ),
+    (
+        "distribution-push-tagged.json",
+        Sender::Distribution,
+        &[],
+        "push tag latest of hello-world image 192.168.100.227:5000/hello-world:latest (image); id 320678d8-ca14-430f-8bb6-4ca139cd83f7",
+    ),
+    (
+        "diun-new.json",
+        Sender::Diun,
+        &[],
+        "new tag latest of crazymax/diun image docker.io/crazymax/diun:latest (image)",
+    ),
+    (
+        "wud-container.json",
+        Sender::Wud,
+        &[],
+        "update tag 2021.6.4 of test image 123456789.dkr.ecr.eu-west-1.amazonaws.com/test:2021.6.4 (image)",
+    ),
+    ("watchtower-shoutrrr-json.json", Sender::Custom, &[], ""),
+    (
+        "drone-plugin.json",
+        Sender::Custom,
+        &[],
+        "push branch main of hello-world commit 7fd1a60",
+    ),
+];
+
+/// How the README reads the drone-webhook plugin.
+pub(super) fn drone() -> Payload {
+    let at = |pointer: &str| Some(pointer.to_owned());
+    Payload {
+        event: at("/build/event"),
+        branch: at("/build/branch"),
+        tag: at("/build/tag"),
+        repository: at("/repo/name"),
+        commit: at("/build/commit"),
+        require: vec![("/build/status".to_owned(), vec!["success".to_owned()])],
+        ..Payload::default()
+    }
+}
+
+#[test]
+fn every_collected_payload_is_understood() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/senders/payloads");
+    let Ok(files) = std::fs::read_dir(folder) else {
+        eprintln!("skipped: {folder} is not at hand");
+        return;
+    };
+    let mut unread: BTreeSet<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "manifest.json")
+        .collect();
+    let mut wrong = Vec::new();
+    for (file, sender, headers, expected) in EXPECTED {
+        assert!(unread.remove(*file), "{file} is not there");
+        let body = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
+        let payload = match *file {
+            "drone-plugin.json" => drone(),
+            _ => Payload::default(),
+        };
+        let summary = summary_of(*sender, Some(&payload), headers, &body);
+        if summary != *expected {
+            wrong.push(format!("{file}: {summary}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(unread.is_empty(), "nobody reads {unread:?}");
+}

@@ -1,0 +1,613 @@
+//! The senders of the table, and sender `custom`.
+
+use serde_json::{Value, json};
+
+use super::super::{Payload, Sender};
+use super::payloads::drone;
+use super::summary_of;
+
+#[track_caller]
+fn check(sender: Sender, body: &Value, expected: &str) {
+    assert_eq!(
+        summary_of(sender, None, &[], &body.to_string()),
+        expected,
+        "{body}"
+    );
+}
+
+#[test]
+fn docker_hub_pushes_are_on_docker_hub() {
+    let push = |name: &str, tag: Value| json!({"push_data": {"tag": tag}, "repository": {"repo_name": name}, "callback_url": "https://evil"});
+    check(
+        Sender::Dockerhub,
+        &push("acme/web", json!("v1")),
+        "push tag v1 of acme/web image docker.io/acme/web:v1 (image)",
+    );
+    check(
+        Sender::Dockerhub,
+        &push("nginx", json!("v1")),
+        "push tag v1 of nginx image docker.io/library/nginx:v1 (image)",
+    );
+    check(
+        Sender::Dockerhub,
+        &push("acme/web", Value::Null),
+        "ignored: nothing at \"/push_data/tag\": no tag",
+    );
+    check(
+        Sender::Dockerhub,
+        &json!({}),
+        "ignored: nothing at \"/repository/repo_name\"",
+    );
+    check(
+        Sender::Dockerhub,
+        &json!(7),
+        "ignored: nothing at \"/repository/repo_name\"",
+    );
+    // The name is no way to another registry.
+    let elsewhere = summary_of(
+        Sender::Dockerhub,
+        None,
+        &[],
+        &push("ghcr.io/acme/web", json!("v1")).to_string(),
+    );
+    assert!(!elsewhere.contains("image ghcr.io"), "{elsewhere}");
+}
+
+#[test]
+fn quay_pushes_may_have_several_tags_or_none() {
+    let push = |tags: Value| json!({"repository": "acme/web", "docker_url": "quay.io/acme/web", "updated_tags": tags});
+    check(
+        Sender::Quay,
+        &push(json!(["v1", "latest"])),
+        "push tag v1 of acme/web image quay.io/acme/web:v1 (image); push tag latest of acme/web image quay.io/acme/web:latest (image)",
+    );
+    check(
+        Sender::Quay,
+        &push(json!([])),
+        "ignored: nothing at \"/updated_tags/*\": no tag",
+    );
+    check(
+        Sender::Quay,
+        &push(json!("v1")),
+        "ignored: nothing at \"/updated_tags/*\": no tag",
+    );
+}
+
+#[test]
+fn harbor_pushes_are_read_in_both_formats() {
+    let resources = json!([
+        {"tag": "v1", "resource_url": "harbor.example/acme/web:v1"},
+        {"tag": "sha256:00", "resource_url": "harbor.example/acme/web@sha256:00"},
+    ]);
+    let repository = json!({"repo_full_name": "acme/web"});
+    let classic = |kind: &str| json!({"type": kind, "event_data": {"resources": resources, "repository": repository}});
+    let cloud = |kind: &str| json!({"specversion": "1.0", "id": "e-1", "type": kind, "data": {"resources": resources, "repository": repository}});
+    let pushed = "PUSH_ARTIFACT tag v1 of acme/web image harbor.example/acme/web:v1 (image)";
+    check(Sender::Harbor, &classic("PUSH_ARTIFACT"), pushed);
+    check(
+        Sender::Harbor,
+        &cloud("harbor.artifact.pushed"),
+        &format!("{pushed}; id e-1"),
+    );
+    for other in ["DELETE_ARTIFACT", "PULL_ARTIFACT", "SCANNING_COMPLETED"] {
+        check(
+            Sender::Harbor,
+            &classic(other),
+            &format!("ignored: event \"{other}\" means nothing new"),
+        );
+    }
+    check(
+        Sender::Harbor,
+        &cloud("harbor.artifact.pulled"),
+        "ignored: event \"harbor.artifact.pulled\" means nothing new",
+    );
+    check(Sender::Harbor, &json!({}), "ignored: nothing at \"/type\"");
+    check(
+        Sender::Harbor,
+        &json!({"type": "PUSH_ARTIFACT"}),
+        "ignored: nothing at \"/event_data/resources/*\"",
+    );
+}
+
+fn distribution(action: &str, name: &str, tag: Value) -> Value {
+    json!({
+        "id": format!("id-{name}"), "action": action, "request": {"host": "registry.example:5000"},
+        "target": {"mediaType": "application/vnd.oci.image.index.v1+json", "repository": name, "tag": tag},
+    })
+}
+
+#[test]
+fn a_pull_beside_a_push_is_not_acted_on() {
+    let events = json!({"events": [
+        distribution("pull", "acme/a", json!("v1")),
+        distribution("push", "acme/b", json!("v1")),
+        distribution("delete", "acme/c", json!("v1")),
+        distribution("push", "acme/d", Value::Null),
+    ]});
+    check(
+        Sender::Distribution,
+        &events,
+        "push tag v1 of acme/b image registry.example:5000/acme/b:v1 (image); id id-acme/a",
+    );
+    check(
+        Sender::Distribution,
+        &json!({"events": [distribution("pull", "acme/a", json!("v1"))]}),
+        "ignored: \"/action\" is \"pull\", not push",
+    );
+    check(
+        Sender::Distribution,
+        &json!({"events": []}),
+        "ignored: nothing at \"/events/*\"",
+    );
+    let mut layer = distribution("push", "acme/a", json!("v1"));
+    layer["target"]["mediaType"] = json!("application/octet-stream");
+    check(
+        Sender::Distribution,
+        &json!({"events": [layer]}),
+        "ignored: \"/target/mediaType\" is \"application/octet-stream\", which is not acted on",
+    );
+    let many = json!({"events": vec![distribution("push", "acme/a", json!("v1")); 65]});
+    assert!(
+        summary_of(Sender::Distribution, None, &[], &many.to_string()).starts_with("unreadable: ")
+    );
+}
+
+#[test]
+fn azure_and_amazon_registries_say_push() {
+    let acr = |action: &str| json!({"id": "a-1", "action": action, "request": {"host": "acme.azurecr.io"}, "target": {"repository": "web", "tag": "v1"}});
+    check(
+        Sender::Acr,
+        &acr("push"),
+        "push tag v1 of web image acme.azurecr.io/web:v1 (image); id a-1",
+    );
+    check(
+        Sender::Acr,
+        &acr("delete"),
+        "ignored: \"/action\" is \"delete\", not push",
+    );
+    check(
+        Sender::Acr,
+        &acr("ping"),
+        "ignored: \"/action\" is \"ping\", not push",
+    );
+    let ecr = |region: &str, action: &str, outcome: &str| {
+        json!({
+            "id": "e-1", "account": "123456789012", "region": region, "detail-type": "ECR Image Action",
+            "detail": {"action-type": action, "result": outcome, "repository-name": "acme/web", "image-tag": "v1"},
+        })
+    };
+    check(
+        Sender::Ecr,
+        &ecr("eu-west-1", "PUSH", "SUCCESS"),
+        "PUSH tag v1 of acme/web image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/acme/web:v1 (image); id e-1",
+    );
+    check(
+        Sender::Ecr,
+        &ecr("cn-north-1", "PUSH", "SUCCESS"),
+        "PUSH tag v1 of acme/web image 123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/acme/web:v1 (image); id e-1",
+    );
+    check(
+        Sender::Ecr,
+        &ecr("eu-west-1", "DELETE", "SUCCESS"),
+        "ignored: \"/detail/action-type\" is \"DELETE\", not PUSH",
+    );
+    check(
+        Sender::Ecr,
+        &ecr("eu-west-1", "PUSH", "FAILURE"),
+        "ignored: \"/detail/result\" is \"FAILURE\", not SUCCESS",
+    );
+}
+
+#[test]
+fn watchers_of_registries_are_read() {
+    let diun = |status: &str| json!({"status": status, "image": "docker.io/acme/web:v1"});
+    check(
+        Sender::Diun,
+        &diun("new"),
+        "new tag v1 of acme/web image docker.io/acme/web:v1 (image)",
+    );
+    check(
+        Sender::Diun,
+        &diun("update"),
+        "update tag v1 of acme/web image docker.io/acme/web:v1 (image)",
+    );
+    check(
+        Sender::Diun,
+        &diun("unchange"),
+        "ignored: \"/status\" is \"unchange\", not new or update",
+    );
+    let wud = |url: &str| json!({"image": {"name": "acme/web", "tag": {"value": "v1"}, "registry": {"url": url}}, "result": {"tag": "v2"}});
+    for url in ["https://ghcr.io/v2", "ghcr.io", "http://ghcr.io"] {
+        check(
+            Sender::Wud,
+            &wud(url),
+            "update tag v1 of acme/web image ghcr.io/acme/web:v1 (image)",
+        );
+    }
+    check(
+        Sender::Wud,
+        &wud("https://registry-1.docker.io/v2"),
+        "update tag v1 of acme/web image docker.io/acme/web:v1 (image)",
+    );
+    check(
+        Sender::Wud,
+        &wud(""),
+        "update tag v1 of acme/web image acme/web:v1 (image)",
+    );
+    check(
+        Sender::Wud,
+        &json!([wud("ghcr.io"), wud("quay.io")]),
+        "update tag v1 of acme/web image ghcr.io/acme/web:v1 (image); update tag v1 of acme/web image quay.io/acme/web:v1 (image)",
+    );
+    check(Sender::Wud, &json!([]), "ignored: nothing at \"/*\"");
+}
+
+#[test]
+fn azure_devops_pushes_and_builds_are_read() {
+    let zero = "0".repeat(40);
+    let push = |updates: Value| json!({"id": "p-1", "eventType": "git.push", "resource": {"refUpdates": updates, "repository": {"name": "web"}}});
+    let update = |full: &str, hash: &str| json!({"name": full, "newObjectId": hash});
+    check(
+        Sender::AzureDevops,
+        &push(json!([
+            update("refs/heads/main", "abcdefg"),
+            update("refs/tags/v1", &zero)
+        ])),
+        "git.push branch main of web commit abcdefg; id p-1",
+    );
+    check(
+        Sender::AzureDevops,
+        &push(json!([update("refs/heads/main", &zero)])),
+        "ignored: a deletion",
+    );
+    let build = |field: &str, value: &str, branch: &str| json!({"id": "b-1", "eventType": "build.complete", "resource": {field: value, "sourceBranch": branch}});
+    check(
+        Sender::AzureDevops,
+        &build("status", "succeeded", "refs/heads/main"),
+        "build.complete branch main; id b-1",
+    );
+    check(
+        Sender::AzureDevops,
+        &build("result", "succeeded", "refs/heads/main"),
+        "build.complete branch main; id b-1",
+    );
+    check(
+        Sender::AzureDevops,
+        &build("result", "failed", "refs/heads/main"),
+        "ignored: \"/resource/result\" is \"failed\", not succeeded",
+    );
+    check(
+        Sender::AzureDevops,
+        &build("result", "succeeded", "refs/pull/1/merge"),
+        "ignored: \"refs/pull/1/merge\" is neither a branch nor a tag",
+    );
+    check(
+        Sender::AzureDevops,
+        &json!({"eventType": "workitem.created"}),
+        "ignored: event \"workitem.created\" means nothing new",
+    );
+}
+
+#[track_caller]
+fn check_custom(payload: &Payload, body: &Value, expected: &str) {
+    assert_eq!(
+        summary_of(Sender::Custom, Some(payload), &[], &body.to_string()),
+        expected,
+        "{body}"
+    );
+}
+
+fn at(pointer: &str) -> Option<String> {
+    Some(pointer.to_owned())
+}
+
+fn requires(pointer: &str, values: &[&str]) -> Vec<(String, Vec<String>)> {
+    vec![(
+        pointer.to_owned(),
+        values.iter().map(|value| (*value).to_owned()).collect(),
+    )]
+}
+
+#[test]
+fn custom_pointers_start_at_each_element() {
+    let payload = Payload {
+        each: at("/events/*"),
+        event: at("/type"),
+        image: at("/artifact/repository"),
+        tag: at("/artifact/tag"),
+        require: requires("/status", &["success", "true", "7"]),
+        ..Payload::default()
+    };
+    let one = |status: Value, name: &str| json!({"type": "built", "status": status, "artifact": {"repository": name, "tag": "v1"}});
+    let body = json!({"status": "success", "events": [one(json!("success"), "ghcr.io/a/a"), one(json!("failure"), "ghcr.io/a/b"), one(json!(true), "c"), one(json!(7), "d/d")]});
+    check_custom(
+        &payload,
+        &body,
+        "built tag v1 of a/a image ghcr.io/a/a:v1 (image); built tag v1 of c image c:v1 (image); built tag v1 of d/d image d/d:v1 (image)",
+    );
+    check_custom(
+        &payload,
+        &json!({"events": [one(Value::Null, "a")]}),
+        "ignored: nothing at \"/status\"",
+    );
+    check_custom(
+        &payload,
+        &json!({"events": [{"status": "success", "artifact": {"tag": "v1"}}]}),
+        "ignored: nothing at \"/artifact/repository\"",
+    );
+    check_custom(
+        &payload,
+        &json!({"events": [{"status": "success", "artifact": {"repository": "a"}}]}),
+        "ignored: nothing at \"/artifact/tag\": no tag",
+    );
+    check_custom(
+        &payload,
+        &json!({"events": {"a": 1}}),
+        "ignored: nothing at \"/events/*\"",
+    );
+}
+
+#[test]
+fn custom_images_may_carry_their_own_tag() {
+    let payload = Payload {
+        image: at("/image"),
+        tag: at("/tag"),
+        ..Payload::default()
+    };
+    check_custom(
+        &payload,
+        &json!({"image": "nginx:1"}),
+        " tag 1 of nginx image nginx:1 (image)",
+    );
+    check_custom(
+        &payload,
+        &json!({"image": "nginx:1", "tag": "2"}),
+        " tag 2 of nginx image nginx:1 (image)",
+    );
+    check_custom(
+        &payload,
+        &json!({"image": "nginx", "tag": 1.5}),
+        " tag 1.5 of nginx image nginx:1.5 (image)",
+    );
+    let without = Payload {
+        image: at("/image"),
+        ..Payload::default()
+    };
+    check_custom(
+        &without,
+        &json!({"image": "ghcr.io/acme/web"}),
+        " of acme/web image ghcr.io/acme/web (image)",
+    );
+    let reason = summary_of(
+        Sender::Custom,
+        Some(&without),
+        &[],
+        "{\"image\": \"Bad Name\"}",
+    );
+    assert!(
+        reason.starts_with("ignored: image \"Bad Name\" cannot be read"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn custom_lists_of_equal_length_belong_together() {
+    let payload = Payload {
+        image: at("/images/*/name"),
+        tag: at("/images/*/tag"),
+        ..Payload::default()
+    };
+    let body = json!({"images": [{"name": "a", "tag": "1"}, {"name": "b", "tag": "2"}]});
+    check_custom(
+        &payload,
+        &body,
+        " tag 1 of a image a:1 (image);  tag 2 of b image b:2 (image)",
+    );
+}
+
+#[test]
+fn custom_git_events_are_read() {
+    let status = |status: &str, branch: &str, commit: &str| json!({"repo": {"name": "web"}, "build": {"event": "push", "branch": branch, "tag": "", "commit": commit, "status": status}});
+    check_custom(
+        &drone(),
+        &status("success", "main", "abcdefgh"),
+        "push branch main of web commit abcdefg",
+    );
+    check_custom(
+        &drone(),
+        &status("success", "refs/heads/main", "abcdefgh"),
+        "push branch main of web commit abcdefg",
+    );
+    check_custom(
+        &drone(),
+        &status("success", "refs/tags/main", "abcdefgh"),
+        "push of web commit abcdefg",
+    );
+    check_custom(
+        &drone(),
+        &status("failure", "main", "abcdefgh"),
+        "ignored: \"/build/status\" is \"failure\", not success",
+    );
+    check_custom(
+        &drone(),
+        &status("success", "main", "0000000"),
+        "ignored: a deletion",
+    );
+}
+
+#[test]
+fn custom_payloads_without_pointers_ask_for_everything() {
+    check_custom(
+        &Payload::default(),
+        &json!({"message": "x", "title": "y"}),
+        "",
+    );
+    assert!(
+        summary_of(Sender::Custom, Some(&Payload::default()), &[], "x").starts_with("unreadable")
+    );
+}
+
+#[test]
+fn pointers_are_those_of_the_standard() {
+    let body = json!({"a/b": {"m~n": ["x", "y"]}, "": "empty", "list": ["0", "1"]});
+    for (pointer, expected) in [
+        ("/a~1b/m~0n/1", " branch y"),
+        ("/a~1b/m~0n/*", " branch x"),
+        ("/", " branch empty"),
+        ("/list/1", " branch 1"),
+        ("/list/01", ""),
+        ("/list/+1", ""),
+        ("/list/-", ""),
+        ("/list", ""),
+        ("", ""),
+        ("/nothing/*/more", ""),
+    ] {
+        let payload = Payload {
+            branch: at(pointer),
+            ..Payload::default()
+        };
+        check_custom(&payload, &body, expected);
+    }
+}
+
+/// A small generator with a fixed seed: the same cases in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % most
+    }
+
+    /// Something at every depth that senders use, with the keys that are looked for.
+    fn value(&mut self, depth: usize) -> Value {
+        const KEYS: &[&str] = &[
+            "ref",
+            "after",
+            "deleted",
+            "action",
+            "package",
+            "registry_package",
+            "package_version",
+            "container_metadata",
+            "tag",
+            "name",
+            "workflow_run",
+            "release",
+            "object_kind",
+            "object_attributes",
+            "commits",
+            "added",
+            "push",
+            "changes",
+            "new",
+            "type",
+            "events",
+            "target",
+            "event_data",
+            "resources",
+            "resource",
+            "refUpdates",
+            "image",
+            "time",
+            "env",
+            "stack",
+            "event",
+            "id",
+            "status",
+            "repository",
+            "detail",
+        ];
+        const TEXTS: &[&str] = &[
+            "",
+            "refs/heads/é",
+            "refs/tags/",
+            "push",
+            "package",
+            "published",
+            "success",
+            "0000",
+            "a:b:c",
+            "@",
+            "é🔑\u{301}",
+            "ghcr.io/A/b:",
+            ":",
+            "/",
+            "sha256:",
+            "repo:push",
+            "PUSH_ARTIFACT",
+            "git.push",
+            "\u{0}\n",
+            "branch",
+            "tag",
+            "CONTAINER",
+        ];
+        match self.below(if depth == 0 { 5 } else { 9 }) {
+            0 => Value::Null,
+            1 => json!(self.below(2) == 0),
+            2 => json!(self.below(2_000_000_000)),
+            3 | 4 => json!(TEXTS[self.below(TEXTS.len())]),
+            5 | 6 => Value::Array((0..self.below(4)).map(|_| self.value(depth - 1)).collect()),
+            _ => Value::Object(
+                (0..self.below(8))
+                    .map(|_| {
+                        (
+                            KEYS[self.below(KEYS.len())].to_owned(),
+                            self.value(depth - 1),
+                        )
+                    })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+#[test]
+fn no_body_and_no_event_name_makes_it_fall_over() {
+    const EVENTS: &[&str] = &[
+        "push",
+        "package",
+        "registry_package",
+        "workflow_run",
+        "release",
+        "deployment_status",
+        "create",
+        "repo:push",
+        "repo:refs_changed",
+        "ping",
+        "",
+        "é",
+    ];
+    let mut dice = Dice(0xfeed);
+    for _ in 0..20_000 {
+        let mut body = dice.value(6).to_string();
+        if dice.below(4) == 0 {
+            // Torn in the middle, also of a character.
+            let at = dice.below(body.len() + 1);
+            body = String::from_utf8_lossy(&body.as_bytes()[..at]).into_owned();
+        }
+        let sender = Sender::parse(Sender::NAMES[dice.below(Sender::NAMES.len())]).unwrap();
+        if sender == Sender::Generic {
+            drop(super::read_as(sender, &[], &body));
+            continue;
+        }
+        let event = EVENTS[dice.below(EVENTS.len())];
+        let headers = [
+            "X-GitHub-Event",
+            "X-Gitea-Event",
+            "X-Forgejo-Event",
+            "X-Gogs-Event",
+            "X-Event-Key",
+        ]
+        .map(|name| (name, event));
+        let payload = Payload {
+            each: at("/*"),
+            image: at("/name/*"),
+            tag: at("/tag"),
+            ..drone()
+        };
+        summary_of(sender, Some(&payload), &headers, &body);
+    }
+}
