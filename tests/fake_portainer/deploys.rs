@@ -268,3 +268,57 @@ fn variables_profiles_scale_and_names_are_read_as_compose_reads_them() {
     .body;
     assert_eq!(inspected["HostConfig"]["RestartPolicy"]["Name"], "always");
 }
+
+#[test]
+fn one_off_containers_are_listed_and_left_alone() {
+    let (fake, id) = shop(Era::B);
+    let run = fake.world(|w| w.run_one_off("shop", "web"));
+    assert_eq!(
+        put(
+            &fake,
+            &format!("/api/stacks/{id}?endpointId=1"),
+            &update(FILE, true)
+        )
+        .status,
+        200
+    );
+    let seen = fake.world(|w| w.containers("shop"));
+    assert_eq!(seen.len(), 3);
+    assert!(
+        seen.iter().any(|c| c.id == run && c.state == "running"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn commit_counts_as_deployed_only_when_it_is() {
+    for era in [Era::A, Era::C] {
+        let fake = Fake::start(era);
+        let (id, first) = fake.world(|w| {
+            w.push("ghcr.io/acme/web:1", Behaviour::Runs);
+            w.push("ghcr.io/acme/db:1", Behaviour::Runs);
+            let id = w.git_stack("shop", FILE, &[("TAG", "1")]);
+            let first = w.stack("shop").git.as_ref().unwrap().config_hash.clone();
+            w.commit(id, &FILE.replace("db:1", "db:nope"));
+            (id, first)
+        });
+        let body = json!({ "RepositoryReferenceName": "refs/heads/main", "Env": [{ "name": "TAG", "value": "1" }], "PullImage": true });
+        put(
+            &fake,
+            &format!("/api/stacks/{id}/git/redeploy?endpointId=1"),
+            &body,
+        );
+        fake.clock().fetch_add(5000, Ordering::SeqCst);
+        let hash =
+            || get(&fake, &format!("/api/stacks/{id}")).body["GitConfig"]["ConfigHash"].clone();
+        assert_eq!(hash(), json!(first), "{era:?}");
+        let second = fake.world(|w| w.commit(id, FILE));
+        put(
+            &fake,
+            &format!("/api/stacks/{id}/git/redeploy?endpointId=1"),
+            &body,
+        );
+        fake.clock().fetch_add(5000, Ordering::SeqCst);
+        assert_eq!(hash(), json!(second), "{era:?}");
+    }
+}

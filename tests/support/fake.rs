@@ -14,7 +14,6 @@
 )]
 #![allow(
     dead_code,
-    unused_imports,
     reason = "mounted by the crate's unit tests, the test binary and the demo; each uses a part"
 )]
 
@@ -33,18 +32,28 @@ mod image;
 mod engine;
 #[path = "fake/compose.rs"]
 mod compose;
+#[path = "fake/interpolate.rs"]
+mod interpolate;
 #[path = "fake/record.rs"]
 mod record;
 #[path = "fake/world.rs"]
 mod world;
+#[path = "fake/scene.rs"]
+mod scene;
 #[path = "fake/setup.rs"]
 mod setup;
+#[path = "fake/seen.rs"]
+mod seen;
 #[path = "fake/deploy.rs"]
 mod deploy;
+#[path = "fake/up.rs"]
+mod up;
 #[path = "fake/container.rs"]
 mod container;
 #[path = "fake/swarm.rs"]
 mod swarm;
+#[path = "fake/swarm_deploy.rs"]
+mod swarm_deploy;
 #[path = "fake/swarm_api.rs"]
 mod swarm_api;
 #[path = "fake/git.rs"]
@@ -53,8 +62,14 @@ mod git;
 mod auth;
 #[path = "fake/stacks.rs"]
 mod stacks;
+#[path = "fake/rights.rs"]
+mod rights;
+#[path = "fake/filters.rs"]
+mod filters;
 #[path = "fake/docker.rs"]
 mod docker;
+#[path = "fake/docker_images.rs"]
+mod docker_images;
 #[path = "fake/routes.rs"]
 mod routes;
 #[path = "fake/faults.rs"]
@@ -66,14 +81,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use self::auth::Setup;
-pub(crate) use self::era::Era;
-pub(crate) use self::faults::{Fault, Gate, When};
-pub(crate) use self::image::ImageId;
-pub(crate) use self::life::{Behaviour, Healthcheck};
-pub(crate) use self::record::{EnvironmentId, Kind, Stack, StackId};
-pub(crate) use self::server::Call;
-pub(crate) use self::world::{Seen, World};
+#[allow(unused_imports, reason = "each mount uses a part")]
+pub(crate) use self::{
+    auth::Setup,
+    era::Era,
+    faults::{Fault, Gate, When},
+    image::ImageId,
+    life::{Behaviour, Healthcheck},
+    record::{EnvironmentId, Kind, Stack, StackId},
+    seen::Seen,
+    server::Call,
+    world::World,
+};
 
 use self::server::{Listening, Shared};
 use self::time::Clock;

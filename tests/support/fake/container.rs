@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::compose::Service;
-use super::deploy::{container_name, provisional_name};
 use super::engine::{Container, stop_time};
 use super::life::{Behaviour, Life, Phase, Restart};
 use super::record::EnvironmentId;
 use super::time::Millis;
+use super::up::{container_name, provisional_name};
 use super::world::World;
 
 impl World {

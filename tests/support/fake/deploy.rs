@@ -1,11 +1,12 @@
 //! Deploys: one queue for the whole Portainer process, each deploy a list of steps with their times. Nothing runs in the background:
 //! the steps that are due are done whenever somebody looks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use super::compose::{Condition, File};
-use super::record::{EnvironmentId, GitLink, Kind, Stack, StackId};
+use super::compose::Condition;
+use super::record::{EnvironmentId, GitLink, Kind, StackId};
 use super::time::{Millis, millis, seconds};
+use super::up::provisional_name;
 use super::world::World;
 
 /// What a deploy is for; decides what the record says afterwards.
@@ -45,19 +46,21 @@ pub(super) struct Deploys {
     last: Ticket,
 }
 
+/// One deploy, waiting or under way.
 #[derive(Debug)]
-struct Deploy {
+pub(super) struct Deploy {
     ticket: Ticket,
-    stack: StackId,
-    project: String,
-    environment: EnvironmentId,
-    update: Update,
-    steps: VecDeque<Step>,
+    pub(super) stack: StackId,
+    pub(super) project: String,
+    pub(super) environment: EnvironmentId,
+    pub(super) update: Update,
+    pub(super) steps: VecDeque<Step>,
     due: Millis,
 }
 
+/// What is done in one go.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Pull,
     /// Look at what is there and write the steps to what is wanted.
     Plan,
@@ -128,6 +131,7 @@ impl World {
     /// Queues a deploy behind all others.
     pub(super) fn submit(&mut self, id: StackId, update: Update, now: Millis) -> Ticket {
         let stack = self.stack_mut(id).clone();
+        let deployed = stack.git.as_ref().map(|link| link.config_hash.clone());
         let mut steps = VecDeque::new();
         if update.purpose == Purpose::Stop {
             steps.extend([Step::Down, Step::RemoveAll]);
@@ -144,6 +148,10 @@ impl World {
         if self.era.answers_at_once() && update.purpose == Purpose::Update {
             self.store(id, &update, now);
             let stack = self.stack_mut(id);
+            // The commit counts as deployed when it is.
+            if let (Some(link), Some(deployed)) = (&mut stack.git, deployed) {
+                link.config_hash = deployed;
+            }
             stack.deployment_status.clear();
             stack.note(3, now, "");
         }
@@ -335,232 +343,14 @@ impl World {
         0
     }
 
-    fn load(&mut self, deploy: &Deploy) -> Result<File, String> {
-        let path = format!("/data/compose/{}/docker-compose.yml", deploy.stack);
-        let env = Stack::variables(deploy.update.env.as_ref());
-        let mut file = File::load(&deploy.update.file, &env, &path)
-            .map_err(|e| format!("failed to load the compose file: {e}"))?;
-        let profiles = env
-            .iter()
-            .find(|(name, _)| name == "COMPOSE_PROFILES")
-            .map_or("", |(_, value)| value);
-        let profiles: Vec<&str> = profiles.split(',').collect();
-        file.services.retain(|s| {
-            s.profiles.is_empty() || s.profiles.iter().any(|p| profiles.contains(&p.as_str()))
-        });
-        for service in file.services.iter_mut().filter(|s| s.image.is_empty()) {
-            service.image = format!("{}-{}", deploy.project, service.name);
-        }
-        Ok(file)
-    }
-
-    /// `compose pull`: tries every image, so that a failure may leave others moved. Returns how many were asked for.
-    fn pull_images(&mut self, deploy: &Deploy) -> Result<u64, String> {
-        let file = self.load(deploy)?;
-        let wanted: Vec<_> = file
-            .services
-            .iter()
-            .filter(|s| !s.build && !matches!(s.pull_policy.as_deref(), Some("never" | "build")))
-            .collect();
-        for service in &wanted {
-            valid_reference(&service.image)?;
-        }
-        let wanted: Vec<&str> = wanted
-            .iter()
-            .filter(|s| {
-                let if_missing =
-                    matches!(s.pull_policy.as_deref(), Some("missing" | "if_not_present"));
-                let engine = self.engine_of(deploy.environment);
-                !if_missing || engine.find_image(&s.image).is_none()
-            })
-            .map(|s| s.image.as_str())
-            .collect();
-        if !self.failed_pull_moves_others {
-            for image in &wanted {
-                self.look_up(image)?;
-            }
-        }
-        let mut outcome = Ok(u64::try_from(wanted.len()).unwrap());
-        for image in wanted {
-            if let Err(why) = self.fetch(deploy.environment, image) {
-                outcome = outcome.and(Err(why));
-            }
-        }
-        outcome
-    }
-
-    /// The daemon pulls with the credentials that Portainer has stored.
-    fn fetch(&mut self, environment: EnvironmentId, image: &str) -> Result<(), String> {
-        let (reference, id) = self.look_up(image)?;
-        let digest = self.digest(&id);
-        self.engine_of(environment)
-            .receive(&reference, &id, &digest);
-        Ok(())
-    }
-
-    /// What the registry has, as the daemon learns it.
-    fn look_up(
-        &self,
-        image: &str,
-    ) -> Result<(super::image::Reference, super::image::ImageId), String> {
-        let reference = valid_reference(image)?;
-        let stored = self.registries.stored_for(&reference.host);
-        let found = self.registries.resolve(&reference, stored);
-        let id = found.map_err(|e| format!("Error response from daemon: {}", e.message))?;
-        Ok((reference, id))
-    }
-
-    /// Every image must be on the engine before `up` touches a container.
-    fn have_images(&mut self, deploy: &Deploy, file: &File) -> Result<(), String> {
-        let fetches = self.up_pulls_missing || deploy.update.purpose != Purpose::Update;
-        for service in &file.services {
-            let reference = valid_reference(&service.image)?;
-            let policy = service.pull_policy.as_deref().unwrap_or("missing");
-            let missing = self
-                .engine_of(deploy.environment)
-                .find_image(&service.image)
-                .is_none();
-            let always =
-                matches!(policy, "always" | "daily" | "weekly") || policy.starts_with("every_");
-            let fetched = match (missing, always) {
-                (false, false) => Ok(()),
-                (true, _) if service.build || policy == "never" => Err(format!(
-                    "Error response from daemon: No such image: {}",
-                    reference.familiar()
-                )),
-                (true, false) if !fetches && self.registries.resolve(&reference, None).is_ok() => {
-                    Err(format!(
-                        "Error response from daemon: No such image: {}",
-                        reference.familiar()
-                    ))
-                }
-                _ => self.fetch(deploy.environment, &service.image),
-            };
-            fetched?;
-        }
-        Ok(())
-    }
-
-    /// `up`: first every container is made, service by service, then all are started in dependency order.
-    fn plan(&mut self, deploy: &mut Deploy) -> Result<(), String> {
-        let file = self.load(deploy)?;
-        self.have_images(deploy, &file)?;
-        let mut steps = VecDeque::new();
-        let mut recreated = BTreeSet::new();
-        let engine = self.engine_of(deploy.environment);
-        for service in &file.services {
-            let image = engine.find_image(&service.image).unwrap();
-            let dependency_moved = service
-                .depends_on
-                .iter()
-                .any(|(name, _)| recreated.contains(name));
-            for number in 1..=service.replicas {
-                let name = container_name(&deploy.project, service, number);
-                let mine =
-                    |c: &&super::engine::Container| c.service == service.name && c.number == number;
-                let found = engine
-                    .project(&deploy.project)
-                    .find(|c| mine(c) && c.name == name);
-                let Some(old) = found.or_else(|| engine.project(&deploy.project).find(mine)) else {
-                    steps.push_back(Step::Create {
-                        service: service.name.clone(),
-                        number,
-                        instead_of: None,
-                    });
-                    continue;
-                };
-                let stale = old.image != image || old.config_hash != service.hash;
-                if stale || dependency_moved || deploy.update.recreate {
-                    recreated.insert(service.name.clone());
-                    let old = old.id.clone();
-                    steps.push_back(Step::Create {
-                        service: service.name.clone(),
-                        number,
-                        instead_of: Some(old.clone()),
-                    });
-                    steps.push_back(Step::Stop { id: old.clone() });
-                    steps.push_back(Step::Stopped { id: old.clone() });
-                    steps.push_back(Step::Swap { old, name });
-                }
-            }
-            let too_many = engine
-                .project(&deploy.project)
-                .filter(|c| c.service == service.name && c.number > service.replicas);
-            steps.extend(too_many.flat_map(|c| removal(&c.id)));
-        }
-        if deploy.update.prune && self.era.honours_prune() {
-            let engine = self.engine_of(deploy.environment);
-            let orphans = engine
-                .project(&deploy.project)
-                .filter(|c| file.service(&c.service).is_none());
-            steps.extend(orphans.flat_map(|c| removal(&c.id)));
-        }
-        for service in &file.services {
-            for (needed, condition) in &service.depends_on {
-                if let Some(dependency) = file.service(needed) {
-                    let name = container_name(&deploy.project, dependency, 1);
-                    steps.push_back(Step::Await {
-                        service: needed.clone(),
-                        name,
-                        condition: *condition,
-                    });
-                }
-            }
-            for number in 1..=service.replicas {
-                steps.push_back(Step::Start {
-                    name: container_name(&deploy.project, service, number),
-                });
-            }
-        }
-        steps.append(&mut deploy.steps);
-        deploy.steps = steps;
-        Ok(())
-    }
-
-    /// Whether a dependency is as it should be; an error when it never will be.
-    fn met(
-        &mut self,
-        deploy: &Deploy,
-        service: &str,
-        name: &str,
-        condition: Condition,
-        at: Millis,
-    ) -> Result<bool, String> {
-        let engine = self.engine_of(deploy.environment);
-        let Some(container) = engine.find(name) else {
-            return Ok(true);
-        };
-        let look = container.life.look(at);
-        match condition {
-            Condition::Started => Ok(true),
-            Condition::Completed => match (look.state, look.exit_code) {
-                ("exited", 0) => Ok(true),
-                ("exited", code) => Err(format!(
-                    "service \"{service}\" didn't complete successfully: exit {code}"
-                )),
-                _ => Ok(false),
-            },
-            Condition::Healthy => match (look.health.map(|(health, _)| health), look.state) {
-                (None, _) => Err(format!("container {name} has no healthcheck configured")),
-                (_, "exited") => Err(format!(
-                    "dependency failed to start: container {name} exited ({})",
-                    look.exit_code
-                )),
-                (Some("healthy"), _) => Ok(true),
-                (Some("unhealthy"), _) => Err(format!(
-                    "dependency failed to start: container {name} is unhealthy"
-                )),
-                _ => Ok(false),
-            },
-        }
-    }
-
     fn finish(&mut self, deploy: &Deploy, at: Millis) {
         match deploy.update.purpose {
             Purpose::Create | Purpose::Start => self.stack_mut(deploy.stack).status = 1,
             Purpose::Stop => self.stack_mut(deploy.stack).status = 2,
             Purpose::Update if self.era.answers_at_once() => {
-                self.stack_mut(deploy.stack).note(1, at, "")
+                let stack = self.stack_mut(deploy.stack);
+                stack.git.clone_from(&deploy.update.git);
+                stack.note(1, at, "");
             }
             Purpose::Update => {
                 self.store(deploy.stack, &deploy.update, at);
@@ -587,64 +377,4 @@ impl World {
             stack.prune = Some(update.prune);
         }
     }
-
-    fn create(
-        &mut self,
-        deploy: &Deploy,
-        service: &str,
-        number: u32,
-        instead_of: Option<&str>,
-        at: Millis,
-    ) -> Result<(), String> {
-        let file = self.load(deploy)?;
-        let service = file.service(service).unwrap();
-        let container = self.new_container(
-            &deploy.project,
-            deploy.environment,
-            service,
-            number,
-            instead_of,
-            at,
-        );
-        let engine = self.engine_of(deploy.environment);
-        if let Some(other) = engine.containers.iter().find(|c| c.name == container.name) {
-            let (name, id) = (&container.name, &other.id);
-            return Err(format!(
-                "Error response from daemon: Conflict. The container name \"/{name}\" is already in use by container \"{id}\". \
-                 You have to remove (or rename) that container to be able to reuse that name."
-            ));
-        }
-        engine.containers.push(container);
-        Ok(())
-    }
-}
-
-/// The name a replacement has until the old container is gone.
-pub(super) fn provisional_name(old: &str, name: &str) -> String {
-    format!("{}_{name}", &old[..12])
-}
-
-pub(super) fn container_name(
-    project: &str,
-    service: &super::compose::Service,
-    number: u32,
-) -> String {
-    service
-        .container_name
-        .clone()
-        .unwrap_or_else(|| format!("{project}-{}-{number}", service.name))
-}
-
-fn removal(id: &str) -> [Step; 3] {
-    [
-        Step::Stop { id: id.to_owned() },
-        Step::Stopped { id: id.to_owned() },
-        Step::Remove { id: id.to_owned() },
-    ]
-}
-
-fn valid_reference(image: &str) -> Result<super::image::Reference, String> {
-    super::image::Reference::parse(image).ok_or_else(|| {
-        format!("unable to get image '{image}': Error response from daemon: no such image: {image}: invalid reference format")
-    })
 }

@@ -6,6 +6,9 @@ use super::image::{ImageId, Reference};
 use super::life::{Life, Phase};
 use super::time::{Millis, millis};
 
+/// The label of a container that `compose run` made.
+pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
+
 /// A container and what compose wrote about it.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
@@ -129,9 +132,15 @@ impl Engine {
         self.containers.retain(|c| c.id != id);
     }
 
-    /// The containers of a compose project.
+    /// The containers of a compose project, one-off ones too.
     pub(super) fn project<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
         self.containers.iter().filter(move |c| c.project == project)
+    }
+
+    /// The containers that `up` cares for.
+    pub(super) fn services<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
+        self.project(project)
+            .filter(|c| c.labels.get(ONE_OFF).is_none_or(|yes| yes == "False"))
     }
 
     /// How long stopping a container takes at `now`: nothing for one that does not run.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::auth::{Caller, field, flag, payload, text};
 use super::deploy::{Purpose, Update};
 use super::http::{Answer, Request};
-use super::record::{EnvironmentId, GitLink, Kind, Stack, StackId};
+use super::record::{EnvironmentId, GitLink, Kind, StackId};
 use super::stacks::{Reply, endpoint_id, env_field};
 use super::time::Millis;
 use super::world::World;

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::auth::{Caller, field, flag, payload, text};
-use super::compose::File;
 use super::deploy::{Purpose, Ticket, Update};
 use super::http::{Answer, Request};
 use super::record::{EnvironmentId, Kind, Stack, StackId};
@@ -260,24 +259,6 @@ impl World {
         ))
     }
 
-    /// The stack, for a caller who may change it; `environment` is where the update wants it to be.
-    pub(super) fn editable(
-        &self,
-        caller: &Caller,
-        id: StackId,
-        environment: EnvironmentId,
-    ) -> Result<(), Answer> {
-        self.known_environment(environment)?;
-        self.environment_open(caller, environment)?;
-        let stack = self.stacks.iter().find(|s| s.id == id).unwrap();
-        self.stack_open(caller, stack)?;
-        self.management_open(
-            caller,
-            environment,
-            "Stack editing is disabled for non-admin users",
-        )
-    }
-
     /// From 2.41 on a second update is refused while one runs.
     pub(super) fn not_deploying(&self, id: StackId) -> Result<(), Answer> {
         let refused = self.era.answers_at_once() && self.deploys.concerns(id);
@@ -289,106 +270,6 @@ impl World {
             )
         };
         (!refused).then_some(()).ok_or_else(refusal)
-    }
-
-    fn readable(&self, caller: &Caller, id: &str) -> Result<&Stack, Answer> {
-        let id = self.stack_id(id)?;
-        let stack = self.stacks.iter().find(|s| s.id == id).unwrap();
-        self.may_use(caller, stack)?;
-        self.management_open(
-            caller,
-            stack.environment,
-            "Stack management is disabled for non-admin users",
-        )?;
-        Ok(stack)
-    }
-
-    fn may_use(&self, caller: &Caller, stack: &Stack) -> Result<(), Answer> {
-        self.environment_open(caller, stack.environment)?;
-        self.stack_open(caller, stack)
-    }
-
-    fn known_environment(&self, id: EnvironmentId) -> Result<(), Answer> {
-        if self.environments.iter().any(|e| e.id == id) {
-            return Ok(());
-        }
-        let details = format!("Object not found inside the database (bucket=endpoints, key={id})");
-        Err(Answer::error(
-            404,
-            "Unable to find the environment associated to the stack inside the database",
-            &details,
-        ))
-    }
-
-    pub(super) fn environment_open(
-        &self,
-        caller: &Caller,
-        id: EnvironmentId,
-    ) -> Result<(), Answer> {
-        let open = caller.user.administrator
-            || self
-                .environments
-                .iter()
-                .any(|e| e.id == id && e.users.contains(&caller.user.id));
-        let refusal = || {
-            Answer::error(
-                403,
-                "Permission denied to access environment",
-                "Access denied to environment",
-            )
-        };
-        open.then_some(()).ok_or_else(refusal)
-    }
-
-    /// Whether the caller may use the stack, and everything that carries its name.
-    pub(super) fn stack_open(&self, caller: &Caller, stack: &Stack) -> Result<(), Answer> {
-        let open = caller.user.administrator
-            || stack
-                .access_here()
-                .is_some_and(|access| access.users.contains(&caller.user.id));
-        open.then_some(()).ok_or_else(|| {
-            Answer::error(
-                403,
-                "Access denied to resource",
-                "Access denied to resource",
-            )
-        })
-    }
-
-    fn management_open(
-        &self,
-        caller: &Caller,
-        id: EnvironmentId,
-        refusal: &str,
-    ) -> Result<(), Answer> {
-        let open = caller.user.administrator
-            || self
-                .environments
-                .iter()
-                .any(|e| e.id == id && e.stack_management);
-        open.then_some(())
-            .ok_or_else(|| Answer::error(403, refusal, refusal))
-    }
-
-    fn bind_mounts_allowed(
-        &self,
-        caller: &Caller,
-        environment: EnvironmentId,
-        file: &str,
-        env: Option<&Vec<(String, String)>>,
-    ) -> Result<(), Answer> {
-        let free = caller.user.administrator
-            || self
-                .environments
-                .iter()
-                .any(|e| e.id == environment && e.bind_mounts);
-        let binds = File::load(file, &Stack::variables(env), "")
-            .is_ok_and(|f| f.services.iter().any(|s| s.binds_host_paths));
-        if free || !binds {
-            return Ok(());
-        }
-        let why = "stack config file is invalid: bind-mount disabled for non administrator users";
-        Err(Answer::plain_error(500, why))
     }
 }
 

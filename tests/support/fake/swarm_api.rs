@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::auth::{Caller, flag, payload, text};
-use super::docker::Filters;
+use super::filters::Filters;
 use super::http::{Answer, Request};
 use super::life::Behaviour;
 use super::record::EnvironmentId;

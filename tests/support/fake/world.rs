@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::auth::{Setup, Users};
+use super::auth::Users;
 use super::deploy::Deploys;
 use super::engine::Engine;
 use super::era::Era;
 use super::git::Repository;
-use super::image::{Image, ImageId, Reference, Registries};
+use super::image::{Image, ImageId, Registries};
 use super::life::{Behaviour, Healthcheck};
 use super::record::{Environment, EnvironmentId, Stack, StackId};
 use super::swarm::Swarm;
@@ -50,35 +50,10 @@ pub(crate) struct World {
     /// Counts the lives of the Portainer process.
     pub(super) lives: u64,
     pub(super) instance: String,
-    containerd_store: bool,
-    last_stack: StackId,
+    pub(super) containerd_store: bool,
+    pub(super) last_stack: StackId,
     pub(super) last_access: i64,
     random: u64,
-}
-
-/// A container as a test sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// Compose service.
-    pub(crate) service: String,
-    /// Name without slash.
-    pub(crate) name: String,
-    /// Container id.
-    pub(crate) id: String,
-    /// `Config.Image`.
-    pub(crate) image_ref: String,
-    /// Id of the image it runs.
-    pub(crate) image_id: ImageId,
-    /// `created`, `running`, `restarting`, `exited`.
-    pub(crate) state: &'static str,
-    /// `starting`, `healthy`, `unhealthy`; none without a health check.
-    pub(crate) health: Option<&'static str>,
-    /// Of the last run that ended.
-    pub(crate) exit_code: i64,
-    /// `RestartCount`.
-    pub(crate) restarts: u32,
-    /// The environment of its process, `NAME=value`.
-    pub(crate) environment: Vec<String>,
 }
 
 impl World {
@@ -115,237 +90,6 @@ impl World {
         world
     }
 
-    // ── registry ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// A new image in the registry behind this reference; no engine has it yet.
-    pub(crate) fn push(&mut self, reference: &str, behaviour: Behaviour) -> ImageId {
-        let image = self.new_image(behaviour);
-        let parsed = Reference::parse(reference)
-            .unwrap_or_else(|| panic!("no image reference: {reference}"));
-        self.registries.put(&parsed, &image);
-        image.id
-    }
-
-    /// An image that is already known, in the registry behind one more reference.
-    pub(crate) fn push_again(&mut self, reference: &str, id: &str) {
-        let parsed = Reference::parse(reference).unwrap();
-        self.registries.put(&parsed, &self.catalogue[id]);
-    }
-
-    /// Digest of an image's manifest.
-    pub(crate) fn digest(&self, id: &str) -> String {
-        self.catalogue[id].digest.clone()
-    }
-
-    /// The image's properties, to be changed before containers are made of it.
-    pub(crate) fn image(&mut self, id: &str) -> &mut Image {
-        self.catalogue
-            .get_mut(id)
-            .unwrap_or_else(|| panic!("no such image: {id}"))
-    }
-
-    /// The registry forgets a tag.
-    pub(crate) fn remove_from_registry(&mut self, reference: &str) {
-        self.registries
-            .remove(&Reference::parse(reference).unwrap());
-    }
-
-    /// Nobody answers at this registry host.
-    pub(crate) fn registry_down(&mut self, host: &str, down: bool) {
-        self.registries.set_down(host, down);
-    }
-
-    /// The registry refuses because of too many pulls.
-    pub(crate) fn registry_limits(&mut self, host: &str, limited: bool) {
-        self.registries.set_limited(host, limited);
-    }
-
-    /// The registry asks for credentials; Portainer has them stored under the id returned.
-    pub(crate) fn registry_private(&mut self, host: &str, user: &str, password: &str) -> i64 {
-        self.registry_locked(host, user, password);
-        self.registries.store(host, user, password)
-    }
-
-    /// The registry asks for credentials that Portainer does not have.
-    pub(crate) fn registry_locked(&mut self, host: &str, user: &str, password: &str) {
-        self.registries.lock(host, user, password);
-    }
-
-    // ── engines ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// A further environment with an engine of its own.
-    pub(crate) fn environment(&mut self, name: &str) -> EnvironmentId {
-        self.engines.push(Engine::default());
-        self.add_environment(name, self.engines.len() - 1)
-    }
-
-    /// A further environment on the engine of another one.
-    pub(crate) fn environment_beside(&mut self, name: &str, other: EnvironmentId) -> EnvironmentId {
-        let engine = self
-            .environments
-            .iter()
-            .find(|e| e.id == other)
-            .unwrap()
-            .engine;
-        self.add_environment(name, engine)
-    }
-
-    /// Gives an environment another name.
-    pub(crate) fn rename_environment(&mut self, id: EnvironmentId, name: &str) {
-        let environment = self.environments.iter_mut().find(|e| e.id == id);
-        environment.unwrap().name = name.to_owned();
-    }
-
-    /// Removes an environment from Portainer; its stacks become orphans, its engine goes on.
-    pub(crate) fn remove_environment(&mut self, id: EnvironmentId) {
-        self.environments.retain(|e| e.id != id);
-    }
-
-    /// An image that was built on the engine: it has no registry digest, unless the engine uses the containerd store.
-    pub(crate) fn local_image(
-        &mut self,
-        reference: &str,
-        environment: EnvironmentId,
-        behaviour: Behaviour,
-    ) -> ImageId {
-        let image = self.new_image(behaviour);
-        let parsed = Reference::parse(reference).unwrap();
-        let containerd = self.containerd_store;
-        let engine = self.engine_of(environment);
-        engine.tag(&parsed, &image.id);
-        if containerd {
-            engine.receive(&parsed, &image.id, &image.digest);
-        }
-        image.id
-    }
-
-    /// Lets a tag on the engine name another image that the engine has or gets by this.
-    pub(crate) fn retag(&mut self, reference: &str, environment: EnvironmentId, id: &str) {
-        self.engine_of(environment)
-            .tag(&Reference::parse(reference).unwrap(), id);
-    }
-
-    /// The engine pulls, without Portainer's doing.
-    pub(crate) fn pull(&mut self, reference: &str, environment: EnvironmentId) -> ImageId {
-        let parsed = Reference::parse(reference).unwrap();
-        let stored = self.registries.stored_for(&parsed.host);
-        let id = self.registries.resolve(&parsed, stored).unwrap();
-        let digest = self.digest(&id);
-        self.engine_of(environment).receive(&parsed, &id, &digest);
-        id
-    }
-
-    /// The id that a reference has on the engine.
-    pub(crate) fn local_id(
-        &mut self,
-        reference: &str,
-        environment: EnvironmentId,
-    ) -> Option<ImageId> {
-        self.engine_of(environment).find_image(reference)
-    }
-
-    /// The engine forgets an image.
-    pub(crate) fn remove_local_image(&mut self, id: &str, environment: EnvironmentId) {
-        self.engine_of(environment).images.remove(id);
-    }
-
-    /// The engines keep images in containerd's store: an image's id is its digest, and built images have digests too.
-    pub(crate) fn use_containerd_store(&mut self) {
-        self.containerd_store = true;
-    }
-
-    /// Something else on the host holds a port, `127.0.0.1:5000`.
-    pub(crate) fn take_port(&mut self, environment: EnvironmentId, port: &str) {
-        self.engine_of(environment)
-            .taken_ports
-            .insert(port.to_owned());
-    }
-
-    /// The daemon behind an environment does not answer.
-    pub(crate) fn engine_down(&mut self, environment: EnvironmentId, down: bool) {
-        self.engine_of(environment).unreachable = down;
-    }
-
-    // ── users ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// A standard user without any access; returns its id and an API key of it.
-    pub(crate) fn user_standard(&mut self, name: &str, password: &str) -> (i64, String) {
-        let id = self.users.add(name, password, false);
-        let key = self.new_key();
-        self.users.add_key(id, &key);
-        (id, key)
-    }
-
-    /// Gives a standard user access to an environment, or takes it.
-    pub(crate) fn may_use_environment(&mut self, user: i64, environment: EnvironmentId, may: bool) {
-        let users = &mut self
-            .environments
-            .iter_mut()
-            .find(|e| e.id == environment)
-            .unwrap()
-            .users;
-        users.retain(|other| *other != user);
-        users.extend(may.then_some(user));
-    }
-
-    /// Shares a stack with a standard user, or ends that.
-    pub(crate) fn may_use_stack(&mut self, user: i64, stack: StackId, may: bool) {
-        let access = &mut self.stack_mut(stack).access;
-        let users = &mut access.as_mut().unwrap().users;
-        users.retain(|other| *other != user);
-        users.extend(may.then_some(user));
-    }
-
-    /// Whether regular users may manage stacks in an environment.
-    pub(crate) fn stack_management(&mut self, environment: EnvironmentId, allowed: bool) {
-        self.environments
-            .iter_mut()
-            .find(|e| e.id == environment)
-            .unwrap()
-            .stack_management = allowed;
-    }
-
-    /// Whether regular users may mount host paths in an environment.
-    pub(crate) fn bind_mounts(&mut self, environment: EnvironmentId, allowed: bool) {
-        self.environments
-            .iter_mut()
-            .find(|e| e.id == environment)
-            .unwrap()
-            .bind_mounts = allowed;
-    }
-
-    /// All API keys of a user stop working.
-    pub(crate) fn revoke_keys(&mut self, user: i64) {
-        self.users.revoke_keys(user);
-    }
-
-    /// Changes a user's password; API keys stay.
-    pub(crate) fn change_password(&mut self, name: &str, password: &str) {
-        self.users
-            .list
-            .iter_mut()
-            .find(|u| u.name == name)
-            .unwrap()
-            .password = password.to_owned();
-    }
-
-    /// A user's password.
-    pub(crate) fn password_of(&self, name: &str) -> String {
-        self.users
-            .list
-            .iter()
-            .find(|u| u.name == name)
-            .unwrap()
-            .password
-            .clone()
-    }
-
-    /// Portainer without administrator, in its first five minutes or locked after them.
-    pub(crate) fn without_administrator(&mut self, setup: Setup) {
-        self.users.list.clear();
-        self.users.setup = setup;
-    }
-
     // ── Portainer itself ────────────────────────────────────────────────────────────────────────────────────────
 
     /// Portainer is killed and comes back at once: deploys stay where they are, JWTs die, open requests get no answer.
@@ -364,87 +108,6 @@ impl World {
     /// Now, on the fake's clock.
     pub(crate) fn now(&self) -> Millis {
         self.clock.now()
-    }
-
-    // ── stacks, looked at ───────────────────────────────────────────────────────────────────────────────────────
-
-    /// A stack's record by name; panics without it.
-    pub(crate) fn stack(&self, name: &str) -> &Stack {
-        self.stacks
-            .iter()
-            .find(|s| s.name == name)
-            .unwrap_or_else(|| panic!("no stack {name}"))
-    }
-
-    /// The next stack gets this id.
-    pub(crate) fn next_stack_is(&mut self, id: StackId) {
-        self.last_stack = id - 1;
-    }
-
-    /// A stack's record by id, to be changed.
-    pub(crate) fn stack_mut(&mut self, id: StackId) -> &mut Stack {
-        self.stacks
-            .iter_mut()
-            .find(|s| s.id == id)
-            .unwrap_or_else(|| panic!("no stack {id}"))
-    }
-
-    /// The containers of a compose stack, by service and name, wherever they run.
-    pub(crate) fn containers(&self, project: &str) -> Vec<Seen> {
-        let now = self.now();
-        let all = self
-            .engines
-            .iter()
-            .flat_map(|engine| engine.project(project));
-        let mut seen: Vec<Seen> = all
-            .map(|c| {
-                let look = c.life.look(now);
-                Seen {
-                    service: c.service.clone(),
-                    name: c.name.clone(),
-                    id: c.id.clone(),
-                    image_ref: c.reference.clone(),
-                    image_id: c.image.clone(),
-                    state: look.state,
-                    health: look.health.map(|(health, _)| health),
-                    exit_code: look.exit_code,
-                    restarts: look.restarts,
-                    environment: c.environment.clone(),
-                }
-            })
-            .collect();
-        seen.sort_by(|a, b| (&a.service, &a.name).cmp(&(&b.service, &b.name)));
-        seen
-    }
-
-    /// The only container of a service; panics when there are none or several.
-    pub(crate) fn container(&self, project: &str, service: &str) -> Seen {
-        let mut found: Vec<Seen> = self
-            .containers(project)
-            .into_iter()
-            .filter(|c| c.service == service)
-            .collect();
-        assert_eq!(
-            found.len(),
-            1,
-            "containers of {project}/{service}: {found:?}"
-        );
-        found.remove(0)
-    }
-
-    /// Stops a container, as somebody on the host might.
-    pub(crate) fn stop_container(&mut self, id: &str) {
-        let now = self.now();
-        self.engines
-            .iter_mut()
-            .find_map(|e| e.get_mut(id))
-            .unwrap()
-            .end(now);
-    }
-
-    /// Removes a container, as somebody on the host might.
-    pub(crate) fn remove_container(&mut self, id: &str) {
-        self.engines.iter_mut().for_each(|e| e.remove(id));
     }
 
     // ── for the rest of the fake ────────────────────────────────────────────────────────────────────────────────
@@ -477,7 +140,7 @@ impl World {
         out
     }
 
-    fn add_environment(&mut self, name: &str, engine: usize) -> EnvironmentId {
+    pub(super) fn add_environment(&mut self, name: &str, engine: usize) -> EnvironmentId {
         let id = self.environments.last().map_or(1, |last| last.id + 1);
         self.environments.push(Environment {
             id,
@@ -490,7 +153,7 @@ impl World {
         id
     }
 
-    fn new_image(&mut self, behaviour: Behaviour) -> Image {
+    pub(super) fn new_image(&mut self, behaviour: Behaviour) -> Image {
         let digest = format!("sha256:{}", self.hex(64));
         let id = if self.containerd_store {
             digest.clone()

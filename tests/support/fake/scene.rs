@@ -1,0 +1,264 @@
+//! What a test sets up around the stacks: registries and what is in them, engines, environments and users.
+
+use super::auth::Setup;
+use super::engine::{Engine, ONE_OFF};
+use super::image::{Image, ImageId, Reference};
+use super::life::{Behaviour, Phase};
+use super::record::{EnvironmentId, StackId};
+use super::world::World;
+
+impl World {
+    // ── registry ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A new image in the registry behind this reference; no engine has it yet.
+    pub(crate) fn push(&mut self, reference: &str, behaviour: Behaviour) -> ImageId {
+        let image = self.new_image(behaviour);
+        let parsed = Reference::parse(reference)
+            .unwrap_or_else(|| panic!("no image reference: {reference}"));
+        self.registries.put(&parsed, &image);
+        image.id
+    }
+
+    /// An image that is already known, in the registry behind one more reference.
+    pub(crate) fn push_again(&mut self, reference: &str, id: &str) {
+        let parsed = Reference::parse(reference).unwrap();
+        self.registries.put(&parsed, &self.catalogue[id]);
+    }
+
+    /// Digest of an image's manifest.
+    pub(crate) fn digest(&self, id: &str) -> String {
+        self.catalogue[id].digest.clone()
+    }
+
+    /// The image's properties, to be changed before containers are made of it.
+    pub(crate) fn image(&mut self, id: &str) -> &mut Image {
+        self.catalogue
+            .get_mut(id)
+            .unwrap_or_else(|| panic!("no such image: {id}"))
+    }
+
+    /// The registry forgets a tag.
+    pub(crate) fn remove_from_registry(&mut self, reference: &str) {
+        self.registries
+            .remove(&Reference::parse(reference).unwrap());
+    }
+
+    /// Nobody answers at this registry host.
+    pub(crate) fn registry_down(&mut self, host: &str, down: bool) {
+        self.registries.set_down(host, down);
+    }
+
+    /// The registry refuses because of too many pulls.
+    pub(crate) fn registry_limits(&mut self, host: &str, limited: bool) {
+        self.registries.set_limited(host, limited);
+    }
+
+    /// The registry asks for credentials; Portainer has them stored under the id returned.
+    pub(crate) fn registry_private(&mut self, host: &str, user: &str, password: &str) -> i64 {
+        self.registry_locked(host, user, password);
+        self.registries.store(host, user, password)
+    }
+
+    /// The registry asks for credentials that Portainer does not have.
+    pub(crate) fn registry_locked(&mut self, host: &str, user: &str, password: &str) {
+        self.registries.lock(host, user, password);
+    }
+
+    // ── engines ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A further environment with an engine of its own.
+    pub(crate) fn environment(&mut self, name: &str) -> EnvironmentId {
+        self.engines.push(Engine::default());
+        self.add_environment(name, self.engines.len() - 1)
+    }
+
+    /// A further environment on the engine of another one.
+    pub(crate) fn environment_beside(&mut self, name: &str, other: EnvironmentId) -> EnvironmentId {
+        let engine = self
+            .environments
+            .iter()
+            .find(|e| e.id == other)
+            .unwrap()
+            .engine;
+        self.add_environment(name, engine)
+    }
+
+    /// Gives an environment another name.
+    pub(crate) fn rename_environment(&mut self, id: EnvironmentId, name: &str) {
+        let environment = self.environments.iter_mut().find(|e| e.id == id);
+        environment.unwrap().name = name.to_owned();
+    }
+
+    /// Removes an environment from Portainer; its stacks become orphans, its engine goes on.
+    pub(crate) fn remove_environment(&mut self, id: EnvironmentId) {
+        self.environments.retain(|e| e.id != id);
+    }
+
+    /// An image that was built on the engine: it has no registry digest, unless the engine uses the containerd store.
+    pub(crate) fn local_image(
+        &mut self,
+        reference: &str,
+        environment: EnvironmentId,
+        behaviour: Behaviour,
+    ) -> ImageId {
+        let image = self.new_image(behaviour);
+        let parsed = Reference::parse(reference).unwrap();
+        let containerd = self.containerd_store;
+        let engine = self.engine_of(environment);
+        engine.tag(&parsed, &image.id);
+        if containerd {
+            engine.receive(&parsed, &image.id, &image.digest);
+        }
+        image.id
+    }
+
+    /// Lets a tag on the engine name another image that the engine has or gets by this.
+    pub(crate) fn retag(&mut self, reference: &str, environment: EnvironmentId, id: &str) {
+        self.engine_of(environment)
+            .tag(&Reference::parse(reference).unwrap(), id);
+    }
+
+    /// The engine pulls, without Portainer's doing.
+    pub(crate) fn pull(&mut self, reference: &str, environment: EnvironmentId) -> ImageId {
+        let parsed = Reference::parse(reference).unwrap();
+        let stored = self.registries.stored_for(&parsed.host);
+        let id = self.registries.resolve(&parsed, stored).unwrap();
+        let digest = self.digest(&id);
+        self.engine_of(environment).receive(&parsed, &id, &digest);
+        id
+    }
+
+    /// The id that a reference has on the engine.
+    pub(crate) fn local_id(
+        &mut self,
+        reference: &str,
+        environment: EnvironmentId,
+    ) -> Option<ImageId> {
+        self.engine_of(environment).find_image(reference)
+    }
+
+    /// The engine forgets an image.
+    pub(crate) fn remove_local_image(&mut self, id: &str, environment: EnvironmentId) {
+        self.engine_of(environment).images.remove(id);
+    }
+
+    /// The engines keep images in containerd's store: an image's id is its digest, and built images have digests too.
+    pub(crate) fn use_containerd_store(&mut self) {
+        self.containerd_store = true;
+    }
+
+    /// Something else on the host holds a port, `127.0.0.1:5000`.
+    pub(crate) fn take_port(&mut self, environment: EnvironmentId, port: &str) {
+        self.engine_of(environment)
+            .taken_ports
+            .insert(port.to_owned());
+    }
+
+    /// The daemon behind an environment does not answer.
+    pub(crate) fn engine_down(&mut self, environment: EnvironmentId, down: bool) {
+        self.engine_of(environment).unreachable = down;
+    }
+
+    /// Somebody ran `compose run` for a service: a further container of its image, labelled as one-off.
+    pub(crate) fn run_one_off(&mut self, project: &str, service: &str) -> String {
+        let (id, now) = (self.hex(64), self.now());
+        let engines = self.engines.iter_mut();
+        let engine = engines
+            .into_iter()
+            .find(|e| e.services(project).any(|c| c.service == service));
+        let engine = engine.unwrap_or_else(|| panic!("no container of {project}/{service}"));
+        let mut container = engine
+            .services(project)
+            .find(|c| c.service == service)
+            .unwrap()
+            .clone();
+        container
+            .labels
+            .insert(ONE_OFF.to_owned(), "True".to_owned());
+        container.life.phase = Phase::Started(now);
+        container.name = format!("{project}-{service}-run-{}", &id[..12]);
+        (container.id, container.created) = (id.clone(), now);
+        engine.containers.push(container);
+        id
+    }
+
+    // ── users ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A standard user without any access; returns its id and an API key of it.
+    pub(crate) fn user_standard(&mut self, name: &str, password: &str) -> (i64, String) {
+        let id = self.users.add(name, password, false);
+        let key = self.new_key();
+        self.users.add_key(id, &key);
+        (id, key)
+    }
+
+    /// Gives a standard user access to an environment, or takes it.
+    pub(crate) fn may_use_environment(&mut self, user: i64, environment: EnvironmentId, may: bool) {
+        let users = &mut self
+            .environments
+            .iter_mut()
+            .find(|e| e.id == environment)
+            .unwrap()
+            .users;
+        users.retain(|other| *other != user);
+        users.extend(may.then_some(user));
+    }
+
+    /// Shares a stack with a standard user, or ends that.
+    pub(crate) fn may_use_stack(&mut self, user: i64, stack: StackId, may: bool) {
+        let access = &mut self.stack_mut(stack).access;
+        let users = &mut access.as_mut().unwrap().users;
+        users.retain(|other| *other != user);
+        users.extend(may.then_some(user));
+    }
+
+    /// Whether regular users may manage stacks in an environment.
+    pub(crate) fn stack_management(&mut self, environment: EnvironmentId, allowed: bool) {
+        self.environments
+            .iter_mut()
+            .find(|e| e.id == environment)
+            .unwrap()
+            .stack_management = allowed;
+    }
+
+    /// Whether regular users may mount host paths in an environment.
+    pub(crate) fn bind_mounts(&mut self, environment: EnvironmentId, allowed: bool) {
+        self.environments
+            .iter_mut()
+            .find(|e| e.id == environment)
+            .unwrap()
+            .bind_mounts = allowed;
+    }
+
+    /// All API keys of a user stop working.
+    pub(crate) fn revoke_keys(&mut self, user: i64) {
+        self.users.revoke_keys(user);
+    }
+
+    /// Changes a user's password; API keys stay.
+    pub(crate) fn change_password(&mut self, name: &str, password: &str) {
+        self.users
+            .list
+            .iter_mut()
+            .find(|u| u.name == name)
+            .unwrap()
+            .password = password.to_owned();
+    }
+
+    /// A user's password.
+    pub(crate) fn password_of(&self, name: &str) -> String {
+        self.users
+            .list
+            .iter()
+            .find(|u| u.name == name)
+            .unwrap()
+            .password
+            .clone()
+    }
+
+    /// Portainer without administrator, in its first five minutes or locked after them.
+    pub(crate) fn without_administrator(&mut self, setup: Setup) {
+        self.users.list.clear();
+        self.users.setup = setup;
+    }
+}

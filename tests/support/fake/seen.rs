@@ -1,0 +1,111 @@
+//! What a test looks at: the stacks' records, and their containers as they are now.
+
+use super::image::ImageId;
+use super::record::{Stack, StackId};
+use super::world::World;
+
+/// A container as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Compose service.
+    pub(crate) service: String,
+    /// Name without slash.
+    pub(crate) name: String,
+    /// Container id.
+    pub(crate) id: String,
+    /// `Config.Image`.
+    pub(crate) image_ref: String,
+    /// Id of the image it runs.
+    pub(crate) image_id: ImageId,
+    /// `created`, `running`, `restarting`, `exited`.
+    pub(crate) state: &'static str,
+    /// `starting`, `healthy`, `unhealthy`; none without a health check.
+    pub(crate) health: Option<&'static str>,
+    /// Of the last run that ended.
+    pub(crate) exit_code: i64,
+    /// `RestartCount`.
+    pub(crate) restarts: u32,
+    /// The environment of its process, `NAME=value`.
+    pub(crate) environment: Vec<String>,
+}
+
+impl World {
+    /// A stack's record by name; panics without it.
+    pub(crate) fn stack(&self, name: &str) -> &Stack {
+        self.stacks
+            .iter()
+            .find(|s| s.name == name)
+            .unwrap_or_else(|| panic!("no stack {name}"))
+    }
+
+    /// The next stack gets this id.
+    pub(crate) fn next_stack_is(&mut self, id: StackId) {
+        self.last_stack = id - 1;
+    }
+
+    /// A stack's record by id, to be changed.
+    pub(crate) fn stack_mut(&mut self, id: StackId) -> &mut Stack {
+        self.stacks
+            .iter_mut()
+            .find(|s| s.id == id)
+            .unwrap_or_else(|| panic!("no stack {id}"))
+    }
+
+    /// The containers of a compose stack, by service and name, wherever they run.
+    pub(crate) fn containers(&self, project: &str) -> Vec<Seen> {
+        let now = self.now();
+        let all = self
+            .engines
+            .iter()
+            .flat_map(|engine| engine.project(project));
+        let mut seen: Vec<Seen> = all
+            .map(|c| {
+                let look = c.life.look(now);
+                Seen {
+                    service: c.service.clone(),
+                    name: c.name.clone(),
+                    id: c.id.clone(),
+                    image_ref: c.reference.clone(),
+                    image_id: c.image.clone(),
+                    state: look.state,
+                    health: look.health.map(|(health, _)| health),
+                    exit_code: look.exit_code,
+                    restarts: look.restarts,
+                    environment: c.environment.clone(),
+                }
+            })
+            .collect();
+        seen.sort_by(|a, b| (&a.service, &a.name).cmp(&(&b.service, &b.name)));
+        seen
+    }
+
+    /// The only container of a service; panics when there are none or several.
+    pub(crate) fn container(&self, project: &str, service: &str) -> Seen {
+        let mut found: Vec<Seen> = self
+            .containers(project)
+            .into_iter()
+            .filter(|c| c.service == service)
+            .collect();
+        assert_eq!(
+            found.len(),
+            1,
+            "containers of {project}/{service}: {found:?}"
+        );
+        found.remove(0)
+    }
+
+    /// Stops a container, as somebody on the host might.
+    pub(crate) fn stop_container(&mut self, id: &str) {
+        let now = self.now();
+        self.engines
+            .iter_mut()
+            .find_map(|e| e.get_mut(id))
+            .unwrap()
+            .end(now);
+    }
+
+    /// Removes a container, as somebody on the host might.
+    pub(crate) fn remove_container(&mut self, id: &str) {
+        self.engines.iter_mut().for_each(|e| e.remove(id));
+    }
+}
