@@ -2,14 +2,14 @@
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
 mod find;
-mod follow;
-mod hold;
 mod look;
 mod plan;
-mod preview;
 mod pull;
+mod hold;
 mod submit;
+mod follow;
 mod verify;
+mod preview;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
