@@ -105,6 +105,8 @@ fn one_deploy_at_a_time_in_the_whole_portainer() {
             (slow.join().unwrap().status, quick.join().unwrap().status),
             (200, 200)
         );
+        let dates = fake.world(|w| (w.stack("shop").update_date, w.stack("other").update_date));
+        assert!(dates.0 <= dates.1, "one after the other: {dates:?}");
     });
 }
 

@@ -160,3 +160,22 @@ fn image_that_no_registry_knows_is_rejected_task_by_task() {
     );
     assert_eq!(fake.world(|w| w.swarm_image("s_web")), "web:nope");
 }
+
+#[test]
+fn old_tasks_go_first_or_last_by_the_order_of_the_update() {
+    for (order, old) in [("stop-first", "shutdown"), ("start-first", "running")] {
+        let fake = Fake::start(Era::A);
+        let file = swarm_file("pause").replace("stop-first", order);
+        let id = fake.world(|w| {
+            w.push("web:1", Behaviour::Runs);
+            let id = w.swarm_stack("s", &file, &[]);
+            w.push("web:1", Behaviour::NeverHealthy);
+            id
+        });
+        let body = json!({ "StackFileContent": file, "Env": [], "PullImage": true });
+        let path = format!("/api/stacks/{id}?endpointId=1");
+        assert_eq!(put(&fake, &path, &body).status, 200);
+        let tasks = get(&fake, "/api/endpoints/1/docker/tasks").body;
+        assert_eq!(tasks[0]["DesiredState"], old, "{order}: {tasks}");
+    }
+}

@@ -279,6 +279,10 @@ fn slow_stack_is_created_as_recorded() {
 #[test]
 fn good_rollout_is_as_recorded() {
     let fake = shop();
+    fake.world(|w| {
+        let (ops, _) = w.user_standard("ops", "pw");
+        w.may_use_stack(ops, 3, true);
+    });
     Replay::of("rollout-healthy")
         .on(fake)
         .before_note(
