@@ -4,6 +4,8 @@ mod problem;
 mod values;
 mod parse;
 mod disk;
+mod surroundings;
+mod variables;
 mod environment;
 mod file;
 mod credentials;
@@ -17,11 +19,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use self::environment::Surroundings;
-use self::problem::Place;
 pub(crate) use self::problem::Problems;
+use self::problem::{Nature, Place};
 use self::reading::Reading;
 use self::show::Shown;
+pub(crate) use self::surroundings::Surroundings;
 use self::values::Written;
 use crate::hook::{Hook, Network};
 use crate::named::named;
@@ -31,7 +33,7 @@ use crate::stack::{Stack, StackKey};
 /// What a command cannot do without. What is not needed may be missing, and secrets that are not needed are not even read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// `redeploy`, `rollback`, `test-connection`: Portainer and a stack; hooks are not read.
+    /// `redeploy`, `rollback`, `test-connection`: Portainer; stacks may be missing, hooks are not read.
     Portainer,
     /// `serve`: Portainer, stacks and hooks.
     Serve,
@@ -97,13 +99,12 @@ pub(crate) fn load(
     }
     let config = check::config(need, written, &mut reading);
     let mut all = problems;
-    // Where the syntax is wrong, keys end up in the wrong section and others seem to be missing: only what variables say,
-    // and wrong values, are told besides.
+    // Where the syntax is wrong, keys end up in other sections and some seem to be missing: of these nothing is said.
     all.extend(reading.problems.into_iter().filter(|problem| {
         torn.is_empty()
             || match &problem.place {
                 Place::Variable(_) | Place::Credential(_) => true,
-                Place::Line(_, line) => !torn.contains(line) && !problem.is_about_unknown_key(),
+                Place::Line(_, line) => problem.nature == Nature::Wrong && !torn.contains(line),
                 Place::File(_) | Place::Nowhere => false,
             }
     }));

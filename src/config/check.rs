@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::problem::Place;
 use super::reading::{Reading, Taken};
 use super::values::{Section, Written};
-use super::{Config, LogFormat, Need, environment, parse};
+use super::{Config, LogFormat, Need, parse, surroundings};
 use crate::hook::Network;
 use crate::image::Pattern;
 use crate::limits;
@@ -69,8 +69,8 @@ pub(super) fn config(need: Need, written: Written, reading: &mut Reading<'_>) ->
     reading.finish(of_portainer);
     config.notify = notify::notify(portainer_read, &mut of_notify, reading);
     reading.finish(of_notify);
-    stacks::stacks(need, of_stacks, default_stack, &mut config, reading);
-    config.hooks = hooks::hooks(need, hooks_read, of_hooks, &config, reading);
+    let keys = stacks::stacks(need, of_stacks, default_stack, &mut config, reading);
+    config.hooks = hooks::hooks(need, hooks_read, of_hooks, (&config, &keys), reading);
     config.staff = staff::staff(
         matches!(need, Need::Serve | Need::Show),
         &mut of_staff,
@@ -81,14 +81,9 @@ pub(super) fn config(need: Need, written: Written, reading: &mut Reading<'_>) ->
 }
 
 fn top(need: Need, top: &mut Section, config: &mut Config, reading: &mut Reading<'_>) {
-    match reading.text(top, "public_url", parse::plain_url) {
-        Taken::Good(url, place) => {
-            reading.show("public_url", &url, place);
-            config.public_url = Some(url);
-        }
-        Taken::Absent => reading.show("public_url", "none", Place::Nowhere),
-        Taken::Bad => {}
-    }
+    config.public_url = reading
+        .optional(top, ("public_url", "public_url"), "none", parse::plain_url)
+        .good();
     config.state_dir = state_dir(need, top, reading);
     let proxies = reading.list(top, "trusted_proxies", network);
     config.trusted_proxies = listed(reading, "trusted_proxies", proxies);
@@ -121,7 +116,7 @@ fn top(need: Need, top: &mut Section, config: &mut Config, reading: &mut Reading
 fn state_dir(need: Need, top: &mut Section, reading: &mut Reading<'_>) -> Option<PathBuf> {
     match reading.text(top, "state_dir", |text| Ok(text.to_owned())) {
         Taken::Good(text, place) => {
-            let path = environment::resolve(&text, &place, &reading.folder, reading.surroundings);
+            let path = surroundings::resolve(&text, &place, &reading.folder, reading.surroundings);
             reading.show("state_dir", path.display(), place);
             Some(path)
         }

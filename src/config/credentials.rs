@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::disk;
-use super::environment::Surroundings;
+use super::surroundings::Surroundings;
 use crate::limits;
 use crate::secret::Secret;
 
@@ -76,14 +76,6 @@ pub(super) fn read(
         ));
     }
     let secrets = parse(&text.content, several).map_err(in_file)?;
-    if secrets
-        .iter()
-        .any(|secret| secret.expose().trim() != secret.expose())
-    {
-        warnings.push(format!(
-            "a secret in {path:?} begins or ends with a space, which counts as part of it"
-        ));
-    }
     Ok(Found { secrets, warnings })
 }
 

@@ -1,131 +1,14 @@
-//! What surrounds the process: variables, directories, systemd's credentials; and how they are laid over what the file says.
+//! Lays variables and systemd's credentials over what the file says; each changes only the value that it stands for.
 
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
-
-use super::problem::{Place, Problem, nearest};
+use super::problem::{Nature, Place, Problem};
+use super::surroundings::Surroundings;
 use super::values::{Kind, Section, Value, Written};
+use super::variables::{
+    ENVIRONMENT, PLAIN, SECRET, STACK_NAME, STACK_NAME_OF, WEBHOOK_CREDENTIAL, WEBHOOK_SECRET,
+    WEBHOOK_SENDER, is_known, unknown,
+};
 use crate::hook::HookName;
 use crate::stack::StackKey;
-
-/// Everything outside of the file that configures; tests bring their own.
-#[derive(Clone)]
-pub(crate) struct Surroundings {
-    /// The variables of the environment. Values may be secrets, hence no `Debug`.
-    pub(crate) variables: BTreeMap<String, OsString>,
-    /// Where `stackhook.toml` is looked for, and what relative paths in variables start from.
-    pub(crate) working_dir: PathBuf,
-    /// The file that is read where no other is.
-    pub(crate) system_file: PathBuf,
-    /// Where credentials are that systemd would hand to the service, for root's own commands.
-    pub(crate) credential_store: PathBuf,
-}
-
-impl Surroundings {
-    /// Those of this process.
-    pub(crate) fn of_process() -> Surroundings {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
-        Surroundings {
-            variables: std::env::vars_os().filter_map(text).collect(),
-            working_dir: PathBuf::new(),
-            system_file: PathBuf::from("/etc/stackhook/stackhook.toml"),
-            credential_store: PathBuf::from("/etc/credstore"),
-        }
-    }
-
-    /// A variable's value; an empty one counts as not set, one that is not UTF-8 too (which [`lay_over`] reports).
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.value(name)?.to_str()
-    }
-
-    /// The same for a path, which need not be UTF-8.
-    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        self.value(name).map(PathBuf::from)
-    }
-
-    fn value(&self, name: &str) -> Option<&OsStr> {
-        let value = self.variables.get(name)?;
-        (!value.is_empty()).then_some(value)
-    }
-
-    /// `$CREDENTIALS_DIRECTORY`.
-    pub(super) fn credentials(&self) -> Option<PathBuf> {
-        self.path("CREDENTIALS_DIRECTORY")
-    }
-
-    /// The first directory of `$STATE_DIRECTORY`.
-    pub(super) fn state_dir(&self) -> Option<&str> {
-        let first = self.text("STATE_DIRECTORY")?.split(':').next()?;
-        (!first.is_empty()).then_some(first)
-    }
-}
-
-/// Variables that stand for a key: section, key, variable.
-const PLAIN: &[(&str, &str, &str)] = &[
-    ("", "listen", "STACKHOOK_LISTEN"),
-    ("", "public_url", "STACKHOOK_PUBLIC_URL"),
-    ("", "state_dir", "STACKHOOK_STATE_DIR"),
-    ("", "trusted_proxies", "STACKHOOK_TRUSTED_PROXIES"),
-    ("", "max_body", "STACKHOOK_MAX_BODY"),
-    ("", "log", "STACKHOOK_LOG"),
-    ("", "log_format", "STACKHOOK_LOG_FORMAT"),
-    ("portainer", "url", "PORTAINER_URL"),
-    ("portainer", "user", "PORTAINER_USER"),
-    ("portainer", "ca_file", "PORTAINER_CA_FILE"),
-    (
-        "portainer",
-        "certificate_sha256",
-        "PORTAINER_CERTIFICATE_SHA256",
-    ),
-    ("portainer", "insecure", "PORTAINER_INSECURE"),
-    ("portainer", "timeout", "PORTAINER_TIMEOUT"),
-    ("notify", "format", "STACKHOOK_NOTIFY_FORMAT"),
-    ("staff", "user", "STACKHOOK_STAFF_USER"),
-];
-
-/// Secrets: section, key, variable (also with `_FILE`), and the file in the credentials directory.
-const SECRET: &[(&str, &str, &str, Option<&str>)] = &[
-    (
-        "portainer",
-        "api_key",
-        "PORTAINER_API_KEY",
-        Some("portainer-api-key"),
-    ),
-    (
-        "portainer",
-        "password",
-        "PORTAINER_PASSWORD",
-        Some("portainer-password"),
-    ),
-    ("notify", "url", "STACKHOOK_NOTIFY_URL", None),
-    ("notify", "secret", "STACKHOOK_NOTIFY_SECRET", None),
-    (
-        "staff",
-        "password",
-        "STACKHOOK_STAFF_PASSWORD",
-        Some("staff-password"),
-    ),
-];
-
-const STACK_NAME: &str = "PORTAINER_STACK_NAME";
-const STACK_NAME_OF: &str = "PORTAINER_STACK_NAME_";
-const ENVIRONMENT: &str = "PORTAINER_ENVIRONMENT";
-const WEBHOOK_SECRET: &str = "PORTAINER_WEBHOOK_SECRET";
-const WEBHOOK_SENDER: &str = "PORTAINER_WEBHOOK_SENDER";
-const WEBHOOK_CREDENTIAL: &str = "webhook-secret";
-/// Variables that are no keys.
-const OTHERS: &[&str] = &["STACKHOOK_CONFIG", "STACKHOOK_URL"];
-
-/// The variable that a key can be set by.
-pub(super) fn variable_of(section: &str, key: &str) -> Option<&'static str> {
-    let plain = PLAIN.iter().map(|(of, key, name)| (*of, *key, *name));
-    let secret = SECRET.iter().map(|(of, key, name, _)| (*of, *key, *name));
-    plain
-        .chain(secret)
-        .find(|(of, its, _)| *of == section && *its == key)
-        .map(|(_, _, name)| name)
-}
 
 /// Lays `listen` alone over the file's.
 pub(super) fn lay_over_listen(surroundings: &Surroundings, written: &mut Written) {
@@ -177,6 +60,7 @@ struct Over<'s> {
 impl Over<'_> {
     fn problem(&mut self, name: &str, text: &str) {
         self.problems.push(Problem {
+            nature: Nature::Wrong,
             place: Place::Variable(name.to_owned()),
             key: String::new(),
             text: text.to_owned(),
@@ -384,82 +268,4 @@ pub(super) fn key_from_name(name: &str) -> String {
         })
         .collect();
     key.trim_start_matches('.').to_owned()
-}
-
-fn is_known(name: &str) -> bool {
-    known().any(|known| known == name) || name.starts_with(STACK_NAME_OF)
-}
-
-fn known() -> impl Iterator<Item = String> {
-    let with_file = |name: &'static str| [name.to_owned(), format!("{name}_FILE")];
-    let plain = PLAIN.iter().map(|(_, _, name)| *name);
-    let others = [STACK_NAME, ENVIRONMENT, WEBHOOK_SENDER];
-    plain
-        .chain(others)
-        .chain(OTHERS.iter().copied())
-        .map(str::to_owned)
-        .chain(
-            SECRET
-                .iter()
-                .flat_map(move |(_, _, name, _)| with_file(name)),
-        )
-        .chain(with_file(WEBHOOK_SECRET))
-}
-
-/// Warns about variables that look like ours and mean nothing.
-fn unknown(surroundings: &Surroundings, warnings: &mut Vec<String>) {
-    let rest_of = |name: &str| name.split_once('_').map(|(_, rest)| rest.to_owned());
-    let known: Vec<(String, String)> = known()
-        .filter_map(|name| Some((rest_of(&name)?, name)))
-        .collect();
-    let mut injected = Vec::new();
-    for (name, value) in &surroundings.variables {
-        let ours = ["PORTAINER_", "STACKHOOK_"]
-            .iter()
-            .find_map(|prefix| name.strip_prefix(prefix));
-        match ours {
-            Some(_) if value.is_empty() || is_known(name) => {}
-            Some(rest) if is_injected(rest) => injected.push(name.as_str()),
-            Some(rest) => {
-                let near = nearest(rest, known.iter().map(|(rest, _)| rest.as_str()))
-                    .and_then(|near| known.iter().find(|(rest, _)| rest == near))
-                    .map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"));
-                warnings.push(format!("{name}: unknown variable, ignored{near}"));
-            }
-            None => {}
-        }
-    }
-    if let Some(first) = injected.first() {
-        warnings.push(format!(
-            "{} variables such as {first} are ignored: Docker or Kubernetes sets them for a container or \
-             service of that name",
-            injected.len()
-        ));
-    }
-}
-
-/// Names that Kubernetes' services and Docker's links make, after the service's name.
-fn is_injected(rest: &str) -> bool {
-    let has_number = |text: &str| text.starts_with(|sign: char| sign.is_ascii_digit());
-    let port = rest.split("PORT_").nth(1).is_some_and(has_number);
-    let word = |word: &str| rest == word || rest.ends_with(&format!("_{word}"));
-    port || rest.contains("SERVICE_PORT")
-        || rest.starts_with("ENV_")
-        || rest == "NAME"
-        || ["PORT", "SERVICE_HOST"].into_iter().any(word)
-}
-
-/// Paths in the file start from the file's folder, paths in variables from the working directory.
-pub(super) fn resolve(
-    text: &str,
-    place: &Place,
-    folder: &Path,
-    surroundings: &Surroundings,
-) -> PathBuf {
-    match place {
-        Place::File(_) | Place::Line(..) => folder.join(text),
-        Place::Variable(_) | Place::Credential(_) | Place::Nowhere => {
-            surroundings.working_dir.join(text)
-        }
-    }
 }

@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::disk;
-use super::environment::Surroundings;
-use super::problem::{Place, Problem};
+use super::problem::{Nature, Place, Problem};
+use super::surroundings::Surroundings;
 use super::values::{Kind, Section, Value, Written};
 use crate::limits;
 
@@ -68,6 +68,7 @@ pub(super) fn read(found: &Found) -> Parsed {
             Parsed {
                 written: Written::new(),
                 problems: vec![Problem {
+                    nature: Nature::Wrong,
                     place: Place::File(found.name.clone()),
                     key: String::new(),
                     text: format!("{text}{hint}"),
@@ -95,6 +96,7 @@ fn parse(name: &Arc<str>, text: &str) -> Parsed {
         if !torn.contains(&line) {
             torn.push(line);
             problems.push(Problem {
+                nature: Nature::Wrong,
                 place: Place::Line(name.clone(), line),
                 key: String::new(),
                 text: error.message().replace('\n', " "),
@@ -119,6 +121,7 @@ fn parse(name: &Arc<str>, text: &str) -> Parsed {
 fn sort(mut top: Section, written: &mut Written, problems: &mut Vec<Problem>) {
     let mut complain = |place: Place, key: &str, text: String| {
         problems.push(Problem {
+            nature: Nature::Wrong,
             place,
             key: key.to_owned(),
             text,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where something was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(super) enum Place {
     /// The file as a whole, by the name that people know it under.
     File(Arc<str>),
     /// A line of the file, counted from 1.
@@ -31,24 +31,26 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// Where.
-    pub(crate) place: Place,
-    /// The key, such as `portainer.url`; empty for what has none.
-    pub(crate) key: String,
-    /// What, why and what to do; without any value.
-    pub(crate) text: String,
+/// Whether a problem may merely be the echo of a syntax error elsewhere in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nature {
+    /// What stands there is wrong by itself.
+    Wrong,
+    /// Something is missing, or not known: a syntax error may have hidden it, or moved it to another section.
+    Lost,
 }
 
-impl Problem {
-    /// How every text about a key that nobody knows begins.
-    pub(super) const UNKNOWN_KEY: &'static str = "unknown key";
-
-    pub(super) fn is_about_unknown_key(&self) -> bool {
-        self.text.starts_with(Problem::UNKNOWN_KEY)
-    }
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// What else may be behind it.
+    pub(super) nature: Nature,
+    /// Where.
+    pub(super) place: Place,
+    /// The key, such as `portainer.url`; empty for what has none.
+    pub(super) key: String,
+    /// What, why and what to do; without any value.
+    pub(super) text: String,
 }
 
 impl fmt::Display for Problem {

@@ -1,14 +1,15 @@
 //! Takes values out of sections: the right type, the right place, problems instead of stops, and a row for `show-config`.
 
+mod secrets;
+
 use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::credentials;
-use super::environment::{self, Surroundings};
-use super::problem::{Place, Problem, hint, nearest};
+use super::problem::{Nature, Place, Problem, hint, nearest};
 use super::show::Shown;
+use super::surroundings::{self, Surroundings};
 use super::values::{KEYS, Kind, Section, Value, keys};
-use crate::secret::Secret;
 
 /// What stands under a key.
 pub(super) enum Taken<T> {
@@ -21,6 +22,7 @@ pub(super) enum Taken<T> {
 }
 
 impl<T> Taken<T> {
+    /// The value alone.
     pub(super) fn good(self) -> Option<T> {
         match self {
             Taken::Good(value, _) => Some(value),
@@ -32,6 +34,7 @@ impl<T> Taken<T> {
         matches!(self, Taken::Absent)
     }
 
+    /// Where the value stands.
     pub(super) fn place(&self) -> Option<&Place> {
         match self {
             Taken::Good(_, place) => Some(place),
@@ -59,13 +62,30 @@ impl Reading<'_> {
         key: impl Into<String>,
         text: impl Into<String>,
     ) {
+        self.complain(Nature::Wrong, place, key, text);
+    }
+
+    /// Something is missing, or nobody knows it.
+    pub(super) fn lost(&mut self, place: &Place, key: impl Into<String>, text: impl Into<String>) {
+        self.complain(Nature::Lost, place, key, text);
+    }
+
+    fn complain(
+        &mut self,
+        nature: Nature,
+        place: &Place,
+        key: impl Into<String>,
+        text: impl Into<String>,
+    ) {
         self.problems.push(Problem {
+            nature,
             place: place.clone(),
             key: key.into(),
             text: text.into(),
         });
     }
 
+    /// A row of what is in force.
     pub(super) fn show(
         &mut self,
         key: impl Into<String>,
@@ -99,6 +119,23 @@ impl Reading<'_> {
             }
             Taken::Bad => default,
         }
+    }
+
+    /// A setting without a default, shown under `label`; as `absent` where it is not given.
+    pub(super) fn optional<T: Display>(
+        &mut self,
+        section: &mut Section,
+        (key, label): (&str, &str),
+        absent: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Taken<T> {
+        let taken = self.text(section, key, parse);
+        match &taken {
+            Taken::Good(value, place) => self.show(label, value, place),
+            Taken::Absent => self.show(label, absent, Place::Nowhere),
+            Taken::Bad => {}
+        }
+        taken
     }
 
     /// A text that `parse` understands.
@@ -206,161 +243,36 @@ impl Reading<'_> {
         }
     }
 
-    /// One secret, under `key` or in the file under `key` + `_file`.
-    pub(super) fn secret(
-        &mut self,
-        section: &mut Section,
-        key: &str,
-        label: &str,
-    ) -> Taken<Secret> {
-        match self.secrets(section, (key, label), false) {
-            Taken::Good(secrets, place) => match secrets.into_iter().next() {
-                Some(secret) => Taken::Good(secret, place),
-                None => Taken::Absent,
-            },
-            Taken::Absent => Taken::Absent,
-            Taken::Bad => Taken::Bad,
-        }
-    }
-
-    /// Secrets, one a line, newest first.
-    pub(super) fn secrets(
-        &mut self,
-        section: &mut Section,
-        (key, label): (&str, &str),
-        several: bool,
-    ) -> Taken<Vec<Secret>> {
-        let of_file = format!("{key}_file");
-        let (key, value, in_file) = match (section.take(key), section.take(&of_file)) {
-            (None, None) => return Taken::Absent,
-            (Some(_), Some(second)) => {
-                let text = format!("\"{key}\" is given too; only one of them can count");
-                self.problem(&second.place, section.path(&of_file), text);
-                return Taken::Bad;
-            }
-            (Some(value), None) => (key, value, false),
-            (None, Some(value)) => (of_file.as_str(), value, true),
-        };
-        let (path, place) = (section.path(key), value.place);
-        let read = match value.kind {
-            Kind::Bad => return Taken::Bad,
-            Kind::Text(text) if in_file => self.secrets_in_file(&text, &place, several),
-            Kind::Text(text) => self.secrets_in_text(&text, &place, &path, several),
-            other => Err(format!("expected a text in quotes, found {}", other.name())),
-        };
-        match read {
-            Ok((secrets, source)) => {
-                self.show(label, told(&secrets), source);
-                Taken::Good(secrets, place)
-            }
-            Err(text) => {
-                self.problem(&place, path, text);
-                Taken::Bad
-            }
-        }
-    }
-
-    /// The secrets, and their source as it is shown.
-    fn secrets_in_file(
-        &mut self,
-        text: &str,
-        place: &Place,
-        several: bool,
-    ) -> Result<(Vec<Secret>, String), String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
-        let path = self.path(text, place)?;
-        let found = credentials::read(text, &path, several, self.surroundings)?;
-        self.warnings.extend(found.warnings);
-        Ok((found.secrets, format!("{place} -> {}", path.display())))
-    }
-
-    fn secrets_in_text(
-        &mut self,
-        text: &str,
-        place: &Place,
-        path: &str,
-        several: bool,
-    ) -> Result<(Vec<Secret>, String), String> {
-        let secrets = credentials::parse(text, several)?;
-        let mut signs = text.chars();
-        let quotes = (signs.next(), signs.next_back());
-        match place {
-            Place::Variable(name)
-                if matches!(quotes, (Some('"'), Some('"')) | (Some('\''), Some('\''))) =>
-            {
-                self.warnings.push(format!(
-                    "{name}: the secret begins and ends with a quote, which counts as part of it (Docker's \
-                     env files keep quotes)"
-                ));
-            }
-            Place::Line(file, _) if self.open_to_others => self.warnings.push(format!(
-                "{place}: {path}: any user of this host can read this secret; mend it with: chmod o-r {file}"
-            )),
-            _ => {}
-        }
-        Ok((secrets, place.to_string()))
-    }
-
     /// The path that a key names.
     pub(super) fn path(&self, text: &str, place: &Place) -> Result<PathBuf, String> {
-        let path = environment::resolve(text, place, &self.folder, self.surroundings);
+        let path = surroundings::resolve(text, place, &self.folder, self.surroundings);
         credentials::locate(text, path, self.surroundings)
     }
 
     /// Reports what nobody took.
     pub(super) fn finish(&mut self, section: Section) {
         for (key, value) in &section.entries {
-            let path = section.path(key);
-            let elsewhere = KEYS
+            let known = keys(section.kind).iter().copied();
+            let homes: Vec<&str> = KEYS
                 .iter()
-                .find(|(kind, keys)| *kind != section.kind && keys.contains(&key.as_str()))
-                .map(|(kind, _)| *kind);
-            let text = match (nearest(key, keys(section.kind).iter().copied()), elsewhere) {
-                (None, Some("")) => {
-                    "unknown key; it belongs to the top of the file, before the first section"
-                        .to_owned()
+                .filter(|(_, keys)| keys.contains(&key.as_str()))
+                .map(|(kind, _)| *kind)
+                .collect();
+            let hint = match (nearest(key, known.clone()), homes.as_slice()) {
+                (None, [""]) => {
+                    "; it belongs to the top of the file, before any section".to_owned()
                 }
-                (None, Some(kind)) if key != "name" && key != "key" => {
-                    let brackets = if matches!(kind, "stack" | "hook") {
-                        2
-                    } else {
-                        1
-                    };
-                    let (open, close) = ("[".repeat(brackets), "]".repeat(brackets));
-                    format!("unknown key; it belongs to {open}{kind}{close}")
-                }
-                _ => format!(
-                    "unknown key{}",
-                    hint(key, keys(section.kind).iter().copied())
-                ),
+                (None, [kind @ ("stack" | "hook")]) => format!("; it belongs to [[{kind}]]"),
+                (None, [kind]) => format!("; it belongs to [{kind}]"),
+                _ => hint(key, known),
             };
-            // A name that is no key may be a text that somebody pasted.
-            let plain = key.len() <= 40
-                && key
-                    .chars()
-                    .all(|sign| sign.is_ascii_alphanumeric() || "_-".contains(sign));
-            let path = if plain {
-                path
-            } else {
-                section.path("(a key that is not shown)")
+            // What is no key may be a text that somebody pasted.
+            let plain = |sign: char| sign.is_ascii_alphanumeric() || "_-".contains(sign);
+            let path = match key.len() <= 40 && key.chars().all(plain) {
+                true => section.path(key),
+                false => section.path("(not shown)"),
             };
-            self.problem(&value.place, path, text);
+            self.lost(&value.place, path, format!("unknown key{hint}"));
         }
-    }
-}
-
-/// What may be told about secrets.
-fn told(secrets: &[Secret]) -> String {
-    let count = |secret: &Secret| secret.expose().chars().count().to_string();
-    let lengths: Vec<String> = secrets.iter().map(count).collect();
-    match lengths.as_slice() {
-        [length] => format!("set, {length} characters"),
-        lengths => format!(
-            "{} secrets of {} characters",
-            lengths.len(),
-            lengths.join(", ")
-        ),
     }
 }

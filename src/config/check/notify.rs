@@ -30,7 +30,10 @@ pub(super) fn notify(
         NotifyFormat::parse(name).ok_or_else(String::new)
     };
     let format = match (&given, &started) {
-        (None, Place::Nowhere) => return None,
+        (None, Place::Nowhere) => {
+            reading.show("notify", "none", Place::Nowhere);
+            return None;
+        }
         _ => reading.setting(
             section,
             ("format", "notify.format"),
@@ -39,7 +42,7 @@ pub(super) fn notify(
         ),
     };
     if url.is_absent() {
-        reading.problem(
+        reading.lost(
             &given.unwrap_or(started),
             "notify",
             "has no URL; set STACKHOOK_NOTIFY_URL or STACKHOOK_NOTIFY_URL_FILE (url or url_file)",

@@ -18,15 +18,18 @@ pub(super) fn portainer(
     reading: &mut Reading<'_>,
 ) -> Option<Portainer> {
     let required = matches!(need, Need::Portainer | Need::Serve);
-    let url = reading.text(section, "url", parse::portainer_url);
-    match &url {
-        Taken::Good(url, place) => reading.show("portainer.url", url, place),
-        Taken::Absent if required => reading.problem(
+    let url = reading.optional(
+        section,
+        ("url", "portainer.url"),
+        "none",
+        parse::portainer_url,
+    );
+    if url.is_absent() && required {
+        reading.lost(
             &Place::Nowhere,
             "portainer.url",
             "is missing; set PORTAINER_URL, or url in [portainer], such as \"http://portainer:9000\"",
-        ),
-        Taken::Absent | Taken::Bad => {}
+        );
     }
     let credentials = credentials(required, read, section, reading);
     let trust = trust(read, url_is_plain(&url), section, reading);
@@ -69,10 +72,18 @@ fn credentials(
     if !read {
         return None;
     }
+    if let Taken::Good(key, place) = &api_key {
+        // It is a header's value.
+        if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = "contains a sign that no API key has";
+            reading.problem(place, "portainer.api_key", text);
+        }
+    }
     match (api_key, user, password) {
         (Taken::Absent, Taken::Absent, Taken::Absent) => {
+            reading.show("portainer.api_key", "none", Place::Nowhere);
             if required {
-                reading.problem(
+                reading.lost(
                     &start,
                     "portainer",
                     "has no credentials; set PORTAINER_API_KEY or PORTAINER_API_KEY_FILE (api_key or \
@@ -83,7 +94,7 @@ fn credentials(
         }
         (Taken::Absent, user, Taken::Absent) => {
             let place = user.place().cloned().unwrap_or(start);
-            reading.problem(
+            reading.lost(
                 &place,
                 "portainer.user",
                 "has no password; set PORTAINER_PASSWORD or PORTAINER_PASSWORD_FILE (password or \
@@ -93,7 +104,7 @@ fn credentials(
         }
         (Taken::Absent, Taken::Absent, password) => {
             let place = password.place().cloned().unwrap_or(start);
-            reading.problem(
+            reading.lost(
                 &place,
                 "portainer.password",
                 "has no user; set PORTAINER_USER (user)",
@@ -154,6 +165,14 @@ fn trust(read: bool, plain: bool, section: &mut Section, reading: &mut Reading<'
             reading.warnings.push(format!(
                 "{first}: ca_file, certificate_sha256 and insecure mean nothing with an http:// URL"
             ));
+        }
+    }
+    for (label, absent) in [
+        ("portainer.ca_file", file.is_absent()),
+        ("portainer.certificate_sha256", pin.is_absent()),
+    ] {
+        if absent {
+            reading.show(label, "none", Place::Nowhere);
         }
     }
     if let Taken::Good(pin, place) = pin {

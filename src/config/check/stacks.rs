@@ -18,49 +18,50 @@ struct Keyed {
     place: Place,
 }
 
-/// Checks all, and puts them into `config`.
+/// Checks all, and puts them into `config`; yields the keys of those with problems, too.
 pub(super) fn stacks(
     need: Need,
     sections: Vec<Section>,
     default: Option<usize>,
     config: &mut Config,
     reading: &mut Reading<'_>,
-) {
+) -> Vec<StackKey> {
     let none = sections.is_empty();
     let mut all: Vec<Keyed> = Vec::new();
     for (index, section) in sections.into_iter().enumerate() {
-        let Some((stack, keyed)) = stack(section, reading) else {
+        let (Some(keyed), stack) = stack(section, reading) else {
             continue;
         };
         if let Some(other) = all.iter().find(|other| other.key == keyed.key) {
             let text = format!(
-                "\"{}\" is the key of another stack ({}) already; give this one a key of its own",
+                "\"{}\" is the key of another stack ({}) already; give one of them another key",
                 keyed.key, other.place
             );
             reading.problem(&keyed.place, "stack.key", text);
             continue;
         }
         if default == Some(index) {
-            config.default_stack = Some(stack.key.clone());
+            config.default_stack = Some(keyed.key.clone());
         }
-        config.stacks.push(stack);
+        config.stacks.extend(stack);
         all.push(keyed);
     }
-    if none && matches!(need, Need::Portainer | Need::Serve) {
-        reading.problem(
+    if none && need == Need::Serve {
+        reading.lost(
             &Place::Nowhere,
             "stack",
             "there is none; set PORTAINER_STACK_NAME to the stack's name in Portainer, or write a [[stack]] \
              with its name",
         );
     }
+    all.into_iter().map(|keyed| keyed.key).collect()
 }
 
-fn stack(mut section: Section, reading: &mut Reading<'_>) -> Option<(Stack, Keyed)> {
+fn stack(mut section: Section, reading: &mut Reading<'_>) -> (Option<Keyed>, Option<Stack>) {
     let name = reading.text(&mut section, "name", name);
     if name.is_absent() {
         let place = section.place.clone();
-        reading.problem(
+        reading.lost(
             &place,
             "stack.name",
             "is missing: the stack's name in Portainer",
@@ -80,12 +81,12 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> Option<(Stack, Keye
     if let Taken::Good(name, place) = &name {
         reading.show(label("name"), name, place);
     }
-    let environment = reading.text(&mut section, "environment", self::name);
-    match &environment {
-        Taken::Good(text, place) => reading.show(label("environment"), text, place),
-        Taken::Absent => reading.show(label("environment"), "any", Place::Nowhere),
-        Taken::Bad => {}
-    }
+    let environment = reading.optional(
+        &mut section,
+        ("environment", &label("environment")),
+        "any",
+        self::name,
+    );
     let pull = reading.setting(
         &mut section,
         ("pull", &label("pull")),
@@ -135,14 +136,12 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> Option<(Stack, Keye
     );
     let cleanup = reading.flag(&mut section, ("cleanup", &label("cleanup")));
     reading.finish(section);
-    let (key, place) = key?;
-    let keyed = Keyed {
-        key: key.clone(),
-        place,
+    let Some((key, place)) = key else {
+        return (None, None);
     };
-    let stack = Stack {
-        key,
-        name: name.good()?,
+    let stack = name.good().map(|name| Stack {
+        key: key.clone(),
+        name,
         environment: environment.good(),
         pull,
         except,
@@ -150,8 +149,8 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> Option<(Stack, Keye
         healthy_within,
         rollback,
         cleanup,
-    };
-    Some((stack, keyed))
+    });
+    (Some(Keyed { key, place }), stack)
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -20,6 +20,7 @@ pub(super) fn staff(read: bool, section: &mut Section, reading: &mut Reading<'_>
     };
     let started = section.place.clone();
     if let (None, Place::Nowhere) = (&given, &started) {
+        reading.show("staff", "none", Place::Nowhere);
         return None;
     }
     let user = reading.setting(
@@ -32,7 +33,7 @@ pub(super) fn staff(read: bool, section: &mut Section, reading: &mut Reading<'_>
         },
     );
     if password.is_absent() {
-        reading.problem(
+        reading.lost(
             &given.unwrap_or(started),
             "staff",
             "has no password; set STACKHOOK_STAFF_PASSWORD or STACKHOOK_STAFF_PASSWORD_FILE (password or \

@@ -1,0 +1,163 @@
+//! How a hook's deliveries prove themselves: the sender's own scheme or the configured one, and secrets that fit it.
+
+use crate::config::check::standard_webhooks;
+use crate::config::parse;
+use crate::config::problem::Place;
+use crate::config::reading::{Reading, Taken};
+use crate::config::values::Section;
+use crate::hook::{Scheme, SchemeName, Sender, TokenKind};
+use crate::limits;
+use crate::secret::Secret;
+
+/// The scheme with its header and kind; where a secret decides about it, that has to be known.
+pub(super) fn scheme(
+    sender: Sender,
+    section: &mut Section,
+    secrets: &Taken<Vec<Secret>>,
+    reading: &mut Reading<'_>,
+) -> Option<(Scheme, Place)> {
+    let named = |text: &str| {
+        let name = parse::choice(text, SchemeName::NAMES)?;
+        SchemeName::parse(name).ok_or_else(String::new)
+    };
+    let kind = |text: &str| {
+        let name = parse::choice(text, TokenKind::NAMES)?;
+        TokenKind::parse(name).ok_or_else(String::new)
+    };
+    let name = reading.text(section, "scheme", named);
+    let header = reading.text(section, "header", parse::header);
+    let kind = reading.text(section, "kind", kind);
+    let (name, place) = match name {
+        Taken::Good(name, place) => (name, place),
+        Taken::Bad => return None,
+        Taken::Absent => match default_scheme(sender, secrets) {
+            Ok(name) => (name?, Place::Nowhere),
+            Err(text) => {
+                let place = secrets.place().cloned().unwrap_or(Place::Nowhere);
+                reading.problem(&place, "hook.secret", text);
+                return None;
+            }
+        },
+    };
+    let (takes_header, takes_kind) = match name {
+        SchemeName::Token => (true, true),
+        SchemeName::Generic => (true, false),
+        _ => (false, false),
+    };
+    for (given, takes, key, of) in [
+        (
+            header.place(),
+            takes_header,
+            "hook.header",
+            "schemes token and generic",
+        ),
+        (kind.place(), takes_kind, "hook.kind", "scheme token"),
+    ] {
+        if let (Some(place), false) = (given, takes) {
+            let text = format!("belongs to {of}, and this hook's scheme is {}", name.name());
+            reading.problem(place, key, text);
+        }
+    }
+    let (default_header, default_kind) = match (name, sender) {
+        (SchemeName::Generic, _) => ("x-portainer-signature", TokenKind::Raw),
+        (SchemeName::Token, Sender::Gitlab) => ("x-gitlab-token", TokenKind::Raw),
+        (SchemeName::Token, Sender::AzureDevops) => ("authorization", TokenKind::Basic),
+        (SchemeName::Token, Sender::Harbor) => ("authorization", TokenKind::Raw),
+        (SchemeName::Token, _) => ("authorization", TokenKind::Bearer),
+        _ => ("", TokenKind::Raw),
+    };
+    let header = header.good().unwrap_or_else(|| default_header.to_owned());
+    let kind = kind.good().unwrap_or(match header == default_header {
+        true => default_kind,
+        // Only `Authorization` has words in front of the token.
+        false if header != "authorization" => TokenKind::Raw,
+        false => TokenKind::Bearer,
+    });
+    Some((Scheme { name, header, kind }, place))
+}
+
+/// Each sender's own; none: it hangs on secrets that are not known.
+fn default_scheme(
+    sender: Sender,
+    secrets: &Taken<Vec<Secret>>,
+) -> Result<Option<SchemeName>, String> {
+    Ok(Some(match sender {
+        Sender::Generic | Sender::Custom => SchemeName::Generic,
+        Sender::Github => SchemeName::Github,
+        Sender::Gitea => SchemeName::Gitea,
+        Sender::Forgejo => SchemeName::Forgejo,
+        Sender::Gogs => SchemeName::Gogs,
+        Sender::Bitbucket => SchemeName::Bitbucket,
+        Sender::Dockerhub | Sender::Quay => SchemeName::UrlToken,
+        Sender::AzureDevops
+        | Sender::Harbor
+        | Sender::Distribution
+        | Sender::Acr
+        | Sender::Ecr
+        | Sender::Diun
+        | Sender::Wud => SchemeName::Token,
+        Sender::Gitlab => {
+            let Taken::Good(secrets, _) = secrets else {
+                return Ok(None);
+            };
+            let signing = |secret: &&Secret| secret.expose().starts_with("whsec_");
+            match secrets.iter().filter(signing).count() {
+                0 => SchemeName::Token,
+                count if count == secrets.len() => SchemeName::StandardWebhooks,
+                _ => {
+                    return Err(
+                        "mixes signing tokens of GitLab (whsec_…) with secret tokens; one hook can \
+                         check only one kind"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+    }))
+}
+
+/// Rows of what is in force.
+pub(super) fn show(
+    scheme: &Scheme,
+    place: &Place,
+    label: &impl Fn(&str) -> String,
+    reading: &mut Reading<'_>,
+) {
+    reading.show(label("scheme"), scheme.name.name(), place);
+    if !scheme.header.is_empty() {
+        reading.show(label("header"), &scheme.header, place);
+    }
+    if scheme.name == SchemeName::Token {
+        reading.show(label("kind"), scheme.kind.name(), place);
+    }
+}
+
+/// What keeps secrets from being used with a scheme; says which, not what.
+pub(super) fn unfit(scheme: &Scheme, secrets: &[Secret]) -> Vec<String> {
+    let wrong = |secret: &Secret| {
+        let text = secret.expose();
+        let visible = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        match (scheme.name, scheme.kind) {
+            (SchemeName::StandardWebhooks, _) => standard_webhooks(secret),
+            (SchemeName::Token, TokenKind::Basic) if !text.contains(':') => {
+                Err("kind basic needs user:password as the secret".to_owned())
+            }
+            _ if secret.len() < limits::WEBHOOK_SECRET_MIN => Err(format!(
+                "is shorter than {} bytes; \"stackhook generate-secret\" prints one that cannot be guessed",
+                limits::WEBHOOK_SECRET_MIN
+            )),
+            (SchemeName::Token, TokenKind::Raw | TokenKind::Bearer) if !visible => {
+                Err("contains a sign that no header can carry".to_owned())
+            }
+            _ => Ok(()),
+        }
+    };
+    let number = |index: usize, text: String| match secrets.len() {
+        1 => text,
+        _ => format!("secret {}: {text}", index + 1),
+    };
+    let texts = secrets.iter().enumerate();
+    texts
+        .filter_map(|(index, secret)| Some(number(index, wrong(secret).err()?)))
+        .collect()
+}
