@@ -135,9 +135,14 @@ impl Over<'_> {
         };
         section.take(key);
         section.take(&of_file);
-        section
-            .entries
-            .insert(slot.to_owned(), Value { kind, place });
+        section.entries.insert(
+            slot.to_owned(),
+            Value {
+                kind,
+                place,
+                position: 0,
+            },
+        );
     }
 
     fn stacks(&mut self, written: &mut Written) {

@@ -99,16 +99,15 @@ fn parse(name: &Arc<str>, text: &str) -> Parsed {
                 nature: Nature::Wrong,
                 place: Place::Line(name.clone(), line),
                 key: String::new(),
-                text: error.message().replace('\n', " "),
+                text: plain(error.message()),
             });
         }
     }
     let mut written = Written::new();
-    sort(
-        lines.section("", table.get_ref(), 0),
-        &mut written,
-        &mut problems,
-    );
+    let misplaced = sort(lines.section("", table.get_ref(), 0), &mut written);
+    if torn.is_empty() {
+        problems.extend(misplaced);
+    }
     Parsed {
         written,
         problems,
@@ -117,8 +116,25 @@ fn parse(name: &Arc<str>, text: &str) -> Parsed {
     }
 }
 
-/// Puts the tables of the file where they belong.
-fn sort(mut top: Section, written: &mut Written, problems: &mut Vec<Problem>) {
+/// The library's message, in the words of somebody who writes a configuration where its own would not help.
+fn plain(message: &str) -> String {
+    match message {
+        _ if message.starts_with("string values must be quoted")
+            || message.starts_with("invalid float") =>
+        {
+            "a text needs quotes around it".to_owned()
+        }
+        _ if message.starts_with("missing escaped value") => {
+            "after a backslash only certain signs may follow; write \\\\, or put the text in single quotes"
+                .to_owned()
+        }
+        _ => message.replace('\n', " "),
+    }
+}
+
+/// Puts the tables of the file where they belong; yields those of the wrong kind.
+fn sort(mut top: Section, written: &mut Written) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let mut complain = |place: Place, key: &str, text: String| {
         problems.push(Problem {
             nature: Nature::Wrong,
@@ -164,6 +180,7 @@ fn sort(mut top: Section, written: &mut Written, problems: &mut Vec<Problem>) {
         }
     }
     written.top = top;
+    problems
 }
 
 /// Turns positions into lines.
@@ -198,6 +215,7 @@ impl Lines<'_> {
             let value = Value {
                 kind: self.kind(inner, value),
                 place: self.place(key.span().start),
+                position: key.span().start,
             };
             section.entries.insert(key.get_ref().to_string(), value);
         }
@@ -217,6 +235,7 @@ impl Lines<'_> {
                     .map(|value| Value {
                         kind: self.kind(section, value),
                         place: self.place(value.span().start),
+                        position: value.span().start,
                     })
                     .collect(),
             ),

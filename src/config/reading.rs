@@ -70,6 +70,17 @@ impl Reading<'_> {
         self.complain(Nature::Lost, place, key, text);
     }
 
+    /// Something is odd, and no reason to stop.
+    pub(super) fn warn(&mut self, place: &Place, key: impl Into<String>, text: impl Into<String>) {
+        let problem = Problem {
+            nature: Nature::Wrong,
+            place: place.clone(),
+            key: key.into(),
+            text: text.into(),
+        };
+        self.warnings.push(problem.to_string());
+    }
+
     fn complain(
         &mut self,
         nature: Nature,
@@ -185,6 +196,7 @@ impl Reading<'_> {
                 .map(|part| Value {
                     kind: Kind::Text(part.trim().to_owned()),
                     place: value.place.clone(),
+                    position: 0,
                 })
                 .collect(),
             other => {

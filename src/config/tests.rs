@@ -1,6 +1,11 @@
 //! Tests of the whole way from file and variables to a configuration or its problems.
 
-mod environment_tests;
+mod variables;
+mod mistakes;
+mod secret_files;
+mod hooks;
+mod example;
+mod damage;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,7 +20,7 @@ const FIVE: &[(&str, &str)] = &[
     ("PORTAINER_API_KEY", "ptr_0123456789abcdef"),
     ("PORTAINER_STACK_NAME", "app-stack"),
     ("PORTAINER_WEBHOOK_SECRET", "correct-horse-battery"),
-    ("STACKHOOK_LISTEN", "0.0.0.0:8484"),
+    ("PORTAINER_ENVIRONMENT", "local"),
 ];
 
 /// A directory of its own, with what surrounds a process.
@@ -93,6 +98,32 @@ impl Place {
     fn plain(&self, text: &str) -> String {
         text.replace(&format!("{}", self.dir.display()), "DIR")
     }
+}
+
+/// A file with the given text after what every file needs, and exactly these problems. `DIR` is the directory.
+#[track_caller]
+fn check(file: &str, problems: &str) {
+    let place = Place::with(FIVE);
+    place.write("stackhook.toml", file);
+    let found = match place.load(Need::Serve) {
+        Ok(_) => String::new(),
+        Err(problems) => place.plain(&problems.to_string()),
+    };
+    assert_eq!(found, problems, "\nfile:\n{file}");
+}
+
+/// The five variables with these set besides, and exactly these problems.
+#[track_caller]
+fn check_variables(variables: &[(&str, &str)], problems: &str) {
+    let mut place = Place::with(FIVE);
+    for (name, value) in variables {
+        place.set(name, value);
+    }
+    let found = match place.load(Need::Serve) {
+        Ok(_) => String::new(),
+        Err(problems) => place.plain(&problems.to_string()),
+    };
+    assert_eq!(found, problems, "\nvariables: {variables:?}");
 }
 
 impl Drop for Place {

@@ -107,6 +107,8 @@ pub(super) fn keys(kind: &str) -> &'static [&'static str] {
 pub(super) struct Value {
     pub(super) kind: Kind,
     pub(super) place: Place,
+    /// Its byte in the file, for the order in a line; 0 for what is not from there.
+    pub(super) position: usize,
 }
 
 /// What kinds of values there are.
@@ -163,7 +165,14 @@ impl Section {
 
     pub(super) fn put(&mut self, key: &str, text: &str, place: Place) {
         let kind = Kind::Text(text.to_owned());
-        self.entries.insert(key.to_owned(), Value { kind, place });
+        self.entries.insert(
+            key.to_owned(),
+            Value {
+                kind,
+                place,
+                position: 0,
+            },
+        );
     }
 
     /// The text under `key`, where it is one.

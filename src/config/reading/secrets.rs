@@ -53,9 +53,8 @@ impl Reading<'_> {
             Ok((secrets, source)) => {
                 let padded = |secret: &Secret| secret.expose().trim() != secret.expose();
                 if secrets.iter().any(padded) {
-                    self.warnings.push(format!(
-                        "{source}: {path}: begins or ends with a space, which counts as part of the secret"
-                    ));
+                    let text = "begins or ends with a space, which counts as part of the secret";
+                    self.warn(&place, path, text);
                 }
                 self.show(label, told(&secrets), source);
                 Taken::Good(secrets, place)
@@ -94,17 +93,19 @@ impl Reading<'_> {
         let mut signs = text.chars();
         let quotes = (signs.next(), signs.next_back());
         match place {
-            Place::Variable(name)
+            Place::Variable(_)
                 if matches!(quotes, (Some('"'), Some('"')) | (Some('\''), Some('\''))) =>
             {
-                self.warnings.push(format!(
-                    "{name}: the secret begins and ends with a quote, which counts as part of it (Docker's \
-                     env files keep quotes)"
-                ));
+                let text = "begins and ends with a quote, which counts as part of the secret (Docker's env \
+                            files keep quotes)";
+                self.warn(place, path, text);
             }
-            Place::Line(file, _) if self.open_to_others => self.warnings.push(format!(
-                "{place}: {path}: any user of this host can read this secret; mend it with: chmod o-r {file}"
-            )),
+            Place::Line(file, _) if self.open_to_others => {
+                let text = format!(
+                    "any user of this host can read this secret; mend it with: chmod o-r {file}"
+                );
+                self.warn(place, path, text);
+            }
             _ => {}
         }
         Ok((secrets, place.to_string()))

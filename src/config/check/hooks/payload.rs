@@ -49,7 +49,7 @@ pub(super) fn payload(
     Some(payload)
 }
 
-/// Pointers and the values of which one must stand there, in the order of the file as far as lines tell it.
+/// Pointers and the values of which one must stand there, in the order of the file.
 fn require(
     value: Option<Value>,
     label: &impl Fn(&str) -> String,
@@ -68,7 +68,7 @@ fn require(
         return Vec::new();
     };
     let mut entries: Vec<(String, Value)> = section.entries.into_iter().collect();
-    entries.sort_by(|(_, one), (_, other)| one.place.cmp(&other.place));
+    entries.sort_by_key(|(_, value)| value.position);
     let mut required = Vec::new();
     for (pointer, value) in entries {
         let pointer = match parse::pointer(&pointer) {
@@ -83,6 +83,7 @@ fn require(
             kind => vec![Value {
                 kind,
                 place: value.place.clone(),
+                position: value.position,
             }],
         };
         let mut texts = Vec::new();
