@@ -15,6 +15,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,7 +75,7 @@ pub(crate) fn load(
             parsed.torn,
             parsed.open_to_others,
         ),
-        None => (Written::new(), Vec::new(), Vec::new(), false),
+        None => (Written::new(), Vec::new(), BTreeSet::new(), false),
     };
     let mut reading = Reading {
         surroundings,

@@ -1,6 +1,7 @@
 //! The configuration file: which one, its sections, and the line of everything in it; the home of toml. Of syntax errors
 //! only message and line are told, never the line's text.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub(super) struct Parsed {
     pub(super) written: Written,
     pub(super) problems: Vec<Problem>,
     /// Lines whose syntax is wrong; empty: everything could be read.
-    pub(super) torn: Vec<usize>,
+    pub(super) torn: BTreeSet<usize>,
     /// Anybody on this host may read it.
     pub(super) open_to_others: bool,
 }
@@ -73,7 +74,7 @@ pub(super) fn read(found: &Found) -> Parsed {
                     key: String::new(),
                     text: format!("{text}{hint}"),
                 }],
-                torn: vec![0],
+                torn: BTreeSet::from([0]),
                 open_to_others: false,
             }
         }
@@ -89,12 +90,11 @@ fn parse(name: &Arc<str>, text: &str) -> Parsed {
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems = Vec::new();
-    let mut torn = Vec::new();
+    let mut torn = BTreeSet::new();
     for error in &errors {
         let line = lines.number(error.span().map_or(text.len(), |span| span.start));
         // What follows a mistake in the same line is mostly its echo.
-        if !torn.contains(&line) {
-            torn.push(line);
+        if torn.insert(line) {
             problems.push(Problem {
                 nature: Nature::Wrong,
                 place: Place::Line(name.clone(), line),

@@ -73,16 +73,26 @@ impl fmt::Display for Problem {
 #[derive(Debug)]
 pub(crate) struct Problems {
     problems: Vec<Problem>,
+    /// How many there are besides: nobody reads more.
+    more: usize,
     /// What is merely odd; often the cause of a problem.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Problems {
+    const MOST: usize = 100;
+
     /// Sorts; says the same thing once.
     pub(super) fn new(mut problems: Vec<Problem>, warnings: Vec<String>) -> Problems {
         problems.sort_by(|one, other| one.place.cmp(&other.place));
         problems.dedup();
-        Problems { problems, warnings }
+        let more = problems.len().saturating_sub(Problems::MOST);
+        problems.truncate(Problems::MOST);
+        Problems {
+            problems,
+            more,
+            warnings,
+        }
     }
 }
 
@@ -91,6 +101,9 @@ impl fmt::Display for Problems {
         for (index, problem) in self.problems.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
             write!(f, "{end}{problem}")?;
+        }
+        if self.more > 0 {
+            write!(f, "\nand {} more problems", self.more)?;
         }
         Ok(())
     }

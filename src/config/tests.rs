@@ -6,6 +6,7 @@ mod secret_files;
 mod hooks;
 mod example;
 mod damage;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

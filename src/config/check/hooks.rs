@@ -133,16 +133,23 @@ fn hook(
         );
         reading.lost(&start, "hook.secret", text);
     }
-    let scheme = scheme::scheme(sender, &mut section, &secrets, reading);
-    if let Some((scheme, place)) = &scheme {
-        scheme::show(scheme, place, &label, reading);
-    }
-    if let (Some((scheme, _)), Taken::Good(secrets, place)) = (&scheme, &secrets) {
+    let scheme = scheme::scheme(sender, &mut section, &secrets, &label, reading);
+    if let (Some(scheme), Taken::Good(secrets, place)) = (&scheme, &secrets) {
         for text in scheme::unfit(scheme, secrets) {
             reading.problem(place, "hook.secret", text);
         }
     }
     let stacks = stacks(&mut section, keys, &label, reading);
+    let default_stack = stacks
+        .as_ref()
+        .and_then(|stacks| default_stack(sender, stacks, config));
+    if let Some(key) = &default_stack {
+        let source = match config.default_stack == default_stack {
+            true => "PORTAINER_STACK_NAME",
+            false => "the only stack",
+        };
+        reading.show(label("default_stack"), key, source);
+    }
     let mut rules = Rules::default();
     for (key, list) in [
         ("events", &mut rules.events),
@@ -190,14 +197,12 @@ fn hook(
     reading.finish(section);
     let hook = || {
         let (name, _) = name.clone()?;
-        let stacks = stacks?;
-        let default_stack = default_stack(sender, &stacks, config);
         Some(Hook {
             name,
             sender,
-            scheme: scheme?.0,
+            scheme: scheme?,
             secrets: secrets.good()?,
-            stacks,
+            stacks: stacks?,
             default_stack,
             rules,
             wait,

@@ -144,7 +144,22 @@ fn trust(read: bool, plain: bool, section: &mut Section, reading: &mut Reading<'
         .get("insecure")
         .map(|value| value.place.clone());
     let file = reading.text(section, "ca_file", |text| Ok(text.to_owned()));
+    let roots = match &file {
+        Taken::Good(text, place) if read => roots(text, place, reading),
+        Taken::Absent => {
+            reading.show("portainer.ca_file", "none", Place::Nowhere);
+            None
+        }
+        Taken::Good(..) | Taken::Bad => None,
+    };
     let pin = reading.text(section, "certificate_sha256", parse::fingerprint);
+    match &pin {
+        Taken::Good(pin, place) => {
+            reading.show("portainer.certificate_sha256", secret::to_hex(pin), place);
+        }
+        Taken::Absent => reading.show("portainer.certificate_sha256", "none", Place::Nowhere),
+        Taken::Bad => {}
+    }
     let insecure = reading.flag(section, ("insecure", "portainer.insecure"));
     let insecure_place = insecure_place.filter(|_| insecure);
     let places: Vec<&Place> = [file.place(), pin.place(), insecure_place.as_ref()]
@@ -167,20 +182,11 @@ fn trust(read: bool, plain: bool, section: &mut Section, reading: &mut Reading<'
             ));
         }
     }
-    for (label, absent) in [
-        ("portainer.ca_file", file.is_absent()),
-        ("portainer.certificate_sha256", pin.is_absent()),
-    ] {
-        if absent {
-            reading.show(label, "none", Place::Nowhere);
-        }
-    }
-    if let Taken::Good(pin, place) = pin {
-        reading.show("portainer.certificate_sha256", secret::to_hex(&pin), place);
+    if let Some(pin) = pin.good() {
         return Trust::Certificate(pin);
     }
-    if let (Taken::Good(text, place), true) = (file, read) {
-        return roots(&text, &place, reading).unwrap_or(Trust::PublicRoots);
+    if let Some(roots) = roots {
+        return roots;
     }
     if insecure {
         if !plain {

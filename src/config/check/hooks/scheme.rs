@@ -14,8 +14,9 @@ pub(super) fn scheme(
     sender: Sender,
     section: &mut Section,
     secrets: &Taken<Vec<Secret>>,
+    label: &impl Fn(&str) -> String,
     reading: &mut Reading<'_>,
-) -> Option<(Scheme, Place)> {
+) -> Option<Scheme> {
     let named = |text: &str| {
         let name = parse::choice(text, SchemeName::NAMES)?;
         SchemeName::parse(name).ok_or_else(String::new)
@@ -58,6 +59,8 @@ pub(super) fn scheme(
             reading.problem(place, key, text);
         }
     }
+    let place_of = |given: Option<&Place>| given.cloned().unwrap_or(Place::Nowhere);
+    let (header_place, kind_place) = (place_of(header.place()), place_of(kind.place()));
     let (default_header, default_kind) = match (name, sender) {
         (SchemeName::Generic, _) => ("x-portainer-signature", TokenKind::Raw),
         (SchemeName::Token, Sender::Gitlab) => ("x-gitlab-token", TokenKind::Raw),
@@ -73,7 +76,14 @@ pub(super) fn scheme(
         false if header != "authorization" => TokenKind::Raw,
         false => TokenKind::Bearer,
     });
-    Some((Scheme { name, header, kind }, place))
+    reading.show(label("scheme"), name.name(), place);
+    if takes_header {
+        reading.show(label("header"), &header, header_place);
+    }
+    if takes_kind {
+        reading.show(label("kind"), kind.name(), kind_place);
+    }
+    Some(Scheme { name, header, kind })
 }
 
 /// Each sender's own; none: it hangs on secrets that are not known.
@@ -114,22 +124,6 @@ fn default_scheme(
             }
         }
     }))
-}
-
-/// Rows of what is in force.
-pub(super) fn show(
-    scheme: &Scheme,
-    place: &Place,
-    label: &impl Fn(&str) -> String,
-    reading: &mut Reading<'_>,
-) {
-    reading.show(label("scheme"), scheme.name.name(), place);
-    if !scheme.header.is_empty() {
-        reading.show(label("header"), &scheme.header, place);
-    }
-    if scheme.name == SchemeName::Token {
-        reading.show(label("kind"), scheme.kind.name(), place);
-    }
 }
 
 /// What keeps secrets from being used with a scheme; says which, not what.

@@ -1,0 +1,88 @@
+//! What `show-config` prints.
+
+use super::{FIVE, Place};
+use crate::config::Need;
+use crate::config::show::render;
+use crate::config::values::KEYS;
+
+#[test]
+fn everything_in_force_is_shown_with_its_source() {
+    let mut place = Place::with(FIVE);
+    place.write("hook", "0123456789abcdef\nfedcba98765432100\n");
+    place.write(
+        "stackhook.toml",
+        "log = \"debug\"\n[[stack]]\nkey = \"db\"\nname = \"db-stack\"\nexcept = [\"postgres:*\", \"redis\"]\n\
+         [[hook]]\nname = \"b\"\nsender = \"harbor\"\nsecret_file = \"hook\"\nstacks = [\"db\"]\n[staff]\npassword = \"12345678\"\n",
+    );
+    place.set("PORTAINER_URL", "https://portainer/portainer/api/");
+    let shown = place.loaded(Need::Show).shown;
+    let given: Vec<String> = shown
+        .iter()
+        .filter(|row| row.source != "default")
+        .map(|row| place.plain(&format!("{} | {} | {}", row.key, row.value, row.source)))
+        .collect();
+    assert_eq!(
+        given,
+        [
+            "log | debug | stackhook.toml:1",
+            "portainer.url | https://portainer/portainer | PORTAINER_URL",
+            "portainer.api_key | set, 20 characters | PORTAINER_API_KEY",
+            "stack.db.name | db-stack | stackhook.toml:4",
+            "stack.db.environment | local | PORTAINER_ENVIRONMENT",
+            "stack.db.except | postgres:*, redis | stackhook.toml:5",
+            "stack.app-stack.name | app-stack | PORTAINER_STACK_NAME",
+            "stack.app-stack.environment | local | PORTAINER_ENVIRONMENT",
+            "hook.b.sender | harbor | stackhook.toml:8",
+            "hook.b.secret | 2 secrets of 16, 17 characters | stackhook.toml:9 -> DIR/hook",
+            "hook.b.stacks | db | stackhook.toml:10",
+            "hook.update.secret | set, 21 characters | PORTAINER_WEBHOOK_SECRET",
+            "hook.update.default_stack | app-stack | PORTAINER_STACK_NAME",
+            "staff.password | set, 8 characters | stackhook.toml:12",
+        ]
+    );
+    let table = render(&shown);
+    assert_eq!(table.lines().count(), shown.len());
+    assert!(
+        table.starts_with("listen                          127.0.0.1:8484  "),
+        "{table}"
+    );
+}
+
+#[test]
+fn every_key_has_a_row_whether_it_is_set_or_not() {
+    let mut place = Place::with(FIVE);
+    place.set("STACKHOOK_STAFF_PASSWORD", "12345678");
+    place.set("STACKHOOK_NOTIFY_URL", "https://ntfy.example.com/x");
+    place.set("PORTAINER_WEBHOOK_SENDER", "custom");
+    place.write("stackhook.toml", "[[hook]]\nscheme = \"token\"\n");
+    let shown = place.loaded(Need::Show).shown;
+    // Not given here, or part of another row.
+    let others = [
+        "hook.payload",
+        "hook.name",
+        "stack.key",
+        "portainer.user",
+        "portainer.password",
+        "notify.secret",
+    ];
+    for (section, keys) in KEYS {
+        for key in keys
+            .iter()
+            .filter(|key| !key.ends_with("_file") || **key == "ca_file")
+        {
+            let path = match *section {
+                "" => (*key).to_owned(),
+                section => format!("{section}.{key}"),
+            };
+            let is_section = KEYS.iter().any(|(kind, _)| kind == key) || *section == "hook.payload";
+            let row = path
+                .replace("stack.", "stack.app-stack.")
+                .replace("hook.", "hook.update.");
+            let here = shown.iter().any(|shown| shown.key == row);
+            assert!(
+                here || is_section || others.contains(&path.as_str()),
+                "{row}"
+            );
+        }
+    }
+}
