@@ -108,7 +108,9 @@ impl Over<'_> {
         let name_of_file = format!("{name}_FILE");
         let here = credential.and_then(|name| {
             let path = self.surroundings.credentials()?.join(name);
-            path.exists().then(|| (name, path.display().to_string()))
+            path.try_exists()
+                .unwrap_or(true)
+                .then(|| (name, path.display().to_string()))
         });
         let (inline, file) = (
             self.surroundings.text(name),

@@ -50,7 +50,8 @@ pub(super) fn find(option: Option<&Path>, surroundings: &Surroundings) -> Option
         (surroundings.system_file.clone(), &surroundings.system_file),
     ]
     .iter()
-    .find(|(path, _)| path.exists())
+    // One that cannot be looked at is there, too: going on without it would be a surprise.
+    .find(|(path, _)| path.try_exists().unwrap_or(true))
     .map(|(path, shown)| found(path, shown, false))
 }
 

@@ -1,7 +1,7 @@
 //! Every mistake in the file with its exact message.
 
 use super::{FIVE, Place, check};
-use crate::config::Need;
+use crate::config::{Need, Trust};
 
 #[test]
 fn an_empty_file_and_one_with_a_byte_order_mark_are_fine() {
@@ -197,6 +197,58 @@ fn top_level_values_are_checked() {
 }
 
 #[test]
+fn urls_with_user_or_fragment_say_what_to_leave_out() {
+    check(
+        "public_url = \"https://me:word@host\"",
+        "stackhook.toml:1: public_url: contains a user name or a password, which has no place in this URL",
+    );
+    check(
+        "public_url = \"https://host/#!/home\"",
+        "stackhook.toml:1: public_url: has a fragment (from the \"#\" on); leave it out",
+    );
+    check(
+        "public_url = \"https://host:99999\"",
+        "stackhook.toml:1: public_url: its port is no number from 1 to 65535",
+    );
+    check(
+        "public_url = \"https://:80\"",
+        "stackhook.toml:1: public_url: names no host",
+    );
+}
+
+#[test]
+fn trust_that_means_nothing_or_everything_is_warned_about() {
+    let warnings = |url: &str, variable: (&str, &str)| {
+        let mut place = Place::with(FIVE);
+        place.set("STACKHOOK_STATE_DIR", "/s");
+        place.set("PORTAINER_URL", url);
+        place.set(variable.0, variable.1);
+        place.loaded(Need::Serve).warnings
+    };
+    let pin = "ab".repeat(32);
+    assert_eq!(
+        warnings("https://p", ("PORTAINER_CERTIFICATE_SHA256", &pin)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        warnings("http://p", ("PORTAINER_CERTIFICATE_SHA256", &pin)),
+        [
+            "PORTAINER_CERTIFICATE_SHA256: ca_file, certificate_sha256 and insecure mean nothing with an http:// URL"
+        ]
+    );
+    assert_eq!(
+        warnings("https://p", ("PORTAINER_INSECURE", "false")),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        warnings("https://p", ("PORTAINER_INSECURE", "true")),
+        [
+            "portainer.insecure: anybody between stackhook and Portainer can read the credentials and change every answer; certificate_sha256 is as easy and safe"
+        ]
+    );
+}
+
+#[test]
 fn portainer_is_checked() {
     check(
         "[portainer]\ntimeout = \"0s\"",
@@ -242,6 +294,9 @@ fn ca_files_hold_certificates() {
         place.problems(Need::Serve),
         "PORTAINER_CA_FILE: \"DIR/empty.pem\" holds no certificate in PEM format"
     );
+    place.write("empty.pem", "-----BEGIN CERTIFICATE-----\n");
+    let trust = place.loaded(Need::Serve).config.portainer.unwrap().trust;
+    assert!(matches!(trust, Trust::Roots { pem, .. } if pem.starts_with("-----BEGIN")));
 }
 
 #[test]
