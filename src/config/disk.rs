@@ -69,8 +69,13 @@ fn denied_by(path: &Path, owner: Option<(u32, u32)>, own: Option<Own>) -> String
         ),
         (Some((uid, mode)), Some(own)) => format!(
             "permission denied; it belongs to uid {uid} with mode {mode:04o}, and stackhook runs as \
-             {own_uid}; mend it with: chown {}:{} {path}",
-            own.uid, own.gid
+             {own_uid}; mend it with: chown {}:{} {path}{}",
+            own.uid,
+            own.gid,
+            match mode & 0o400 {
+                0 => format!(" && chmod u+r {path}"),
+                _ => String::new(),
+            }
         ),
         (Some((uid, mode)), None) => format!(
             "permission denied; it belongs to uid {uid} with mode {mode:04o}, and stackhook runs as \
@@ -120,6 +125,12 @@ mod tests {
             OWN,
             "permission denied; it belongs to uid 0 with mode 0600, and stackhook runs as uid 65532; \
              mend it with: chown 65532:65532 /run/secrets/key",
+        );
+        check(
+            Some((0, 0o000)),
+            OWN,
+            "permission denied; it belongs to uid 0 with mode 0000, and stackhook runs as uid 65532; \
+             mend it with: chown 65532:65532 /run/secrets/key && chmod u+r /run/secrets/key",
         );
         check(
             Some((65532, 0o200)),
