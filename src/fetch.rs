@@ -37,6 +37,8 @@ pub(crate) enum Method {
     Post,
     /// Replaces something.
     Put,
+    /// Removes something.
+    Delete,
 }
 
 /// One question.
@@ -64,6 +66,7 @@ impl Method {
             Method::Get => "GET",
             Method::Post => "POST",
             Method::Put => "PUT",
+            Method::Delete => "DELETE",
         }
     }
 }
@@ -166,6 +169,7 @@ impl Fetch {
                 Method::Get => http::Method::GET,
                 Method::Post => http::Method::POST,
                 Method::Put => http::Method::PUT,
+                Method::Delete => http::Method::DELETE,
             })
             .uri(request.url);
         for (name, value) in request.headers {
@@ -175,7 +179,7 @@ impl Fetch {
             built = built.header(http::header::CONTENT_TYPE, kind);
         }
         let answer = match (request.method, request.body) {
-            (Method::Get, _) => built
+            (Method::Get | Method::Delete, _) => built
                 .body(())
                 .map_err(ureq::Error::from)
                 .and_then(|built| self.run(built, request)),

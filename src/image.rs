@@ -8,6 +8,8 @@ mod pattern;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
 use grammar::{
     HUB, HUB_ADDRESS, is_component, is_digest, is_host, is_tag, leading_host, locate, shorten,
@@ -18,13 +20,28 @@ pub(crate) use pattern::Pattern;
 /// A repository on a registry, with a tag, a digest, both or neither.
 ///
 /// `nginx`, `docker.io/library/nginx` and `index.docker.io/nginx` are equal.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub(crate) struct Reference {
     /// Host and port; none: any, see [`Reference::on_any_registry`].
     registry: Option<String>,
     path: String,
     tag: Option<String>,
     digest: Option<String>,
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> String {
+        reference.to_string()
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = BadReference;
+
+    fn try_from(text: String) -> Result<Reference, BadReference> {
+        Reference::parse(&text)
+    }
 }
 
 impl Reference {

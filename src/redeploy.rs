@@ -1,27 +1,32 @@
 //! One redeploy, step by step: find, look, plan, pull, submit; then follow and verify. Two straight-line halves, joined by a
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
-mod find;
+pub(crate) mod find;
 mod look;
 mod plan;
+mod preview;
 mod pull;
-mod hold;
+mod still;
 mod submit;
 mod follow;
 mod verify;
-mod preview;
+pub(crate) mod past;
+mod back;
+mod cleanup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::health::seen::Seen;
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{EnvironmentId, Error, Portainer, StackId};
+use crate::portainer::{EnvironmentId, Error, Portainer, Record, StackId};
 use crate::redact::Redactor;
+use crate::redeploy::past::{Memory, Past};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
@@ -34,8 +39,8 @@ pub(crate) struct Context<'a> {
     pub(crate) clock: &'a dyn Clock,
     /// Who is told of each step, and writes down what must survive.
     pub(crate) observer: &'a dyn Observer,
-    /// What earlier redeploys left behind.
-    pub(crate) past: &'a Past,
+    /// What lasts about each stack.
+    pub(crate) memory: &'a dyn Memory,
     /// Knows the configured secrets.
     pub(crate) redactor: &'a Redactor,
     /// The whole redeploy may take this long.
@@ -49,7 +54,7 @@ pub(crate) trait Observer: Sync {
     /// For people who watch.
     fn step(&self, step: &Step);
     /// The image id that each reference has before anything is pulled. Durable when it returns, or nothing is pulled.
-    fn pulling(&self, before: &BTreeMap<Reference, Option<String>>) -> Result<(), NotWritten>;
+    fn pulling(&self, before: &Images) -> Result<(), NotWritten>;
     /// What is about to be sent. Durable when it returns, or nothing is sent.
     fn submitting(&self, submission: &Submission) -> Result<(), NotWritten>;
 }
@@ -75,6 +80,8 @@ pub(crate) enum Step {
     Submitting,
     /// Finding out how the deployment ends.
     Following,
+    /// Going back to the images that ran before.
+    RollingBack,
     /// Waiting for services to be well; these are not yet.
     Verifying(Vec<String>),
 }
@@ -91,6 +98,7 @@ impl fmt::Display for Step {
             Step::Pulling(images) => write!(f, "pulling {}", images.join(", ")),
             Step::Submitting => f.write_str("updating the stack"),
             Step::Following => f.write_str("waiting for the deployment to end"),
+            Step::RollingBack => f.write_str("rolling back to the previous images"),
             Step::Verifying(services) if services.is_empty() => f.write_str("verifying"),
             Step::Verifying(services) => {
                 write!(f, "waiting for {} to be well", services.join(", "))
@@ -99,8 +107,22 @@ impl fmt::Display for Step {
     }
 }
 
-/// What was sent: all that the second half needs. Holds no variable's value.
-#[derive(Debug, Clone, PartialEq)]
+/// The image id that each reference has on the host; `None`: it is not there.
+pub(crate) type Images = BTreeMap<Reference, Option<String>>;
+
+/// Forward to what is newer, or back to what ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Way {
+    /// To what is newer.
+    Forward,
+    /// To what ran before.
+    Back,
+}
+
+/// What was sent: all that the second half needs. Of the stack's variables it holds only the old values of those that
+/// were set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Submission {
     /// Which stack.
     pub(crate) id: StackId,
@@ -108,34 +130,39 @@ pub(crate) struct Submission {
     pub(crate) environment: EnvironmentId,
     /// The project that its containers carry in a label.
     pub(crate) project: String,
+    /// Forward or back.
+    pub(crate) way: Way,
+    /// Whether the previous images can be brought back: only for compose stacks whose file Portainer keeps.
+    pub(crate) has_way_back: bool,
     /// Portainer's `UpdateDate` before: another one means that the update is done.
     pub(crate) update_date: i64,
     /// The containers before; `None`: they could not be seen.
     pub(crate) before: Option<Seen>,
     /// Services that must have a container afterwards.
     pub(crate) expected: BTreeSet<String>,
-    /// The image id that each reference had on the host when the update was sent.
+    /// The images before anything was pulled.
+    pub(crate) images_before: Images,
+    /// The images when the update was sent.
     pub(crate) images: BTreeMap<Reference, String>,
-    /// Whether variables were set: then something changed even if no container did.
-    pub(crate) sets_variables: bool,
+    /// The variables that the update changes, with their values before; `None`: it did not exist.
+    pub(crate) variables_before: BTreeMap<String, Option<String>>,
 }
 
-/// What earlier redeploys left behind, by stack: services that were not well at their end.
-#[derive(Debug, Default)]
-pub(crate) struct Past(Mutex<BTreeMap<StackId, BTreeSet<String>>>);
-
-impl Past {
-    fn left_bad(&self, id: StackId) -> BTreeSet<String> {
-        self.0
-            .lock()
-            .ok()
-            .and_then(|past| past.get(&id).cloned())
-            .unwrap_or_default()
-    }
-
-    fn remember(&self, id: StackId, bad: &[String]) {
-        if let Ok(mut past) = self.0.lock() {
-            past.insert(id, bad.iter().cloned().collect());
+impl Submission {
+    /// About a stack, with nothing known yet.
+    fn of(record: &Record) -> Submission {
+        Submission {
+            id: record.id,
+            environment: record.environment,
+            project: record.name.clone(),
+            way: Way::Forward,
+            has_way_back: false,
+            update_date: record.update_date,
+            before: None,
+            expected: BTreeSet::new(),
+            images_before: Images::new(),
+            images: BTreeMap::new(),
+            variables_before: BTreeMap::new(),
         }
     }
 }
@@ -143,7 +170,17 @@ impl Past {
 /// Redeploys a stack and says how it ended.
 pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport {
     let mut run = Run::new(cx, stack);
-    let end = run.first_half(order).and_then(|sent| run.second_half(sent));
+    let end = match run.first_half(order) {
+        Ok(sent) => run.second_half(sent),
+        Err(end) => Err(end),
+    };
+    run.report(end)
+}
+
+/// Rolls a stack back because a person asks for it, and says how that ended.
+pub(crate) fn roll_back(cx: &Context<'_>, stack: &Stack) -> StackReport {
+    let mut run = Run::new(cx, stack);
+    let end = run.asked_back();
     run.report(end)
 }
 
@@ -314,29 +351,70 @@ impl<'a> Run<'a> {
     fn attempt(&mut self, order: &Order) -> Result<submit::Sent, Halt> {
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
-        self.environment = found.environment.clone();
-        self.redactor = find::redactor(self.cx.redactor, self.stack, &found);
+        self.know(&found);
         self.step(Step::Looking);
         let looked = look::look(self.cx.portainer, &found, order)?;
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         self.notes.extend(plan.notes.iter().cloned());
+        let before = looked.images();
         let looked = self.pull(&found, looked, &plan)?;
+        self.refuse_held(order, &found, &looked, &plan)?;
         if let Some(end) = self.unchanged(order, &found, &looked, &plan)? {
             return Err(end.into());
         }
-        self.submit(order, found, looked, plan)
+        self.submit(order, &found, &looked, &plan, before)
     }
 
     /// From what was sent alone.
     fn second_half(&mut self, sent: submit::Sent) -> Result<End, End> {
-        let followed = self.follow(&sent.submission, sent.answer);
-        self.notes.extend(hold::release(
-            self.cx.portainer,
-            sent.submission.environment,
-            sent.held,
-        ));
-        followed?;
-        self.verify(&sent.submission)
+        let submission = sent.submission;
+        let followed = self.follow(&submission, sent.answer);
+        self.notes.extend(
+            sent.put_back
+                .release(self.cx.portainer, submission.environment),
+        );
+        match followed.and_then(|()| self.verify(&submission)) {
+            Ok(end) => {
+                self.proved(&submission, &end);
+                Ok(end)
+            }
+            Err(end) => {
+                self.remember(submission.id, |past| past.sent(&submission));
+                Err(self.perhaps_back(&submission, end))
+            }
+        }
+    }
+
+    /// An update that is not bad: what it replaced is the new way back, and the one before that may be cleaned up.
+    fn proved(&mut self, submission: &Submission, end: &End) {
+        let mut past = self.cx.memory.recall(submission.id);
+        past.sent(submission);
+        if end.verified == Some(true) {
+            past.proved_well(submission);
+            if self.stack.cleanup {
+                self.clean_up(submission, &mut past);
+            }
+        }
+        self.keep(submission.id, &past);
+    }
+
+    fn remember(&mut self, id: StackId, change: impl FnOnce(&mut Past)) {
+        let mut past = self.cx.memory.recall(id);
+        change(&mut past);
+        self.keep(id, &past);
+    }
+
+    fn keep(&mut self, id: StackId, past: &Past) {
+        if let Err(NotWritten(why)) = self.cx.memory.keep(id, past) {
+            self.notes
+                .push(format!("what a way back needs could not be kept: {why}"));
+        }
+    }
+
+    /// What messages about this stack may and may not show is known once it is found.
+    fn know(&mut self, found: &find::Found) {
+        self.environment = found.environment.clone();
+        self.redactor = find::redactor(self.cx.redactor, self.stack, found);
     }
 
     fn report(self, end: Result<End, End>) -> StackReport {

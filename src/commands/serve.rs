@@ -1,6 +1,5 @@
 //! `serve`: wires everything, says where it listens, and ends well when it is told to.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -13,11 +12,11 @@ use super::{Exit, Stop, Voice, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Need};
 use crate::engine::{Engine, Redeploy};
-use crate::image::Reference;
 use crate::limits;
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
-use crate::redeploy::{self, Context, NotWritten, Observer, Past, Step, Submission};
+use crate::redeploy::past::InMemory;
+use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::request::Behind;
 use crate::server::Server;
 use crate::site::Site;
@@ -88,14 +87,14 @@ fn redeploy(config: &Config, clock: &Arc<dyn Clock>) -> Result<Box<Redeploy>, St
     let portainer = Portainer::new(settings, Arc::clone(clock))
         .map_err(|error| Stop::Configuration(error.to_string()))?;
     let redactor = Redactor::new(config.secrets());
-    let (timeout, past, clock) = (settings.timeout, Past::default(), Arc::clone(clock));
+    let (timeout, memory, clock) = (settings.timeout, InMemory::default(), Arc::clone(clock));
     Ok(Box::new(
         move |stack: &Stack, order: &Order, step: &(dyn Fn(&str) + Sync)| -> StackReport {
             let context = Context {
                 portainer: &portainer,
                 clock: clock.as_ref(),
                 observer: &Steps(step),
-                past: &past,
+                memory: &memory,
                 redactor: &redactor,
                 timeout,
                 patience: limits::PATIENCE,
@@ -113,7 +112,7 @@ impl Observer for Steps<'_> {
         (self.0)(&step.to_string());
     }
 
-    fn pulling(&self, _: &BTreeMap<Reference, Option<String>>) -> Result<(), NotWritten> {
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
         Ok(())
     }
 

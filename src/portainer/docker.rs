@@ -54,6 +54,9 @@ impl Listed {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Labels {
+    /// The project: for Portainer the stack's name.
+    #[serde(rename = "com.docker.compose.project", deserialize_with = "nullable")]
+    pub(crate) project: String,
     /// The service in the compose file.
     #[serde(rename = "com.docker.compose.service", deserialize_with = "nullable")]
     pub(crate) service: String,

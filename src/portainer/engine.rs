@@ -39,6 +39,28 @@ impl Portainer {
         })
     }
 
+    /// Every container of an environment that the user may see, whatever stack it belongs to.
+    pub(crate) fn all_containers(&self, environment: EnvironmentId) -> Result<Vec<Listed>, Error> {
+        let list: Vec<docker::Entry> = self.get(
+            wire::docker(environment, "/containers/json?all=1"),
+            "cannot list the containers of the environment".to_owned(),
+        )?;
+        Ok(list.into_iter().map(Listed::from).collect())
+    }
+
+    /// Removes an image by its id, never by force: one that is in use, or has several tags, stays.
+    pub(crate) fn remove_image(
+        &self,
+        environment: EnvironmentId,
+        image_id: &str,
+    ) -> Result<(), Error> {
+        let path = wire::docker(environment, &format!("/images/{}", wire::in_path(image_id)));
+        let step = format!("cannot remove the image {:?}", short(image_id));
+        self.door
+            .call(&Call::new(Method::Delete, path, step))
+            .map(drop)
+    }
+
     /// One container; `None` if it is gone.
     pub(crate) fn inspect(
         &self,

@@ -1,7 +1,7 @@
 //! What a stack object means, and the update that is made from it: of everything Portainer would erase, nothing can be forgotten, because the
 //! only maker of an [`Update`] takes it from the record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::wire::{self, EnvironmentId, StackId, Variable};
@@ -236,6 +236,16 @@ impl Update {
             environment: record.environment,
             body,
         }
+    }
+}
+
+impl Update {
+    /// The same without these variables: they did not exist before an update that is taken back.
+    pub(crate) fn without(mut self, names: &BTreeSet<&str>) -> Update {
+        let (Body::File(wire::FileUpdate { env, .. }) | Body::Git(wire::GitUpdate { env, .. })) =
+            &mut self.body;
+        env.retain(|variable| !names.contains(variable.name.as_str()));
+        self
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::clock::skipping::SkippingClock;
 use crate::config;
 use crate::fake::{Behaviour, Era, Fake};
-use crate::image::Reference;
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
-use crate::redeploy::{self, Context, NotWritten, Observer, Past, Step, Submission};
+use crate::redeploy::past::InMemory;
+use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::secret::Secret;
 use crate::stack::order::Order;
 use crate::stack::outcome::StackReport;
@@ -42,7 +42,7 @@ pub(super) const GOOD: Behaviour = Behaviour::Healthy {
 pub(super) struct Bench {
     pub(super) fake: Fake,
     pub(super) stack: Stack,
-    pub(super) past: Past,
+    pub(super) memory: InMemory,
     pub(super) patience: Duration,
     clock: SkippingClock,
     portainer: Portainer,
@@ -69,7 +69,7 @@ impl Bench {
         fake.forget_calls();
         Bench {
             stack: stack("web-stack"),
-            past: Past::default(),
+            memory: InMemory::default(),
             patience: Duration::from_secs(60),
             clock,
             portainer,
@@ -86,6 +86,10 @@ impl Bench {
         redeploy::run(&self.context(watcher), &self.stack, order)
     }
 
+    pub(super) fn roll_back(&self) -> StackReport {
+        redeploy::roll_back(&self.context(&Watcher::default()), &self.stack)
+    }
+
     pub(super) fn preview(&self, order: &Order) -> Result<Vec<String>, StackReport> {
         redeploy::preview(&self.context(&Watcher::default()), &self.stack, order)
     }
@@ -95,7 +99,7 @@ impl Bench {
             portainer: &self.portainer,
             clock: &self.clock,
             observer,
-            past: &self.past,
+            memory: &self.memory,
             redactor: &self.redactor,
             timeout: Duration::from_secs(1800),
             patience: self.patience,
@@ -169,7 +173,7 @@ impl Observer for Watcher {
         }
     }
 
-    fn pulling(&self, _: &BTreeMap<Reference, Option<String>>) -> Result<(), NotWritten> {
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
         Ok(())
     }
 

@@ -95,6 +95,13 @@ impl Run<'_> {
     /// A failed update: what Portainer said, which variables it stored all the same, and what runs now.
     fn failed(&self, submission: &Submission, why: String) -> End {
         let mut message = why;
+        let stored = self.stored_all_the_same(submission);
+        if !stored.is_empty() {
+            message.push_str(&format!(
+                "; Portainer has stored the new value of {}",
+                stored.join(", ")
+            ));
+        }
         if let Ok(seen) = look::containers(
             self.cx.portainer,
             submission.environment,
@@ -112,6 +119,25 @@ impl Run<'_> {
             Fault::Refused,
             format!("{message}; what runs now cannot be seen"),
         )
+    }
+
+    /// The variables whose new values Portainer keeps although the update failed.
+    fn stored_all_the_same(&self, submission: &Submission) -> Vec<String> {
+        if submission.variables_before.is_empty() {
+            return Vec::new();
+        }
+        let Ok(record) = self.cx.portainer.stack(submission.id) else {
+            return Vec::new();
+        };
+        let stored = record.variables();
+        let changed =
+            |(name, before): &(&String, &Option<String>)| stored.get(*name) != before.as_ref();
+        submission
+            .variables_before
+            .iter()
+            .filter(changed)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn services_now(&self, submission: &Submission) -> Vec<ServiceReport> {

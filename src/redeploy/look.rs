@@ -7,8 +7,8 @@ use std::thread;
 use crate::health::seen::{Container, Seen, waits_for_completion};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Portainer};
-use crate::redeploy::Halt;
 use crate::redeploy::find::Found;
+use crate::redeploy::{Halt, Images};
 use crate::stack::compose::{self, ComposeFile};
 use crate::stack::order::Order;
 
@@ -27,6 +27,15 @@ pub(super) struct Looked {
 }
 
 impl Looked {
+    /// The id that each reference has on the host.
+    pub(super) fn images(&self) -> Images {
+        let id = |image: &Option<LocalImage>| image.as_ref().map(|image| image.id.clone());
+        self.local
+            .iter()
+            .map(|(reference, image)| (reference.clone(), id(image)))
+            .collect()
+    }
+
     /// The id that a reference has on the host.
     pub(super) fn id_of(&self, reference: &Reference) -> Option<&str> {
         self.local

@@ -1,15 +1,15 @@
 //! Step 4, done: images are pulled before the stack is touched, and `unchanged` is said only when it is true.
 
-use std::collections::BTreeMap;
-
+use crate::clock::rfc3339;
 use crate::health::compose::{Verdict, Watch};
 use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{EnvironmentId, Error, Registry, RegistryId, Status};
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{self, Looked};
+use crate::redeploy::past::{Held, Past};
 use crate::redeploy::plan::Plan;
-use crate::redeploy::{End, Halt, Run, Step};
+use crate::redeploy::{End, Halt, Images, Run, Step};
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 
@@ -21,15 +21,8 @@ impl Run<'_> {
         mut looked: Looked,
         plan: &Plan,
     ) -> Result<Looked, Halt> {
-        let before = looked.local.iter().map(|(reference, image)| {
-            (
-                reference.clone(),
-                image.as_ref().map(|image| image.id.clone()),
-            )
-        });
-        let before: BTreeMap<Reference, Option<String>> = before.collect();
         if !plan.pulls.is_empty() || plan.repull {
-            self.cx.observer.pulling(&before)?;
+            self.cx.observer.pulling(&looked.images())?;
         }
         if !plan.pulls.is_empty() {
             let environment = found.record.environment;
@@ -46,20 +39,12 @@ impl Run<'_> {
             let results = look::side_by_side(&pulls, |reference| {
                 self.pull_one(environment, reference, &registries)
             });
-            let arrived = results.iter().filter(|result| result.is_ok()).count();
+            let before = looked.images();
+            let seen_again = look::local_images(self.cx.portainer, environment, &mut looked);
             for result in results {
-                result.map_err(|halt| match halt {
-                    Halt::Over(end) if arrived > 0 => Halt::Over(End {
-                        message: format!(
-                            "{} ({arrived} other images arrived and are used by the next update)",
-                            end.message
-                        ),
-                        ..end
-                    }),
-                    halt => halt,
-                })?;
+                result.map_err(|halt| also_arrived(halt, &before, &looked.images()))?;
             }
-            look::local_images(self.cx.portainer, environment, &mut looked)?;
+            seen_again?;
         }
         if !plan.repull {
             for reference in plan.needed() {
@@ -92,6 +77,34 @@ impl Run<'_> {
             Err(error @ Error::Unreachable(_)) => Err(error.into()),
             Err(error) => Err(End::refused(format!("{error}; nothing was changed")).into()),
         }
+    }
+
+    /// An image that was rolled back stays out: its tag goes back to what runs, and nothing is sent.
+    pub(super) fn refuse_held(
+        &self,
+        order: &Order,
+        found: &Found,
+        looked: &Looked,
+        plan: &Plan,
+    ) -> Result<(), Halt> {
+        let past = self.cx.memory.recall(found.record.id);
+        let Some((reference, held)) = held_in(&past, looked, plan).filter(|_| !order.force) else {
+            return Ok(());
+        };
+        let mut message = format!(
+            "the image of {} was rolled back at {} and stays out until a newer one is there; \"stackhook redeploy {} --force\" takes it all the same",
+            reference.familiar(),
+            rfc3339(held.unix),
+            self.stack.key
+        );
+        if let Err(error) =
+            self.cx
+                .portainer
+                .tag(found.record.environment, &held.back_to, reference)
+        {
+            message.push_str(&format!("; its tag could not be put back: {error}"));
+        }
+        Err(End::skipped(message).into())
     }
 
     /// Whether nothing needs to be sent: all is up to date, and what runs is well right now.
@@ -184,4 +197,36 @@ fn registry_of(reference: &Reference, registries: &[Registry]) -> Option<Registr
         .filter(fits)
         .max_by_key(|registry| registry.url.len())
         .map(|registry| registry.id)
+}
+
+/// A failed pull, and what other pulls of the same redeploy brought: it stays.
+fn also_arrived(halt: Halt, before: &Images, now: &Images) -> Halt {
+    let moved = now
+        .iter()
+        .filter(|(reference, id)| id.is_some() && before.get(*reference) != Some(*id));
+    let moved: Vec<String> = moved.map(|(reference, _)| reference.familiar()).collect();
+    match halt {
+        Halt::Over(end) if !moved.is_empty() => {
+            let message = format!(
+                "{}; what did arrive is used by the next update: {}",
+                end.message,
+                moved.join(", ")
+            );
+            Halt::Over(End { message, ..end })
+        }
+        halt => halt,
+    }
+}
+
+/// A selected reference that stands for a held image now, unless that runs already.
+fn held_in<'a>(
+    past: &'a Past,
+    looked: &Looked,
+    plan: &'a Plan,
+) -> Option<(&'a Reference, &'a Held)> {
+    let seen = looked.seen.as_ref().ok()?;
+    let runs = |held: &Held| seen.containers.iter().any(|one| one.image_id == held.id);
+    let selected = plan.selected.values().flatten();
+    let mut held = selected.filter_map(|reference| Some((reference, past.held.get(reference)?)));
+    held.find(|(reference, held)| looked.id_of(reference) == Some(held.id.as_str()) && !runs(held))
 }

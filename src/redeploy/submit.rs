@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::portainer::{Error, Record, Update};
+use crate::portainer::{Error, Kind, Origin, Record, Update};
 use crate::redeploy::find::Found;
-use crate::redeploy::hold::{self, Held};
 use crate::redeploy::look::Looked;
 use crate::redeploy::plan::Plan;
-use crate::redeploy::{Halt, Run, Step, Submission};
-use crate::stack::PullMode;
+use crate::redeploy::still::{PutBack, hold_still};
+use crate::redeploy::{Halt, Images, Run, Step, Submission, Way};
 use crate::stack::order::Order;
 
 /// An update that was sent.
@@ -16,7 +15,7 @@ use crate::stack::order::Order;
 pub(super) struct Sent {
     pub(super) submission: Submission,
     pub(super) answer: Result<Record, Error>,
-    pub(super) held: Vec<Held>,
+    pub(super) put_back: PutBack,
 }
 
 impl Run<'_> {
@@ -24,67 +23,104 @@ impl Run<'_> {
     pub(super) fn submit(
         &self,
         order: &Order,
-        found: Found,
-        looked: Looked,
-        plan: Plan,
+        found: &Found,
+        looked: &Looked,
+        plan: &Plan,
+        before: Images,
     ) -> Result<Sent, Halt> {
         let environment = found.record.environment;
-        let held = hold::hold(self.cx.portainer, environment, &looked, &plan)?;
-        match self.send(order, &found, &looked, &plan) {
-            Ok((submission, answer)) => Ok(Sent {
-                submission,
-                answer,
-                held,
-            }),
+        let put_back = hold_still(self.cx.portainer, environment, looked, plan)?;
+        match self
+            .unless_edited(found)
+            .and_then(|()| self.send_forward(order, found, looked, plan, before))
+        {
+            Ok(sent) => Ok(Sent { put_back, ..sent }),
             Err(halt) => {
-                hold::release(self.cx.portainer, environment, held);
+                put_back.release(self.cx.portainer, environment);
                 Err(halt)
             }
         }
     }
 
-    fn send(
+    /// A person's edit made meanwhile is never overwritten.
+    fn unless_edited(&self, found: &Found) -> Result<(), Halt> {
+        let record = self.cx.portainer.stack(found.record.id)?;
+        let same = record.update_date == found.record.update_date
+            && record.status == found.record.status
+            && record.environment == found.record.environment
+            && record.origin() == found.record.origin()
+            && record.variables() == found.record.variables();
+        match same && self.cx.portainer.file(found.record.id)? == found.file {
+            true => Ok(()),
+            false => Err(Halt::Edited),
+        }
+    }
+
+    fn send_forward(
         &self,
         order: &Order,
         found: &Found,
         looked: &Looked,
         plan: &Plan,
-    ) -> Result<(Submission, Result<Record, Error>), Halt> {
-        let portainer = self.cx.portainer;
-        let record = portainer.stack(found.record.id)?;
-        let file = portainer.file(found.record.id)?;
-        let same = record.update_date == found.record.update_date
-            && record.status == found.record.status
-            && record.environment == found.record.environment
-            && record.variables() == found.record.variables();
-        if !same || file != found.file {
-            return Err(Halt::Edited);
-        }
+        images_before: Images,
+    ) -> Result<Sent, Halt> {
         let ids = looked
             .local
             .iter()
             .filter_map(|(reference, image)| Some((reference.clone(), image.as_ref()?.id.clone())));
-        let images: BTreeMap<_, _> = ids.collect();
+        let stored = found.record.variables();
+        let changed = order
+            .set
+            .iter()
+            .filter(|(name, value)| stored.get(*name) != Some(value));
         let submission = Submission {
-            id: record.id,
-            environment: record.environment,
-            project: record.name.clone(),
-            update_date: record.update_date,
+            way: Way::Forward,
+            has_way_back: found.record.origin() == Origin::File
+                && found.record.kind == Kind::Compose
+                && plan.certain,
             before: looked.seen.as_ref().ok().cloned(),
             expected: plan.expected(),
-            images,
-            sets_variables: order
-                .set
-                .iter()
-                .any(|(name, value)| found.record.variables().get(name) != Some(value)),
+            images_before,
+            images: ids.collect(),
+            variables_before: changed
+                .map(|(name, _)| (name.clone(), stored.get(name).cloned()))
+                .collect(),
+            ..Submission::of(&found.record)
         };
-        self.cx.observer.submitting(&submission)?;
-        self.step(Step::Submitting);
-        let repull = plan.repull && self.stack.pull != PullMode::Never;
-        match portainer.update(Update::of(&record, &file, &order.set, repull), self.left()) {
-            Err(error) if error.nothing_was_sent() => Err(error.into()),
-            Err(Error::Conflict(_)) => Err(Halt::Busy),
-            answer => Ok((submission, answer)),
+        self.send(submission, || {
+            Update::of(&found.record, &found.file, &order.set, plan.repull)
+        })
+    }
+
+    /// Writes down what is sent, and sends it. Once more after a container that an interrupted update left behind under the
+    /// name of its successor: the failed attempt has removed it (contract 5).
+    pub(super) fn send(
+        &self,
+        submission: Submission,
+        update: impl Fn() -> Update,
+    ) -> Result<Sent, Halt> {
+        let mut again = true;
+        loop {
+            self.cx.observer.submitting(&submission)?;
+            self.step(Step::Submitting);
+            match self.cx.portainer.update(update(), self.left()) {
+                Err(Error::Conflict(_)) => return Err(Halt::Busy),
+                Err(error) if error.nothing_was_sent() => return Err(error.into()),
+                Err(error) if again && left_behind(&error) => again = false,
+                answer => {
+                    return Ok(Sent {
+                        submission,
+                        answer,
+                        put_back: PutBack::of(BTreeMap::new()),
+                    });
+                }
+            }
         }
     }
+}
+
+fn left_behind(error: &Error) -> bool {
+    error
+        .portainer_says()
+        .is_some_and(|(message, _)| message.contains("Conflict. The container name"))
 }

@@ -2,6 +2,7 @@
 
 use super::bench::{Bench, GOOD};
 use crate::fake::{Behaviour, Era};
+use crate::stack::RollBack;
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 
@@ -62,4 +63,172 @@ fn an_unhealthy_image_is_a_failure_and_stays_one() {
         assert_eq!(again.outcome, Outcome::Failed, "{era:?} {again:?}");
         assert_eq!(again.message, "nothing newer, and web is still unhealthy");
     }
+}
+
+/// `worker` waits for a healthy `web`, so that a sick `web` makes `up` fail and, in era A, takes the stack down.
+const DEPENDENT: &str = "
+services:
+  web:
+    image: ghcr.io/acme/web:1
+    restart: unless-stopped
+  worker:
+    image: ghcr.io/acme/worker:1
+    restart: unless-stopped
+    depends_on:
+      web:
+        condition: service_healthy
+";
+
+fn dependent(era: Era) -> Bench {
+    let mut bench = Bench::new(era);
+    bench
+        .fake
+        .world(|world| world.compose_stack("pair", DEPENDENT, &[]));
+    bench.stack.name = "pair".to_owned();
+    bench
+}
+
+#[test]
+fn a_stack_that_an_update_took_down_is_brought_back() {
+    let bench = dependent(Era::A);
+    let before = bench
+        .fake
+        .world(|world| world.container("pair", "web").image_id);
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", Behaviour::NeverHealthy));
+    let report = bench.run(&Order::default());
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    assert!(
+        report.message.contains("the previous images run again"),
+        "{}",
+        report.message
+    );
+    let web = bench.fake.world(|world| world.container("pair", "web"));
+    assert_eq!((web.image_id, web.state), (before, "running"));
+    assert_eq!(bench.fake.puts().len(), 2);
+    // The sick image stays out, however often it is delivered.
+    let again = bench.run(&Order::default());
+    assert_eq!(again.outcome, Outcome::Skipped, "{again:?}");
+    assert_eq!(bench.fake.puts().len(), 2);
+    let forced = bench.run(&Order {
+        force: true,
+        ..Order::default()
+    });
+    assert_eq!(forced.outcome, Outcome::Failed, "{forced:?}");
+    // Something newer that proves well ends the hold.
+    let newer = bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let mended = bench.run(&Order::default());
+    assert_eq!(mended.outcome, Outcome::Updated, "{mended:?}");
+    assert_eq!(
+        bench
+            .fake
+            .world(|world| world.container("pair", "web").image_id),
+        newer
+    );
+}
+
+#[test]
+fn unhealthy_is_rolled_back_only_where_that_is_wanted() {
+    for (rollback, back) in [
+        (RollBack::WhenDown, false),
+        (RollBack::Never, false),
+        (RollBack::WhenUnhealthy, true),
+    ] {
+        for era in ERAS {
+            let mut bench = Bench::new(era);
+            bench.stack.rollback = rollback;
+            let before = bench.images();
+            bench
+                .fake
+                .world(|world| world.push("ghcr.io/acme/web:1", Behaviour::NeverHealthy));
+            let report = bench.run(&Order::default());
+            assert_eq!(report.outcome, Outcome::Failed, "{era:?} {report:?}");
+            assert_eq!(
+                bench.images() == before,
+                back,
+                "{era:?} {rollback:?} {report:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_person_goes_back_once() {
+    let bench = Bench::new(Era::A);
+    let none = bench.roll_back();
+    assert_eq!(
+        (none.outcome, none.message.as_str()),
+        (
+            Outcome::Failed,
+            "no way back: nothing is kept without a state_dir"
+        )
+    );
+    let before = bench.images();
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    assert_eq!(bench.run(&Order::default()).outcome, Outcome::Updated);
+    let back = bench.roll_back();
+    assert_eq!(back.outcome, Outcome::Updated, "{back:?}");
+    assert_eq!(bench.images(), before);
+    assert_eq!(bench.roll_back().outcome, Outcome::Failed);
+}
+
+#[test]
+fn variables_go_back_too() {
+    let bench = Bench::new(Era::A);
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:2", Behaviour::CannotStart));
+    let before = bench.images();
+    let set = [
+        ("TAG".to_owned(), "2".to_owned()),
+        ("NEW".to_owned(), "x".to_owned()),
+    ]
+    .into();
+    let report = bench.run(&Order {
+        set,
+        ..Order::default()
+    });
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    assert!(
+        report.message.contains("the previous images run again"),
+        "{}",
+        report.message
+    );
+    assert_eq!(bench.images(), before);
+    let env = bench
+        .fake
+        .world(|world| world.stack("web-stack").env.clone());
+    assert_eq!(
+        env,
+        Some(vec![
+            ("TAG".to_owned(), "1".to_owned()),
+            ("GREETING".to_owned(), "hello".to_owned())
+        ])
+    );
+}
+
+#[test]
+fn the_image_before_the_one_before_is_cleaned_up() {
+    let mut bench = Bench::new(Era::A);
+    bench.stack.cleanup = true;
+    let mut ids = vec![bench.images()["web"].clone()];
+    for _ in 0..3 {
+        ids.push(
+            bench
+                .fake
+                .world(|world| world.push("ghcr.io/acme/web:1", GOOD)),
+        );
+        let report = bench.run(&Order::default());
+        assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    }
+    let there = |id: &String| bench.fake.world(|world| world.local_id(id, 1).is_some());
+    assert_eq!(
+        ids.iter().map(there).collect::<Vec<_>>(),
+        [false, false, true, true]
+    );
 }

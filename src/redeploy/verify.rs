@@ -9,7 +9,7 @@ use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
     /// `Ok` where the containers are well, or cannot be seen and the end says so.
-    pub(super) fn verify(&self, submission: &Submission) -> Result<End, End> {
+    pub(super) fn verify(&mut self, submission: &Submission) -> Result<End, End> {
         if self.stack.healthy_within.is_zero() {
             return Ok(unverified("\"healthy_within\" is zero"));
         }
@@ -18,7 +18,7 @@ impl Run<'_> {
                 "the containers could not be seen before the update",
             ));
         };
-        let ours = self.cx.past.left_bad(submission.id);
+        let ours = self.cx.memory.recall(submission.id).bad;
         let within = self.stack.healthy_within;
         let mut watch = Watch::new(
             before.clone(),
@@ -58,7 +58,9 @@ impl Run<'_> {
                     continue;
                 }
             };
-            self.cx.past.remember(submission.id, &verdict.bad);
+            self.remember(submission.id, |past| {
+                past.bad = verdict.bad.iter().cloned().collect()
+            });
             return self.conclude(submission, verdict);
         }
     }
@@ -72,7 +74,7 @@ impl Run<'_> {
                     .filter(|service| bad.contains(&service.service)),
             )
         };
-        let changed = verdict.recreated() || submission.sets_variables;
+        let changed = verdict.recreated() || !submission.variables_before.is_empty();
         let mut message = match (verdict.bad.is_empty(), changed) {
             (true, true) => summary(&verdict),
             (true, false) => format!("nothing needed an update, {}", verdict.wellness()),
@@ -104,7 +106,7 @@ impl Run<'_> {
     }
 
     /// Where it is not known, a standard user: an empty list then proves nothing.
-    fn is_administrator(&self) -> bool {
+    pub(super) fn is_administrator(&self) -> bool {
         matches!(self.cx.portainer.me(), Ok(Some(me)) if me.administrator)
     }
 }

@@ -1,33 +1,32 @@
 //! Step 4, hold still: a service that the order does not mean keeps its container although its tag has moved. The tag goes back
 //! to the id that runs, for the time of the submit.
 
+use std::collections::BTreeMap;
+
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Error, Portainer};
 use crate::redeploy::look::{Looked, reference_of};
 use crate::redeploy::plan::Plan;
 use crate::redeploy::{End, Halt};
 
-/// A tag that was put back for a while, and the newer id that it goes forward to again.
-#[derive(Debug)]
-pub(super) struct Held {
-    reference: Reference,
-    newer: String,
-}
+/// Tags that were put back for a while, each with the newer id that it goes forward to again.
+#[derive(Debug, Default)]
+pub(super) struct PutBack(BTreeMap<Reference, String>);
 
 /// Tags the references of the services outside the selection to the ids they run. Refused in the middle, it is undone.
-pub(super) fn hold(
+pub(super) fn hold_still(
     portainer: &Portainer,
     environment: EnvironmentId,
     looked: &Looked,
     plan: &Plan,
-) -> Result<Vec<Held>, Halt> {
-    let mut held: Vec<Held> = Vec::new();
+) -> Result<PutBack, Halt> {
+    let mut put_back = PutBack::default();
     for (service, reference, runs, newer) in moved(looked, plan) {
         let Err(error) = portainer.tag(environment, &runs, &reference) else {
-            held.push(Held { reference, newer });
+            put_back.0.insert(reference, newer);
             continue;
         };
-        let notes = release(portainer, environment, held);
+        let notes = put_back.release(portainer, environment);
         if matches!(error, Error::Unreachable(_)) {
             return Err(error.into());
         }
@@ -40,25 +39,26 @@ pub(super) fn hold(
             .for_each(|note| why.push_str(&format!("; {note}")));
         return Err(End::refused(why).into());
     }
-    Ok(held)
+    Ok(put_back)
 }
 
-/// Tags forward again. What cannot be is a note: an older image keeps the tag until the next pull.
-pub(super) fn release(
-    portainer: &Portainer,
-    environment: EnvironmentId,
-    held: Vec<Held>,
-) -> Vec<String> {
-    let forward = |held: Held| {
-        let error = portainer
-            .tag(environment, &held.newer, &held.reference)
-            .err()?;
-        Some(format!(
-            "{} still stands for the older image, until the next pull: {error}",
-            held.reference.familiar()
-        ))
-    };
-    held.into_iter().filter_map(forward).collect()
+impl PutBack {
+    /// These references go forward to these ids.
+    pub(super) fn of(newer: BTreeMap<Reference, String>) -> PutBack {
+        PutBack(newer)
+    }
+
+    /// Tags forward again. What cannot be is a note: an older image keeps the tag until the next pull.
+    pub(super) fn release(self, portainer: &Portainer, environment: EnvironmentId) -> Vec<String> {
+        let forward = |(reference, newer): (Reference, String)| {
+            let error = portainer.tag(environment, &newer, &reference).err()?;
+            Some(format!(
+                "{} still stands for the older image, until the next pull: {error}",
+                reference.familiar()
+            ))
+        };
+        self.0.into_iter().filter_map(forward).collect()
+    }
 }
 
 /// Service, reference, the id that it runs, and the newer id that the reference has now.

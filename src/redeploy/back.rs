@@ -1,0 +1,321 @@
+//! Step 8: back to the images that ran before, by itself when an update took the stack down, or by a person at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::health::seen::Seen;
+use crate::image::Reference;
+use crate::portainer::{EnvironmentId, Kind, Origin, Update};
+use crate::redeploy::look;
+use crate::redeploy::past::{Held, Past, moved};
+use crate::redeploy::still::PutBack;
+use crate::redeploy::submit::Sent;
+use crate::redeploy::{End, Halt, Run, Step, Submission, Way, find};
+use crate::stack::RollBack;
+use crate::stack::outcome::{Fault, Outcome, ServiceState};
+
+/// Where to go back to.
+struct Goal {
+    environment: EnvironmentId,
+    /// What runs now, or ran when the failed update was sent.
+    before: Seen,
+    expected: BTreeSet<String>,
+    images: BTreeMap<Reference, String>,
+    variables: BTreeMap<String, Option<String>>,
+}
+
+impl Run<'_> {
+    /// A person asks for it.
+    pub(super) fn asked_back(&mut self) -> Result<End, End> {
+        self.step(Step::Finding);
+        let stop = |halt| match halt {
+            Halt::Over(end) => end,
+            Halt::Away(error) => {
+                End::failed(Fault::NotReached, format!("{error}; nothing was sent"))
+            }
+            Halt::Busy | Halt::Edited => End::failed(
+                Fault::NotReached,
+                "another deployment of this stack is under way; nothing was sent",
+            ),
+        };
+        let found = find::find(self.cx.portainer, self.stack).map_err(stop)?;
+        self.know(&found);
+        let past = self.cx.memory.recall(found.record.id);
+        if past.previous.is_empty() && past.previous_variables.is_empty() {
+            let why = match self.cx.memory.lasts() {
+                true => "no way back: no update of this stack is remembered",
+                false => "no way back: nothing is kept without a state_dir",
+            };
+            return Err(End::refused(why));
+        }
+        if found.record.origin() != Origin::File || found.record.kind != Kind::Compose {
+            return Err(End::refused(
+                "no way back: only compose stacks whose file Portainer keeps can be rolled back",
+            ));
+        }
+        let before = look::containers(
+            self.cx.portainer,
+            found.record.environment,
+            &found.record.name,
+        )
+        .map_err(|error| stop(error.into()))?;
+        let goal = Goal {
+            environment: found.record.environment,
+            expected: before.services().into_iter().map(str::to_owned).collect(),
+            before,
+            images: past.previous,
+            variables: past.previous_variables,
+        };
+        let down = goal.before.containers.is_empty();
+        let end = self.go_back(found, goal, down)?;
+        Ok(End {
+            outcome: Outcome::Updated,
+            message: format!("the previous images run again, {}", end.message),
+            ..end
+        })
+    }
+
+    /// After a failed update: back, where that is due and possible. The reply says both.
+    pub(super) fn perhaps_back(&mut self, submission: &Submission, failed: End) -> End {
+        let Some(before) = submission
+            .before
+            .as_ref()
+            .filter(|_| submission.way == Way::Forward && submission.has_way_back)
+        else {
+            return failed;
+        };
+        let images = moved(submission);
+        let changed = !images.is_empty() || !submission.variables_before.is_empty();
+        let down = self.is_down(submission, before);
+        let due = changed
+            && match self.stack.rollback {
+                RollBack::Never => false,
+                RollBack::WhenDown => down,
+                RollBack::WhenUnhealthy => down || failed.verified == Some(true),
+            };
+        if !due {
+            return failed;
+        }
+        let goal = Goal {
+            environment: submission.environment,
+            before: before.clone(),
+            expected: submission.expected.clone(),
+            images,
+            variables: submission.variables_before.clone(),
+        };
+        let back = find::find(self.cx.portainer, self.stack)
+            .map_err(|halt| match halt {
+                Halt::Over(end) => end,
+                Halt::Away(error) => End::refused(error.to_string()),
+                Halt::Busy | Halt::Edited => {
+                    End::refused("another deployment of this stack is under way")
+                }
+            })
+            .and_then(|found| self.go_back(found, goal, down));
+        match back {
+            Ok(back) => End {
+                message: format!(
+                    "{}; the previous images run again, {}",
+                    failed.message, back.message
+                ),
+                services: back.services,
+                ..failed
+            },
+            Err(back) => {
+                let services = if back.services.is_empty() {
+                    failed.services
+                } else {
+                    back.services
+                };
+                End {
+                    message: format!(
+                        "{}; it could not be rolled back: {}",
+                        failed.message, back.message
+                    ),
+                    services,
+                    ..failed
+                }
+            }
+        }
+    }
+
+    /// Whether a service that ran has no running container now and did not complete.
+    fn is_down(&self, submission: &Submission, before: &Seen) -> bool {
+        let Ok(seen) = look::containers(
+            self.cx.portainer,
+            submission.environment,
+            &submission.project,
+        ) else {
+            return false;
+        };
+        let runs = |state: &str| matches!(state, "running" | "restarting");
+        let ran: BTreeSet<&str> = before
+            .containers
+            .iter()
+            .filter(|one| runs(&one.state))
+            .map(|one| one.service.as_str())
+            .collect();
+        ran.into_iter().any(|service| {
+            let now = seen.of(service);
+            let alive = |one: &&crate::health::seen::Container| {
+                runs(&one.state) || seen.state_of(one, before) == ServiceState::Completed
+            };
+            submission.expected.contains(service) && !now.iter().any(alive)
+        })
+    }
+
+    /// The way back itself: every image must still be there before anything is touched.
+    fn go_back(&mut self, found: find::Found, goal: Goal, down: bool) -> Result<End, End> {
+        self.step(Step::RollingBack);
+        let newer = self.newer_ids(&goal)?;
+        let others = self.used_by_others(&found.record.name, goal.environment, &newer, down)?;
+        let mut tagged = BTreeMap::new();
+        for (reference, id) in &goal.images {
+            if let Err(error) = self.cx.portainer.tag(goal.environment, id, reference) {
+                self.notes
+                    .extend(PutBack::of(tagged).release(self.cx.portainer, goal.environment));
+                return Err(End::refused(format!("no way back: {error}")));
+            }
+            tagged.extend(
+                newer
+                    .get(reference)
+                    .map(|id| (reference.clone(), id.clone())),
+            );
+        }
+        let sent = self.send_back(&found, &goal);
+        let forward: BTreeMap<Reference, String> = tagged
+            .into_iter()
+            .filter(|(reference, _)| others.contains(reference))
+            .collect();
+        let end = sent.and_then(|sent| {
+            let followed = self.follow(&sent.submission, sent.answer);
+            followed.and_then(|()| self.verify(&sent.submission))
+        });
+        self.notes
+            .extend(PutBack::of(forward).release(self.cx.portainer, goal.environment));
+        self.remember_back(&found, &goal, &newer, end.is_ok());
+        end
+    }
+
+    /// The ids that the references have now.
+    fn newer_ids(&self, goal: &Goal) -> Result<BTreeMap<Reference, String>, End> {
+        let mut newer = BTreeMap::new();
+        for (reference, id) in &goal.images {
+            match self.cx.portainer.image(goal.environment, id) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    return Err(End::refused(format!(
+                        "no way back: the image that {} was before is gone from the host",
+                        reference.familiar()
+                    )));
+                }
+                Err(error) => return Err(End::refused(format!("no way back: {error}"))),
+            }
+            let now = self
+                .cx
+                .portainer
+                .image(goal.environment, &reference.familiar());
+            let now = now.map_err(|error| End::refused(format!("no way back: {error}")))?;
+            newer.extend(
+                now.filter(|now| now.id != *id)
+                    .map(|now| (reference.clone(), now.id)),
+            );
+        }
+        Ok(newer)
+    }
+
+    /// The references that containers of other stacks run with the newer id. Who cannot see all containers goes back only
+    /// from a stack that is down.
+    fn used_by_others(
+        &mut self,
+        project: &str,
+        environment: EnvironmentId,
+        newer: &BTreeMap<Reference, String>,
+        down: bool,
+    ) -> Result<BTreeSet<Reference>, End> {
+        if !self.is_administrator() {
+            if !down {
+                return Err(End::refused(
+                    "no way back: this user does not see the containers of other stacks, which may use the same images",
+                ));
+            }
+            self.notes
+                .push("whether other stacks use the same images could not be checked".to_owned());
+        }
+        let all = self
+            .cx
+            .portainer
+            .all_containers(environment)
+            .map_err(|error| End::refused(format!("no way back: {error}")))?;
+        let foreign = all.iter().filter(|one| one.labels.project != project);
+        let ids: BTreeSet<&str> = foreign.map(|one| one.image_id.as_str()).collect();
+        Ok(newer
+            .iter()
+            .filter(|(_, id)| ids.contains(id.as_str()))
+            .map(|(reference, _)| reference.clone())
+            .collect())
+    }
+
+    /// File and variables as Portainer has them now, with the old values of what the update set, and no pull.
+    fn send_back(&self, found: &find::Found, goal: &Goal) -> Result<Sent, End> {
+        let set = goal
+            .variables
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+            .collect();
+        let gone: BTreeSet<&str> = goal
+            .variables
+            .iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
+        let submission = Submission {
+            way: Way::Back,
+            has_way_back: false,
+            before: Some(goal.before.clone()),
+            expected: goal.expected.clone(),
+            images_before: BTreeMap::new(),
+            images: goal.images.clone(),
+            variables_before: goal.variables.clone(),
+            ..Submission::of(&found.record)
+        };
+        self.send(submission, update).map_err(|halt| match halt {
+            Halt::Over(end) => end,
+            Halt::Away(error) => End::refused(error.to_string()),
+            Halt::Busy | Halt::Edited => {
+                End::refused("another deployment of this stack is under way")
+            }
+        })
+    }
+
+    /// What was rolled back stays out; what ran before it is no way back any more.
+    fn remember_back(
+        &mut self,
+        found: &find::Found,
+        goal: &Goal,
+        newer: &BTreeMap<Reference, String>,
+        well: bool,
+    ) {
+        let mut past: Past = self.cx.memory.recall(found.record.id);
+        let unix = self.cx.clock.unix();
+        for (reference, id) in newer {
+            let Some(back_to) = goal.images.get(reference).cloned() else {
+                continue;
+            };
+            past.held.insert(
+                reference.clone(),
+                Held {
+                    id: id.clone(),
+                    back_to,
+                    unix,
+                },
+            );
+        }
+        if well {
+            past.previous.clear();
+            past.previous_variables.clear();
+            past.bad.clear();
+        }
+        self.keep(found.record.id, &past);
+    }
+}

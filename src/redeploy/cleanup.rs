@@ -1,0 +1,47 @@
+//! Step 9, clean-up: removes exactly the images that the update before this one had replaced. One generation stays for the way
+//! back, and nothing is ever forced.
+
+use std::collections::BTreeSet;
+
+use crate::redeploy::past::{Past, moved};
+use crate::redeploy::{Run, Submission};
+
+impl Run<'_> {
+    /// After an update that has proved well.
+    pub(super) fn clean_up(&mut self, submission: &Submission, past: &mut Past) {
+        let replaced: BTreeSet<String> = moved(submission).into_values().collect();
+        if replaced.is_empty() {
+            return;
+        }
+        let in_use: BTreeSet<&String> = submission.images.values().chain(&replaced).collect();
+        let old: Vec<String> = past
+            .replaced
+            .iter()
+            .filter(|id| !in_use.contains(id))
+            .cloned()
+            .collect();
+        past.replaced = replaced.clone();
+        for id in old {
+            // A tag that somebody gave it since makes it theirs.
+            let untagged = match self.cx.portainer.image(submission.environment, &id) {
+                Ok(Some(image)) => image.repo_tags.is_empty(),
+                Ok(None) => continue,
+                Err(_) => false,
+            };
+            let refused = match untagged {
+                true => self
+                    .cx
+                    .portainer
+                    .remove_image(submission.environment, &id)
+                    .err()
+                    .map(|error| error.to_string()),
+                false => Some("it carries a tag".to_owned()),
+            };
+            let short = id.trim_start_matches("sha256:").get(..12).unwrap_or(&id);
+            self.notes.push(match refused {
+                None => format!("removed the image {short} of the update before"),
+                Some(why) => format!("the image {short} of the update before stays: {why}"),
+            });
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What lasts about a stack from one redeploy to the next: what ran before, what was rolled back, what was left not well. Where it
+//! is kept is decided by whoever implements [`Memory`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::Reference;
+use crate::portainer::StackId;
+use crate::redeploy::{NotWritten, Submission};
+
+/// What lasts about a stack.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Past {
+    /// Services that its last redeploy left not well.
+    pub(crate) bad: BTreeSet<String>,
+    /// The image ids that ran before its last update, of the references that it moved.
+    pub(crate) previous: BTreeMap<Reference, String>,
+    /// The values that its last update changed; `None`: the variable did not exist.
+    pub(crate) previous_variables: BTreeMap<String, Option<String>>,
+    /// Images that were rolled back, and stay out until something newer has proved well.
+    pub(crate) held: BTreeMap<Reference, Held>,
+    /// Image ids that its last verified update replaced: the clean-up of the next one removes them.
+    pub(crate) replaced: BTreeSet<String>,
+}
+
+/// An image that was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// The image that stays out.
+    pub(crate) id: String,
+    /// The image that runs instead.
+    pub(crate) back_to: String,
+    /// When it was rolled back (Unix seconds).
+    pub(crate) unix: u64,
+}
+
+impl Past {
+    /// Remembers what an update that was sent has moved, for the way back.
+    pub(crate) fn sent(&mut self, submission: &Submission) {
+        let moved = moved(submission);
+        if !moved.is_empty() || !submission.variables_before.is_empty() {
+            self.previous = moved;
+            self.previous_variables = submission.variables_before.clone();
+        }
+    }
+
+    /// An update has proved well: nothing is bad any more, and what is newer than a held image ends its hold.
+    pub(crate) fn proved_well(&mut self, submission: &Submission) {
+        self.bad.clear();
+        self.held.retain(|reference, held| {
+            let runs = submission.images.get(reference);
+            runs.is_none_or(|id| *id == held.back_to)
+        });
+    }
+}
+
+/// References that a submission's pull moved, with the ids they had before.
+pub(crate) fn moved(submission: &Submission) -> BTreeMap<Reference, String> {
+    let moved = submission
+        .images_before
+        .iter()
+        .filter_map(|(reference, before)| {
+            let before = before.as_ref()?;
+            let now = submission.images.get(reference)?;
+            (before != now).then(|| (reference.clone(), before.clone()))
+        });
+    moved.collect()
+}
+
+/// Where it is kept.
+pub(crate) trait Memory: Send + Sync {
+    /// What is known of a stack; nothing, if nothing is.
+    fn recall(&self, id: StackId) -> Past;
+    /// Keeps it.
+    fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten>;
+    /// Whether it survives the end of the process.
+    fn lasts(&self) -> bool;
+}
+
+/// Kept as long as the process lives.
+#[derive(Debug, Default)]
+pub(crate) struct InMemory(Mutex<BTreeMap<StackId, Past>>);
+
+impl Memory for InMemory {
+    fn recall(&self, id: StackId) -> Past {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, past.clone());
+        Ok(())
+    }
+
+    fn lasts(&self) -> bool {
+        false
+    }
+}
