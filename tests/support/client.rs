@@ -56,7 +56,7 @@ pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     reply
 }
 
-/// A request with everything that a polite client sends.
+/// A request with everything that a polite client sends; one that reads to the end asks for it.
 pub(crate) fn request(
     server: SocketAddr,
     method: &str,
@@ -74,6 +74,7 @@ pub(crate) fn request(
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
+    request.push_str("Connection: close\r\n");
     if !body.is_empty() || method == "POST" {
         request.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
