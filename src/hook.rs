@@ -13,10 +13,6 @@ use crate::image::Pattern;
 use crate::limits;
 use crate::secret::Secret;
 use crate::signature::Verified;
-#[allow(
-    unused_imports,
-    reason = "the configuration names the schemes through the hook they belong to"
-)]
 pub(crate) use crate::signature::{Scheme, SchemeName, TokenKind};
 use crate::stack::StackKey;
 

@@ -46,6 +46,22 @@ pub(crate) fn proven<T>(
     look(&verify(&scheme, &secrets(&[KEY]), given, 0).unwrap())
 }
 
+/// A small generator with a fixed seed: the same cases in every run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn seeded(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub(crate) fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % most
+    }
+}
+
 pub(super) fn code(
     scheme: &Scheme,
     texts: &[&str],

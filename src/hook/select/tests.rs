@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Event, Paths, Wishes};
+use crate::event::{Event, Paths, Reading, Wishes};
 use crate::hook::{HookName, Rules, Scheme, SchemeName, TokenKind};
 use crate::image::{Pattern, Reference};
 use crate::secret::Secret;
+use crate::signature::tests::proven;
 use crate::stack::order::{Cause, Named, Selection};
 use crate::stack::{PullMode, RollBack};
 
@@ -305,7 +306,7 @@ fn events_and_repositories_are_filtered() {
         repository: Some(name.to_owned()),
         ..event("stack_update")
     };
-    check_rules(&repositories, of("acme/WEB"), Ok(&[]));
+    check_rules(&repositories, of("ACME/web"), Ok(&[]));
     check_rules(
         &repositories,
         of("acme/web/x"),
@@ -439,6 +440,32 @@ fn several_events_are_merged_and_refused_ones_left_out() {
     };
     assert_eq!(words.matches("\"dev\"").count(), 1, "{words}");
     assert!(words.contains("\"x\""), "{words}");
+}
+
+#[test]
+fn a_delivery_becomes_orders_in_two_steps() {
+    let rules = Rules {
+        branches: globs(&["main"]),
+        ..Rules::default()
+    };
+    let hook = hook(Sender::Github, &["app"], rules);
+    let orders = |branch: &str| {
+        let body = format!("{{\"ref\": \"refs/heads/{branch}\", \"after\": \"abc\"}}");
+        proven(
+            &[("X-GitHub-Event", "push")],
+            body.as_bytes(),
+            |verified| match hook.read(verified, 0).unwrap() {
+                Reading::Told(told) => hook.orders(&told, None, &stacks()),
+                Reading::Ignored(reason) => panic!("{reason}"),
+            },
+        )
+    };
+    let expected = Order {
+        cause: Cause::Push(Some("abc".to_owned())),
+        ..Order::default()
+    };
+    assert_eq!(orders("main"), Ok(vec![(key("app"), expected)]));
+    assert!(matches!(orders("dev"), Err(NotForUs::Ignored(_))));
 }
 
 /// What a hook of a Git host makes of an event: wanted, or words of the refusal.
