@@ -4,17 +4,24 @@ mod generate_secret;
 mod healthcheck;
 mod serve;
 mod show_config;
+mod table;
+mod redeploy;
+mod test_connection;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use log::LevelFilter;
 
 use crate::cli::{self, Command, Meant, Usage, help};
-use crate::config::{self, Loaded, Need, Problems, Surroundings};
+use crate::clock::Clock;
+use crate::config::{self, Config, Loaded, Need, Problems, Surroundings};
 use crate::logging;
+use crate::portainer::Portainer;
 use crate::terminal;
 
 /// Runs the command line of this process.
@@ -37,15 +44,9 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
     match command {
         Command::Serve => serve::run(file),
         Command::GenerateSecret(format) => generate_secret::run(format),
-        Command::TestConnection => {
-            load(Need::Portainer, file, Voice::Command)?;
-            Err(Stop::Failed("cannot test yet".to_owned()))
-        }
+        Command::TestConnection => test_connection::run(file),
         Command::ShowConfig => show_config::run(file),
-        Command::Redeploy(_) => {
-            load(Need::Portainer, file, Voice::Command)?;
-            Err(Stop::Failed("cannot redeploy yet".to_owned()))
-        }
+        Command::Redeploy(asked) => redeploy::run(file, asked),
         Command::Healthcheck => healthcheck::run(file),
     }
 }
@@ -66,6 +67,17 @@ fn load(need: Need, file: Option<&Path>, voice: Voice) -> Result<Loaded, Stop> {
         Voice::Quiet => {}
     }
     Ok(loaded)
+}
+
+/// The way to Portainer, and how long one redeploy may take.
+fn connect(config: &Config, clock: Arc<dyn Clock>) -> Result<(Portainer, Duration), Stop> {
+    let Some(settings) = &config.portainer else {
+        let words = "no Portainer is configured: set PORTAINER_URL";
+        return Err(Stop::Configuration(words.to_owned()));
+    };
+    let portainer = Portainer::new(settings, clock);
+    let portainer = portainer.map_err(|error| Stop::Configuration(error.to_string()))?;
+    Ok((portainer, settings.timeout))
 }
 
 /// How much a command says on stderr, and to whom.

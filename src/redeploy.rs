@@ -4,7 +4,6 @@
 pub(crate) mod find;
 mod look;
 mod plan;
-mod preview;
 mod pull;
 mod still;
 mod submit;
@@ -13,6 +12,8 @@ mod verify;
 pub(crate) mod past;
 mod back;
 mod cleanup;
+mod preview;
+mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::redeploy::past::{Memory, Past};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
+pub(crate) use check::Checked;
 
 /// What a redeploy needs besides the stack and the order. `serve`, the command line and the tests differ only here.
 pub(crate) struct Context<'a> {
@@ -191,6 +193,11 @@ pub(crate) fn preview(
     order: &Order,
 ) -> Result<Vec<String>, StackReport> {
     Run::new(cx, stack).preview(order)
+}
+
+/// What can be said of a stack beforehand: sends nothing but GETs and asks no registry.
+pub(crate) fn check(cx: &Context<'_>, stack: &Stack) -> Result<Checked, StackReport> {
+    Run::new(cx, stack).check()
 }
 
 /// A redeploy under way.

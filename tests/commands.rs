@@ -1,5 +1,9 @@
 //! The commands as people and scripts see them: what is printed where, and how each of them ends.
 
+mod redeploy;
+mod serve;
+mod test_connection;
+
 use crate::support::program::{Output, Setup};
 
 /// Ends with `code`; what is not stated is empty.

@@ -21,20 +21,7 @@ impl Run<'_> {
     pub(super) fn preview(mut self, order: &Order) -> Result<Vec<String>, StackReport> {
         match self.lines(order) {
             Ok(lines) => Ok(lines.iter().map(|line| self.redactor.show(line)).collect()),
-            Err(halt) => {
-                let end = match halt {
-                    Halt::Over(end) => end,
-                    Halt::Away(error) => End::failed(Fault::NotReached, error.to_string()),
-                    Halt::Busy => End::failed(
-                        Fault::NotReached,
-                        "another deployment of this stack is under way",
-                    ),
-                    Halt::Edited => {
-                        End::failed(Fault::NotReached, "somebody is changing the stack")
-                    }
-                };
-                Err(self.report(Err(end)))
-            }
+            Err(halt) => Err(self.report(Err(at_once(halt)))),
         }
     }
 
@@ -124,6 +111,19 @@ impl Run<'_> {
             Err(error @ Error::Unreachable(_)) => Err(error.into()),
             Ok(None) | Err(_) => Ok(Newer::CannotTell),
         }
+    }
+}
+
+/// The end of an attempt that is not made again.
+pub(super) fn at_once(halt: Halt) -> End {
+    match halt {
+        Halt::Over(end) => end,
+        Halt::Away(error) => End::failed(Fault::NotReached, error.to_string()),
+        Halt::Busy => End::failed(
+            Fault::NotReached,
+            "another deployment of this stack is under way",
+        ),
+        Halt::Edited => End::failed(Fault::NotReached, "somebody is changing the stack"),
     }
 }
 

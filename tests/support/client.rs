@@ -43,7 +43,7 @@ impl Reply {
     }
 }
 
-/// Sends bytes as they are and reads until the other side closes; what came back, perhaps nothing.
+/// Sends bytes as they are and reads one reply, or until the other side closes; what came back, perhaps nothing.
 pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server).unwrap();
     stream
@@ -52,8 +52,27 @@ pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     // Who is refused early may find the door closed before all was said; the reply is there nevertheless.
     let _ = stream.write_all(request);
     let mut reply = Vec::new();
-    let _ = stream.read_to_end(&mut reply);
+    let mut part = [0; 4096];
+    while !is_whole(&reply, request.starts_with(b"HEAD ")) {
+        match stream.read(&mut part) {
+            Ok(read @ 1..) => reply.extend(&part[..read]),
+            Ok(0) | Err(_) => break,
+        }
+    }
     reply
+}
+
+/// Whether the reply has all that its length promises.
+fn is_whole(reply: &[u8], head_only: bool) -> bool {
+    let Some(end) = reply.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&reply[..end]).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.trim().parse::<usize>().ok());
+    head_only || length.is_some_and(|length| reply.len() >= end + 4 + length)
 }
 
 /// A request with everything that a polite client sends; one that reads to the end asks for it.

@@ -1,0 +1,285 @@
+//! `stackhook redeploy`: what a delivery would do, done now and watched by whoever typed it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::table::columns;
+use super::{Exit, Stop, Voice, connect, load};
+use crate::cli::{self, Which};
+use crate::clock::SystemClock;
+use crate::config::{Config, Need};
+use crate::delivery::Status;
+use crate::delivery::reply::status_of;
+use crate::near::hint;
+use crate::redact::Redactor;
+use crate::redeploy::past::InMemory;
+use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
+use crate::stack::Stack;
+use crate::stack::order::{Named, Order, Selection};
+use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
+use crate::terminal::{self, Progress};
+
+/// Redeploys the stacks one after the other, and ends as the worst of them did.
+pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Stop> {
+    let voice = if asked.quiet {
+        Voice::Quiet
+    } else {
+        Voice::Command
+    };
+    let config = load(Need::Portainer, file, voice)?.config;
+    let stacks = choose(&asked.which, &config)?;
+    let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
+    let order = order(&asked);
+    let redactor = Redactor::new(config.secrets());
+    let mut ends = Vec::new();
+    for stack in stacks {
+        let watching = Watching {
+            stack,
+            progress: Progress::new(),
+        };
+        let context = Context {
+            portainer: &portainer,
+            clock: &SystemClock,
+            observer: &watching,
+            memory: &InMemory::default(),
+            redactor: &redactor,
+            timeout,
+            // Whoever typed this can try again.
+            patience: Duration::ZERO,
+        };
+        let end = match asked.dry_run {
+            false => End::Report(redeploy::run(&context, stack, &order)),
+            true => match redeploy::preview(&context, stack, &order) {
+                Ok(lines) => End::Plan(stack, lines),
+                Err(report) => End::Report(report),
+            },
+        };
+        // Before anything is printed, so that the progress line is gone.
+        drop(watching);
+        if !asked.json && (!asked.quiet || end.exit() != Exit::Fine) {
+            tell(&end, asked.quiet)?;
+        }
+        ends.push(end);
+    }
+    let exit = worst(ends.iter().map(End::exit));
+    if asked.json && (!asked.quiet || exit != Exit::Fine) {
+        terminal::print(&format!("{}\n", json(&ends)))?;
+    }
+    Ok(exit)
+}
+
+/// What became of one stack.
+enum End<'a> {
+    /// Redeployed, or not.
+    Report(StackReport),
+    /// A dry run: what would be done, step by step.
+    Plan(&'a Stack, Vec<String>),
+}
+
+impl End<'_> {
+    fn exit(&self) -> Exit {
+        match self {
+            End::Plan(..) => Exit::Fine,
+            End::Report(report) => match (report.outcome, report.fault) {
+                (Outcome::Updated | Outcome::Unchanged, _) => Exit::Fine,
+                (Outcome::Unknown, _)
+                | (Outcome::Failed, Some(Fault::NotReached | Fault::NotWritten)) => Exit::TryLater,
+                (Outcome::Skipped, _) | (Outcome::Failed, Some(Fault::Refused) | None) => {
+                    Exit::Failed
+                }
+            },
+        }
+    }
+}
+
+/// 1 beats 75, which beats 0.
+pub(super) fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
+    let weight = |exit: &Exit| match exit {
+        Exit::Fine => 0,
+        Exit::TryLater => 1,
+        Exit::Failed | Exit::Usage | Exit::Configuration => 2,
+    };
+    exits.max_by_key(weight).unwrap_or(Exit::Fine)
+}
+
+/// The stacks that are meant, each once.
+fn choose<'c>(which: &Which, config: &'c Config) -> Result<Vec<&'c Stack>, Stop> {
+    let keys = || config.stacks.iter().map(|stack| stack.key.as_str());
+    let list = || keys().collect::<Vec<_>>().join(", ");
+    let usage = |text: String| Err(Stop::Usage(text));
+    match which {
+        Which::All => Ok(config.stacks.iter().collect()),
+        Which::Unsaid => {
+            let default = |stack: &&Stack| config.default_stack.as_ref() == Some(&stack.key);
+            match (config.stacks.as_slice(), config.stacks.iter().find(default)) {
+                ([only], _) => Ok(vec![only]),
+                (_, Some(default)) => Ok(vec![default]),
+                (_, None) => usage(format!("which stack? there are {}; or --all", list())),
+            }
+        }
+        Which::Named(names) => {
+            let mut chosen: Vec<&Stack> = Vec::new();
+            for name in names {
+                let by_key = config
+                    .stacks
+                    .iter()
+                    .filter(|stack| stack.key.as_str() == name);
+                let by_name = config
+                    .stacks
+                    .iter()
+                    .filter(|stack| stack.name.eq_ignore_ascii_case(name));
+                let mut found: Vec<&Stack> = by_key.collect();
+                if found.is_empty() {
+                    found.extend(by_name);
+                }
+                match found.as_slice() {
+                    [one] if chosen.iter().any(|known| known.key == one.key) => {}
+                    [one] => chosen.push(one),
+                    [] => {
+                        let near = hint(name, keys());
+                        let all = list();
+                        return usage(format!(
+                            "no stack {name:?} is configured{near}; there are {all}"
+                        ));
+                    }
+                    several => {
+                        let keys: Vec<&str> = several.iter().map(|one| one.key.as_str()).collect();
+                        let keys = keys.join(", ");
+                        return usage(format!(
+                            "several stacks are named {name:?}; their keys are {keys}"
+                        ));
+                    }
+                }
+            }
+            Ok(chosen)
+        }
+    }
+}
+
+fn order(asked: &cli::Redeploy) -> Order {
+    let named = asked.images.iter().cloned().map(Named::Reference);
+    Order {
+        images: match asked.images.is_empty() {
+            true => Selection::All,
+            false => Selection::Only(named.collect()),
+        },
+        force: asked.force,
+        ..Order::default()
+    }
+}
+
+/// Results on stdout, the trouble on stderr; if that is all that is wanted, only the trouble.
+fn tell(end: &End<'_>, quiet: bool) -> Result<(), Stop> {
+    match end {
+        End::Plan(stack, lines) => {
+            let lines = lines
+                .iter()
+                .fold(String::new(), |text, line| format!("{text}  {line}\n"));
+            terminal::print(&format!("{}:\n{lines}", stack.name))?;
+        }
+        End::Report(report) => {
+            let trouble = end.exit() != Exit::Fine;
+            if !quiet {
+                terminal::print(&words(report, trouble))?;
+            }
+            if trouble {
+                let outcome = name(report.outcome);
+                terminal::complain(&format!("{}: {outcome}: {}", report.name, report.message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `shop on local: updated, 1 of 2 services updated, all healthy (8.2 s)`, and a line a service.
+fn words(report: &StackReport, trouble: bool) -> String {
+    let mut text = report.name.clone();
+    if let Some(environment) = &report.environment {
+        let _ = write!(text, " on {environment}");
+    }
+    let _ = write!(text, ": {}", name(report.outcome));
+    if !trouble {
+        let _ = write!(text, ", {}", report.message);
+    }
+    let _ = writeln!(text, " ({} s)", report.seconds);
+    let rows: Vec<Vec<String>> = report.services.iter().map(row).collect();
+    text.push_str(&columns(2, &rows));
+    text
+}
+
+fn row(service: &ServiceReport) -> Vec<String> {
+    let state = match json!(service.state) {
+        Value::String(state) => state,
+        other => other.to_string(),
+    };
+    let mut more = Vec::new();
+    if service.new_image {
+        more.push("new image".to_owned());
+    }
+    if service.recreated {
+        more.push("recreated".to_owned());
+    }
+    more.extend(service.exit_code.map(|code| format!("exit code {code}")));
+    more.extend(service.restarts.map(|count| format!("{count} restarts")));
+    vec![
+        service.service.clone(),
+        service.image.clone(),
+        state,
+        more.join(", "),
+    ]
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Updated => "updated",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Skipped => "skipped",
+        Outcome::Failed => "failed",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+/// `status` and `stacks` as in a delivery's reply (design 2.1); of a dry run `would` instead of an outcome.
+fn json(ends: &[End<'_>]) -> Value {
+    let reports = ends.iter().filter_map(|end| match end {
+        End::Report(report) => Some(report.clone()),
+        End::Plan(..) => None,
+    });
+    let reports: Vec<StackReport> = reports.collect();
+    let status = match reports.is_empty() {
+        true => Status::Succeeded,
+        false => status_of(&reports),
+    };
+    let stack = |end: &End<'_>| match end {
+        End::Report(report) => json!(report),
+        End::Plan(stack, lines) => {
+            json!({"stack": stack.key.as_str(), "name": stack.name, "would": lines})
+        }
+    };
+    let stacks: Vec<Value> = ends.iter().map(stack).collect();
+    json!({"status": status.name(), "stacks": stacks})
+}
+
+/// Shows each step to whoever watches.
+struct Watching<'a> {
+    stack: &'a Stack,
+    progress: Progress,
+}
+
+impl Observer for Watching<'_> {
+    fn step(&self, step: &Step) {
+        self.progress.show(format!("{}: {step}", self.stack.name));
+    }
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
+        Ok(())
+    }
+}

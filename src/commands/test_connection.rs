@@ -1,0 +1,220 @@
+//! `stackhook test-connection`: everything that can go wrong before the first delivery, found out without changing anything.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::redeploy::worst;
+use super::table::columns;
+use super::{Exit, Stop, Voice, connect, load};
+use crate::clock::SystemClock;
+use crate::config::{self, Config, Need, Trust};
+use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
+use crate::redact::Redactor;
+use crate::redeploy::past::InMemory;
+use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
+use crate::secret::to_hex;
+use crate::stack::Stack;
+use crate::stack::outcome::{Fault, StackReport};
+use crate::terminal;
+
+/// Says what there is, and for each configured stack how it would be redeployed.
+pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
+    let config = load(Need::Portainer, file, Voice::Command)?.config;
+    let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
+    terminal::print(&address(&config))?;
+    let version = portainer.version().map_err(stop)?;
+    terminal::print(&format!("Version    {version}\n"))?;
+    let me = portainer.me().map_err(stop)?;
+    terminal::print(&format!("User       {}\n", who(me.as_ref())))?;
+    let environments = portainer.environments().map_err(stop)?;
+    let records = portainer.stacks().map_err(stop)?;
+    terminal::print(&overview(&environments, &records))?;
+    let redactor = Redactor::new(config.secrets());
+    let context = Context {
+        portainer: &portainer,
+        clock: &SystemClock,
+        observer: &Nobody,
+        memory: &InMemory::default(),
+        redactor: &redactor,
+        timeout,
+        patience: Duration::ZERO,
+    };
+    terminal::print("\nConfigured stacks\n")?;
+    let mut exits = Vec::new();
+    for stack in &config.stacks {
+        exits.push(check(&context, stack)?);
+    }
+    Ok(worst(exits.into_iter()))
+}
+
+fn check(context: &Context<'_>, stack: &Stack) -> Result<Exit, Stop> {
+    let title = match stack.key.as_str() == stack.name {
+        true => stack.name.clone(),
+        false => format!("{} ({})", stack.key, stack.name),
+    };
+    match redeploy::check(context, stack) {
+        Ok(checked) => {
+            let facts = checked.facts.iter().map(|fact| format!("    {fact}\n"));
+            let doubts = checked
+                .doubts
+                .iter()
+                .map(|doubt| format!("    but {doubt}\n"));
+            let lines: String = facts.chain(doubts).collect();
+            terminal::print(&format!("  {title}: ready\n{lines}"))?;
+            Ok(Exit::Fine)
+        }
+        Err(report) => {
+            terminal::print(&format!("  {title}: not ready\n"))?;
+            terminal::complain(&format!("{title}: {}", report.message));
+            Ok(exit(&report))
+        }
+    }
+}
+
+fn exit(report: &StackReport) -> Exit {
+    match report.fault {
+        Some(Fault::NotReached | Fault::NotWritten) => Exit::TryLater,
+        Some(Fault::Refused) | None => Exit::Failed,
+    }
+}
+
+/// How an error that ends everything ends the program.
+fn stop(error: Error) -> Stop {
+    let words = error.to_string();
+    match error {
+        Error::Unreachable(_) => Stop::TryLater(words),
+        Error::Unusable(_) => Stop::Configuration(words),
+        Error::Untrusted(_)
+        | Error::Interrupted(_)
+        | Error::Login(_)
+        | Error::Denied(_)
+        | Error::NotFound(_)
+        | Error::Conflict(_)
+        | Error::Refused(_)
+        | Error::NotPortainer(_)
+        | Error::Locked(_) => Stop::Failed(words),
+    }
+}
+
+fn address(config: &Config) -> String {
+    let Some(config::Portainer { url, trust, .. }) = &config.portainer else {
+        return String::new();
+    };
+    let tls = match trust {
+        _ if url.starts_with("http://") => {
+            "none: whoever is on the way can read the credentials".to_owned()
+        }
+        Trust::PublicRoots => "by the public certificate authorities".to_owned(),
+        Trust::Roots { file, .. } => format!("by the certificates in {}", file.display()),
+        Trust::Certificate(digest) => {
+            format!("only the certificate with SHA-256 {}", to_hex(digest))
+        }
+        Trust::Insecure => {
+            "not at all (insecure): whoever is on the way can read and change everything".to_owned()
+        }
+    };
+    format!("Portainer  {url}\nTLS        {tls}\n")
+}
+
+fn who(me: Option<&Me>) -> String {
+    match me {
+        Some(Me {
+            name,
+            administrator: true,
+            ..
+        }) => format!("{name}, an administrator"),
+        Some(Me { name, .. }) => {
+            format!("{name}, not an administrator: sees what is shared with this user")
+        }
+        None => "unknown: this release of Portainer does not tell".to_owned(),
+    }
+}
+
+fn overview(environments: &[Environment], records: &[Record]) -> String {
+    let heading = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let name_of = |record: &Record| {
+        let found = environments.iter().find(|one| one.id == record.environment);
+        found.map_or_else(
+            || format!("{} (gone)", record.environment),
+            |one| one.name.clone(),
+        )
+    };
+    let mut rows = vec![heading(&["ID", "NAME"])];
+    rows.extend(
+        environments
+            .iter()
+            .map(|one| vec![one.id.to_string(), one.name.clone()]),
+    );
+    let environments = match rows.len() {
+        1 => "  none can be seen by this user\n".to_owned(),
+        _ => columns(2, &rows),
+    };
+    let mut rows = vec![heading(&[
+        "ID",
+        "NAME",
+        "ENVIRONMENT",
+        "KIND",
+        "FROM",
+        "STATUS",
+    ])];
+    rows.extend(records.iter().map(|record| {
+        let from = match record.origin() {
+            Origin::File => "file",
+            Origin::Git { .. } => "git",
+        };
+        let (kind, status) = (kind(record.kind), status(record.status));
+        vec![
+            record.id.to_string(),
+            record.name.clone(),
+            name_of(record),
+            kind,
+            from.to_owned(),
+            status.to_owned(),
+        ]
+    }));
+    let stacks = match rows.len() {
+        1 => "  none can be seen by this user; in Portainer a stack is shared under its access control\n".to_owned(),
+        _ => columns(2, &rows),
+    };
+    format!("\nEnvironments\n{environments}\nStacks\n{stacks}")
+}
+
+fn kind(kind: Kind) -> String {
+    match kind {
+        Kind::Compose => "compose".to_owned(),
+        Kind::Swarm => "swarm".to_owned(),
+        Kind::Kubernetes => "kubernetes".to_owned(),
+        Kind::Other(number) => format!("type {number}"),
+    }
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Active => "active",
+        Status::Inactive => "stopped",
+        Status::Deploying => "deploying",
+        Status::Error => "failed",
+        Status::Unsaid => "unknown",
+    }
+}
+
+/// Nothing is done, so nobody is told of it.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn step(&self, _: &Step) {}
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! `stackhook redeploy`
+
+use serde_json::Value;
+
+use super::check;
+use crate::support::fake::{Behaviour, Era, Fake};
+use crate::support::program::Setup;
+
+/// Health checks, so that nobody has to wait until ten seconds without a restart are over.
+const FILE: &str = "
+services:
+  web:
+    image: ghcr.io/acme/web:1
+    restart: unless-stopped
+    healthcheck:
+      test: [\"CMD\", \"true\"]
+      interval: 1s
+      timeout: 1s
+";
+
+/// A Portainer with the stacks `shop` and `blog`, configured under the keys `shop` and `news`.
+fn two_stacks() -> (Fake, Setup) {
+    let fake = Fake::start(Era::B);
+    fake.world(|world| {
+        world.push("ghcr.io/acme/web:1", Behaviour::Runs);
+        world.push("ghcr.io/acme/blog:1", Behaviour::Runs);
+        world.compose_stack("shop", FILE, &[("DATABASE_PASSWORD", "hush-hush-database")]);
+        world.compose_stack("blog", &FILE.replace("web:1", "blog:1"), &[]);
+    });
+    let file = "
+        [[stack]]
+        name = \"shop\"
+        healthy_within = \"5s\"
+        [[stack]]
+        key = \"news\"
+        name = \"blog\"
+        healthy_within = \"5s\"
+    ";
+    let setup = Setup::with(&fake)
+        .file("stackhook.toml", file)
+        .secret("hush-hush-database");
+    (fake, setup)
+}
+
+#[test]
+fn a_stack_is_updated_and_its_services_are_listed() {
+    let (fake, setup) = two_stacks();
+    let image = fake.world(|world| world.push("ghcr.io/acme/web:1", Behaviour::Runs));
+    let output = setup.run(&["redeploy", "shop"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    assert!(
+        output.stdout.starts_with("shop on local: updated, "),
+        "{output:?}"
+    );
+    let row = "\n  web  ghcr.io/acme/web:1  healthy  new image, recreated\n";
+    assert!(output.stdout.contains(row), "{output:?}");
+    let seen = fake.world(|world| world.container("shop", "web"));
+    assert_eq!(seen.image_id, image);
+}
+
+#[test]
+fn quiet_says_nothing_when_all_went_well() {
+    let (fake, setup) = two_stacks();
+    check(&setup, &["redeploy", "shop", "--quiet"], 0, "", "");
+    check(
+        &setup,
+        &["redeploy", "shop", "--quiet", "--json"],
+        0,
+        "",
+        "",
+    );
+    drop(fake);
+    let output = setup.run(&["redeploy", "shop", "--quiet"]);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (Some(75), ""),
+        "{output:?}"
+    );
+    assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+}
+
+#[test]
+fn a_failure_ends_with_1_and_a_line_on_stderr() {
+    let (fake, setup) = two_stacks();
+    fake.world(|world| world.push("ghcr.io/acme/web:1", Behaviour::NeverHealthy));
+    let output = setup.run(&["redeploy", "shop"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.stdout.starts_with("shop on local: failed ("),
+        "{output:?}"
+    );
+    assert!(
+        output.stderr.starts_with("stackhook: shop: failed: "),
+        "{output:?}"
+    );
+    assert_eq!(output.stderr.lines().count(), 1, "{output:?}");
+}
+
+#[test]
+fn every_stack_is_attempted_and_a_failure_beats_what_may_pass() {
+    let (fake, setup) = two_stacks();
+    fake.world(|world| {
+        world.remove_from_registry("ghcr.io/acme/web:1");
+        world.push("ghcr.io/acme/blog:1", Behaviour::Runs);
+    });
+    let output = setup.run(&["redeploy", "--all", "--json"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let json: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(json["status"], "failed");
+    let outcomes: Vec<(&str, &str)> = json["stacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["stack"].as_str().unwrap(),
+                one["outcome"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(outcomes, [("shop", "failed"), ("news", "updated")]);
+}
+
+#[test]
+fn an_image_that_the_stack_does_not_use_ends_with_1() {
+    let (fake, setup) = two_stacks();
+    let output = setup.run(&["redeploy", "shop", "--image", "ghcr.io/acme/blog"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.stderr.starts_with("stackhook: shop: skipped: "),
+        "{output:?}"
+    );
+    assert_eq!(fake.puts().len(), 0);
+}
+
+#[test]
+fn a_dry_run_only_looks() {
+    let (fake, setup) = two_stacks();
+    fake.world(|world| world.push("ghcr.io/acme/web:1", Behaviour::Runs));
+    fake.forget_calls();
+    let output = setup.run(&["redeploy", "--all", "--dry-run"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    assert!(
+        output.stdout.contains("shop:\n  would update "),
+        "{output:?}"
+    );
+    assert!(
+        output.stdout.contains("would pull ghcr.io/acme/web:1"),
+        "{output:?}"
+    );
+    let calls = fake.calls();
+    assert!(!calls.is_empty() && calls.iter().all(|call| call.method == "GET"));
+    let output = setup.run(&["redeploy", "--all", "--dry-run", "--json"]);
+    let json: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(json["stacks"][1]["stack"], "news");
+    assert!(
+        json["stacks"][0]["would"]
+            .as_array()
+            .is_some_and(|lines| lines.len() > 1)
+    );
+}
+
+#[test]
+fn a_stack_may_be_called_by_key_or_name_and_must_be_clear() {
+    let (fake, setup) = two_stacks();
+    let which = "stackhook: which stack? there are shop, news; or --all\n";
+    check(&setup, &["redeploy"], 2, "", which);
+    let unknown = "stackhook: no stack \"shopp\" is configured; did you mean \"shop\"?; there are shop, news\n";
+    check(&setup, &["redeploy", "shopp"], 2, "", unknown);
+    for name in ["news", "blog", "BLOG"] {
+        let output = setup.run(&["redeploy", name, "news", "--dry-run"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.stdout.starts_with("blog:\n"), "{output:?}");
+        assert_eq!(output.stdout.matches("blog:\n").count(), 1, "{output:?}");
+    }
+    let setup = setup.env("PORTAINER_STACK_NAME", "blog");
+    let output = setup.run(&["redeploy", "--dry-run"]);
+    assert!(output.stdout.starts_with("blog:\n"), "{output:?}");
+    drop(fake);
+}
+
+#[test]
+fn a_portainer_that_is_away_ends_with_75_at_once() {
+    let (fake, setup) = two_stacks();
+    drop(fake);
+    let began = std::time::Instant::now();
+    let output = setup.run(&["redeploy", "shop"]);
+    assert_eq!(output.code, Some(75), "{output:?}");
+    assert!(output.stderr.contains("nothing was sent"), "{output:?}");
+    assert!(began.elapsed().as_secs() < 10);
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_stop_the_redeploy() {
+    let (fake, setup) = two_stacks();
+    fake.world(|world| world.push("ghcr.io/acme/web:1", Behaviour::Runs));
+    let output = setup.run_into_closed_pipe(&["redeploy", "--all"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    assert_eq!(fake.puts().len(), 1);
+}

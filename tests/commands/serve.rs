@@ -1,0 +1,81 @@
+//! `stackhook serve`, as whoever starts and stops it sees it; what it answers is tested elsewhere.
+
+use crate::support::fake::{Behaviour, Era, Fake};
+use crate::support::program::Setup;
+
+const SECRET: &str = "a-secret-of-32-characters-or-more";
+const FILE: &str = "services:\n  web:\n    image: ghcr.io/acme/web:1\n    healthcheck:\n      test: [\"CMD\", \"true\"]\n      interval: 1s\n";
+
+fn shop() -> (Fake, Setup) {
+    let fake = Fake::start(Era::C);
+    fake.world(|world| {
+        world.push("ghcr.io/acme/web:1", Behaviour::Runs);
+        world.compose_stack("shop", FILE, &[]);
+        world.push("ghcr.io/acme/web:1", Behaviour::Runs);
+    });
+    let setup = Setup::with(&fake)
+        .env("PORTAINER_STACK_NAME", "shop")
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET);
+    (fake, setup)
+}
+
+#[test]
+fn it_says_where_it_listens_is_well_and_stops_when_told() {
+    let (_fake, setup) = shop();
+    let server = setup.serve();
+    let reply = server.get("/healthz");
+    assert_eq!((reply.status, reply.text().trim()), (200, "ok"));
+    let beside = Setup::new().env("STACKHOOK_LISTEN", &server.address.to_string());
+    super::check(&beside, &["healthcheck"], 0, "", "");
+    server.signal("HUP");
+    server.wait_for_log("SIGHUP is ignored");
+    server.signal("TERM");
+    let (output, _) = server.wait();
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_signed_delivery_updates_the_stack() {
+    let (fake, setup) = shop();
+    let server = setup.serve();
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["update_result"], "Stack updated successfully");
+    assert_eq!(fake.puts().len(), 1);
+    let reply = server.signed("/webhook/update/", "another-secret-nobody-configured", "{}");
+    assert_eq!(reply.status, 401);
+    assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn log_lines_are_json_where_that_is_asked_for() {
+    let (_fake, setup) = shop();
+    let server = setup.env("STACKHOOK_LOG_FORMAT", "json").serve();
+    let (output, _) = server.kill();
+    for line in output.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["time"].is_string() && line["level"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(output.stderr.contains("listening on http://"), "{output:?}");
+}
+
+#[test]
+fn the_journal_gets_priorities_instead_of_times() {
+    let (_fake, setup) = shop();
+    let log = std::fs::File::create(setup.path().join("log")).unwrap();
+    let metadata = log.metadata().unwrap();
+    let stream = {
+        use std::os::unix::fs::MetadataExt as _;
+        format!("{}:{}", metadata.dev(), metadata.ino())
+    };
+    // The variable is inherited by programs whose stderr leads elsewhere: then it means nothing.
+    let server = setup.env("JOURNAL_STREAM", &stream).serve();
+    assert!(!server.log().starts_with('<'), "{}", server.log());
+}

@@ -1,0 +1,178 @@
+//! `stackhook test-connection`
+
+use crate::support::fake::{Behaviour, Era, Fake, Fault, When};
+use crate::support::program::Setup;
+
+const FILE: &str = "services:\n  web:\n    image: ghcr.io/acme/web:${TAG}\n    environment:\n      GREETING: ${GREETING}\n";
+
+fn shop(era: Era) -> Fake {
+    let fake = Fake::start(era);
+    fake.world(|world| {
+        world.push("ghcr.io/acme/web:1", Behaviour::Runs);
+        let env = [("TAG", "1"), ("SMTP_PASSWORD", "hush-hush-smtp")];
+        world.compose_stack("shop", FILE, &env);
+    });
+    fake
+}
+
+fn setup(fake: &Fake) -> Setup {
+    Setup::with(fake)
+        .env("PORTAINER_STACK_NAME", "shop")
+        .secret("hush-hush-smtp")
+}
+
+#[test]
+fn what_is_there_and_what_would_be_done_is_said() {
+    let fake = shop(Era::C);
+    let output = setup(&fake).run(&["test-connection"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    let url = fake.url();
+    let expected = format!(
+        "\
+Portainer  {url}
+TLS        none: whoever is on the way can read the credentials
+Version    2.43.0
+User       admin, an administrator
+
+Environments
+  ID  NAME
+  1   local
+
+Stacks
+  ID  NAME  ENVIRONMENT  KIND     FROM  STATUS
+  1   shop  local        compose  file  active
+
+Configured stacks
+  shop: ready
+    found with id 1 on the environment local
+    would be redeployed by its file, after pulling 1 image; only what is newer is recreated
+    its containers can be seen (1)
+    its 2 variables in Portainer are kept
+    but its file uses the variable GREETING, which has neither value nor default
+"
+    );
+    assert_eq!(output.stdout, expected);
+    assert!(fake.calls().iter().all(|call| call.method == "GET"));
+}
+
+#[test]
+fn a_stack_that_is_not_there_is_told_from_one_with_a_near_name() {
+    let fake = shop(Era::C);
+    let setup = setup(&fake).file("stackhook.toml", "[[stack]]\nkey = \"one\"\nname = \"1\"\n");
+    let output = setup.run(&["test-connection"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.stdout.contains("  one (1): not ready\n"),
+        "{output:?}"
+    );
+    assert!(
+        output.stdout.contains("  shop: ready\n"),
+        "the others are looked at too: {output:?}"
+    );
+    assert!(
+        output
+            .stderr
+            .contains("1 is the id of the stack named shop"),
+        "{output:?}"
+    );
+    assert!(
+        output.stderr.contains("not shared with this user"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn what_stackhook_refuses_is_said_beforehand() {
+    let fake = shop(Era::C);
+    fake.world(|world| {
+        world.push("portainer/portainer-ce:lts", Behaviour::Runs);
+        let file = "services:\n  portainer:\n    image: portainer/portainer-ce:lts\n";
+        world.compose_stack("management", file, &[]);
+    });
+    let setup = setup(&fake).env("PORTAINER_STACK_NAME_M", "management");
+    let output = setup.run(&["test-connection"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("contains Portainer itself"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn rights_that_are_missing_are_named_in_portainers_words() {
+    let fake = shop(Era::C);
+    let key = fake.world(|world| {
+        let (user, key) = world.user_standard("robot", "robots-own-password");
+        let id = world.stack("shop").id;
+        world.may_use_environment(user, 1, true);
+        world.may_use_stack(user, id, true);
+        key
+    });
+    let setup = setup(&fake).env("PORTAINER_API_KEY", &key);
+    let output = setup.run(&["test-connection"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(
+        output
+            .stdout
+            .contains("User       robot, not an administrator"),
+        "{output:?}"
+    );
+    fake.world(|world| world.stack_management(1, false));
+    let output = setup.run(&["test-connection"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("Stack management is disabled"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_git_stack_is_said_to_be_redeployed_as_a_whole() {
+    let fake = Fake::start(Era::D);
+    fake.world(|world| {
+        world.push("ghcr.io/acme/web:1", Behaviour::Runs);
+        world.git_stack("shop", FILE, &[("TAG", "1"), ("GREETING", "hello")]);
+    });
+    let output = Setup::with(&fake)
+        .env("PORTAINER_STACK_NAME", "shop")
+        .run(&["test-connection"]);
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    assert!(
+        output
+            .stdout
+            .contains("would be redeployed from Git (refs/heads/main)"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn errors_that_end_it_end_it_with_their_code() {
+    #[track_caller]
+    fn check(setup: Setup, code: i32, words: &str) {
+        let output = setup.run(&["test-connection"]);
+        assert_eq!(output.code, Some(code), "{output:?}");
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+    }
+    let fake = shop(Era::C);
+    let wrong_key = setup(&fake).env("PORTAINER_API_KEY", "ptr_somebody-elses");
+    check(wrong_key, 1, "Invalid JWT token");
+    let file = "[portainer]\nurl = \"x\"\n";
+    check(
+        Setup::new().file("stackhook.toml", file),
+        78,
+        "portainer.url",
+    );
+    fake.fault(When::every("GET", "/api"), Fault::LoginPage);
+    check(setup(&fake), 1, "Portainer");
+    let away = setup(&fake);
+    drop(fake);
+    check(away, 75, "cannot ask Portainer for its version");
+}
