@@ -1,6 +1,7 @@
 //! One redeploy, step by step: find, look, plan, pull, submit; then follow and verify. Two straight-line halves, joined by a
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
+pub(crate) mod past;
 pub(crate) mod find;
 mod look;
 mod plan;
@@ -9,7 +10,6 @@ mod still;
 mod submit;
 mod follow;
 mod verify;
-pub(crate) mod past;
 mod back;
 mod cleanup;
 mod preview;
