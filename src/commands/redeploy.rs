@@ -140,11 +140,11 @@ fn choose<'c>(which: &Which, config: &'c Config) -> Result<Vec<&'c Stack>, Stop>
                     [one] if chosen.iter().any(|known| known.key == one.key) => {}
                     [one] => chosen.push(one),
                     [] => {
-                        let near = hint(name, keys());
-                        let all = list();
-                        return usage(format!(
-                            "no stack {name:?} is configured{near}; there are {all}"
-                        ));
+                        let help = match hint(name, keys()) {
+                            near if near.is_empty() => format!("; there are {}", list()),
+                            near => near,
+                        };
+                        return usage(format!("no stack {name:?} is configured{help}"));
                     }
                     several => {
                         let keys: Vec<&str> = several.iter().map(|one| one.key.as_str()).collect();

@@ -4,7 +4,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::problem::hint;
+use crate::near::hint;
 
 /// `1MiB`, `512KiB`, or a number of bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {

@@ -6,10 +6,11 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::credentials;
-use super::problem::{Nature, Place, Problem, hint, nearest};
+use super::problem::{Nature, Place, Problem};
 use super::show::Shown;
 use super::surroundings::{self, Surroundings};
 use super::values::{KEYS, Kind, Section, Value, keys};
+use crate::near::{hint, nearest};
 
 /// What stands under a key.
 pub(super) enum Taken<T> {

@@ -1,7 +1,7 @@
 //! Every variable that means something, and what to say of those that only look so.
 
-use super::problem::nearest;
 use super::surroundings::Surroundings;
+use crate::near::nearest;
 
 /// Variables that stand for a key: section, key, variable.
 pub(super) const PLAIN: &[(&str, &str, &str)] = &[

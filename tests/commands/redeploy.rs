@@ -173,8 +173,10 @@ fn a_stack_may_be_called_by_key_or_name_and_must_be_clear() {
     let (fake, setup) = two_stacks();
     let which = "stackhook: which stack? there are shop, news; or --all\n";
     check(&setup, &["redeploy"], 2, "", which);
-    let unknown = "stackhook: no stack \"shopp\" is configured; did you mean \"shop\"?; there are shop, news\n";
+    let unknown = "stackhook: no stack \"shopp\" is configured; did you mean \"shop\"?\n";
     check(&setup, &["redeploy", "shopp"], 2, "", unknown);
+    let unknown = "stackhook: no stack \"database\" is configured; there are shop, news\n";
+    check(&setup, &["redeploy", "database"], 2, "", unknown);
     for name in ["news", "blog", "BLOG"] {
         let output = setup.run(&["redeploy", name, "news", "--dry-run"]);
         assert_eq!(output.code, Some(0), "{output:?}");

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::{listed, network, pattern};
 use crate::config::parse;
-use crate::config::problem::{Place, hint};
+use crate::config::problem::Place;
 use crate::config::reading::{Reading, Taken};
 use crate::config::values::Section;
 use crate::config::{Config, Need};
 use crate::hook::{Hook, HookName, Rules, Sender, default_wait};
 use crate::limits;
+use crate::near::hint;
 use crate::secret::Secret;
 use crate::stack::{PullMode, StackKey};
 
