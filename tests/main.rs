@@ -10,6 +10,10 @@
 )]
 
 mod commands;
+mod deliveries;
 mod fake_portainer;
+mod signatures;
 mod support;
 mod tidy;
+mod update;
+mod waiting;

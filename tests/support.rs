@@ -6,5 +6,6 @@ pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod program;
 pub(crate) mod sentinels;
+pub(crate) mod shop;
 pub(crate) mod sign;
 pub(crate) mod temp_dir;

@@ -1,0 +1,252 @@
+//! Which stacks a delivery is for, and what a body may say: everything else deploys nothing.
+
+use serde_json::json;
+
+use crate::support::client::Reply;
+use crate::support::fake::{Era, Fake};
+use crate::support::program::{Setup, Stackhook};
+use crate::support::shop::{GOOD, QUICK, SECRET, Shop, now, portainer};
+
+const FILE: &str = "
+services:
+  web:
+    image: ghcr.io/acme/NAME:1
+    healthcheck:
+      test: [\"CMD\", \"/app\", \"health\"]
+      interval: 200ms
+";
+
+/// Two stacks by variables with a suffix, each with a new image in the registry.
+fn app_and_db() -> (Fake, Stackhook) {
+    let fake = Fake::start(Era::A);
+    fake.world(|world| {
+        for name in ["app", "db"] {
+            let image = format!("ghcr.io/acme/{name}:1");
+            world.push(&image, GOOD);
+            world.compose_stack(&format!("{name}-stack"), &FILE.replace("NAME", name), &[]);
+            world.push(&image, GOOD);
+        }
+    });
+    let server = Setup::with(&fake)
+        .env("PORTAINER_STACK_NAME_APP", "app-stack")
+        .env("PORTAINER_STACK_NAME_DB", "db-stack")
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET)
+        .serve();
+    (fake, server)
+}
+
+/// The stacks that were updated, in the order of the updates.
+fn updated(fake: &Fake) -> Vec<String> {
+    let names =
+        fake.world(|world| ["app-stack", "db-stack"].map(|name| (world.stack(name).id, name)));
+    let of = |path: &str| {
+        let id = path.strip_prefix("/api/stacks/").unwrap();
+        names
+            .iter()
+            .find(|(own, _)| own.to_string() == id)
+            .unwrap()
+            .1
+    };
+    fake.puts()
+        .iter()
+        .map(|put| of(&put.path).to_owned())
+        .collect()
+}
+
+#[test]
+fn a_stack_is_meant_by_key_or_name_in_the_body_or_by_key_in_the_path() {
+    #[track_caller]
+    fn check(target: &str, body: &str, stack: &str) {
+        let (fake, server) = app_and_db();
+        let reply = server.signed(target, SECRET, body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.json()["stacks"][0]["name"], stack);
+        assert_eq!(updated(&fake), [stack]);
+    }
+    check("/webhook/update/", r#"{"stack":"app"}"#, "app-stack");
+    check("/webhook/update", r#"{"stack":"db-stack"}"#, "db-stack");
+    check("/webhook/update/app/", "", "app-stack");
+    check("/webhook/update/db", "{}", "db-stack");
+    check("/webhook/update/db/", r#"{"stack":"db"}"#, "db-stack");
+}
+
+/// Turned away with this code, the words of which are all there; nothing was asked of Portainer.
+#[track_caller]
+fn check_rejected(fake: &Fake, reply: &Reply, code: u16, words: &[&str]) {
+    let body = reply.json();
+    assert_eq!(reply.status, code, "{body}");
+    assert_eq!(
+        (&body["success"], &body["update_result"]),
+        (&json!(false), &json!(null))
+    );
+    let message = body["message"].as_str().unwrap();
+    assert!(message.starts_with("Nothing was deployed: "), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+    assert_eq!(body.as_object().unwrap().len(), 3, "no other key: {body}");
+    assert_eq!(fake.calls().len(), 0, "Portainer is asked nothing");
+}
+
+#[test]
+fn what_is_not_known_deploys_nothing_and_the_answer_lists_what_is() {
+    let (fake, server) = app_and_db();
+    fake.forget_calls();
+    let check = |target: &str, body: &str, code: u16, words: &[&str]| {
+        let reply = server.signed(target, SECRET, body);
+        check_rejected(&fake, &reply, code, words);
+    };
+    let default = "/webhook/update/";
+    check(default, "{}", 400, &["\"stack\"", "app", "db"]);
+    check(default, r#"{"stack":"shop"}"#, 400, &["shop", "app", "db"]);
+    let event = r#"{"stack":"app","event":"push"}"#;
+    let known = ["push", "stack_update", "image_update", "deployment", "ping"];
+    check(default, event, 400, &known);
+    check(
+        "/webhook/update/app/",
+        r#"{"stack":"db"}"#,
+        400,
+        &["app", "db"],
+    );
+    check("/webhook/update/shop/", "{}", 404, &[]);
+    // Names in a path are keys, and keys are exact.
+    check("/webhook/update/app-stack/", "{}", 404, &[]);
+    check("/webhook/update/APP/", "{}", 404, &[]);
+}
+
+#[test]
+fn a_body_that_is_not_what_is_agreed_deploys_nothing() {
+    let shop = Shop::quick(Era::A);
+    let check = |body: &str, words: &[&str]| {
+        check_rejected(&shop.fake, &shop.deliver(body), 400, words);
+    };
+    check("{", &["JSON"]);
+    check("[]", &["object"]);
+    check("\u{feff}{}", &["JSON"]);
+    check(r#"{"stack":1}"#, &["\"stack\""]);
+    check(r#"{"image":"Not An Image"}"#, &["Not An Image"]);
+    check(r#"{"env":{"TAG":"2"}}"#, &["\"env\"", "\"time\""]);
+    check(r#"{"force":true}"#, &["\"force\"", "\"time\""]);
+    check(r#"{"time":"yesterday"}"#, &["\"time\""]);
+    let time = now();
+    let env = |name: &str, value: &str| json!({"env": {name: value}, "time": time}).to_string();
+    check(&env("GREETING", "hi"), &["GREETING", "TAG"]);
+    check(&env("TAG", "2 --privileged"), &["TAG"]);
+    check(&env("TAG", ""), &["TAG"]);
+    shop.is_untouched();
+}
+
+#[test]
+fn a_time_that_is_off_is_turned_away_like_a_wrong_signature() {
+    let shop = Shop::quick(Era::A);
+    let wrong = shop
+        .server
+        .signed("/webhook/update/", "another-secret-nobody-configured", "{}");
+    assert_eq!(wrong.status, 401);
+    for (time, reason) in [
+        (now() - 310, "too_old"),
+        (now() + 310, "too_new"),
+        (0, "too_old"),
+    ] {
+        let body = json!({"env": {"TAG": "2"}, "time": time}).to_string();
+        let reply = shop.deliver(&body);
+        check_rejected(&shop.fake, &reply, 401, &[]);
+        assert_eq!(reply.text(), wrong.text());
+        shop.server.wait_for_log(&format!("reason={reason}"));
+    }
+    shop.is_untouched();
+}
+
+#[test]
+fn a_ping_is_answered_and_asks_nothing_of_portainer() {
+    let shop = Shop::open(Era::A);
+    let reply = shop.deliver(r#"{"event":"ping"}"#);
+    let body = reply.json();
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        json!([
+            body["success"],
+            body["message"],
+            body["update_result"],
+            body["status"]
+        ]),
+        json!([true, "Delivery ignored", "ping", "ignored"])
+    );
+    assert_eq!(shop.fake.calls().len(), 0);
+}
+
+#[test]
+fn fields_that_nobody_agreed_on_are_left_alone_whatever_the_content_type() {
+    let shop = Shop::open(Era::A);
+    let headers = [("Content-Type", "text/plain")];
+    let body = r#"{"event":"deployment","who":{"is":["it"]},"stack":"shop"}"#;
+    let reply = shop
+        .server
+        .signed_with("/webhook/update/", SECRET, &headers, body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[test]
+fn by_force_everything_is_submitted_and_nothing_is_lost() {
+    let shop = Shop::quick(Era::A);
+    let body = json!({"force": true, "time": now()}).to_string();
+    let reply = shop.deliver(&body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // Nothing was newer, so the submit changed nothing, and it is not called an update.
+    assert_eq!(reply.json()["stacks"][0]["outcome"], "unchanged");
+    assert_eq!(shop.fake.puts().len(), 1);
+    assert_eq!(shop.recreated(), [""; 0]);
+}
+
+#[test]
+fn a_stack_that_portainer_does_not_have_is_named_with_those_it_has() {
+    let fake = portainer(Era::A);
+    let server = Setup::with(&fake)
+        .file("stackhook.toml", &QUICK.replace("\"shop\"", "\"shoq\""))
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET)
+        .serve();
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    let words = [
+        "no stack named \"shoq\"",
+        "Portainer has: shop",
+        "not shared",
+    ];
+    crate::support::shop::fails(&reply, 502, &words);
+    assert_eq!(fake.puts().len(), 0);
+}
+
+#[test]
+fn other_addresses_and_methods_are_told_apart() {
+    let shop = Shop::open(Era::A);
+    let check = |method: &str, target: &str, code: u16, allow: Option<&str>| {
+        let reply = shop.server.request(method, target, &[], b"");
+        assert_eq!(
+            (reply.status, reply.header("Allow")),
+            (code, allow),
+            "{method} {target}"
+        );
+        reply
+    };
+    check("GET", "/healthz", 200, None);
+    check("HEAD", "/healthz/", 200, None);
+    check("POST", "/healthz", 405, Some("GET, HEAD"));
+    check("GET", "/webhook/update/", 405, Some("POST"));
+    check("PUT", "/webhook/update/shop", 405, Some("POST"));
+    check("GET", "/webhook/deliveries/0123/", 404, None);
+    check(
+        "GET",
+        "/webhook/deliveries/0123456789abcdef0123456789abcdef/",
+        404,
+        None,
+    );
+    check("GET", "/webhook/", 404, None);
+    check("GET", "/webhook/update/a/b", 404, None);
+    let home = check("GET", "/", 303, None);
+    assert_eq!(home.header("Location"), Some("/settings/webhooks/"));
+    let settings = check("GET", "/settings/webhooks/", 404, None);
+    assert!(settings.text().contains("STACKHOOK_STAFF_PASSWORD"));
+    check("GET", "/metrics", 404, None);
+    let unknown = check("GET", "/webhook/nothing", 404, None);
+    assert_eq!(unknown.json()["success"], false);
+    assert_eq!(shop.fake.calls().len(), 0);
+}
