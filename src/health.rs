@@ -1,4 +1,83 @@
-//! What was seen of a stack's containers → whether they are well. Looking is left to others; time comes in.
+//! What was seen of a stack's containers or tasks → whether they are well. Looking is left to others; time comes in.
 
-pub(crate) mod seen;
 pub(crate) mod compose;
+pub(crate) mod seen;
+pub(crate) mod swarm;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stack::outcome::ServiceReport;
+
+/// One look at a stack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Seen {
+    /// The containers of a compose stack.
+    Compose(seen::Seen),
+    /// The services and tasks of a swarm stack.
+    Swarm(swarm::Seen),
+}
+
+impl Seen {
+    /// Whether nothing was seen: no proof that nothing is there (contract 7).
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Seen::Compose(seen) => seen.containers.is_empty(),
+            Seen::Swarm(seen) => seen.services.is_empty(),
+        }
+    }
+}
+
+/// Looks at a stack until it is certain how it stands.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    /// At containers.
+    Compose(compose::Watch),
+    /// At services and tasks.
+    Swarm(swarm::Watch),
+}
+
+impl Watch {
+    /// `None`: not certain yet, look again.
+    pub(crate) fn see(&mut self, now: Instant, seen: &Seen) -> Option<Verdict> {
+        match (self, seen) {
+            (Watch::Compose(watch), Seen::Compose(seen)) => watch.see(now, seen),
+            (Watch::Swarm(watch), Seen::Swarm(seen)) => watch.see(now, seen),
+            (Watch::Compose(_), Seen::Swarm(_)) | (Watch::Swarm(_), Seen::Compose(_)) => None,
+        }
+    }
+
+    /// How it stands at this moment, certain or not.
+    pub(crate) fn judge(&mut self, now: Instant, seen: &Seen) -> Verdict {
+        match (self, seen) {
+            (Watch::Compose(watch), Seen::Compose(seen)) => watch.judge(now, seen),
+            (Watch::Swarm(watch), Seen::Swarm(seen)) => watch.judge(now, seen),
+            (Watch::Compose(_), Seen::Swarm(_)) | (Watch::Swarm(_), Seen::Compose(_)) => {
+                Verdict::default()
+            }
+        }
+    }
+}
+
+/// How it stands with a stack.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Verdict {
+    /// Every service, as last seen.
+    pub(crate) services: Vec<ServiceReport>,
+    /// The services that are not well and for which this redeploy answers.
+    pub(crate) bad: Vec<String>,
+    /// The services that are not well, were so before, and were not touched.
+    pub(crate) bad_as_before: Vec<String>,
+    /// Why a service is not well, where something says so.
+    pub(crate) reasons: BTreeMap<String, String>,
+}
+
+impl Verdict {
+    /// Whether any service got another container.
+    pub(crate) fn recreated(&self) -> bool {
+        self.services.iter().any(|service| service.recreated)
+    }
+}

@@ -79,6 +79,8 @@ pub(crate) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// The first and the longest pause between two looks at a stack that is still being deployed.
 pub(crate) const FOLLOW_PAUSE: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(5));
+/// How often a swarm service that was still being written is looked at before the update is sent once more.
+pub(crate) const SETTLING_LOOKS: usize = 15;
 /// How often a redeploy starts again because somebody changed the stack meanwhile.
 pub(crate) const RESTARTS_BY_EDIT: usize = 3;
 /// How long a stop waits for running redeploys when nothing is kept on disk.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::health::seen::Seen;
+use crate::health::{Seen, seen};
 use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{EnvironmentId, Error, Portainer, Record, StackId};
@@ -138,10 +138,12 @@ pub(crate) struct Submission {
     pub(crate) has_way_back: bool,
     /// Portainer's `UpdateDate` before: another one means that the update is done.
     pub(crate) update_date: i64,
-    /// The containers before; `None`: they could not be seen.
+    /// The containers or services before; `None`: they could not be seen.
     pub(crate) before: Option<Seen>,
-    /// Services that must have a container afterwards.
+    /// Services that must have a container afterwards; empty: what the file says then.
     pub(crate) expected: BTreeSet<String>,
+    /// A git stack's deployed commit and the hash of its file, before.
+    pub(crate) checkout: Option<(String, [u8; 32])>,
     /// The images before anything was pulled.
     pub(crate) images_before: Images,
     /// The images when the update was sent.
@@ -162,9 +164,18 @@ impl Submission {
             update_date: record.update_date,
             before: None,
             expected: BTreeSet::new(),
+            checkout: None,
             images_before: Images::new(),
             images: BTreeMap::new(),
             variables_before: BTreeMap::new(),
+        }
+    }
+
+    /// The containers of a compose stack before.
+    fn containers(&self) -> Option<&seen::Seen> {
+        match self.before.as_ref()? {
+            Seen::Compose(seen) => Some(seen),
+            Seen::Swarm(_) => None,
         }
     }
 }
@@ -374,12 +385,13 @@ impl<'a> Run<'a> {
 
     /// From what was sent alone.
     fn second_half(&mut self, sent: submit::Sent) -> Result<End, End> {
-        let submission = sent.submission;
+        let mut submission = sent.submission;
         let followed = self.follow(&submission, sent.answer);
         self.notes.extend(
             sent.put_back
                 .release(self.cx.portainer, submission.environment),
         );
+        self.after_portainers_pull(&mut submission);
         match followed.and_then(|()| self.verify(&submission)) {
             Ok(end) => {
                 self.proved(&submission, &end);
@@ -388,6 +400,21 @@ impl<'a> Run<'a> {
             Err(end) => {
                 self.remember(submission.id, |past| past.sent(&submission));
                 Err(self.perhaps_back(&submission, end))
+            }
+        }
+    }
+
+    /// Where Portainer did the pulling, only now it can be seen which references moved.
+    fn after_portainers_pull(&self, submission: &mut Submission) {
+        if submission.has_way_back && submission.expected.is_empty() {
+            for reference in submission.images_before.keys() {
+                if let Ok(Some(image)) = self
+                    .cx
+                    .portainer
+                    .image(submission.environment, &reference.familiar())
+                {
+                    submission.images.insert(reference.clone(), image.id);
+                }
             }
         }
     }

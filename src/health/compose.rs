@@ -3,27 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::health::Verdict;
 use crate::health::seen::{Container, Seen};
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
-
-/// How it stands with a stack.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Verdict {
-    /// Every service, as last seen.
-    pub(crate) services: Vec<ServiceReport>,
-    /// The services that are not well and for which this redeploy answers.
-    pub(crate) bad: Vec<String>,
-    /// The services that are not well, were so before, and were not touched.
-    pub(crate) bad_as_before: Vec<String>,
-}
-
-impl Verdict {
-    /// Whether any service got another container.
-    pub(crate) fn recreated(&self) -> bool {
-        self.services.iter().any(|service| service.recreated)
-    }
-}
 
 /// Looks at a stack until it is certain how it stands.
 #[derive(Debug)]
@@ -140,6 +123,7 @@ impl Watch {
             services,
             bad: bad.into_iter().collect(),
             bad_as_before: bad_as_before.into_iter().collect(),
+            reasons: BTreeMap::new(),
         }
     }
 

@@ -229,18 +229,19 @@ impl Portainer {
     pub(crate) fn force_update_service(
         &self,
         environment: EnvironmentId,
-        service: &Service,
+        id: &str,
+        name: &str,
         pull: bool,
         answer_within: Duration,
     ) -> Result<(), Error> {
         let mut call = Call::new(
             Method::Put,
             wire::force_update(environment),
-            format!("cannot update the service {:?}", service.name),
+            format!("cannot update the service {name:?}"),
         );
         call.again = Again::Never;
         call.json = serde_json::to_vec(&wire::ForceUpdate {
-            service_id: &service.id,
+            service_id: id,
             pull_image: pull,
         })
         .ok();

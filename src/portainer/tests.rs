@@ -528,7 +528,13 @@ fn a_tag_and_a_forced_update_say_what_they_are_about() {
         update: None,
     };
     portainer
-        .force_update_service(EnvironmentId(1), &service, true, limits::ANSWER)
+        .force_update_service(
+            EnvironmentId(1),
+            &service.id,
+            &service.name,
+            true,
+            limits::ANSWER,
+        )
         .unwrap();
     portainer.services(EnvironmentId(1), "shop").unwrap();
     let asked = script.asked();

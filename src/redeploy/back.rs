@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::health::seen::Seen;
+use crate::health::Seen;
+use crate::health::seen::{self, Container};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Kind, Origin, Update};
 use crate::redeploy::look;
@@ -17,7 +18,7 @@ use crate::stack::outcome::{Fault, Outcome, ServiceState};
 struct Goal {
     environment: EnvironmentId,
     /// What runs now, or ran when the failed update was sent.
-    before: Seen,
+    before: seen::Seen,
     expected: BTreeSet<String>,
     images: BTreeMap<Reference, String>,
     variables: BTreeMap<String, Option<String>>,
@@ -77,8 +78,7 @@ impl Run<'_> {
     /// After a failed update: back, where that is due and possible. The reply says both.
     pub(super) fn perhaps_back(&mut self, submission: &Submission, failed: End) -> End {
         let Some(before) = submission
-            .before
-            .as_ref()
+            .containers()
             .filter(|_| submission.way == Way::Forward && submission.has_way_back)
         else {
             return failed;
@@ -139,7 +139,7 @@ impl Run<'_> {
     }
 
     /// Whether a service that ran has no running container now and did not complete.
-    fn is_down(&self, submission: &Submission, before: &Seen) -> bool {
+    fn is_down(&self, submission: &Submission, before: &seen::Seen) -> bool {
         let Ok(seen) = look::containers(
             self.cx.portainer,
             submission.environment,
@@ -156,10 +156,11 @@ impl Run<'_> {
             .collect();
         ran.into_iter().any(|service| {
             let now = seen.of(service);
-            let alive = |one: &&crate::health::seen::Container| {
+            let alive = |one: &&Container| {
                 runs(&one.state) || seen.state_of(one, before) == ServiceState::Completed
             };
-            submission.expected.contains(service) && !now.iter().any(alive)
+            (submission.expected.is_empty() || submission.expected.contains(service))
+                && !now.iter().any(alive)
         })
     }
 
@@ -272,14 +273,17 @@ impl Run<'_> {
         let submission = Submission {
             way: Way::Back,
             has_way_back: false,
-            before: Some(goal.before.clone()),
+            before: Some(Seen::Compose(goal.before.clone())),
             expected: goal.expected.clone(),
             images_before: BTreeMap::new(),
             images: goal.images.clone(),
             variables_before: goal.variables.clone(),
             ..Submission::of(&found.record)
         };
-        self.send(submission, update).map_err(|halt| match halt {
+        self.send(submission, || {
+            self.cx.portainer.update(update(), self.left())
+        })
+        .map_err(|halt| match halt {
             Halt::Over(end) => end,
             Halt::Away(error) => End::refused(error.to_string()),
             Halt::Busy | Halt::Edited => {

@@ -1,10 +1,11 @@
 //! Step 6: how the deployment ends. The answer decides, not Portainer's version; what is ambiguous is never sent again, but looked at.
 
-use crate::health::seen::Seen;
+use crate::health::{Seen, seen, swarm};
 use crate::limits;
-use crate::portainer::{Error, Record, Status};
+use crate::portainer::{Error, Origin, Record, Status};
 use crate::redeploy::look;
 use crate::redeploy::{End, Run, Step, Submission};
+use crate::secret::sha256;
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
@@ -55,7 +56,7 @@ impl Run<'_> {
             "{why}; the time was over before it could be found out how the update ended; look at the stack in Portainer"
         );
         Err(End {
-            services: self.services_now(submission),
+            services: self.now(submission).1,
             ..End::new(Outcome::Unknown, message)
         })
     }
@@ -82,17 +83,14 @@ impl Run<'_> {
 
     /// Services that ran and of which nothing is left, where that can be seen.
     fn gone(&self, submission: &Submission) -> Option<Vec<String>> {
-        let before = submission.before.as_ref()?;
-        let seen = look::containers(
-            self.cx.portainer,
-            submission.environment,
-            &submission.project,
-        )
-        .ok()?;
+        let before = submission.containers()?;
+        let Ok(Seen::Compose(seen)) = look::again(self.cx.portainer, submission) else {
+            return None;
+        };
         Some(seen.gone_since(before)).filter(|gone| !gone.is_empty())
     }
 
-    /// A failed update: what Portainer said, which variables it stored all the same, and what runs now.
+    /// A failed update: what Portainer said, what it stored all the same, and what runs now.
     fn failed(&self, submission: &Submission, why: String) -> End {
         let mut message = why;
         let stored = self.stored_all_the_same(submission);
@@ -102,23 +100,68 @@ impl Run<'_> {
                 stored.join(", ")
             ));
         }
-        if let Ok(seen) = look::containers(
-            self.cx.portainer,
-            submission.environment,
-            &submission.project,
-        ) {
-            let before = submission.before.clone().unwrap_or_default();
-            message.push_str(&format!("; {}", runs_now(&before, &seen)));
-            let services = with_missing(&before, &seen);
-            return End {
-                services,
-                ..End::failed(Fault::Refused, message)
-            };
+        message.push_str(&self.checked_out(submission));
+        let (runs, services) = self.now(submission);
+        End {
+            services,
+            ..End::failed(Fault::Refused, format!("{message}; {runs}"))
         }
-        End::failed(
-            Fault::Refused,
-            format!("{message}; what runs now cannot be seen"),
-        )
+    }
+
+    /// What runs now: in words, and service by service.
+    fn now(&self, submission: &Submission) -> (String, Vec<ServiceReport>) {
+        match (
+            look::again(self.cx.portainer, submission),
+            submission.before.as_ref(),
+        ) {
+            (Ok(Seen::Compose(seen)), before) => {
+                let before = before
+                    .and(submission.containers())
+                    .cloned()
+                    .unwrap_or_default();
+                (runs_now(&before, &seen), with_missing(&before, &seen))
+            }
+            (Ok(Seen::Swarm(seen)), Some(Seen::Swarm(before))) => {
+                let now = self.cx.clock.now();
+                let verdict = swarm::Watch::new(before.clone(), self.stack.healthy_within, now)
+                    .judge(now, &seen);
+                let changed: Vec<&str> = verdict
+                    .services
+                    .iter()
+                    .filter(|one| one.recreated)
+                    .map(|one| one.service.as_str())
+                    .collect();
+                let words = match changed.is_empty() {
+                    true => "the services are as before".to_owned(),
+                    false => format!("changed all the same: {}", changed.join(", ")),
+                };
+                (words, verdict.services)
+            }
+            (Ok(Seen::Swarm(_)), _) | (Err(_), _) => {
+                ("what runs now cannot be seen".to_owned(), Vec::new())
+            }
+        }
+    }
+
+    /// A git stack whose checkout is ahead of what is deployed: the next redeploy, by whomever, deploys that.
+    fn checked_out(&self, submission: &Submission) -> String {
+        let Some((commit, file)) = &submission.checkout else {
+            return String::new();
+        };
+        let (Ok(record), Ok(now)) = (
+            self.cx.portainer.stack(submission.id),
+            self.cx.portainer.file(submission.id),
+        ) else {
+            return String::new();
+        };
+        let deployed =
+            matches!(record.origin(), Origin::Git { config_hash, .. } if config_hash != *commit);
+        match deployed || sha256(&[now.as_bytes()]) == *file {
+            true => String::new(),
+            false => {
+                format!("; Portainer has checked out a newer file, but deployed is commit {commit}")
+            }
+        }
     }
 
     /// The variables whose new values Portainer keeps although the update failed.
@@ -139,21 +182,10 @@ impl Run<'_> {
             .map(|(name, _)| name.clone())
             .collect()
     }
-
-    fn services_now(&self, submission: &Submission) -> Vec<ServiceReport> {
-        let before = submission.before.clone().unwrap_or_default();
-        let seen = look::containers(
-            self.cx.portainer,
-            submission.environment,
-            &submission.project,
-        );
-        seen.map(|seen| with_missing(&before, &seen))
-            .unwrap_or_default()
-    }
 }
 
 /// The services as seen, and those that had a container and have none.
-fn with_missing(before: &Seen, seen: &Seen) -> Vec<ServiceReport> {
+fn with_missing(before: &seen::Seen, seen: &seen::Seen) -> Vec<ServiceReport> {
     let mut services = seen.report(before);
     for mut gone in before.report(before) {
         if seen.of(&gone.service).is_empty() {
@@ -165,7 +197,7 @@ fn with_missing(before: &Seen, seen: &Seen) -> Vec<ServiceReport> {
 }
 
 /// What runs after a failed update, in words.
-fn runs_now(before: &Seen, seen: &Seen) -> String {
+fn runs_now(before: &seen::Seen, seen: &seen::Seen) -> String {
     let gone = seen.gone_since(before);
     let new = seen
         .report(before)

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::thread;
 
-use crate::health::seen::{Container, Seen, waits_for_completion};
+use crate::health::seen::{self, Container, waits_for_completion};
+use crate::health::{Seen, swarm};
 use crate::image::Reference;
-use crate::portainer::{EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Portainer};
+use crate::portainer::{
+    self, EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Mode, Portainer,
+};
 use crate::redeploy::find::Found;
-use crate::redeploy::{Halt, Images};
+use crate::redeploy::{Halt, Images, Submission};
 use crate::stack::compose::{self, ComposeFile};
 use crate::stack::order::Order;
 
@@ -21,7 +24,9 @@ pub(super) struct Looked {
     /// What the file wants with the variables of the order, or why that is not certain.
     pub(super) wanted: Result<ComposeFile, String>,
     /// The containers, or why they cannot be seen.
-    pub(super) seen: Result<Seen, String>,
+    pub(super) seen: Result<seen::Seen, String>,
+    /// The services of a swarm stack, or why they cannot be seen.
+    pub(super) services: Result<swarm::Seen, String>,
     /// What the host has of each reference that the file wants or a container runs.
     pub(super) local: BTreeMap<Reference, Option<LocalImage>>,
 }
@@ -55,29 +60,22 @@ pub(super) fn look(portainer: &Portainer, found: &Found, order: &Order) -> Resul
         ),
         false => compose::read(&found.file, &variables).map_err(|why| why.to_string()),
     };
-    let seen = match found.record.kind {
-        Kind::Compose => reachable(containers(
-            portainer,
-            found.record.environment,
-            &found.record.name,
-        ))?,
-        Kind::Swarm | Kind::Kubernetes | Kind::Other(_) => {
-            Err("the services of a Swarm stack are not looked at".to_owned())
-        }
-    };
+    let (environment, name) = (found.record.environment, found.record.name.as_str());
     let mut looked = Looked {
         wanted,
-        seen,
+        seen: Err("this is no compose stack".to_owned()),
+        services: Err("this is no swarm stack".to_owned()),
         local: BTreeMap::new(),
     };
-    if found.record.kind == Kind::Compose
-        && let Err(why) = reachable(local_images(
-            portainer,
-            found.record.environment,
-            &mut looked,
-        ))?
-    {
-        looked.wanted = Err(why);
+    match found.record.kind {
+        Kind::Compose => {
+            looked.seen = reachable(containers(portainer, environment, name))?;
+            if let Err(why) = reachable(local_images(portainer, environment, &mut looked))? {
+                looked.wanted = Err(why);
+            }
+        }
+        Kind::Swarm => looked.services = reachable(services(portainer, environment, name))?,
+        Kind::Kubernetes | Kind::Other(_) => {}
     }
     Ok(looked)
 }
@@ -87,7 +85,7 @@ pub(super) fn containers(
     portainer: &Portainer,
     environment: EnvironmentId,
     project: &str,
-) -> Result<Seen, Error> {
+) -> Result<seen::Seen, Error> {
     let listed = portainer.containers(environment, project)?;
     let services: Vec<&Listed> = listed
         .list
@@ -95,7 +93,7 @@ pub(super) fn containers(
         .filter(|one| !one.labels.is_one_off())
         .collect();
     let inspected = side_by_side(&services, |one| portainer.inspect(environment, &one.id));
-    let mut seen = Seen {
+    let mut seen = seen::Seen {
         containers: Vec::new(),
         date: listed.date,
     };
@@ -107,6 +105,34 @@ pub(super) fn containers(
     seen.containers
         .sort_by(|one, other| (&one.service, &one.id).cmp(&(&other.service, &other.id)));
     Ok(seen)
+}
+
+/// All services of a swarm stack, each with its tasks.
+fn services(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    stack: &str,
+) -> Result<swarm::Seen, Error> {
+    let services = portainer.services(environment, stack)?;
+    let tasks = side_by_side(&services, |service| {
+        portainer.tasks(environment, &service.id)
+    });
+    let mut seen = swarm::Seen::default();
+    for (service, tasks) in services.into_iter().zip(tasks) {
+        seen.services.push(self::service(stack, service, tasks?));
+    }
+    Ok(seen)
+}
+
+/// The same look as before an update, once more.
+pub(super) fn again(portainer: &Portainer, submission: &Submission) -> Result<Seen, Error> {
+    let (environment, project) = (submission.environment, submission.project.as_str());
+    match submission.before {
+        Some(Seen::Swarm(_)) => services(portainer, environment, project).map(Seen::Swarm),
+        Some(Seen::Compose(_)) | None => {
+            containers(portainer, environment, project).map(Seen::Compose)
+        }
+    }
 }
 
 /// Asks what the host has of every reference that the file wants or a container runs.
@@ -179,6 +205,42 @@ fn container(listed: &Listed, inspected: Inspected) -> Container {
             .map(|check| check.takes()),
         health: inspected.health,
         waits_for: waits_for_completion(&listed.labels.depends_on),
+    }
+}
+
+fn service(
+    stack: &str,
+    service: portainer::Service,
+    tasks: Vec<portainer::Task>,
+) -> swarm::Service {
+    let task = |task: portainer::Task| swarm::Task {
+        image: task.image,
+        force_update: task.force_update,
+        state: task.state,
+        desired: task.desired_state,
+        error: task.error,
+        exit_code: task.exit_code,
+    };
+    swarm::Service {
+        name: service
+            .name
+            .strip_prefix(&format!("{stack}_"))
+            .unwrap_or(&service.name)
+            .to_owned(),
+        id: service.id,
+        image: service.image,
+        version: service.version,
+        force_update: service.force_update,
+        wants: match service.mode {
+            Mode::Replicated(replicas) => swarm::Wants::Running(replicas),
+            Mode::Global => swarm::Wants::RunningEverywhere,
+            Mode::Job(total) => swarm::Wants::Completed(total),
+            Mode::GlobalJob => swarm::Wants::Completed(1),
+        },
+        rollout: service
+            .update
+            .map(|rollout| (rollout.state, rollout.message)),
+        tasks: tasks.into_iter().map(task).collect(),
     }
 }
 

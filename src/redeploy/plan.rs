@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::health::seen::Seen;
+use crate::health::swarm;
 use crate::image::Reference;
 use crate::portainer::{Kind, Origin, Status};
 use crate::redeploy::End;
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{Looked, reference_of, was_pulled};
 use crate::stack::compose::{ComposeFile, Source, Wanted};
-use crate::stack::order::{Order, Selection};
+use crate::stack::order::{Cause, Order, Selection};
 use crate::stack::{PullMode, Stack};
 
 /// Images of Portainer itself: a redeploy of these kills the one who carries it out.
@@ -28,12 +29,26 @@ pub(super) struct Plan {
     pub(super) selected: BTreeMap<String, Option<Reference>>,
     /// The other services that must have a container.
     pub(super) others: BTreeMap<String, Option<Reference>>,
+    /// Swarm services that are updated one by one, instead of the whole stack.
+    pub(super) forced: Vec<swarm::Service>,
     /// Whether Portainer is asked to pull.
     pub(super) repull: bool,
-    /// Whether `unchanged` can be told without a submit.
-    pub(super) certain: bool,
+    /// When nothing needs to be sent.
+    pub(super) idle: Idle,
     /// What the reply says besides.
     pub(super) notes: Vec<String>,
+}
+
+/// When nothing needs to be sent, provided that what runs is well.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// It cannot be told, or an update was asked for.
+    #[default]
+    Never,
+    /// When every selected service runs what its reference is on the host.
+    UpToDate,
+    /// Now: the commit that was pushed is the one that is deployed.
+    Deployed,
 }
 
 impl Plan {
@@ -78,13 +93,15 @@ pub(super) fn plan(
     looked: &Looked,
 ) -> Result<Plan, End> {
     refuse_portainer(looked)?;
-    match (found.record.origin(), found.record.kind) {
-        (Origin::Git { .. }, _) => {
-            whole(stack, order, "Portainer redeploys a git stack as a whole")
+    let plan = match (found.record.origin(), found.record.kind) {
+        (Origin::Git { config_hash, .. }, _) => {
+            git_stack(stack, order, looked, &config_hash, found.record.status)?
         }
-        (Origin::File, Kind::Compose) => file_stack(stack, order, found, looked),
-        (Origin::File, _) => whole(stack, order, "this is a Swarm stack"),
-    }
+        (Origin::File, Kind::Swarm) => swarm_stack(stack, order, looked)?,
+        (Origin::File, _) => file_stack(stack, order, looked)?,
+    };
+    status_allows(stack, order, found, &plan, looked)?;
+    Ok(plan)
 }
 
 /// Portainer does it all; that cannot be limited.
@@ -95,12 +112,111 @@ fn whole(stack: &Stack, order: &Order, why: &str) -> Result<Plan, End> {
         )));
     }
     Ok(Plan {
-        repull: true,
+        repull: stack.pull != PullMode::Never,
         ..Plan::default()
     })
 }
 
-fn file_stack(stack: &Stack, order: &Order, found: &Found, looked: &Looked) -> Result<Plan, End> {
+/// Always as a whole, and always pulled: without a pull a bad image in a new commit takes the stack down. Images that the
+/// event names are pulled first, so that a failing pull ends it before anything is touched.
+fn git_stack(
+    stack: &Stack,
+    order: &Order,
+    looked: &Looked,
+    config_hash: &str,
+    status: Status,
+) -> Result<Plan, End> {
+    if !stack.except.is_empty() {
+        return whole(stack, order, "Portainer redeploys a git stack as a whole");
+    }
+    let mut plan = Plan {
+        repull: true,
+        ..Plan::default()
+    };
+    if order.images != Selection::All {
+        plan.notes
+            .push("Portainer redeploys a git stack as a whole, with every container".to_owned());
+    }
+    if let (Ok(wanted), Ok(seen)) = (&looked.wanted, &looked.seen) {
+        let counts =
+            |service: &String, wants: &Wanted| !wants.optional || !seen.of(service).is_empty();
+        for (service, wants) in wanted
+            .services
+            .iter()
+            .filter(|(service, wants)| counts(service, wants))
+        {
+            if wants
+                .image
+                .as_ref()
+                .is_some_and(|image| order.images.picks(image, &[]))
+            {
+                plan.selected.insert(service.clone(), wants.image.clone());
+            }
+        }
+        if plan.selected.is_empty() && order.images != Selection::All {
+            return Err(End::skipped(not_in_this_stack(order, seen, wanted)));
+        }
+        let first = order.images != Selection::All || status == Status::Error;
+        let services = wanted
+            .services
+            .iter()
+            .filter(|_| first && stack.pull == PullMode::First);
+        plan.pulls = services
+            .filter_map(|(service, wants)| pulled(service, wants, &plan, looked))
+            .collect();
+    }
+    plan.idle = match &order.cause {
+        Cause::Asked | Cause::Push(None) => Idle::Never,
+        Cause::Image if plan.selected.is_empty() => Idle::Never,
+        Cause::Image => Idle::UpToDate,
+        Cause::Push(Some(commit)) if commit == config_hash => Idle::Deployed,
+        Cause::Push(Some(_)) => Idle::Never,
+    };
+    Ok(plan)
+}
+
+/// Without named images by one update with a pull; with them each service by itself, so that the others are not touched.
+fn swarm_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End> {
+    let Some(limit) = limit(stack, order) else {
+        return whole(stack, order, "this is a Swarm stack");
+    };
+    match stack.pull {
+        PullMode::First => {}
+        PullMode::Portainer => return whole(stack, order, "its \"pull\" is \"portainer\""),
+        PullMode::Never => return whole(stack, order, "its \"pull\" is \"never\""),
+    }
+    let services = match &looked.services {
+        Ok(seen) => &seen.services,
+        Err(why) => {
+            return Err(End::refused(format!(
+                "{limit}, but the services cannot be seen: {why}; nothing was sent"
+            )));
+        }
+    };
+    let reference = |service: &swarm::Service| {
+        Reference::parse(service.reference())
+            .ok()
+            .map(Reference::with_default_tag)
+    };
+    let picked = |service: &&swarm::Service| {
+        reference(service).is_some_and(|one| order.images.picks(&one, &stack.except))
+    };
+    let forced: Vec<swarm::Service> = services.iter().filter(picked).cloned().collect();
+    if forced.is_empty() {
+        let uses: BTreeSet<&str> = services.iter().map(swarm::Service::reference).collect();
+        let uses: Vec<&str> = uses.into_iter().collect();
+        return Err(End::skipped(format!(
+            "{limit}, but no other service of this stack is there; it uses {}",
+            uses.join(", ")
+        )));
+    }
+    Ok(Plan {
+        forced,
+        ..Plan::default()
+    })
+}
+
+fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End> {
     if stack.pull == PullMode::Portainer {
         return whole(stack, order, "its \"pull\" is \"portainer\"");
     }
@@ -112,7 +228,7 @@ fn file_stack(stack: &Stack, order: &Order, found: &Found, looked: &Looked) -> R
         }
     };
     let mut plan = Plan {
-        certain: true,
+        idle: Idle::UpToDate,
         ..Plan::default()
     };
     for (service, wants) in &wanted.services {
@@ -152,7 +268,6 @@ fn file_stack(stack: &Stack, order: &Order, found: &Found, looked: &Looked) -> R
             .filter_map(|(service, wants)| pulled(service, wants, &plan, looked))
             .collect();
     }
-    status_allows(order, found, seen, &plan, looked)?;
     Ok(plan)
 }
 
@@ -258,34 +373,36 @@ fn refuse_portainer(looked: &Looked) -> Result<(), End> {
 
 /// Portainer ≥ 2.41 takes a stack in status 4 down before it updates it: only where that cannot make it worse.
 fn status_allows(
+    stack: &Stack,
     order: &Order,
     found: &Found,
-    seen: &Seen,
     plan: &Plan,
     looked: &Looked,
 ) -> Result<(), End> {
-    let all_local = || {
-        !plan.repull
-            && plan
-                .needed()
-                .iter()
-                .all(|one| plan.pulls.contains(*one) || looked.id_of(one).is_some())
-    };
-    let none_runs = || {
-        !seen
-            .containers
-            .iter()
-            .any(|container| container.state == "running")
-    };
-    match found.record.status {
-        Status::Error if !order.force && !all_local() && !none_runs() => {
-            Err(End::refused(format!(
-                "the last deployment of this stack failed, Portainer takes it down before the next one, and not every image is at hand; run \"stackhook redeploy {} --force\" if it may go down",
-                found.record.name
-            )))
-        }
-        Status::Error | Status::Active | Status::Inactive | Status::Deploying | Status::Unsaid => {
-            Ok(())
-        }
+    if found.record.status != Status::Error || order.force {
+        return Ok(());
+    }
+    let local =
+        |reference: &Reference| plan.pulls.contains(reference) || looked.id_of(reference).is_some();
+    let wanted = looked.wanted.as_ref().ok();
+    let all_local = wanted.is_some_and(|file| {
+        let pulled_now = !plan.repull || !plan.pulls.is_empty();
+        pulled_now
+            && file
+                .services
+                .values()
+                .filter_map(|wants| wants.image.as_ref())
+                .all(local)
+    });
+    let none_runs = looked
+        .seen
+        .as_ref()
+        .is_ok_and(|seen| !seen.containers.iter().any(|one| one.state == "running"));
+    match all_local || none_runs {
+        true => Ok(()),
+        false => Err(End::refused(format!(
+            "the last deployment of this stack failed, Portainer would take it down before the next one, and not every image is certain to be at hand; run \"stackhook redeploy {} --force\" if it may go down",
+            stack.key
+        ))),
     }
 }

@@ -1,14 +1,15 @@
 //! Step 4, done: images are pulled before the stack is touched, and `unchanged` is said only when it is true.
 
 use crate::clock::rfc3339;
-use crate::health::compose::{Verdict, Watch};
+use crate::health::Verdict;
+use crate::health::compose::Watch;
 use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{EnvironmentId, Error, Registry, RegistryId, Status};
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{self, Looked};
 use crate::redeploy::past::{Held, Past};
-use crate::redeploy::plan::Plan;
+use crate::redeploy::plan::{Idle, Plan};
 use crate::redeploy::{End, Halt, Images, Run, Step};
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
@@ -123,9 +124,13 @@ impl Run<'_> {
             .set
             .iter()
             .all(|(name, value)| stored.get(name) == Some(value));
-        let idle =
-            plan.certain && sets_nothing && !order.force && found.record.status == Status::Active;
-        if !idle || !plan.up_to_date(seen, looked) {
+        let may_be = match plan.idle {
+            Idle::Never => false,
+            Idle::UpToDate => plan.up_to_date(seen, looked),
+            Idle::Deployed => true,
+        };
+        let idle = may_be && sets_nothing && !order.force && found.record.status == Status::Active;
+        if !idle {
             return Ok(None);
         }
         if self.stack.healthy_within.is_zero() {

@@ -1,13 +1,16 @@
 //! Step 5: the one PUT, after a last look that nobody changed the stack meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
+use crate::health::Seen;
+use crate::limits;
 use crate::portainer::{Error, Kind, Origin, Record, Update};
 use crate::redeploy::find::Found;
-use crate::redeploy::look::Looked;
+use crate::redeploy::look::{self, Looked};
 use crate::redeploy::plan::Plan;
 use crate::redeploy::still::{PutBack, hold_still};
 use crate::redeploy::{Halt, Images, Run, Step, Submission, Way};
+use crate::secret::sha256;
 use crate::stack::order::Order;
 
 /// An update that was sent.
@@ -73,13 +76,24 @@ impl Run<'_> {
             .set
             .iter()
             .filter(|(name, value)| stored.get(*name) != Some(value));
+        let containers = || looked.seen.as_ref().ok().cloned().map(Seen::Compose);
+        let services = || looked.services.as_ref().ok().cloned().map(Seen::Swarm);
         let submission = Submission {
             way: Way::Forward,
             has_way_back: found.record.origin() == Origin::File
-                && found.record.kind == Kind::Compose
-                && plan.certain,
-            before: looked.seen.as_ref().ok().cloned(),
-            expected: plan.expected(),
+                && found.record.kind == Kind::Compose,
+            before: containers().or_else(services),
+            expected: if plan.repull {
+                BTreeSet::new()
+            } else {
+                plan.expected()
+            },
+            checkout: match found.record.origin() {
+                Origin::Git { config_hash, .. } => {
+                    Some((config_hash, sha256(&[found.file.as_bytes()])))
+                }
+                Origin::File => None,
+            },
             images_before,
             images: ids.collect(),
             variables_before: changed
@@ -87,40 +101,90 @@ impl Run<'_> {
                 .collect(),
             ..Submission::of(&found.record)
         };
-        self.send(submission, || {
-            Update::of(&found.record, &found.file, &order.set, plan.repull)
-        })
+        let whole = || Update::of(&found.record, &found.file, &order.set, plan.repull);
+        match plan.forced.is_empty() {
+            true => self.send(submission, || {
+                self.cx.portainer.update(whole(), self.left())
+            }),
+            false => self.send(submission, || {
+                self.one_by_one(order, whole, plan, &found.record)
+            }),
+        }
     }
 
-    /// Writes down what is sent, and sends it. Once more after a container that an interrupted update left behind under the
-    /// name of its successor: the failed attempt has removed it (contract 5).
+    /// Variables first, by an update that pulls nothing; then each service by itself. The first refusal ends it.
+    fn one_by_one(
+        &self,
+        order: &Order,
+        variables: impl Fn() -> Update,
+        plan: &Plan,
+        record: &Record,
+    ) -> Result<Record, Error> {
+        let portainer = self.cx.portainer;
+        if !order.set.is_empty() {
+            portainer.update(variables(), self.left())?;
+        }
+        for service in &plan.forced {
+            portainer.force_update_service(
+                record.environment,
+                &service.id,
+                &service.name,
+                true,
+                self.left(),
+            )?;
+        }
+        Ok(record.clone())
+    }
+
+    /// Writes down what is sent, and sends it. Once more where the first attempt has changed nothing for good and has itself
+    /// removed what was in its way: a container that an interrupted update left behind under the name of its successor
+    /// (contract 5), or a swarm service that was still being written (contract 8).
     pub(super) fn send(
         &self,
         submission: Submission,
-        update: impl Fn() -> Update,
+        act: impl Fn() -> Result<Record, Error>,
     ) -> Result<Sent, Halt> {
         let mut again = true;
         loop {
             self.cx.observer.submitting(&submission)?;
             self.step(Step::Submitting);
-            match self.cx.portainer.update(update(), self.left()) {
+            match act() {
                 Err(Error::Conflict(_)) => return Err(Halt::Busy),
                 Err(error) if error.nothing_was_sent() => return Err(error.into()),
-                Err(error) if again && left_behind(&error) => again = false,
+                Err(error) if again && says(&error, "Conflict. The container name") => {
+                    again = false
+                }
+                Err(error) if again && says(&error, "update out of sequence") => {
+                    again = false;
+                    self.until_settled(&submission);
+                }
                 answer => {
                     return Ok(Sent {
                         submission,
                         answer,
-                        put_back: PutBack::of(BTreeMap::new()),
+                        put_back: PutBack::default(),
                     });
                 }
             }
         }
     }
+
+    /// Until two looks at a swarm stack see the same, for a while at most.
+    fn until_settled(&self, submission: &Submission) {
+        let mut last = None;
+        for _ in 0..limits::SETTLING_LOOKS {
+            let seen = look::again(self.cx.portainer, submission).ok();
+            if seen.is_some() && seen == last {
+                return;
+            }
+            last = seen;
+            self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+        }
+    }
 }
 
-fn left_behind(error: &Error) -> bool {
+fn says(error: &Error, words: &str) -> bool {
     error
         .portainer_says()
-        .is_some_and(|(message, _)| message.contains("Conflict. The container name"))
+        .is_some_and(|(message, _)| message.contains(words))
 }

@@ -1,10 +1,13 @@
 //! Step 7: a success of Portainer says nothing about health, so the containers are watched until it is certain how they are.
 
-use crate::health::compose::{Verdict, Watch};
+use std::collections::BTreeSet;
+
+use crate::health::{Seen, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
-use crate::portainer::Error;
+use crate::portainer::{Error, Record};
 use crate::redeploy::look;
 use crate::redeploy::{End, Run, Step, Submission};
+use crate::stack::compose;
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
@@ -18,21 +21,9 @@ impl Run<'_> {
                 "the containers could not be seen before the update",
             ));
         };
-        let ours = self.cx.memory.recall(submission.id).bad;
-        let within = self.stack.healthy_within;
-        let mut watch = Watch::new(
-            before.clone(),
-            submission.expected.clone(),
-            ours,
-            within,
-            self.cx.clock.now(),
-        );
+        let mut watch = self.watch(submission, before);
         loop {
-            let seen = match look::containers(
-                self.cx.portainer,
-                submission.environment,
-                &submission.project,
-            ) {
+            let seen = match look::again(self.cx.portainer, submission) {
                 Ok(seen) => seen,
                 Err(Error::Unreachable(_)) if !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
@@ -40,10 +31,7 @@ impl Run<'_> {
                 }
                 Err(error) => return Ok(unverified(&error.to_string())),
             };
-            if seen.containers.is_empty()
-                && before.containers.is_empty()
-                && !self.is_administrator()
-            {
+            if seen.is_empty() && before.is_empty() && !self.is_administrator() {
                 return Ok(unverified(
                     "Portainer shows this user no container of the stack",
                 ));
@@ -65,15 +53,45 @@ impl Run<'_> {
         }
     }
 
-    fn conclude(&self, submission: &Submission, verdict: Verdict) -> Result<End, End> {
-        let of = |bad: &[String]| {
-            words(
-                verdict
-                    .services
-                    .iter()
-                    .filter(|service| bad.contains(&service.service)),
-            )
+    fn watch(&self, submission: &Submission, before: &Seen) -> Watch {
+        let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
+        match before {
+            Seen::Compose(before) => {
+                let ours = self.cx.memory.recall(submission.id).bad;
+                Watch::Compose(containers::Watch::new(
+                    before.clone(),
+                    self.expected(submission),
+                    ours,
+                    within,
+                    now,
+                ))
+            }
+            Seen::Swarm(before) => Watch::Swarm(swarm::Watch::new(before.clone(), within, now)),
+        }
+    }
+
+    /// The services that must have a container: as planned, or what the file says now that Portainer has deployed it.
+    fn expected(&self, submission: &Submission) -> BTreeSet<String> {
+        if !submission.expected.is_empty() {
+            return submission.expected.clone();
+        }
+        let wanted = |record: Record| {
+            let file = self.cx.portainer.file(submission.id).ok()?;
+            let certain = !record.has_more_files;
+            compose::read(&file, &record.variables())
+                .ok()
+                .filter(|_| certain)
         };
+        let wanted = self.cx.portainer.stack(submission.id).ok().and_then(wanted);
+        let services = wanted.into_iter().flat_map(|wanted| wanted.services);
+        services
+            .filter(|(_, wants)| !wants.optional)
+            .map(|(service, _)| service)
+            .collect()
+    }
+
+    fn conclude(&self, submission: &Submission, verdict: Verdict) -> Result<End, End> {
+        let of = |bad: &[String]| words(&verdict, bad);
         let changed = verdict.recreated() || !submission.variables_before.is_empty();
         let mut message = match (verdict.bad.is_empty(), changed) {
             (true, true) => summary(&verdict),
@@ -166,13 +184,13 @@ fn still(words: &str) -> String {
 }
 
 /// `web is restarting (exit code 3, 5 restarts), worker is exited (exit code 1)`
-fn words<'a>(services: impl Iterator<Item = &'a ServiceReport>) -> String {
+fn words(verdict: &Verdict, bad: &[String]) -> String {
     let one = |service: &ServiceReport| {
         let state = match service.state {
             ServiceState::Healthy => "healthy, but does not stay so",
             ServiceState::Running => "running, but does not stay so",
             ServiceState::Completed => "completed",
-            ServiceState::Starting => "still not healthy",
+            ServiceState::Starting => "still starting",
             ServiceState::Unhealthy => "unhealthy",
             ServiceState::Restarting => "restarting",
             ServiceState::Exited => "exited",
@@ -186,10 +204,15 @@ fn words<'a>(services: impl Iterator<Item = &'a ServiceReport>) -> String {
                 .restarts
                 .map(|restarts| format!("{restarts} restarts")),
         );
+        more.extend(verdict.reasons.get(&service.service).cloned());
         match more.is_empty() {
             true => format!("{} is {state}", service.service),
             false => format!("{} is {state} ({})", service.service, more.join(", ")),
         }
     };
+    let services = verdict
+        .services
+        .iter()
+        .filter(|service| bad.contains(&service.service));
     services.map(one).collect::<Vec<_>>().join(", ")
 }
