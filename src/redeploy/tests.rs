@@ -1,5 +1,7 @@
 //! The redeploy of compose file stacks, era by era, against the fake Portainer.
 
+mod kinds;
+
 use super::bench::{Bench, GOOD};
 use crate::fake::{Behaviour, Era};
 use crate::stack::RollBack;
