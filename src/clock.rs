@@ -44,7 +44,36 @@ impl SystemClock {
 
 /// A time as people and machines read it: RFC 3339 in UTC, to the second.
 pub(crate) fn rfc3339(unix: u64) -> String {
-    let (days, second) = (unix / 86_400, unix % 86_400);
+    let (year, month, day) = date(unix / 86_400);
+    let (hour, minute, second) = time_of_day(unix);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A time as HTTP headers have it (RFC 9110 section 5.6.7).
+pub(crate) fn http_date(unix: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let days = unix / 86_400;
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = time_of_day(unix);
+    let of = |names: &'static [&'static str], index: u64| {
+        let index = usize::try_from(index).ok();
+        index.and_then(|index| names.get(index)).copied()
+    };
+    let weekday = of(&DAYS, days % 7).unwrap_or_default();
+    let month = of(&MONTHS, month - 1).unwrap_or_default();
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+fn time_of_day(unix: u64) -> (u64, u64, u64) {
+    let second = unix % 86_400;
+    (second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// Year, month and day of a day counted from 1970.
+fn date(days: u64) -> (u64, u64, u64) {
     // The year is taken to begin in March, so that the leap day is its last and months follow one formula;
     // 719,468 days lie between the first of March of year 0 and 1970, and 146,097 days are 400 years.
     let day = days.saturating_add(719_468);
@@ -58,9 +87,7 @@ pub(crate) fn rfc3339(unix: u64) -> String {
     } else {
         (month - 9, 1)
     };
-    let year = era * 400 + year + next;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    (era * 400 + year + next, month, day)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What an HTTP message consists of once it has been read: headers, replies, and the wish to wait. No sockets here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub(crate) struct Reply {
     /// The status code.
     pub(crate) status: u16,
     /// Header lines in order.
-    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
     /// The body, also for HEAD: whoever writes leaves it out.
     pub(crate) body: Vec<u8>,
 }
@@ -66,7 +67,7 @@ impl Reply {
         body.push(b'\n');
         Reply {
             status,
-            headers: vec![("Content-Type", "application/json".to_owned())],
+            headers: vec![("Content-Type".into(), "application/json".to_owned())],
             body,
         }
     }
@@ -75,14 +76,21 @@ impl Reply {
     pub(crate) fn text(status: u16, text: &str) -> Reply {
         Reply {
             status,
-            headers: vec![("Content-Type", "text/plain; charset=utf-8".to_owned())],
+            headers: vec![(
+                "Content-Type".into(),
+                "text/plain; charset=utf-8".to_owned(),
+            )],
             body: text.as_bytes().to_vec(),
         }
     }
 
     /// The same with one more header line.
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Reply {
-        self.headers.push((name, value.into()));
+    pub(crate) fn with(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Reply {
+        self.headers.push((name.into(), value.into()));
         self
     }
 }

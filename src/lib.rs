@@ -24,6 +24,7 @@ mod config;
 mod logging;
 mod fetch;
 mod portainer;
+mod gate;
 // work
 mod redeploy;
 mod engine;

@@ -21,16 +21,61 @@ pub(crate) const SIGNED_TIME_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 pub(crate) const WAIT_GENERIC: Duration = Duration::from_secs(10 * 60);
 /// The longest wait that `Prefer: wait=N` or a hook's `wait` may ask for.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30 * 60);
-/// Requests that may wait for an outcome at the same time; a further one gets 202 at once.
-pub(crate) const WAITERS: usize = 24;
+/// How often somebody who waits for an outcome is looked at whether he is still there.
+pub(crate) const STILL_THERE: Duration = Duration::from_millis(250);
 /// Deliveries that may be open (accepted, not ended); a further one gets 503.
 pub(crate) const OPEN_DELIVERIES: usize = 4096;
 /// Ended deliveries whose status URL still answers (a count, oldest go first).
 pub(crate) const ENDED_DELIVERIES: usize = 8192;
 /// Redeploys that may run side by side.
 pub(crate) const RUNNERS: usize = 16;
-/// Threads that take requests from tiny_http.
+/// Threads that take requests from tiny_http, and private connections to it.
 pub(crate) const WORKERS: usize = 4;
+/// How long a request waits for a private connection, and then for its reply; handlers take milliseconds, or one fsync.
+pub(crate) const HAND_OVER: Duration = Duration::from_secs(30);
+/// Time for a private connection to prove that a worker answers on it.
+pub(crate) const PROOF: Duration = Duration::from_secs(2);
+
+/// Connections of the gate, fewest and most; half of them may wait for outcomes.
+pub(crate) const CONNECTIONS: (usize, usize) = (4, 48);
+/// Descriptors that are not the gate's: files, the private connections, those to Portainer.
+pub(crate) const OTHER_DESCRIPTORS: usize = 24;
+/// Descriptors that are set aside for each connection of the gate: its own, and what serving it may need.
+pub(crate) const DESCRIPTORS_EACH: usize = 3;
+/// The stack of a connection's thread (bytes); what runs on it needs a tenth of that.
+pub(crate) const CONNECTION_STACK: usize = 256 * 1024;
+/// A request's head: request line and headers with their line ends (bytes).
+pub(crate) const HEAD: usize = 16 * 1024;
+/// The request line (bytes).
+pub(crate) const REQUEST_LINE: usize = 8 * 1024;
+/// Header lines of a request.
+pub(crate) const HEADER_LINES: usize = 64;
+/// A head must be complete this long after its connection was accepted.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A body must be complete this long after its head.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
+/// A reply must be taken within this time.
+pub(crate) const REPLY_TIME: Duration = Duration::from_secs(10);
+/// Bodies up to this size never wait for room (bytes).
+pub(crate) const SMALL_BODY: usize = 64 * 1024;
+/// Room for all larger bodies together, or `max_body` if that is more (bytes).
+pub(crate) const LARGE_BODIES: usize = 16 * 1024 * 1024;
+/// A line that states the size of a chunk (bytes).
+pub(crate) const CHUNK_LINE: usize = 64;
+/// What may follow the last chunk (bytes); it is dropped.
+pub(crate) const TRAILERS: usize = 4 * 1024;
+/// What a client still sends is read for this long, or so much of it (bytes), so that it sees why it was refused.
+pub(crate) const LINGER: (Duration, usize) = (Duration::from_secs(1), 16 * 1024 * 1024);
+/// With all connections taken, an unfinished request of a peer that holds more than a quarter of them may be closed at this age.
+pub(crate) const GRACE_CROWD: Duration = Duration::from_millis(50);
+/// With all connections taken, any unfinished request may be closed at this age.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// The pause after the system had no descriptor or memory for one more connection.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a stop waits for replies that are being written.
+pub(crate) const FINISH: Duration = Duration::from_secs(2);
+/// Addresses in `X-Forwarded-For` that are looked at; real chains have two or three.
+pub(crate) const FORWARDED: usize = 32;
 
 /// Images or variables that one delivery may name.
 pub(crate) const NAMED_MAX: usize = 64;

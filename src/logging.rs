@@ -70,6 +70,8 @@ fn levels(level: LevelFilter) -> SimpleLogger {
     SimpleLogger::new()
         .with_level(level.min(LevelFilter::Warn))
         .with_module_level(env!("CARGO_PKG_NAME"), level)
+        // It would call the closed door of its private listener an error; of all else the server module tells.
+        .with_module_level("tiny_http", LevelFilter::Off)
 }
 
 impl Log for Logger {

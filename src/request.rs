@@ -69,10 +69,10 @@ pub(crate) trait Behind: Send + Sync {
     fn turn_away(&self, request: &Request) -> Option<Reply>;
     /// Answers what was not turned away. Called by a worker; never waits.
     fn handle(&self, request: &Request) -> Answer;
-    /// Waits as an [`Answer`] proposed. Called on the connection's own thread.
-    fn wait(&self, wait: &Wait) -> Reply;
-    /// Words for what the edge itself refuses; the path where it could be read.
-    fn refuse(&self, path: Option<&str>, why: Refusal) -> Reply;
+    /// Waits as an [`Answer`] proposed, or until nobody listens any more. Called on the connection's own thread.
+    fn wait(&self, wait: &Wait, listening: &dyn Fn() -> bool) -> Reply;
+    /// Words for what the edge itself refuses; the path where it could be read, and who sent it.
+    fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply;
 }
 
 /// Why the network edge refuses a request.

@@ -1,209 +1,321 @@
-//! tiny_http: takes requests off the network, hands them to whoever stands behind, and writes what is answered. The only module
-//! that knows it. A request that waits for an outcome gets a thread of its own, so that no worker ever waits.
+//! tiny_http, between the gate and whoever stands behind: requests that were admitted go through it over a few private connections,
+//! one plain request each, and its workers answer them. The only module that knows it; without it, everything works the same.
 
-use std::io::{Cursor, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod private;
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Cursor, Write};
+use std::net::{IpAddr, Shutdown};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
-
-use percent_encoding::percent_decode_str;
+use std::time::{Duration, Instant};
 
 use crate::http::{Headers, Reply};
 use crate::limits;
-use crate::request::{Behind, Refusal, Request, Wait};
+use crate::request::{Answer, Behind, Refusal, Request, Wait};
+use crate::secret::{self, Secret};
 use crate::signature::Sealed;
 
-/// A server that listens.
-pub(crate) struct Server {
-    http: tiny_http::Server,
-    max_body: usize,
-    waiters: AtomicUsize,
+/// Passes on what it is asked, requests to be handled by way of tiny_http.
+pub(crate) struct Hop {
+    inside: Arc<Inside>,
+    lines: Mutex<Lines>,
+    freed: Condvar,
 }
 
-impl Server {
-    /// Listens from now on; requests are read when [`Server::serve`] is called.
+/// Private connections that were proven to work.
+#[derive(Debug, Default)]
+struct Lines {
+    free: Vec<UnixStream>,
+    /// Free or in use.
+    alive: usize,
+}
+
+/// What the workers need.
+struct Inside {
+    behind: Arc<dyn Behind>,
+    /// Only who knows it is served.
+    token: Secret,
+    /// What replies under way propose to wait for, by the number that they carry.
+    waits: Mutex<BTreeMap<u64, Wait>>,
+    next: AtomicU64,
+}
+
+impl Hop {
+    /// Starts tiny_http and its workers, and proves that they answer.
     ///
     /// # Errors
-    /// The reason in words, most often that somebody else listens there.
-    pub(crate) fn bind(listen: SocketAddr, max_body: usize) -> Result<Server, String> {
-        let http = tiny_http::Server::http(listen)
-            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-        Ok(Server {
-            http,
-            max_body,
-            waiters: AtomicUsize::new(0),
+    /// What the system refused.
+    pub(crate) fn new(behind: Arc<dyn Behind>) -> Result<Hop, String> {
+        let token = Secret::generate(32).map_err(|error| error.to_string())?;
+        let inside = Arc::new(Inside {
+            behind,
+            token,
+            waits: Mutex::default(),
+            next: AtomicU64::new(0),
+        });
+        let lines = open(&inside)
+            .map_err(|error| format!("cannot open the private connections: {error}"))?;
+        Ok(Hop {
+            inside,
+            lines: Mutex::new(lines),
+            freed: Condvar::new(),
         })
     }
 
-    /// Where it listens; the port is the real one.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.http.server_addr().to_ip()
-    }
-
-    /// Starts the workers.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(crate) fn serve(self: &Arc<Self>, behind: &Arc<dyn Behind>) -> Result<(), String> {
-        for _ in 0..limits::WORKERS {
-            let (server, behind) = (Arc::clone(self), Arc::clone(behind));
-            let worker = thread::Builder::new()
-                .name("worker".to_owned())
-                .spawn(move || server.work(&behind));
-            worker.map_err(|error| format!("cannot start a thread: {error}"))?;
-        }
-        Ok(())
-    }
-
-    /// Lets the workers end with the request they are at.
-    pub(crate) fn stop(&self) {
-        (0..limits::WORKERS).for_each(|_| self.http.unblock());
-    }
-
-    fn work(self: &Arc<Self>, behind: &Arc<dyn Behind>) {
-        while let Ok(mut http) = self.http.recv() {
-            let path = decoded(http.url().split('?').next().unwrap_or_default());
-            let handled = catch_unwind(AssertUnwindSafe(|| {
-                self.handle(behind.as_ref(), &mut http, path.as_deref())
-            }));
-            match handled {
-                Ok((reply, None)) => respond(http, reply),
-                Ok((_, Some(wait))) => self.wait(behind, wait, http),
-                Err(_) => respond(http, behind.refuse(path.as_deref(), Refusal::Panicked)),
+    fn exchange(&self, request: &Request) -> Result<Answer, NotAnswered> {
+        let line = self.take().ok_or(NotAnswered::Busy)?;
+        let exchanged = exchange(&line, &self.inside.token, request);
+        match exchanged {
+            Ok((reply, number)) => {
+                self.give_back(line);
+                let wait = number.and_then(|number| lock(&self.inside.waits).remove(&number));
+                Ok(Answer { reply, wait })
+            }
+            Err(error) => {
+                log::error!("a private connection broke: {error}");
+                self.lost();
+                Err(NotAnswered::Broken)
             }
         }
     }
 
-    fn handle(
-        &self,
-        behind: &dyn Behind,
-        http: &mut tiny_http::Request,
-        path: Option<&str>,
-    ) -> (Reply, Option<Wait>) {
-        let Some(path) = path else {
-            return (behind.refuse(None, Refusal::BadHead), None);
-        };
-        let body = match self.body(http) {
-            Ok(body) => body,
-            Err(why) => return (behind.refuse(Some(path), why), None),
-        };
-        let request = Request {
-            method: http.method().to_string(),
-            path: path.to_owned(),
-            query: http
-                .url()
-                .split_once('?')
-                .map(|(_, query)| query.to_owned()),
-            headers: headers(http),
-            body: Sealed::new(body),
-            peer: http
-                .remote_addr()
-                .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SocketAddr::ip),
-        };
-        match behind.turn_away(&request) {
-            Some(reply) => (reply, None),
-            None => {
-                let answer = behind.handle(&request);
-                (answer.reply, answer.wait)
+    /// A free line, perhaps after a while.
+    fn take(&self) -> Option<UnixStream> {
+        let until = Instant::now() + limits::HAND_OVER;
+        let mut lines = lock(&self.lines);
+        loop {
+            if let Some(line) = lines.free.pop() {
+                return Some(line);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.freed.wait_timeout(lines, left);
+            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn give_back(&self, line: UnixStream) {
+        lock(&self.lines).free.push(line);
+        self.freed.notify_one();
+    }
+
+    /// Lines do not break unless something is wrong with tiny_http; when the last one has, it is started anew.
+    fn lost(&self) {
+        let mut lines = lock(&self.lines);
+        lines.alive = lines.alive.saturating_sub(1);
+        if lines.alive > 0 {
+            return;
+        }
+        match open(&self.inside) {
+            Ok(fresh) => *lines = fresh,
+            Err(error) => {
+                log::error!("cannot open the private connections: {error}");
+                // The next request tries again.
+                lines.alive = 1;
             }
         }
-    }
-
-    /// The body, never more of it than allowed.
-    fn body(&self, http: &mut tiny_http::Request) -> Result<Vec<u8>, Refusal> {
-        if http
-            .body_length()
-            .is_some_and(|length| length > self.max_body)
-        {
-            return Err(Refusal::TooLarge);
-        }
-        let mut body = Vec::new();
-        let most = u64::try_from(self.max_body)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        http.as_reader()
-            .take(most)
-            .read_to_end(&mut body)
-            .map_err(|_| Refusal::TooSlow)?;
-        if body.len() > self.max_body {
-            Err(Refusal::TooLarge)
-        } else {
-            Ok(body)
-        }
-    }
-
-    /// On a thread of its own; where too many wait already, or there is no thread, it is answered at once.
-    fn wait(self: &Arc<Self>, behind: &Arc<dyn Behind>, wait: Wait, http: tiny_http::Request) {
-        let place = Place::take(self);
-        let at_once = Wait {
-            until: Instant::now(),
-            ..wait.clone()
-        };
-        let Some(place) = place else {
-            return respond(http, behind.wait(&at_once));
-        };
-        let waiting = Arc::clone(behind);
-        let waiter = thread::Builder::new()
-            .name("waiter".to_owned())
-            .spawn(move || {
-                respond(http, waiting.wait(&wait));
-                drop(place);
-            });
-        if let Err(error) = waiter {
-            log::error!("cannot start a thread for a request that waits: {error}");
-        }
+        drop(lines);
+        self.freed.notify_all();
     }
 }
 
-/// A place among those who wait.
-struct Place(Arc<Server>);
+/// Why a request was not handled.
+enum NotAnswered {
+    /// No line was free in time.
+    Busy,
+    /// The line broke; whether the request was handled is not known.
+    Broken,
+}
 
-impl Place {
-    fn take(server: &Arc<Server>) -> Option<Place> {
-        let taken = server.waiters.fetch_add(1, Ordering::SeqCst);
-        let place = Place(Arc::clone(server));
-        (taken < limits::WAITERS).then_some(place)
+impl Behind for Hop {
+    fn turn_away(&self, request: &Request) -> Option<Reply> {
+        self.inside.behind.turn_away(request)
+    }
+
+    fn handle(&self, request: &Request) -> Answer {
+        self.exchange(request).unwrap_or_else(|why| {
+            let why = match why {
+                NotAnswered::Busy => Refusal::Busy,
+                NotAnswered::Broken => Refusal::Panicked,
+            };
+            Answer {
+                reply: self.refuse(Some(&request.path), request.peer, why),
+                wait: None,
+            }
+        })
+    }
+
+    fn wait(&self, wait: &Wait, listening: &dyn Fn() -> bool) -> Reply {
+        self.inside.behind.wait(wait, listening)
+    }
+
+    fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply {
+        self.inside.behind.refuse(path, peer, why)
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+/// A tiny_http of its own with workers and proven lines, which nobody else can reach: once they are connected, nothing listens any
+/// more. An abstract socket has no file that could be in the way, or forbidden.
+fn open(inside: &Arc<Inside>) -> io::Result<Lines> {
+    let name: [u8; 16] = secret::random().map_err(|error| io::Error::other(error.to_string()))?;
+    let address = SocketAddr::from_abstract_name(format!("stackhook-{}", secret::to_hex(&name)))?;
+    let listener = UnixListener::bind_addr(&address)?;
+    let door = UnixStream::from(OwnedFd::from(listener.try_clone()?));
+    let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
+    let http = Arc::new(http);
+    // Its end would panic on an abstract socket: it has none.
+    std::mem::forget(Arc::clone(&http));
+    for number in 0..limits::WORKERS {
+        let (http, inside) = (Arc::clone(&http), Arc::clone(inside));
+        thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || work(&http, &inside))?;
     }
-}
-
-/// A path decoded once; what then is no text, or holds control characters, is none.
-fn decoded(path: &str) -> Option<String> {
-    let path = percent_decode_str(path).decode_utf8().ok()?;
-    (!path.chars().any(char::is_control)).then(|| path.into_owned())
-}
-
-fn headers(http: &tiny_http::Request) -> Headers {
-    let mut headers = Headers::default();
-    for header in http.headers() {
-        headers.push(header.field.as_str().as_str(), header.value.as_str());
-    }
-    headers
-}
-
-/// The client may be gone; then there is nobody to tell.
-fn respond(http: tiny_http::Request, reply: Reply) {
-    let headers = reply.headers.iter().filter_map(|(name, value)| {
-        tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+    // One after the other: tiny_http may forget one of several that come at once.
+    let lines = (0..limits::WORKERS).map(|_| {
+        let line = UnixStream::connect_addr(&address)?;
+        prove(&line, &inside.token)?;
+        Ok(line)
     });
+    let free = lines.collect::<io::Result<Vec<_>>>()?;
+    door.shutdown(Shutdown::Both)?;
+    Ok(Lines {
+        alive: free.len(),
+        free,
+    })
+}
+
+/// A request that a worker answers by itself.
+fn prove(line: &UnixStream, token: &Secret) -> io::Result<()> {
+    line.set_read_timeout(Some(limits::PROOF))?;
+    line.set_write_timeout(Some(limits::PROOF))?;
+    let mut to = line;
+    to.write_all(&private::probe(token))?;
+    let (reply, _) = private::read_reply(&mut BufReader::new(line))?;
+    line.set_read_timeout(Some(limits::HAND_OVER))?;
+    line.set_write_timeout(Some(limits::HAND_OVER))?;
+    match reply.status {
+        204 => Ok(()),
+        status => Err(io::Error::other(format!("the proof was answered {status}"))),
+    }
+}
+
+fn exchange(
+    line: &UnixStream,
+    token: &Secret,
+    request: &Request,
+) -> io::Result<(Reply, Option<u64>)> {
+    let mut to = line;
+    to.write_all(&private::head(token, request))?;
+    to.write_all(request.body.forward())?;
+    private::read_reply(&mut BufReader::new(line))
+}
+
+/// A worker, as long as the process lives: no error and no panic ends it.
+fn work(http: &tiny_http::Server, inside: &Inside) {
+    loop {
+        match http.recv() {
+            Ok(request) => {
+                if catch_unwind(AssertUnwindSafe(|| inside.answer(request))).is_err() {
+                    log::error!("a reply was dropped in the middle of a panic");
+                }
+            }
+            // The private door was closed, which is told once.
+            Err(error) => {
+                log::debug!("tiny_http: {error}");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+impl Inside {
+    fn answer(&self, mut http: tiny_http::Request) {
+        let mut headers = Headers::default();
+        for header in http.headers() {
+            headers.push(header.field.as_str().as_str(), header.value.as_str());
+        }
+        let token = headers.get(private::TOKEN).unwrap_or_default();
+        if !self.token.is(token.as_bytes()) {
+            return respond(http, Reply::text(403, ""), None);
+        }
+        if headers.get(private::PROBE).is_some() {
+            return respond(http, Reply::text(204, ""), None);
+        }
+        let Some(request) = self.request(&mut http, &headers) else {
+            log::error!("a private request was not understood");
+            return respond(http, Reply::text(500, ""), None);
+        };
+        let handled = catch_unwind(AssertUnwindSafe(|| self.behind.handle(&request)));
+        let answer = handled.unwrap_or_else(|_| Answer {
+            reply: self
+                .behind
+                .refuse(Some(&request.path), request.peer, Refusal::Panicked),
+            wait: None,
+        });
+        let number = answer.wait.map(|wait| {
+            let number = self.next.fetch_add(1, Ordering::SeqCst);
+            lock(&self.waits).insert(number, wait);
+            number
+        });
+        respond(http, answer.reply, number);
+    }
+
+    fn request(&self, http: &mut tiny_http::Request, headers: &Headers) -> Option<Request> {
+        let length = http.body_length().unwrap_or(0);
+        let mut body = Vec::new();
+        body.try_reserve_exact(length).ok()?;
+        http.as_reader().read_to_end(&mut body).ok()?;
+        let line = private::restore(http.method().as_str(), http.url(), headers)?;
+        (body.len() == length).then(|| Request {
+            method: line.method,
+            path: line.path,
+            query: line.query,
+            headers: line.headers,
+            peer: line.peer,
+            body: Sealed::new(body),
+        })
+    }
+}
+
+/// `number`: what the other end may wait for.
+fn respond(http: tiny_http::Request, reply: Reply, number: Option<u64>) {
+    let mut headers: Vec<tiny_http::Header> = Vec::new();
+    let mut push = |name: &str, value: &str| {
+        headers.extend(tiny_http::Header::from_bytes(
+            name.as_bytes(),
+            value.as_bytes(),
+        ));
+    };
+    for (name, value) in private::reply_headers(&reply, number) {
+        push(&name, &value);
+    }
     let length = reply.body.len();
     let response = tiny_http::Response::new(
         tiny_http::StatusCode(reply.status),
-        headers.collect(),
+        headers,
         Cursor::new(reply.body),
         Some(length),
         None,
     );
-    // Chunked from 32 KiB on is tiny_http's default, and not every client of ours reads it.
+    // Chunked from 32 KiB on is tiny_http's default, and one more thing to go wrong.
     if let Err(error) = http.respond(response.with_chunked_threshold(usize::MAX)) {
-        log::debug!("a reply was not taken: {error}");
+        log::debug!("a private reply was not taken: {error}");
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "server/tests.rs"]
+mod tests;

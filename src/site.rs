@@ -14,6 +14,7 @@ use crate::delivery::reply;
 use crate::engine::Engine;
 use crate::hook::{Hook, HookName};
 use crate::http::{Prefer, Reply};
+use crate::limits;
 use crate::request::{Answer, Asked, Behind, DeliveryId, Refusal, Request, Wait};
 use crate::signature::{self, EXPECTED, Given, Rejection, Verified};
 use crate::site::rejections::Rejections;
@@ -180,6 +181,15 @@ impl Site {
         Some((hook, Some(stack.clone())))
     }
 
+    /// What the edge refused.
+    fn log_refused(&self, peer: IpAddr, status: u16, words: &str) {
+        let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
+            return;
+        };
+        log::warn!(status = status, peer = self::peer(peer).as_str(); "refused: {words}");
+        log_hidden(hidden);
+    }
+
     fn log_rejected(&self, request: &Request, rejected: &Rejected) {
         let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
             return;
@@ -193,9 +203,7 @@ impl Site {
             reason = rejected.reason;
             "turned away: {}", rejected.hint
         );
-        if hidden > 0 {
-            log::warn!("{hidden} more requests were turned away without a line of their own");
-        }
+        log_hidden(hidden);
     }
 }
 
@@ -252,8 +260,15 @@ impl Behind for Site {
         }
     }
 
-    fn wait(&self, wait: &Wait) -> Reply {
-        let delivery = self.engine.wait(&wait.delivery, wait.until);
+    fn wait(&self, wait: &Wait, listening: &dyn Fn() -> bool) -> Reply {
+        let delivery = loop {
+            let look = (Instant::now() + limits::STILL_THERE).min(wait.until);
+            let delivery = self.engine.wait(&wait.delivery, look);
+            let more = delivery.as_ref().is_some_and(|d| !d.has_ended()) && !self.engine.is_over();
+            if !more || Instant::now() >= wait.until || !listening() {
+                break delivery;
+            }
+        };
         let reply = match delivery {
             Some(delivery) if !delivery.has_ended() && self.engine.is_over() => {
                 reply::stopped(&delivery, &self.prefix)
@@ -268,7 +283,8 @@ impl Behind for Site {
         }
     }
 
-    fn refuse(&self, path: Option<&str>, why: Refusal) -> Reply {
+    fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply {
+        self.log_refused(peer, why.status(), why.words());
         plain_or_json(path.unwrap_or_default(), why.status(), why.words())
     }
 }
@@ -349,6 +365,12 @@ fn path_of(url: &str) -> &str {
         .and_then(|at| rest.get(at..))
         .unwrap_or_default()
         .trim_end_matches('/')
+}
+
+fn log_hidden(hidden: u64) {
+    if hidden > 0 {
+        log::warn!("{hidden} more requests were turned away without a line of their own");
+    }
 }
 
 /// For log lines.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -12,13 +11,14 @@ use super::{Exit, Stop, Voice, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Need};
 use crate::engine::{Engine, Redeploy};
+use crate::gate::{Door, Settings};
 use crate::limits;
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
 use crate::redeploy::past::InMemory;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::request::Behind;
-use crate::server::Server;
+use crate::server::Hop;
 use crate::site::Site;
 use crate::stack::Stack;
 use crate::stack::order::Order;
@@ -37,19 +37,26 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         redeploy(&config, &clock)?,
     );
     let site: Arc<dyn Behind> = Arc::new(Site::new(&config, Arc::clone(&engine), clock));
-    let server = Arc::new(Server::bind(config.listen, config.max_body).map_err(Stop::Failed)?);
-    server.serve(&site).map_err(Stop::Failed)?;
-    let address = server.address().unwrap_or(config.listen);
+    let door = Door::bind(config.listen).map_err(Stop::Failed)?;
+    let address = door.address().unwrap_or(config.listen);
+    let settings = Settings {
+        max_body: config.max_body,
+        trusted_proxies: config.trusted_proxies.clone(),
+    };
+    let hop = Hop::new(site).map_err(Stop::Failed)?;
+    let gate = door.open(settings, Arc::new(hop)).map_err(Stop::Failed)?;
     log::info!("listening on http://{address}");
     wait_for_stop(signals);
-    server.stop();
+    gate.close();
     if !engine.stop(limits::STOP) {
         log::warn!(
             "stopped in the middle of a redeploy; nothing is kept on disk, so look at the stack in Portainer"
         );
     }
     // Those who waited are told by their own threads.
-    thread::sleep(Duration::from_millis(100));
+    if !gate.finish(limits::FINISH) {
+        log::warn!("stopped before every reply was taken");
+    }
     Ok(Exit::Fine)
 }
 

@@ -241,7 +241,7 @@ mod tests {
             body["status_url"],
             "/hooks/webhook/deliveries/07070707070707070707070707070707/"
         );
-        let location = reply.headers.iter().any(|(name, _)| *name == "Location");
+        let location = reply.headers.iter().any(|(name, _)| name == "Location");
         assert_eq!(location, code == 202, "Location belongs to 202");
     }
 

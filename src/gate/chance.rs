@@ -1,0 +1,33 @@
+//! Numbers that look random and are the same in every run, for the tests that throw anything at a parser.
+
+/// A xorshift generator.
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    /// Any seed but nought.
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Less than `end`, which is not nought.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        self.next().to_be_bytes()[0]
+    }
+}
+
+/// How many rounds: `usual`, or so many times more as `STACKHOOK_ROUNDS` says.
+pub(crate) fn rounds(usual: usize) -> usize {
+    let times = std::env::var("STACKHOOK_ROUNDS").ok();
+    usual * times.and_then(|times| times.parse().ok()).unwrap_or(1)
+}
