@@ -326,12 +326,13 @@ impl<'a> Run<'a> {
     /// Until something was sent: everything here may be done again.
     fn first_half(&mut self, order: &Order) -> Result<submit::Sent, End> {
         let (mut edits, mut away_since) = (0, None);
+        // What held it up last, for the case that the time is over.
+        let mut held_up = None;
         loop {
             if self.left().is_zero() {
-                return Err(End::failed(
-                    Fault::NotReached,
-                    "the time was over, nothing was sent",
-                ));
+                let over = "the time was over, nothing was sent";
+                let words = held_up.map_or_else(|| over.to_owned(), |why| format!("{why}; {over}"));
+                return Err(End::failed(Fault::NotReached, words));
             }
             self.notes.clear();
             let halt = match self.attempt(order) {
@@ -347,6 +348,7 @@ impl<'a> Run<'a> {
                 }
                 Halt::Edited => edits += 1,
                 Halt::Busy => {
+                    held_up = Some("another deployment of this stack was under way".to_owned());
                     self.step(Step::WaitingForDeployment);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.1);
                 }
@@ -359,6 +361,7 @@ impl<'a> Run<'a> {
                             format!("{error}; nothing was sent"),
                         ));
                     }
+                    held_up = Some(error.to_string());
                     self.step(Step::WaitingForPortainer);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
