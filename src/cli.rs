@@ -41,6 +41,8 @@ pub(crate) enum Command {
     ShowConfig,
     /// Redeploy stacks and wait for the end.
     Redeploy(Redeploy),
+    /// Bring back the images that ran before the last update.
+    Rollback(Rollback),
     /// Ask the running server whether it is well.
     Healthcheck,
 }
@@ -64,6 +66,17 @@ pub(crate) struct Redeploy {
     pub(crate) force: bool,
     /// Only say what would happen.
     pub(crate) dry_run: bool,
+    /// Print JSON instead of words.
+    pub(crate) json: bool,
+    /// Print nothing when all went well.
+    pub(crate) quiet: bool,
+}
+
+/// Which stack, and how that is said.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Rollback {
+    /// Its key or name.
+    pub(crate) stack: String,
     /// Print JSON instead of words.
     pub(crate) json: bool,
     /// Print nothing when all went well.
@@ -99,12 +112,13 @@ impl fmt::Display for Usage {
 }
 
 /// The commands, in the order of the help.
-const COMMANDS: [(&str, Topic); 6] = [
+const COMMANDS: [(&str, Topic); 7] = [
     ("serve", Topic::Serve),
     ("generate-secret", Topic::GenerateSecret),
     ("test-connection", Topic::TestConnection),
     ("show-config", Topic::ShowConfig),
     ("redeploy", Topic::Redeploy),
+    ("rollback", Topic::Rollback),
     ("healthcheck", Topic::Healthcheck),
 ];
 
@@ -162,6 +176,7 @@ impl Typed {
             Some(Topic::TestConnection) => Command::TestConnection,
             Some(Topic::ShowConfig) => Command::ShowConfig,
             Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
+            Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
             Some(Topic::Healthcheck) => Command::Healthcheck,
             Some(Topic::Program) | None => {
                 let near = hint(&word, COMMANDS.map(|(name, _)| name));
@@ -208,6 +223,20 @@ impl Typed {
             (false, false) => Which::Named(named),
         };
         Ok(redeploy)
+    }
+
+    fn rollback(mut self) -> Result<Rollback, Usage> {
+        let (json, quiet) = (self.flag("--json")?, self.flag("--quiet")?);
+        match self.rest()?.as_slice() {
+            [stack] => Ok(Rollback {
+                stack: stack.clone(),
+                json,
+                quiet,
+            }),
+            _ => Err(Usage::new(
+                "rollback takes exactly one stack: stackhook rollback STACK",
+            )),
+        }
     }
 
     fn flag(&mut self, option: &'static str) -> Result<bool, Usage> {
@@ -355,6 +384,22 @@ mod tests {
                 ..Redeploy::default()
             }),
         );
+    }
+
+    #[test]
+    fn a_rollback_is_of_one_stack() {
+        let stack = "app".to_owned();
+        check(
+            "rollback app --json",
+            Command::Rollback(Rollback {
+                stack,
+                json: true,
+                quiet: false,
+            }),
+        );
+        let one = "rollback takes exactly one stack: stackhook rollback STACK";
+        refused("rollback", one);
+        refused("rollback app db", one);
     }
 
     #[test]

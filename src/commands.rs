@@ -47,6 +47,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
         Command::TestConnection => test_connection::run(file),
         Command::ShowConfig => show_config::run(file),
         Command::Redeploy(asked) => redeploy::run(file, asked),
+        Command::Rollback(asked) => redeploy::roll_back(file, asked),
         Command::Healthcheck => healthcheck::run(file),
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Topic {
     ShowConfig,
     /// `redeploy`
     Redeploy,
+    /// `rollback`
+    Rollback,
     /// `healthcheck`
     Healthcheck,
 }
@@ -28,6 +30,7 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::TestConnection => TEST_CONNECTION,
         Topic::ShowConfig => SHOW_CONFIG,
         Topic::Redeploy => REDEPLOY,
+        Topic::Rollback => ROLLBACK,
         Topic::Healthcheck => HEALTHCHECK,
     }
 }
@@ -43,6 +46,7 @@ Commands:
   test-connection    check Portainer, the credentials and every configured stack
   show-config        print the configuration in force and where each value comes from
   redeploy [STACK…]  redeploy now, straight through Portainer
+  rollback STACK     back to the images that ran before the last update
   healthcheck        ask the running server on this host whether it is well
 
 Options:
@@ -111,6 +115,19 @@ Options:
   --quiet            print nothing when all went well
 
 Of several stacks, exit code 1 (failed, or skipped) beats 75 (unknown, not reached), which beats 0.
+";
+
+const ROLLBACK: &str = "\
+Brings back the images, and the variables, that a stack had before its last update, and waits for the end.
+
+Usage: stackhook [--config FILE] rollback STACK [OPTIONS]
+
+A STACK is the key or the name of a configured stack. What ran before is remembered in the state_dir that this command
+shares with the server. The images that are rolled back stay out until newer ones are there.
+
+Options:
+  --json             print one JSON object: status and stacks
+  --quiet            print nothing when all went well
 ";
 
 const HEALTHCHECK: &str = "\

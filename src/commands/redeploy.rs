@@ -25,15 +25,54 @@ use crate::terminal::{self, Progress};
 
 /// Redeploys the stacks one after the other, and ends as the worst of them did.
 pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Stop> {
-    let voice = if asked.quiet {
+    let order = order(&asked);
+    let said = Said {
+        json: asked.json,
+        quiet: asked.quiet,
+    };
+    carry_out(file, &asked.which, &said, |context, stack| {
+        match asked.dry_run {
+            false => End::Report(redeploy::run(context, stack, &order)),
+            true => match redeploy::preview(context, stack, &order) {
+                Ok(lines) => End::Plan(lines),
+                Err(report) => End::Report(report),
+            },
+        }
+    })
+}
+
+/// Brings back the images that ran before the last update.
+pub(super) fn roll_back(file: Option<&Path>, asked: cli::Rollback) -> Result<Exit, Stop> {
+    let said = Said {
+        json: asked.json,
+        quiet: asked.quiet,
+    };
+    let which = Which::Named(vec![asked.stack]);
+    carry_out(file, &which, &said, |context, stack| {
+        End::Report(redeploy::roll_back(context, stack))
+    })
+}
+
+/// How the result is said.
+struct Said {
+    json: bool,
+    quiet: bool,
+}
+
+fn carry_out(
+    file: Option<&Path>,
+    which: &Which,
+    said: &Said,
+    act: impl Fn(&Context<'_>, &Stack) -> End,
+) -> Result<Exit, Stop> {
+    let voice = if said.quiet {
         Voice::Quiet
     } else {
         Voice::Command
     };
     let config = load(Need::Portainer, file, voice)?.config;
-    let stacks = choose(&asked.which, &config)?;
+    let stacks = choose(which, &config)?;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
-    let order = order(&asked);
     let redactor = Redactor::new(config.secrets());
     let mut ends = Vec::new();
     for stack in stacks {
@@ -51,39 +90,33 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Sto
             // Whoever typed this can try again.
             patience: Duration::ZERO,
         };
-        let end = match asked.dry_run {
-            false => End::Report(redeploy::run(&context, stack, &order)),
-            true => match redeploy::preview(&context, stack, &order) {
-                Ok(lines) => End::Plan(stack, lines),
-                Err(report) => End::Report(report),
-            },
-        };
+        let end = act(&context, stack);
         // Before anything is printed, so that the progress line is gone.
         drop(watching);
-        if !asked.json && (!asked.quiet || end.exit() != Exit::Fine) {
-            tell(&end, asked.quiet)?;
+        if !said.json && (!said.quiet || end.exit() != Exit::Fine) {
+            tell(stack, &end, said.quiet)?;
         }
-        ends.push(end);
+        ends.push((stack, end));
     }
-    let exit = worst(ends.iter().map(End::exit));
-    if asked.json && (!asked.quiet || exit != Exit::Fine) {
+    let exit = worst(ends.iter().map(|(_, end)| end.exit()));
+    if said.json && (!said.quiet || exit != Exit::Fine) {
         terminal::print(&format!("{}\n", json(&ends)))?;
     }
     Ok(exit)
 }
 
 /// What became of one stack.
-enum End<'a> {
+enum End {
     /// Redeployed, or not.
     Report(StackReport),
     /// A dry run: what would be done, step by step.
-    Plan(&'a Stack, Vec<String>),
+    Plan(Vec<String>),
 }
 
-impl End<'_> {
+impl End {
     fn exit(&self) -> Exit {
         match self {
-            End::Plan(..) => Exit::Fine,
+            End::Plan(_) => Exit::Fine,
             End::Report(report) => match (report.outcome, report.fault) {
                 (Outcome::Updated | Outcome::Unchanged, _) => Exit::Fine,
                 (Outcome::Unknown, _)
@@ -173,9 +206,9 @@ fn order(asked: &cli::Redeploy) -> Order {
 }
 
 /// Results on stdout, the trouble on stderr; if that is all that is wanted, only the trouble.
-fn tell(end: &End<'_>, quiet: bool) -> Result<(), Stop> {
+fn tell(stack: &Stack, end: &End, quiet: bool) -> Result<(), Stop> {
     match end {
-        End::Plan(stack, lines) => {
+        End::Plan(lines) => {
             let lines = lines
                 .iter()
                 .fold(String::new(), |text, line| format!("{text}  {line}\n"));
@@ -187,7 +220,7 @@ fn tell(end: &End<'_>, quiet: bool) -> Result<(), Stop> {
                 terminal::print(&words(report, trouble))?;
             }
             if trouble {
-                let outcome = name(report.outcome);
+                let outcome = report.outcome.name();
                 terminal::complain(&format!("{}: {outcome}: {}", report.name, report.message));
             }
         }
@@ -201,7 +234,7 @@ fn words(report: &StackReport, trouble: bool) -> String {
     if let Some(environment) = &report.environment {
         let _ = write!(text, " on {environment}");
     }
-    let _ = write!(text, ": {}", name(report.outcome));
+    let _ = write!(text, ": {}", report.outcome.name());
     if !trouble {
         let _ = write!(text, ", {}", report.message);
     }
@@ -233,30 +266,20 @@ fn row(service: &ServiceReport) -> Vec<String> {
     ]
 }
 
-fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Updated => "updated",
-        Outcome::Unchanged => "unchanged",
-        Outcome::Skipped => "skipped",
-        Outcome::Failed => "failed",
-        Outcome::Unknown => "unknown",
-    }
-}
-
 /// `status` and `stacks` as in a delivery's reply (design 2.1); of a dry run `would` instead of an outcome.
-fn json(ends: &[End<'_>]) -> Value {
-    let reports = ends.iter().filter_map(|end| match end {
+fn json(ends: &[(&Stack, End)]) -> Value {
+    let reports = ends.iter().filter_map(|(_, end)| match end {
         End::Report(report) => Some(report.clone()),
-        End::Plan(..) => None,
+        End::Plan(_) => None,
     });
     let reports: Vec<StackReport> = reports.collect();
     let status = match reports.is_empty() {
         true => Status::Succeeded,
         false => status_of(&reports),
     };
-    let stack = |end: &End<'_>| match end {
+    let stack = |(stack, end): &(&Stack, End)| match end {
         End::Report(report) => json!(report),
-        End::Plan(stack, lines) => {
+        End::Plan(lines) => {
             json!({"stack": stack.key.as_str(), "name": stack.name, "would": lines})
         }
     };
