@@ -59,6 +59,11 @@ impl Container {
         }
     }
 
+    /// Whether it runs, or Docker is about to start it again.
+    pub(crate) fn runs(&self) -> bool {
+        matches!(self.state.as_str(), "running" | "restarting")
+    }
+
     /// Whether Docker leaves it ended: then waiting does not help.
     pub(crate) fn stays_ended(&self) -> bool {
         self.state() == ServiceState::Exited
@@ -103,21 +108,34 @@ impl Seen {
             .collect()
     }
 
-    /// Services that ran before and of which no container is left, or only one that was made and never started;
-    /// such as completed before are none of them.
+    /// Services that ran before and of which no container is left, not even one that is about to be started.
     pub(crate) fn gone_since(&self, before: &Seen) -> Vec<String> {
-        let ran = |containers: &[&Container]| {
-            containers
-                .iter()
-                .any(|one| matches!(one.state.as_str(), "running" | "restarting"))
-        };
-        let gone = |service: &&str| ran(&before.of(service)) && self.of(service).is_empty();
+        let gone = |service: &str| self.of(service).is_empty();
         before
-            .services()
+            .ran()
             .into_iter()
-            .filter(gone)
+            .filter(|one| gone(one))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Services that ran before and of which nothing runs now; such as have completed are none of them.
+    pub(crate) fn down_since(&self, before: &Seen) -> Vec<String> {
+        let alive =
+            |one: &&Container| one.runs() || self.state_of(one, before) == ServiceState::Completed;
+        let down = |service: &str| !self.of(service).iter().any(alive);
+        before
+            .ran()
+            .into_iter()
+            .filter(|one| down(one))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The services of which something runs.
+    fn ran(&self) -> BTreeSet<&str> {
+        let running = self.containers.iter().filter(|one| one.runs());
+        running.map(|one| one.service.as_str()).collect()
     }
 
     /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::health::Seen;
-use crate::health::seen::{self, Container};
+use crate::health::seen;
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Kind, Origin, Update};
 use crate::redeploy::look;
@@ -12,7 +12,7 @@ use crate::redeploy::still::PutBack;
 use crate::redeploy::submit::Sent;
 use crate::redeploy::{End, Halt, Run, Step, Submission, Way, find};
 use crate::stack::RollBack;
-use crate::stack::outcome::{Fault, Outcome, ServiceState};
+use crate::stack::outcome::{Fault, Outcome};
 
 /// Where to go back to.
 struct Goal {
@@ -80,6 +80,8 @@ impl Run<'_> {
         let Some(before) = submission
             .containers()
             .filter(|_| submission.way == Way::Forward && submission.has_way_back)
+            // Where the end is not known the update may still be under way.
+            .filter(|_| failed.outcome == Outcome::Failed)
         else {
             return failed;
         };
@@ -147,21 +149,9 @@ impl Run<'_> {
         ) else {
             return false;
         };
-        let runs = |state: &str| matches!(state, "running" | "restarting");
-        let ran: BTreeSet<&str> = before
-            .containers
-            .iter()
-            .filter(|one| runs(&one.state))
-            .map(|one| one.service.as_str())
-            .collect();
-        ran.into_iter().any(|service| {
-            let now = seen.of(service);
-            let alive = |one: &&Container| {
-                runs(&one.state) || seen.state_of(one, before) == ServiceState::Completed
-            };
-            (submission.expected.is_empty() || submission.expected.contains(service))
-                && !now.iter().any(alive)
-        })
+        let down = seen.down_since(before);
+        down.iter()
+            .any(|service| submission.expected.contains(service))
     }
 
     /// The way back itself: every image must still be there before anything is touched.
@@ -280,7 +270,7 @@ impl Run<'_> {
             variables_before: goal.variables.clone(),
             ..Submission::of(&found.record)
         };
-        self.send(submission, || {
+        self.send(submission, |_| {
             self.cx.portainer.update(update(), self.left())
         })
         .map_err(|halt| match halt {

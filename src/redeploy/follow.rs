@@ -1,5 +1,7 @@
 //! Step 6: how the deployment ends. The answer decides, not Portainer's version; what is ambiguous is never sent again, but looked at.
 
+use std::collections::BTreeSet;
+
 use crate::health::{Seen, seen, swarm};
 use crate::limits;
 use crate::portainer::{Error, Origin, Record, Status};
@@ -52,11 +54,12 @@ impl Run<'_> {
             || "Portainer is still deploying".to_owned(),
             |lost| lost.to_string(),
         );
+        let (runs, services) = self.now(submission);
         let message = format!(
-            "{why}; the time was over before it could be found out how the update ended; look at the stack in Portainer"
+            "{why}; the time was over before it could be found out how the update ended; {runs}; look at the stack in Portainer"
         );
         Err(End {
-            services: self.now(submission).1,
+            services,
             ..End::new(Outcome::Unknown, message)
         })
     }
@@ -196,20 +199,39 @@ fn with_missing(before: &seen::Seen, seen: &seen::Seen) -> Vec<ServiceReport> {
     services
 }
 
-/// What runs after a failed update, in words.
+/// What runs after an update that has not ended well, in words.
 fn runs_now(before: &seen::Seen, seen: &seen::Seen) -> String {
-    let gone = seen.gone_since(before);
-    let new = seen
-        .report(before)
+    if seen.containers.is_empty() {
+        return match before.containers.is_empty() {
+            true => "no container can be seen".to_owned(),
+            false => "the stack is down: no container is left".to_owned(),
+        };
+    }
+    let new = |one: &&seen::Container| !before.containers.iter().any(|old| old.id == one.id);
+    let services = |fits: &dyn Fn(&&seen::Container) -> bool| -> BTreeSet<String> {
+        let containers = seen.containers.iter().filter(|one| fits(one));
+        containers.map(|one| one.service.clone()).collect()
+    };
+    let down: BTreeSet<String> = seen.down_since(before).into_iter().collect();
+    let started = services(&|one| new(one) && one.state != "created");
+    let waiting = &services(&|one| new(one) && one.state == "created") - &down;
+    let parts = [
+        ("down", down),
+        ("in a new container", started),
+        ("made anew and not started", waiting),
+    ];
+    let parts: Vec<String> = parts
         .into_iter()
-        .filter(|service| service.recreated)
-        .map(|service| service.service);
-    let new: Vec<String> = new.collect();
-    match (seen.containers.is_empty(), gone.is_empty(), new.is_empty()) {
-        (true, ..) if before.containers.is_empty() => "no container can be seen".to_owned(),
-        (true, ..) => "the stack is down: no container is left".to_owned(),
-        (false, false, _) => format!("down: {}", gone.join(", ")),
-        (false, true, true) => "the containers are as before".to_owned(),
-        (false, true, false) => format!("in a new container: {}", new.join(", ")),
+        .filter(|(_, services)| !services.is_empty())
+        .map(|(what, services)| {
+            format!(
+                "{what}: {}",
+                services.into_iter().collect::<Vec<_>>().join(", ")
+            )
+        })
+        .collect();
+    match parts.is_empty() {
+        true => "the containers are as before".to_owned(),
+        false => parts.join("; "),
     }
 }

@@ -103,28 +103,32 @@ impl Run<'_> {
         };
         let whole = || Update::of(&found.record, &found.file, &order.set, plan.repull);
         match plan.forced.is_empty() {
-            true => self.send(submission, || {
+            true => self.send(submission, |_| {
                 self.cx.portainer.update(whole(), self.left())
             }),
-            false => self.send(submission, || {
-                self.one_by_one(order, whole, plan, &found.record)
+            false => self.send(submission, |done| {
+                self.one_by_one(order, whole, plan, &found.record, done)
             }),
         }
     }
 
-    /// Variables first, by an update that pulls nothing; then each service by itself. The first refusal ends it.
+    /// Variables first, by an update that pulls nothing; then each service by itself. The first refusal ends it; the parts
+    /// that are done already are not sent again.
     fn one_by_one(
         &self,
         order: &Order,
         variables: impl Fn() -> Update,
         plan: &Plan,
         record: &Record,
+        done: &mut usize,
     ) -> Result<Record, Error> {
         let portainer = self.cx.portainer;
-        if !order.set.is_empty() {
+        if !order.set.is_empty() && *done == 0 {
             portainer.update(variables(), self.left())?;
+            *done += 1;
         }
-        for service in &plan.forced {
+        let before = usize::from(!order.set.is_empty());
+        for service in plan.forced.iter().skip(*done - before) {
             portainer.force_update_service(
                 record.environment,
                 &service.id,
@@ -132,25 +136,27 @@ impl Run<'_> {
                 true,
                 self.left(),
             )?;
+            *done += 1;
         }
         Ok(record.clone())
     }
 
     /// Writes down what is sent, and sends it. Once more where the first attempt has changed nothing for good and has itself
     /// removed what was in its way: a container that an interrupted update left behind under the name of its successor
-    /// (contract 5), or a swarm service that was still being written (contract 8).
+    /// (contract 5), or a swarm service that was still being written (contract 8). `act` counts the parts that are done: after
+    /// the first one there is no way back to before the submit.
     pub(super) fn send(
         &self,
         submission: Submission,
-        act: impl Fn() -> Result<Record, Error>,
+        act: impl Fn(&mut usize) -> Result<Record, Error>,
     ) -> Result<Sent, Halt> {
-        let mut again = true;
+        let (mut again, mut done) = (true, 0);
         loop {
             self.cx.observer.submitting(&submission)?;
             self.step(Step::Submitting);
-            match act() {
-                Err(Error::Conflict(_)) => return Err(Halt::Busy),
-                Err(error) if error.nothing_was_sent() => return Err(error.into()),
+            match act(&mut done) {
+                Err(Error::Conflict(_)) if done == 0 => return Err(Halt::Busy),
+                Err(error) if error.nothing_was_sent() && done == 0 => return Err(error.into()),
                 Err(error) if again && says(&error, "Conflict. The container name") => {
                     again = false
                 }

@@ -46,6 +46,15 @@ impl Run<'_> {
                     continue;
                 }
             };
+            if seen.is_empty() && before.is_empty() {
+                return Err(End {
+                    services: verdict.services,
+                    verified: Some(true),
+                    ..End::refused(
+                        "Portainer took the update, but nothing of the stack is there: no container, no service",
+                    )
+                });
+            }
             self.remember(submission.id, |past| {
                 past.bad = verdict.bad.iter().cloned().collect()
             });
