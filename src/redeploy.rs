@@ -480,3 +480,5 @@ impl<'a> Run<'a> {
 mod bench;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod matrix;

@@ -1,12 +1,13 @@
 //! A redeploy on the bench: the real client against the fake Portainer, with a clock that skips what would be waited for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::skipping::SkippingClock;
 use crate::config;
-use crate::fake::{Behaviour, Era, Fake};
+use crate::fake::{Behaviour, Era, Fake, World};
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
 use crate::redeploy::past::InMemory;
@@ -40,10 +41,11 @@ pub(super) const GOOD: Behaviour = Behaviour::Healthy {
 
 /// The bench: the stack `web-stack` of [`FILE`], up and well for an hour.
 pub(super) struct Bench {
-    pub(super) fake: Fake,
+    pub(super) fake: Arc<Fake>,
     pub(super) stack: Stack,
     pub(super) memory: InMemory,
     pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     clock: SkippingClock,
     portainer: Portainer,
     redactor: Redactor,
@@ -51,13 +53,18 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(era: Era) -> Bench {
-        let fake = Fake::start(era);
-        fake.skip_waiting(true);
-        fake.world(|world| {
+        Bench::with(era, |world| {
             world.push("ghcr.io/acme/web:1", GOOD);
             world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
             world.compose_stack("web-stack", FILE, &[("TAG", "1"), ("GREETING", "hello")]);
-        });
+        })
+    }
+
+    /// The bench with another scene.
+    pub(super) fn with(era: Era, set: impl FnOnce(&mut World)) -> Bench {
+        let fake = Fake::start(era);
+        fake.skip_waiting(true);
+        fake.world(set);
         let settings = config::Portainer {
             url: fake.url(),
             credentials: config::Credentials::ApiKey(Secret::new(fake.api_key()).unwrap()),
@@ -71,10 +78,11 @@ impl Bench {
             stack: stack("web-stack"),
             memory: InMemory::default(),
             patience: Duration::from_secs(60),
+            timeout: Duration::from_secs(1800),
             clock,
             portainer,
             redactor: Redactor::new([fake.api_key().to_owned()]),
-            fake,
+            fake: Arc::new(fake),
         }
     }
 
@@ -101,7 +109,7 @@ impl Bench {
             observer,
             memory: &self.memory,
             redactor: &self.redactor,
-            timeout: Duration::from_secs(1800),
+            timeout: self.timeout,
             patience: self.patience,
         }
     }
@@ -158,6 +166,31 @@ pub(super) struct Watcher {
     pub(super) cannot_write: bool,
     /// Does something when a step is reached whose text begins so.
     pub(super) at: Option<(&'static str, Act)>,
+}
+
+impl Watcher {
+    /// Does something with the world each time that a step is reached whose text begins so, at most this often.
+    pub(super) fn act(
+        fake: &Arc<Fake>,
+        begin: &'static str,
+        times: usize,
+        act: impl Fn(&mut World) + Send + Sync + 'static,
+    ) -> Watcher {
+        let (fake, left) = (Arc::clone(fake), AtomicUsize::new(times));
+        let act = move || {
+            let less = |left: usize| left.checked_sub(1);
+            if left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+                .is_ok()
+            {
+                fake.world(&act);
+            }
+        };
+        Watcher {
+            at: Some((begin, Box::new(act))),
+            ..Watcher::default()
+        }
+    }
 }
 
 impl Observer for Watcher {

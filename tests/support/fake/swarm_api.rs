@@ -100,6 +100,23 @@ impl World {
         Answer::json(200, &Value::Array(rows))
     }
 
+    /// The tasks of a swarm stack that run, or have completed: the service's name in the file, the task's id, and its image.
+    pub(crate) fn swarm_tasks(&mut self, stack: &str) -> Vec<(String, String, String)> {
+        let now = self.now();
+        self.swarm.settle(now);
+        let services = self.swarm.services.iter().filter(|s| s.stack == stack);
+        let prefix = format!("{stack}_");
+        services
+            .flat_map(|service| {
+                let name = service.name.trim_start_matches(&prefix);
+                let tasks = service.tasks(now).into_iter();
+                tasks
+                    .filter(|t| matches!(t.state, "running" | "complete"))
+                    .map(|t| (name.to_owned(), t.id, t.image))
+            })
+            .collect()
+    }
+
     /// `PUT /api/endpoints/{id}/forceupdateservice`.
     pub(super) fn force_update_service(
         &mut self,

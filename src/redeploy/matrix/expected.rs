@@ -1,0 +1,185 @@
+//! What must come of each cell, from the design and the contract alone.
+
+use std::collections::BTreeSet;
+
+use crate::fake::Era;
+use crate::redeploy::matrix::case::Case;
+use crate::redeploy::matrix::scene::Sort;
+use crate::stack::outcome::Outcome;
+
+/// What must come of a cell.
+pub(super) struct Expected {
+    pub(super) outcome: Outcome,
+    /// How often an update was sent.
+    pub(super) puts: usize,
+    /// The services with a container that they did not have.
+    pub(super) changed: BTreeSet<String>,
+    /// Whether an `updated` or `unchanged` is a verified one.
+    pub(super) verified: bool,
+    /// What the reply says.
+    pub(super) says: Vec<&'static str>,
+}
+
+const ALL: &[&str] = &["job", "web", "worker"];
+const NONE: &[&str] = &[];
+const WEB: &[&str] = &["web"];
+const JOB: &[&str] = &["job"];
+
+/// What must come of it.
+pub(super) fn expected(sort: Sort, case: Case, era: Era) -> Expected {
+    match sort {
+        Sort::File => file(case, era),
+        Sort::Git => git(case, era),
+        Sort::Swarm => swarm(case, era),
+    }
+}
+
+/// Pulled first, so that what cannot be pulled never reaches the stack, and only what is newer is recreated.
+fn file(case: Case, era: Era) -> Expected {
+    // Portainer pulls and recreates everything from 2.36 on, where it is asked to pull.
+    let repulled = if era == Era::A { WEB } else { ALL };
+    match case {
+        Case::AllNewer => updated(1, ALL, &["3 of 3 services updated"]),
+        Case::NothingNewer => unchanged(0, NONE, &["nothing newer, all healthy"]),
+        Case::OneNewer | Case::PrivateRegistry | Case::LostConnection | Case::GatewayTimeout => {
+            updated(1, WEB, &["1 of 3 services updated, all healthy"])
+        }
+        Case::CompletesWithZero => updated(1, JOB, &["1 of 3 services updated"]),
+        Case::Conflict => updated(2, WEB, &["1 of 3 services updated"]),
+        Case::Edited => updated(1, WEB, &["1 of 3 services updated"]),
+        Case::SharedTag => updated(1, WEB, &["1 of 3 services updated"]),
+        Case::BadTag => failed(0, NONE, &["manifest unknown", "nothing was changed"]),
+        Case::RegistryDown => failed(0, NONE, &["no such host", "nothing was changed"]),
+        Case::LockedRegistry => failed(
+            0,
+            NONE,
+            &[
+                "no basic auth credentials",
+                "store the registry's credentials in Portainer",
+            ],
+        ),
+        Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
+        Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
+        Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
+        // Era B alone leaves alone what needs no update, before and after.
+        Case::FailingUp => failed(
+            2,
+            if era == Era::B { WEB } else { ALL },
+            &["permission denied", "the previous images run again"],
+        ),
+        Case::Unhealthy => failed(1, WEB, &["the update was made, but web is unhealthy"]),
+        Case::CrashLoop => failed(1, WEB, &["web is restarting (exit code 3"]),
+        Case::ExitsOne => failed(1, JOB, &["job is exited (exit code 1)"]),
+        Case::LostBefore => unknown(1, NONE, &["the containers are as before"]),
+        // At once answered, half done.
+        Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
+        Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
+        Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
+        Case::ProxyRefused => Expected {
+            verified: false,
+            ..updated(1, repulled, &["was not looked at"])
+        },
+        Case::EmptyList => failed(1, repulled, &["nothing of the stack is there"]),
+    }
+}
+
+/// Portainer pulls and recreates it as a whole; nothing brings its images back.
+fn git(case: Case, era: Era) -> Expected {
+    match case {
+        Case::AllNewer | Case::PrivateRegistry | Case::LostConnection | Case::GatewayTimeout => {
+            updated(1, ALL, &["3 of 3 services updated"])
+        }
+        Case::NothingNewer => unchanged(0, NONE, &["nothing newer, all healthy"]),
+        Case::OneNewer | Case::Edited => updated(1, ALL, &["with the same image: job, worker"]),
+        Case::CompletesWithZero => updated(1, ALL, &["with the same image: web, worker"]),
+        Case::Conflict => updated(2, ALL, &["3 of 3 services updated"]),
+        Case::SharedTag => updated(1, ALL, &["3 of 3 services updated", "as a whole"]),
+        Case::BadTag => failed(1, NONE, &["manifest unknown", "as before"]),
+        Case::RegistryDown => failed(1, NONE, &["no such host", "as before"]),
+        Case::LockedRegistry => failed(1, NONE, &["no basic auth credentials", "as before"]),
+        Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
+        Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
+        Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
+        Case::FailingUp if era == Era::A => failed(1, NONE, &["no container is left"]),
+        Case::FailingUp => failed(1, ALL, &["permission denied", "web"]),
+        Case::Unhealthy => failed(1, ALL, &["the update was made, but web is unhealthy"]),
+        Case::CrashLoop => failed(1, ALL, &["web is restarting (exit code 3"]),
+        Case::ExitsOne => failed(1, ALL, &["job is exited (exit code 1)"]),
+        Case::LostBefore => unknown(1, NONE, &["the containers are as before"]),
+        Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
+        Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
+        Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
+        Case::ProxyRefused => Expected {
+            verified: false,
+            ..updated(1, ALL, &["was not looked at"])
+        },
+        Case::EmptyList => failed(1, ALL, &["nothing of the stack is there"]),
+    }
+}
+
+/// Portainer only hands the services in: what becomes of them, the swarm says, and it touches only what changed.
+fn swarm(case: Case, era: Era) -> Expected {
+    match case {
+        Case::AllNewer => updated(1, ALL, &["3 of 3 services updated"]),
+        Case::NothingNewer => unchanged(1, NONE, &["nothing needed an update"]),
+        Case::OneNewer
+        | Case::PrivateRegistry
+        | Case::LostConnection
+        | Case::GatewayTimeout
+        | Case::Restarted
+        | Case::Edited
+        | Case::SharedTag => updated(1, WEB, &["1 of 3 services updated"]),
+        Case::CompletesWithZero => updated(1, JOB, &["1 of 3 services updated"]),
+        Case::Conflict => updated(2, WEB, &["1 of 3 services updated"]),
+        Case::BadTag | Case::FailingUp => failed(1, NONE, &["web", "No such image"]),
+        Case::RegistryDown | Case::LockedRegistry => failed(1, NONE, &["web", "No such image"]),
+        Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
+        Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
+        Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
+        Case::Unhealthy => failed(1, NONE, &["web"]),
+        Case::CrashLoop => failed(1, NONE, &["web", "non-zero exit (3)"]),
+        Case::ExitsOne => failed(1, NONE, &["job", "non-zero exit (1)"]),
+        Case::LostBefore => unknown(1, NONE, &["as before"]),
+        Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
+        Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
+        Case::ProxyRefused => Expected {
+            verified: false,
+            ..updated(1, WEB, &["was not looked at"])
+        },
+        Case::EmptyList => failed(1, WEB, &["nothing of the stack is there"]),
+    }
+}
+
+fn updated(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+    Expected {
+        outcome: Outcome::Updated,
+        puts,
+        changed: changed
+            .iter()
+            .map(|service| (*service).to_owned())
+            .collect(),
+        verified: true,
+        says: says.to_vec(),
+    }
+}
+
+fn unchanged(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+    Expected {
+        outcome: Outcome::Unchanged,
+        ..updated(puts, changed, says)
+    }
+}
+
+fn failed(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+    Expected {
+        outcome: Outcome::Failed,
+        ..updated(puts, changed, says)
+    }
+}
+
+fn unknown(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+    Expected {
+        outcome: Outcome::Unknown,
+        ..updated(puts, changed, says)
+    }
+}
