@@ -1,7 +1,7 @@
 //! What was seen of a stack's containers or tasks → whether they are well. Looking is left to others; time comes in.
 
-pub(crate) mod compose;
 pub(crate) mod seen;
+pub(crate) mod compose;
 pub(crate) mod swarm;
 
 use std::collections::BTreeMap;
