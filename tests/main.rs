@@ -12,6 +12,7 @@
 mod commands;
 mod deliveries;
 mod fake_portainer;
+mod readme;
 mod signatures;
 mod support;
 mod tidy;

@@ -1,0 +1,336 @@
+//! What README.md says is held against the program: names that exist, links that lead somewhere, commands that work as
+//! printed. Every check is a function over texts, and is shown a planted mistake before it looks at the real ones.
+
+mod markdown;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use markdown::{anchors, blocks, calls, links, spans, table_under, variables};
+
+use super::support::fake::{Behaviour, Era, Fake};
+use super::support::program::{Setup, Stackhook};
+
+const SECRET: &str = "sentinel-secret-of-the-readme";
+/// Well at its first health check, so that nobody waits.
+const GOOD: Behaviour = Behaviour::Healthy {
+    after: Duration::from_millis(50),
+};
+const FILE: &str = "
+services:
+  web:
+    image: web:1
+    healthcheck:
+      test: [\"CMD\", \"/web\", \"health\"]
+      interval: 100ms
+";
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Nothing is wrong with the real text, and something is with each planted one.
+#[track_caller]
+fn check(wrong: impl Fn(&str) -> Vec<String>, planted: &[(&str, &str)]) {
+    let readme = file("README.md");
+    for (from, to) in planted {
+        let mistaken = readme.replacen(from, to, 1);
+        assert_ne!(mistaken, readme, "{from:?} is not in README.md");
+        assert_ne!(
+            wrong(&mistaken),
+            [""; 0],
+            "{to:?} instead of {from:?} passes"
+        );
+    }
+    assert_eq!(wrong(&readme), [""; 0]);
+}
+
+/// What one of two has and the other has not.
+fn differences(
+    here: &str,
+    one: &BTreeSet<String>,
+    there: &str,
+    other: &BTreeSet<String>,
+) -> Vec<String> {
+    let only = |name: &String, place: &str| format!("{name} is only in {place}");
+    let mut all: Vec<String> = one.difference(other).map(|name| only(name, here)).collect();
+    all.extend(other.difference(one).map(|name| only(name, there)));
+    all
+}
+
+#[test]
+fn every_dependency_stands_in_the_table_with_a_reason() {
+    let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
+    let needed: BTreeSet<String> = ["dependencies", "dev-dependencies"]
+        .iter()
+        .flat_map(|kind| manifest[*kind].as_table().unwrap().keys().cloned())
+        .collect();
+    let wrong = |readme: &str| {
+        let rows = table_under(readme, "| dependency | why |");
+        let told = rows.iter().flat_map(|row| spans(&row[0])).collect();
+        let mut all = differences("Cargo.toml", &needed, "README.md", &told);
+        let bare = rows.iter().filter(|row| row[1].is_empty());
+        all.extend(bare.map(|row| format!("{} has no reason", row[0])));
+        all
+    };
+    check(
+        wrong,
+        &[
+            ("| `hex` |", "| `hexx` |"),
+            (
+                "| `subtle` | comparison in constant time |",
+                "| `subtle` | |",
+            ),
+            ("| `hmac`, `sha2` |", "| `hmac` |"),
+        ],
+    );
+}
+
+#[test]
+fn every_variable_exists_and_every_existing_one_is_told() {
+    let known: BTreeSet<String> = variables(&file("src/config/variables.rs"))
+        .into_iter()
+        // The beginning of names that carry a key.
+        .filter(|name| !name.ends_with('_'))
+        .collect();
+    // Of those that may also be named in a file, the program's own table has the plain name only.
+    let secrets = ["API_KEY", "PASSWORD", "SECRET", "NOTIFY_URL"];
+    let with_file = known.iter().flat_map(|name| {
+        let also = secrets.iter().any(|end| name.ends_with(end));
+        [name.clone()]
+            .into_iter()
+            .chain(also.then(|| format!("{name}_FILE")))
+    });
+    let known: BTreeSet<String> = with_file.collect();
+    let wrong = |readme: &str| {
+        let mut told = variables(readme);
+        told.retain(|name| {
+            name == "PORTAINER_STACK_NAME" || !name.starts_with("PORTAINER_STACK_NAME_")
+        });
+        differences("the program", &known, "README.md", &told)
+    };
+    check(
+        wrong,
+        &[
+            ("PORTAINER_STACK_NAME=shop", "PORTAINER_STACKNAME=shop"),
+            ("| `PORTAINER_ENVIRONMENT` |", "| `PORTAINER_ENVIRONMEMT` |"),
+            ("| `STACKHOOK_MAX_BODY` |", "| |"),
+        ],
+    );
+}
+
+#[test]
+fn the_program_knows_every_variable_that_is_told() {
+    let mut setup = Setup::new();
+    for name in variables(&file("README.md")) {
+        if name != "STACKHOOK_CONFIG" {
+            setup = setup.env(&name, &format!("value-of-{name}"));
+        }
+    }
+    let unknown = |setup: &Setup| {
+        setup
+            .run(&["show-config"])
+            .stderr
+            .contains("unknown variable")
+    };
+    assert!(!unknown(&setup), "{:?}", setup.run(&["show-config"]));
+    assert!(unknown(&setup.env("PORTAINER_STACKNAME", "shop")));
+}
+
+#[test]
+fn every_command_and_option_exists_and_every_existing_command_is_told() {
+    let setup = Setup::new();
+    let help = |arguments: &[&str]| setup.run(arguments).stdout;
+    let program = help(&["--help"]);
+    let commands: BTreeSet<String> = program
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect();
+    assert!(commands.contains("serve"), "{program}");
+    let wrong = |readme: &str| {
+        let calls = calls(readme);
+        let told = calls.iter().map(|(command, _)| command.clone()).collect();
+        let mut all = differences("the program's help", &commands, "README.md", &told);
+        for (command, options) in calls
+            .iter()
+            .filter(|(command, _)| commands.contains(command))
+        {
+            let help = help(&[command, "--help"]) + &program;
+            let unknown = options
+                .iter()
+                .filter(|option| !help.contains(option.as_str()));
+            all.extend(unknown.map(|option| format!("{command} knows no {option}")));
+        }
+        all
+    };
+    check(
+        wrong,
+        &[
+            ("stackhook serve &", "stackhook server &"),
+            ("redeploy --dry-run", "redeploy --dryrun"),
+            ("redeploy --quiet", "redeploy --silent"),
+            ("| `stackhook healthcheck` |", "| |"),
+        ],
+    );
+}
+
+#[test]
+fn what_runs_the_tests_is_fenced() {
+    let wrong = |readme: &str| {
+        let found = blocks(readme, "sh")
+            .iter()
+            .any(|block| block == "cargo test\n");
+        if found {
+            vec![]
+        } else {
+            vec!["no block says cargo test".to_owned()]
+        }
+    };
+    check(wrong, &[("```sh\ncargo test\n", "```sh\ncargo tests\n")]);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let wrong = |readme: &str| {
+        let anchors = anchors(readme);
+        let dead = |target: &String| match target.strip_prefix('#') {
+            Some(anchor) => !anchors.contains(anchor),
+            None => !Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
+        };
+        links(readme).into_iter().filter(dead).collect()
+    };
+    check(
+        wrong,
+        &[
+            ("## Senders\n", "## Sender\n"),
+            ("(#waiting)", "(#wait)"),
+            ("(stackhook.toml.example)", "(stackhook.example)"),
+        ],
+    );
+}
+
+/// Where a message has something of its own, README.md has "…".
+#[test]
+fn every_message_of_the_troubleshooting_is_one_of_the_program() {
+    let mut source = String::new();
+    read_sources(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut source,
+    );
+    let wrong = |readme: &str| {
+        let rows = table_under(readme, "| message | what helps |");
+        assert!(rows.len() > 20, "{rows:?}");
+        let parts = rows.iter().flat_map(|row| spans(&row[0]));
+        let parts =
+            parts.flat_map(|message| message.split('…').map(str::to_owned).collect::<Vec<_>>());
+        parts
+            .map(|part| part.trim_matches(['"', ' ', ';', ':']).to_owned())
+            .filter(|part| !source.contains(part))
+            .collect()
+    };
+    check(
+        wrong,
+        &[
+            ("cannot be resolved`", "is not resolved`"),
+            ("; Portainer has: …`", "; Portainer owns: …`"),
+        ],
+    );
+}
+
+#[test]
+fn the_commands_for_a_delivery_work_as_they_are_printed() {
+    let readme = file("README.md");
+    let deliveries: Vec<String> = blocks(&readme, "sh")
+        .into_iter()
+        .filter(|block| block.contains("curl"))
+        .collect();
+    assert_eq!(deliveries.len(), 2);
+    let portainer = shop();
+    let server = serve(&portainer);
+    for script in &deliveries {
+        portainer.world(|world| world.push("web:1", GOOD));
+        let (worked, said) = typed(&server, script, SECRET);
+        assert!(worked && said.contains("\"success\":true"), "{said}");
+    }
+    assert_eq!(portainer.puts().len(), 2);
+    for script in &deliveries {
+        let (worked, said) = typed(&server, script, "not-the-secret");
+        assert!(!worked && said.contains("Nothing was deployed"), "{said}");
+    }
+    assert_eq!(portainer.puts().len(), 2);
+}
+
+#[test]
+fn the_configuration_that_is_shown_is_right() {
+    let block = blocks(&file("README.md"), "toml").concat();
+    let block = block.replace("/run/secrets/", "");
+    let setup = Setup::new()
+        .file("stackhook.toml", &block)
+        .file("portainer_api_key", "sentinel-api-key")
+        .file("webhook_secret", SECRET)
+        .file("github_secret", "sentinel-secret-of-github")
+        .secret(SECRET)
+        .secret("sentinel-api-key");
+    let output = setup.run(&["show-config"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+}
+
+fn shop() -> Fake {
+    let portainer = Fake::start(Era::A);
+    portainer.world(|world| {
+        world.push("web:1", GOOD);
+        world.compose_stack("shop", FILE, &[]);
+    });
+    portainer
+}
+
+fn serve(portainer: &Fake) -> Stackhook {
+    Setup::with(portainer)
+        .env("PORTAINER_STACK_NAME", "shop")
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET)
+        .serve()
+}
+
+/// What a shell does with lines of README.md: whether it went well, and everything it said.
+fn typed(server: &Stackhook, script: &str, secret: &str) -> (bool, String) {
+    let script = script.replace("127.0.0.1:8484", &server.address.to_string());
+    assert!(script.contains(&server.address.to_string()), "{script}");
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(server.setup().path())
+        .env("PORTAINER_WEBHOOK_SECRET", secret)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// The program's code, without comments and tests; texts over several lines are on one, quotes as they are printed.
+fn read_sources(directory: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_stem().unwrap() == "tests" {
+            continue;
+        }
+        if path.is_dir() {
+            read_sources(&path, into);
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code: Vec<&str> = shipped
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect();
+        let code = code.join("\n");
+        let mut parts = code.split("\\\n");
+        into.push_str(parts.next().unwrap_or_default());
+        parts.for_each(|part| into.push_str(part.trim_start()));
+    }
+    *into = into.replace("\\\"", "\"");
+}
