@@ -11,6 +11,7 @@
 
 mod commands;
 mod deliveries;
+mod failures;
 mod fake_portainer;
 mod readme;
 mod signatures;

@@ -9,3 +9,4 @@ pub(crate) mod sentinels;
 pub(crate) mod shop;
 pub(crate) mod sign;
 pub(crate) mod temp_dir;
+pub(crate) mod tls;
