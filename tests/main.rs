@@ -10,6 +10,7 @@
 )]
 
 mod commands;
+mod configuration;
 mod deliveries;
 mod failures;
 mod fake_portainer;
