@@ -75,7 +75,7 @@ fn is_whole(reply: &[u8], head_only: bool) -> bool {
     head_only || length.is_some_and(|length| reply.len() >= end + 4 + length)
 }
 
-/// A request with everything that a polite client sends; one that reads to the end asks for it.
+/// A request with everything that a polite client sends.
 pub(crate) fn request(
     server: SocketAddr,
     method: &str,
@@ -93,7 +93,6 @@ pub(crate) fn request(
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
-    request.push_str("Connection: close\r\n");
     if !body.is_empty() || method == "POST" {
         request.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
@@ -102,7 +101,7 @@ pub(crate) fn request(
     request
 }
 
-/// The reply in these bytes; its length must be the one that it states.
+/// The reply in these bytes; its length must be the one that it states, and it must say that the connection ends.
 #[track_caller]
 pub(crate) fn parse(bytes: &[u8]) -> Reply {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
@@ -126,6 +125,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Reply {
         headers: lines.map(pair).collect(),
         body: bytes[end + 4..].to_vec(),
     };
+    assert_eq!(reply.header("Connection"), Some("close"), "{head}");
     if let Some(length) = reply.header("Content-Length")
         && !reply.body.is_empty()
     {
