@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::image::Reference;
 use crate::named::named;
 use crate::near::hint;
+use crate::signature::SchemeName;
 use help::Topic;
 
 /// What is to be done.
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Redeploy(Redeploy),
     /// Bring back the images that ran before the last update.
     Rollback(Rollback),
+    /// Print the headers that sign a body, or how to set up a sender.
+    Sign(Sign),
     /// Ask the running server whether it is well.
     Healthcheck,
 }
@@ -70,6 +73,19 @@ pub(crate) struct Redeploy {
     pub(crate) json: bool,
     /// Print nothing when all went well.
     pub(crate) quiet: bool,
+}
+
+/// What is signed, and for which hook.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Sign {
+    /// The file with the body; none: standard input.
+    pub(crate) body: Option<PathBuf>,
+    /// The hook's name; none: the default hook.
+    pub(crate) hook: Option<String>,
+    /// Another scheme than the hook's own.
+    pub(crate) scheme: Option<SchemeName>,
+    /// Print what to enter at the sender instead.
+    pub(crate) setup: bool,
 }
 
 /// Which stack, and how that is said.
@@ -112,13 +128,14 @@ impl fmt::Display for Usage {
 }
 
 /// The commands, in the order of the help.
-const COMMANDS: [(&str, Topic); 7] = [
+const COMMANDS: [(&str, Topic); 8] = [
     ("serve", Topic::Serve),
     ("generate-secret", Topic::GenerateSecret),
     ("test-connection", Topic::TestConnection),
     ("show-config", Topic::ShowConfig),
     ("redeploy", Topic::Redeploy),
     ("rollback", Topic::Rollback),
+    ("sign", Topic::Sign),
     ("healthcheck", Topic::Healthcheck),
 ];
 
@@ -177,6 +194,7 @@ impl Typed {
             Some(Topic::ShowConfig) => Command::ShowConfig,
             Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
             Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
+            Some(Topic::Sign) => return self.sign().map(Command::Sign),
             Some(Topic::Healthcheck) => Command::Healthcheck,
             Some(Topic::Program) | None => {
                 let near = hint(&word, COMMANDS.map(|(name, _)| name));
@@ -223,6 +241,33 @@ impl Typed {
             (false, false) => Which::Named(named),
         };
         Ok(redeploy)
+    }
+
+    fn sign(mut self) -> Result<Sign, Usage> {
+        let hook = self.value("--hook", "NAME")?;
+        let setup = self.flag("--setup")?;
+        let scheme = match self.value("--scheme", "SCHEME")? {
+            None => None,
+            Some(text) => Some(SchemeName::parse(&text).ok_or_else(|| {
+                let near = hint(&text, SchemeName::NAMES.iter().copied());
+                let names = SchemeName::NAMES.join(", ");
+                Usage(format!("unknown scheme {text:?}{near}; there are {names}"))
+            })?),
+        };
+        let mut files = self.rest()?.into_iter();
+        match (files.next(), files.next(), setup) {
+            (_, Some(_), _) => Err(Usage::new("sign takes one file at most")),
+            (Some(_), None, true) => Err(Usage::new("--setup signs nothing, so it takes no file")),
+            (None, None, true) if scheme.is_some() => Err(Usage::new(
+                "--setup shows the hook's own scheme; --scheme does not go with it",
+            )),
+            (body, None, _) => Ok(Sign {
+                body: body.map(PathBuf::from),
+                hook,
+                scheme,
+                setup,
+            }),
+        }
     }
 
     fn rollback(mut self) -> Result<Rollback, Usage> {
@@ -383,6 +428,46 @@ mod tests {
                 which: Which::All,
                 ..Redeploy::default()
             }),
+        );
+    }
+
+    #[test]
+    fn a_body_is_signed_or_a_sender_is_set_up() {
+        let hook = || Some("web".to_owned());
+        check("sign", Command::Sign(Sign::default()));
+        let body = Some(PathBuf::from("body.json"));
+        check(
+            "sign body.json --hook web",
+            Command::Sign(Sign {
+                body,
+                hook: hook(),
+                ..Sign::default()
+            }),
+        );
+        let scheme = Some(SchemeName::Github);
+        check(
+            "sign --scheme=github",
+            Command::Sign(Sign {
+                scheme,
+                ..Sign::default()
+            }),
+        );
+        check(
+            "sign --setup --hook web",
+            Command::Sign(Sign {
+                setup: true,
+                hook: hook(),
+                ..Sign::default()
+            }),
+        );
+        refused("sign a b", "sign takes one file at most");
+        refused(
+            "sign a --setup",
+            "--setup signs nothing, so it takes no file",
+        );
+        refused(
+            "sign --scheme gitub",
+            "unknown scheme \"gitub\"; did you mean \"github\"?; there are generic, github, gitea, forgejo, gogs, bitbucket, standard-webhooks, token, url-token",
         );
     }
 

@@ -4,6 +4,7 @@ mod generate_secret;
 mod healthcheck;
 mod serve;
 mod show_config;
+mod sign;
 mod table;
 mod redeploy;
 mod test_connection;
@@ -48,6 +49,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
         Command::ShowConfig => show_config::run(file),
         Command::Redeploy(asked) => redeploy::run(file, asked),
         Command::Rollback(asked) => redeploy::roll_back(file, asked),
+        Command::Sign(asked) => sign::run(file, asked),
         Command::Healthcheck => healthcheck::run(file),
     }
 }

@@ -2,6 +2,8 @@
 
 mod rules;
 pub(crate) mod select;
+mod snippets;
+pub(crate) mod setup;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -169,6 +169,37 @@ pub(crate) fn verify<'r>(
     }
 }
 
+/// What a sender that knows the secret sends along.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Header lines.
+    Headers(Vec<(String, String)>),
+    /// Nothing but the secret in the URL: there is no header.
+    InUrl,
+}
+
+/// Makes what [`verify`] accepts. `None`: this secret cannot sign by this scheme.
+pub(crate) fn sign(
+    scheme: &Scheme,
+    secret: &Secret,
+    body: &[u8],
+    id: &str,
+    unix: u64,
+) -> Option<Proof> {
+    let headers = match scheme.name {
+        SchemeName::Generic
+        | SchemeName::Github
+        | SchemeName::Gitea
+        | SchemeName::Forgejo
+        | SchemeName::Gogs
+        | SchemeName::Bitbucket => vec![hex_hmac::sign(scheme, secret, body)?],
+        SchemeName::StandardWebhooks => standard_webhooks::sign(secret, body, id, unix)?,
+        SchemeName::Token => vec![token::header(scheme, secret)],
+        SchemeName::UrlToken => return Some(Proof::InUrl),
+    };
+    Some(Proof::Headers(headers))
+}
+
 impl<'r> Verified<'r> {
     /// All header lines. Only what the scheme signs of them is proven.
     pub(crate) fn headers(&self) -> &'r Headers {

@@ -15,6 +15,7 @@ mod deliveries;
 mod failures;
 mod fake_portainer;
 mod readme;
+mod senders;
 mod signatures;
 mod support;
 mod tidy;

@@ -17,6 +17,8 @@ pub(crate) enum Topic {
     Redeploy,
     /// `rollback`
     Rollback,
+    /// `sign`
+    Sign,
     /// `healthcheck`
     Healthcheck,
 }
@@ -31,6 +33,7 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::ShowConfig => SHOW_CONFIG,
         Topic::Redeploy => REDEPLOY,
         Topic::Rollback => ROLLBACK,
+        Topic::Sign => SIGN,
         Topic::Healthcheck => HEALTHCHECK,
     }
 }
@@ -47,6 +50,7 @@ Commands:
   show-config        print the configuration in force and where each value comes from
   redeploy [STACK…]  redeploy now, straight through Portainer
   rollback STACK     back to the images that ran before the last update
+  sign [FILE]        print the headers that sign a body, or how to set up a sender
   healthcheck        ask the running server on this host whether it is well
 
 Options:
@@ -128,6 +132,20 @@ shares with the server. The images that are rolled back stay out until newer one
 Options:
   --json             print one JSON object: status and stacks
   --quiet            print nothing when all went well
+";
+
+const SIGN: &str = "\
+Prints the headers that prove a body to a hook, a line each, as curl reads them; or what to enter at the hook's sender.
+
+Usage: stackhook [--config FILE] sign [FILE] [OPTIONS]
+       stackhook sign body.json | curl -H @- --data-binary @body.json URL
+
+The body is read from FILE, or from standard input. It is signed with the hook's first secret.
+
+Options:
+  --hook NAME        the hook; else the default one
+  --scheme SCHEME    another scheme than the hook's own
+  --setup            what to enter at the hook's sender, and ready jobs for pipelines
 ";
 
 const HEALTHCHECK: &str = "\

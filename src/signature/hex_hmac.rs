@@ -2,7 +2,7 @@
 
 use super::{Found, Reason, Rejection, Scheme, SchemeName, first};
 use crate::http::Headers;
-use crate::secret::{Secret, from_hex};
+use crate::secret::{Secret, from_hex, to_hex};
 
 /// How one scheme writes its signature.
 struct Form {
@@ -85,6 +85,17 @@ pub(super) fn check(
     let signature = read(&form, value)?;
     first(secrets, |secret| secret.signed(&[body], &signature))
         .ok_or_else(|| Reason::Mismatch.into())
+}
+
+/// The header that proves it, as this scheme writes it.
+pub(super) fn sign(scheme: &Scheme, secret: &Secret, body: &[u8]) -> Option<(String, String)> {
+    let form = form(scheme.name)?;
+    let digits = to_hex(&secret.sign(&[body]));
+    let value = match form.label {
+        Label::Required => format!("{LABEL}{digits}"),
+        Label::Optional | Label::Never => digits,
+    };
+    Some((header(scheme, &form).to_owned(), value))
 }
 
 /// Whether the header is there with nothing in it, as Gitea sends it when no secret is set.

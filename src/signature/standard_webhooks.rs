@@ -60,6 +60,28 @@ pub(super) fn check(
     })
 }
 
+/// The headers that prove it; `None`: the secret is not base64.
+pub(super) fn sign(
+    secret: &Secret,
+    body: &[u8],
+    id: &str,
+    unix: u64,
+) -> Option<Vec<(String, String)>> {
+    let [id_name, time_name, signature_name] = FAMILIES[0];
+    let time = unix.to_string();
+    let mac = secret
+        .decoded()?
+        .sign(&[id.as_bytes(), b".", time.as_bytes(), b".", body])?;
+    Some(vec![
+        (id_name.to_owned(), id.to_owned()),
+        (time_name.to_owned(), time),
+        (
+            signature_name.to_owned(),
+            format!("v1,{}", secret::to_base64(&mac)),
+        ),
+    ])
+}
+
 fn single<'h>(headers: &'h Headers, name: &str, missing: Reason) -> Result<&'h str, Rejection> {
     let mut values = headers.all(name);
     match (values.next(), values.next()) {

@@ -2,7 +2,7 @@
 
 use super::{Found, Reason, Rejection, Scheme, TokenKind, first};
 use crate::http::{self, Headers};
-use crate::secret::{Secret, from_base64};
+use crate::secret::{Secret, from_base64, to_base64};
 
 /// Checks the token in its header.
 pub(super) fn in_header(
@@ -26,6 +26,20 @@ pub(super) fn in_header(
         TokenKind::Basic => basic(credentials(value, "basic")?)?,
     };
     first(secrets, |secret| secret.is(&token)).ok_or_else(|| Reason::Mismatch.into())
+}
+
+/// The header that carries it.
+pub(super) fn header(scheme: &Scheme, secret: &Secret) -> (String, String) {
+    let name = match scheme.header.as_str() {
+        "" => "authorization",
+        header => header,
+    };
+    let value = match scheme.kind {
+        TokenKind::Raw => secret.expose().to_owned(),
+        TokenKind::Bearer => format!("Bearer {}", secret.expose()),
+        TokenKind::Basic => format!("Basic {}", to_base64(secret.expose().as_bytes())),
+    };
+    (name.to_owned(), value)
 }
 
 /// Checks `token=` in the query.

@@ -1,0 +1,100 @@
+//! `stackhook sign`: the headers that prove a body to a hook, ready for curl; or what to enter at the hook's sender.
+
+use std::io::{Read as _, stdin};
+use std::path::Path;
+
+use super::{Exit, Stop, Voice, load, print};
+use crate::cli;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Config, Need};
+use crate::hook::{Hook, HookName, Scheme, SchemeName, TokenKind, setup};
+use crate::limits;
+use crate::secret::{random, to_hex};
+use crate::signature::{self, Proof};
+
+/// Prints the header lines, or the set-up of a hook.
+pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
+    let config = load(Need::Sender, file, Voice::Quiet)?.config;
+    let hook = hook(&config, asked.hook.as_deref())?;
+    if asked.setup {
+        return print(&setup::text(&setup::of(hook, &url(&config, hook))));
+    }
+    let scheme = asked.scheme.map_or_else(|| hook.scheme.clone(), plain);
+    let body = read(asked.body.as_deref())?;
+    let Some(secret) = hook.secrets.first() else {
+        return Err(Stop::Configuration(format!(
+            "hook {:?} has no secret",
+            hook.name.as_str()
+        )));
+    };
+    let id = random::<16>().map_err(|why| Stop::Failed(format!("cannot make an id: {why}")))?;
+    let id = to_hex(&id);
+    match signature::sign(&scheme, secret, &body, &id, SystemClock.unix()) {
+        Some(Proof::Headers(lines)) => {
+            let lines = lines.iter().fold(String::new(), |text, (name, value)| {
+                format!("{text}{name}: {value}\n")
+            });
+            print(&lines)
+        }
+        Some(Proof::InUrl) => Err(Stop::Failed(
+            "scheme url-token has no header: the secret stands in the URL, as ?token=SECRET"
+                .to_owned(),
+        )),
+        None => Err(Stop::Configuration(format!(
+            "the secret of hook {:?} is not base64, so it cannot sign by scheme {}",
+            hook.name.as_str(),
+            scheme.name.name()
+        ))),
+    }
+}
+
+fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
+    let name = name.unwrap_or(HookName::DEFAULT);
+    config
+        .hooks
+        .iter()
+        .find(|hook| hook.name.as_str() == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = config.hooks.iter().map(|hook| hook.name.as_str()).collect();
+            match names.is_empty() {
+                true => {
+                    Stop::Configuration("there is no hook; set PORTAINER_WEBHOOK_SECRET".to_owned())
+                }
+                false => Stop::Usage(format!(
+                    "there is no hook {name:?}; there are {}",
+                    names.join(", ")
+                )),
+            }
+        })
+}
+
+fn plain(name: SchemeName) -> Scheme {
+    Scheme {
+        name,
+        header: String::new(),
+        kind: TokenKind::Bearer,
+    }
+}
+
+/// As `public_url` has it, or as this host listens.
+fn url(config: &Config, hook: &Hook) -> String {
+    let base = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{}", config.listen));
+    setup::url(&base, hook)
+}
+
+fn read(file: Option<&Path>) -> Result<Vec<u8>, Stop> {
+    let most = u64::try_from(limits::BODY_MAX).unwrap_or(u64::MAX);
+    let mut body = Vec::new();
+    let read = match file {
+        None => stdin().take(most).read_to_end(&mut body),
+        Some(path) => {
+            std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut body))
+        }
+    };
+    let place = file.map_or_else(|| "stdin".to_owned(), |path| format!("{path:?}"));
+    read.map(|_| body)
+        .map_err(|why| Stop::Failed(format!("cannot read {place}: {why}")))
+}
