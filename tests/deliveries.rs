@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::support::client::Reply;
-use crate::support::fake::{Era, Fake};
+use crate::support::fake::{Era, Fake, World};
 use crate::support::program::{Setup, Stackhook};
-use crate::support::shop::{GOOD, QUICK, SECRET, Shop, now, portainer};
+use crate::support::shop::{GOOD, QUICK, SECRET, Shop, WEB, fails, now, portainer};
 
 const FILE: &str = "
 services:
@@ -211,8 +211,33 @@ fn a_stack_that_portainer_does_not_have_is_named_with_those_it_has() {
         "Portainer has: shop",
         "not shared",
     ];
-    crate::support::shop::fails(&reply, 502, &words);
+    fails(&reply, 502, &words);
     assert_eq!(fake.puts().len(), 0);
+}
+
+#[test]
+fn a_user_without_the_stack_is_told_that_it_may_not_be_shared() {
+    let fake = portainer(Era::A);
+    let robot = |world: &mut World| world.user_standard("robot", "a-password-of-a-robot");
+    let (user, key) = fake.world(robot);
+    let server = Setup::with(&fake)
+        .env("PORTAINER_API_KEY", &key)
+        .env("PORTAINER_STACK_NAME", "shop")
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET)
+        .serve();
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    let words = ["no stack named \"shop\"", "shows this user no stack at all"];
+    fails(&reply, 502, &words);
+    // Shared, and with the right to use the environment, it is updated.
+    fake.world(|world| {
+        let id = world.stack("shop").id;
+        world.may_use_environment(user, 2, true);
+        world.may_use_stack(user, id, true);
+        world.push(WEB, GOOD);
+    });
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["stacks"][0]["outcome"], "updated");
 }
 
 #[test]

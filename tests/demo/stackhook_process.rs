@@ -64,14 +64,18 @@ impl Stackhook {
 
     /// Where it listens, as soon as it says so.
     fn listens(&self) -> Result<SocketAddr, String> {
+        let mut said = String::new();
         loop {
-            let line = self.next_line()?;
+            let line = self
+                .next_line()
+                .map_err(|why| format!("{why}, after: {said}"))?;
             if let Some((_, address)) = line.split_once("listening on http://") {
                 return address
                     .trim()
                     .parse()
                     .map_err(|_| format!("odd address {address:?}"));
             }
+            said = line;
         }
     }
 
