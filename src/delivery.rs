@@ -1,18 +1,22 @@
 //! Accepted deliveries: which redeploy covers them, how they stand, and what is replied; pure, whoever holds the lock applies it.
 
+pub(crate) mod kept;
 pub(crate) mod queue;
 pub(crate) mod ledger;
 pub(crate) mod reply;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::request::DeliveryId;
+use crate::secret;
 use crate::stack::StackKey;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Outcome, StackReport};
 
 /// What a verified, acted-on delivery asks for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
     /// What it is called here.
     pub(crate) id: DeliveryId,
@@ -26,10 +30,40 @@ pub(crate) struct Accepted {
     pub(crate) time: Option<u64>,
     /// What it asks of which stack.
     pub(crate) orders: Vec<Asked>,
+    /// The same for whatever was signed together with a time: such a request never runs twice.
+    #[serde(default)]
+    pub(crate) replay: Option<Print>,
+    /// The same for hook, path, the sender's id and body: such a delivery does not run twice while there is no need to.
+    #[serde(default)]
+    pub(crate) duplicate: Option<Print>,
+}
+
+/// A digest of what makes two deliveries the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Print(String);
+
+impl Print {
+    /// The parts are told apart, whatever they contain.
+    pub(crate) fn of(parts: &[&[u8]]) -> Print {
+        let lengths: Vec<[u8; 8]> = parts
+            .iter()
+            .map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes())
+            .collect();
+        let told_apart: Vec<&[u8]> = lengths
+            .iter()
+            .zip(parts)
+            .flat_map(|(length, part)| [length.as_slice(), part])
+            .collect();
+        let mut hex = secret::to_hex(&secret::sha256(&told_apart));
+        // Half of the digest is more than enough, and thousands are kept.
+        hex.truncate(32);
+        Print(hex)
+    }
 }
 
 /// What is asked of one stack.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Asked {
     /// The stack's key here.
     pub(crate) stack: StackKey,
@@ -40,7 +74,7 @@ pub(crate) struct Asked {
 }
 
 /// A delivery and how it stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     /// What it is called here.
     pub(crate) id: DeliveryId,
@@ -48,12 +82,22 @@ pub(crate) struct Delivery {
     pub(crate) hook: String,
     /// See [`Accepted::strict`].
     pub(crate) strict: bool,
+    /// See [`Accepted::wait`].
+    pub(crate) wait: Duration,
+    /// When it was accepted (Unix seconds).
+    pub(crate) at: u64,
+    /// When its last stack ended (Unix seconds).
+    #[serde(default)]
+    pub(crate) ended: Option<u64>,
+    /// See [`Accepted::duplicate`].
+    #[serde(default)]
+    pub(crate) duplicate: Option<Print>,
     /// One for each stack that it asks something of.
     pub(crate) parts: Vec<Part>,
 }
 
 /// How it stands with one stack of a delivery.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// The stack's key here.
     pub(crate) stack: StackKey,
@@ -64,14 +108,15 @@ pub(crate) struct Part {
 }
 
 /// How far a part of a delivery is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Progress {
     /// Not begun.
     Waiting,
     /// Under way, with the step it is at.
     Running(String),
     /// Over.
-    Ended(StackReport),
+    Ended(#[serde(with = "kept")] StackReport),
 }
 
 /// How a delivery stands; later variants are worse.
@@ -135,6 +180,11 @@ impl Delivery {
             false if all_waiting() => Status::Queued,
             false => Status::Running,
         }
+    }
+
+    /// How long it took, from being accepted to its last end (seconds).
+    pub(crate) fn took(&self) -> Option<u64> {
+        Some(self.ended?.saturating_sub(self.at))
     }
 
     /// The stacks that have ended.

@@ -1,46 +1,97 @@
-//! From accepted to ended: keeps the ledger, starts runners as redeploys become ready, and lets people wait for an end.
+//! From accepted to ended: the one door to lasting change, runners that carry out redeploys as they become ready, and people who
+//! wait for an end. Every change is decided on the ledger, then made to last, then applied, in that order.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use self::watch::Watch;
 use crate::clock::Clock;
-use crate::delivery::ledger::{Entry, Ledger};
+use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat, report};
 use crate::delivery::{Accepted, Delivery};
+use crate::journal::lock::Turns;
+use crate::journal::stacks::Shelf;
+use crate::journal::{self, Journal, Sync};
 use crate::limits;
+use crate::redeploy::{Images, Observer};
 use crate::request::DeliveryId;
 use crate::stack::order::Order;
-use crate::stack::outcome::{Outcome, StackReport};
+use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::stack::{Stack, StackKey};
 
-/// What carries out one redeploy; the text goes to whoever watches.
-pub(crate) type Redeploy =
-    dyn Fn(&Stack, &Order, &(dyn Fn(&str) + Sync)) -> StackReport + Send + Sync;
+/// What carries out one redeploy.
+pub(crate) type Redeploy = dyn Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync;
+
+/// One redeploy, and what an earlier try of it left that a crash cut short.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    /// Of which stack.
+    pub(crate) stack: Stack,
+    /// What is asked.
+    pub(crate) order: Order,
+    /// The images before the earlier try pulled anything; empty where there was none.
+    pub(crate) before: Images,
+    /// What the earlier try sent, as the redeploy wrote it down: it is never sent again, only its end is found out.
+    pub(crate) submission: Option<Value>,
+}
+
+/// What outlives a redeploy, and whose turn it is.
+pub(crate) struct Lasting {
+    /// What the deliveries so far amount to; `None`: memory only.
+    pub(crate) journal: Option<(Journal, Vec<Entry>)>,
+    /// What lasts about single stacks.
+    pub(crate) shelf: Shelf,
+    /// Shared with the commands beside it.
+    pub(crate) turns: Turns,
+}
+
+/// What was made of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in.
+    New,
+    /// It came before, and is answered as this one.
+    Again(DeliveryId),
+    /// It came before, and is no longer known.
+    Forgotten,
+}
 
 /// Why a delivery was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotAccepted {
     /// Too many are open.
     Full,
+    /// It could not be made to last.
+    NotWritten,
     /// The end is near.
     Stopping,
 }
 
 /// The engine.
 pub(crate) struct Engine {
+    /// Held from a decision until it is applied, so that decisions are made one after the other; always before `state`.
+    tail: Mutex<Option<Journal>>,
+    lasts: bool,
     state: Mutex<State>,
     changed: Condvar,
     stacks: BTreeMap<StackKey, Stack>,
     redeploy: Box<Redeploy>,
     clock: Arc<dyn Clock>,
+    shelf: Shelf,
+    turns: Turns,
 }
 
 #[derive(Default)]
 struct State {
     ledger: Ledger,
+    /// Redeploys that a crash cut short, to be taken up again before anything else.
+    cut_short: VecDeque<StackKey>,
     runners: usize,
     /// Runners on their way to the next redeploy.
     idle: usize,
@@ -50,40 +101,126 @@ struct State {
     over: bool,
 }
 
+/// Why a decision led to no entry.
+enum Refused {
+    Repeat(Repeat),
+    Not(NotAccepted),
+}
+
+impl From<journal::NotWritten> for Refused {
+    fn from(_: journal::NotWritten) -> Refused {
+        Refused::Not(NotAccepted::NotWritten)
+    }
+}
+
 impl Engine {
-    /// `redeploy` carries out one redeploy of one of the `stacks`.
+    /// `redeploy` carries out one redeploy of one of the `stacks`. Nothing begins before [`Engine::begin`].
+    ///
+    /// # Errors
+    /// The journal has to be rewritten and cannot be.
     pub(crate) fn new(
         stacks: &[Stack],
         clock: Arc<dyn Clock>,
+        lasting: Lasting,
         redeploy: Box<Redeploy>,
-    ) -> Arc<Engine> {
+    ) -> Result<Arc<Engine>, journal::NotWritten> {
         let stacks = stacks
             .iter()
             .map(|stack| (stack.key.clone(), stack.clone()))
             .collect();
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Arc::new(Engine {
-            state,
-            changed,
+        let mut ledger = Ledger::default();
+        let (mut journal, entries) = match lasting.journal {
+            Some((journal, entries)) => (Some(journal), entries),
+            None => (None, Vec::new()),
+        };
+        entries.into_iter().for_each(|entry| ledger.apply(entry));
+        let lost = ledger.end_lost(clock.unix());
+        if lost > 0 {
+            log::error!(
+                "what became of {lost} accepted deliveries is not known, because the journal is damaged"
+            );
+        }
+        if let Some(journal) = journal.as_mut().filter(|journal| journal.is_behind()) {
+            journal.rewrite(&ledger.state())?;
+        }
+        let state = State {
+            cut_short: ledger.all_running().into(),
+            ledger,
+            ..State::default()
+        };
+        Ok(Arc::new(Engine {
+            lasts: journal.is_some(),
+            tail: Mutex::new(journal),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
             stacks,
             redeploy,
             clock,
-        })
+            shelf: lasting.shelf,
+            turns: lasting.turns,
+        }))
     }
 
-    /// Takes a delivery in; its redeploys begin as soon as their lanes are free.
-    pub(crate) fn accept(self: &Arc<Self>, accepted: Accepted) -> Result<(), NotAccepted> {
+    /// Takes up what earlier servers left.
+    pub(crate) fn begin(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.ledger.open() > 0 {
+            log::info!(
+                "{} deliveries were open when stackhook ended, and {} redeploys under way; they go on",
+                state.ledger.open(),
+                state.cut_short.len()
+            );
+        }
+        self.start_runners(&mut state);
+    }
+
+    /// Takes a delivery in; its redeploys begin as soon as their lanes are free. On disk when this returns, where there is one.
+    pub(crate) fn accept(self: &Arc<Self>, accepted: Accepted) -> Result<Taken, NotAccepted> {
         let unix = self.clock.unix();
-        self.commit(|state| match state {
-            State { stopping: true, .. } => Err(NotAccepted::Stopping),
-            state if state.ledger.open() >= limits::OPEN_DELIVERIES => Err(NotAccepted::Full),
-            _ => Ok(Entry::Accepted { accepted, unix }),
-        })
+        let taken = self.commit(Sync::Now, |state| {
+            match state.ledger.repeat(&accepted, unix) {
+                Repeat::New => {}
+                repeat => return Err(Refused::Repeat(repeat)),
+            }
+            if state.stopping {
+                return Err(Refused::Not(NotAccepted::Stopping));
+            }
+            if state.ledger.open() >= limits::OPEN_DELIVERIES {
+                return Err(Refused::Not(NotAccepted::Full));
+            }
+            Ok(Entry::Accepted { accepted, unix })
+        });
+        match taken {
+            Ok(()) | Err(Refused::Repeat(Repeat::New)) => Ok(Taken::New),
+            Err(Refused::Repeat(Repeat::Of(first))) => Ok(Taken::Again(first)),
+            Err(Refused::Repeat(Repeat::Forgotten)) => Ok(Taken::Forgotten),
+            Err(Refused::Not(why)) => Err(why),
+        }
     }
 
     /// How it stands with a delivery.
     pub(crate) fn find(&self, id: &DeliveryId) -> Option<Delivery> {
         self.lock().ledger.find(id).cloned()
+    }
+
+    /// The last deliveries, newest first.
+    pub(crate) fn history(&self) -> Vec<Delivery> {
+        self.lock().ledger.history().cloned().collect()
+    }
+
+    /// The last failure of each stack that ever had one.
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        self.lock().ledger.failures().cloned().collect()
+    }
+
+    /// How many deliveries are open.
+    pub(crate) fn open(&self) -> usize {
+        self.lock().ledger.open()
+    }
+
+    /// Whether accepted deliveries outlive the process.
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts
     }
 
     /// Whether the stop is complete: what is open now stays open.
@@ -108,13 +245,14 @@ impl Engine {
         }
     }
 
-    /// Accepts nothing more and lets what runs end, so long; whether all of it has ended.
+    /// Accepts and begins nothing more. What runs is left to the journal; without one it may end, so long. Returns whether
+    /// nothing is lost.
     pub(crate) fn stop(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         let mut state = self.lock();
         state.stopping = true;
         self.changed.notify_all();
-        while state.runners > 0 {
+        while state.runners > 0 && !self.lasts {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -127,20 +265,71 @@ impl Engine {
         }
         state.over = true;
         self.changed.notify_all();
-        state.runners == 0
+        let ended = state.runners == 0;
+        drop(state);
+        ended || self.lasts && self.catch_up()
     }
 
-    /// The one door to change: decide, apply, tell everybody, start what became ready.
-    fn commit<R>(
+    /// What a full disk kept from being written is written now, if it can be.
+    fn catch_up(&self) -> bool {
+        match &mut *self.tail() {
+            Some(journal) if journal.is_behind() => {
+                let state = self.lock().ledger.state();
+                journal.rewrite(&state).is_ok()
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    /// The one door to lasting change: decide, make it last, apply it, tell everybody, start what became ready.
+    fn commit<R: From<journal::NotWritten>>(
         self: &Arc<Self>,
+        sync: Sync,
         decide: impl FnOnce(&State) -> Result<Entry, R>,
     ) -> Result<(), R> {
+        let mut tail = self.tail();
+        let entry = decide(&self.lock())?;
+        self.append(&mut tail, &entry, sync)?;
+        self.apply(entry);
+        Ok(())
+    }
+
+    /// An end is applied even where it cannot be written: then the journal says it as soon as it can be, and after a crash before
+    /// that it is found out again.
+    fn commit_end(self: &Arc<Self>, stack: StackKey, report: StackReport) {
+        let mut tail = self.tail();
+        let unix = self.clock.unix();
+        let entry = Entry::Ended {
+            stack,
+            report,
+            unix,
+        };
+        let _ = self.append(&mut tail, &entry, Sync::Now);
+        self.apply(entry);
+    }
+
+    fn append(
+        &self,
+        tail: &mut Option<Journal>,
+        entry: &Entry,
+        sync: Sync,
+    ) -> Result<(), journal::NotWritten> {
+        match tail {
+            Some(journal) => journal.append(entry, sync, || self.lock().ledger.state()),
+            None => Ok(()),
+        }
+    }
+
+    fn apply(self: &Arc<Self>, entry: Entry) {
         let mut state = self.lock();
-        let entry = decide(&state)?;
         state.ledger.apply(entry);
         self.changed.notify_all();
+        self.start_runners(&mut state);
+    }
+
+    fn start_runners(self: &Arc<Self>, state: &mut State) {
         while !state.stopping
-            && state.ledger.ready_lanes() > state.idle
+            && state.ledger.ready_lanes() + state.cut_short.len() > state.idle
             && state.runners < limits::RUNNERS
         {
             let engine = Arc::clone(self);
@@ -156,49 +345,108 @@ impl Engine {
             state.runners += 1;
             state.idle += 1;
         }
-        Ok(())
     }
 
     /// A runner: redeploys as long as something is ready.
     fn run(self: Arc<Self>) {
-        while let Some((stack, order)) = self.next() {
-            let report = self.redeploy(&stack, &order);
+        while let Some(task) = self.next() {
+            let report = self.carry_out(&task);
             log_end(&report);
             self.lock().idle += 1;
-            let ended = self.commit(|_| Ok::<_, Infallible>(Entry::Ended(stack.key, report)));
-            ended.unwrap_or_else(|never| match never {});
+            self.commit_end(task.stack.key, report);
         }
     }
 
     /// The next redeploy, or the runner's end: both under one lock, so that none is left without a runner.
-    fn next(&self) -> Option<(Stack, Order)> {
-        let mut state = self.lock();
-        let ready = state.ledger.ready().filter(|_| !state.stopping);
-        let next = ready.and_then(|key| {
-            let job = state.ledger.apply(Entry::Started(key.clone()))?;
-            Some((self.stacks.get(&key)?.clone(), job.order))
-        });
-        state.idle -= 1;
-        if next.is_none() {
-            state.runners -= 1;
+    fn next(self: &Arc<Self>) -> Option<Task> {
+        let mut tail = self.tail();
+        loop {
+            let mut state = self.lock();
+            let cut_short = state.cut_short.pop_front().filter(|_| !state.stopping);
+            let next = cut_short.clone().or_else(|| state.ledger.ready());
+            let Some(key) = next.filter(|_| !state.stopping) else {
+                state.idle -= 1;
+                state.runners -= 1;
+                self.changed.notify_all();
+                return None;
+            };
+            drop(state);
+            if cut_short.is_none() {
+                let entry = Entry::Started { stack: key.clone() };
+                let written = self.append(&mut tail, &entry, Sync::Later);
+                self.lock().ledger.apply(entry);
+                if written.is_err() {
+                    self.never_began(&key, Fault::NotWritten, NOT_WRITTEN);
+                    continue;
+                }
+            }
+            let mut state = self.lock();
+            let running = state.ledger.running(&key).cloned();
+            match (self.stacks.get(&key).cloned(), running) {
+                (Some(stack), Some(running)) => {
+                    state.idle -= 1;
+                    self.changed.notify_all();
+                    return Some(Task {
+                        stack,
+                        order: running.job.order,
+                        before: running.before,
+                        submission: running.submission,
+                    });
+                }
+                (None, Some(running)) => {
+                    drop(state);
+                    let (outcome, words) = match running.submission {
+                        None => (Outcome::Failed, GONE),
+                        Some(_) => (Outcome::Unknown, GONE_AFTER),
+                    };
+                    let unix = self.clock.unix();
+                    let report = report(&key, key.as_str(), outcome, words.to_owned());
+                    log_end(&report);
+                    let entry = Entry::Ended {
+                        stack: key,
+                        report,
+                        unix,
+                    };
+                    let _ = self.append(&mut tail, &entry, Sync::Now);
+                    self.lock().ledger.apply(entry);
+                }
+                (_, None) => {}
+            }
         }
-        self.changed.notify_all();
-        next
     }
 
-    fn redeploy(&self, stack: &Stack, order: &Order) -> StackReport {
-        let step = |step: &str| self.lock().ledger.step(&stack.key, step);
-        catch_unwind(AssertUnwindSafe(|| (self.redeploy)(stack, order, &step))).unwrap_or_else(|_| StackReport {
-            stack: stack.key.to_string(),
-            name: stack.name.clone(),
-            environment: None,
-            outcome: Outcome::Unknown,
-            verified: None,
-            message: "stackhook itself failed in the middle of it (its log says more); look at the stack in Portainer".to_owned(),
-            seconds: 0.0,
-            services: Vec::new(),
-            fault: None,
+    /// A redeploy ends before it has begun; the journal cannot be told.
+    fn never_began(&self, stack: &StackKey, fault: Fault, words: &str) {
+        let name = self
+            .stacks
+            .get(stack)
+            .map_or(stack.as_str(), |stack| &stack.name);
+        let report = StackReport {
+            fault: Some(fault),
+            ..report(stack, name, Outcome::Failed, words.to_owned())
+        };
+        log_end(&report);
+        let unix = self.clock.unix();
+        let stack = stack.clone();
+        let mut state = self.lock();
+        state.ledger.apply(Entry::Ended {
+            stack,
+            report,
+            unix,
+        });
+        self.changed.notify_all();
+    }
+
+    fn carry_out(self: &Arc<Self>, task: &Task) -> StackReport {
+        let watch = Watch { engine: self, task };
+        catch_unwind(AssertUnwindSafe(|| (self.redeploy)(task, &watch))).unwrap_or_else(|_| {
+            let words = "stackhook itself failed in the middle of it (its log says more); look at the stack in Portainer";
+            report(&task.stack.key, &task.stack.name, Outcome::Unknown, words.to_owned())
         })
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,6 +454,11 @@ impl Engine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What everybody is told whose redeploy needs the journal and cannot have it.
+const NOT_WRITTEN: &str = "journal cannot be written, nothing was sent";
+const GONE: &str = "this stack is not configured any more; nothing was sent";
+const GONE_AFTER: &str = "this stack is not configured any more, so it was not found out how its update ended; look at it in Portainer";
 
 fn log_end(report: &StackReport) {
     let level = match report.outcome {
@@ -223,167 +476,4 @@ fn log_end(report: &StackReport) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::delivery::{Asked, Status};
-    use crate::stack::{PullMode, RollBack};
-
-    fn stack(key: &str) -> Stack {
-        Stack {
-            key: StackKey::parse(key).unwrap(),
-            name: key.to_owned(),
-            environment: None,
-            pull: PullMode::First,
-            except: Vec::new(),
-            env: Vec::new(),
-            healthy_within: Duration::ZERO,
-            rollback: RollBack::Never,
-            cleanup: false,
-        }
-    }
-
-    fn accepted(number: u16, stacks: &[Stack]) -> Accepted {
-        let mut id = [0; 16];
-        id[..2].copy_from_slice(&number.to_be_bytes());
-        let asked = |stack: &Stack| Asked {
-            stack: stack.key.clone(),
-            name: stack.name.clone(),
-            order: Order::default(),
-        };
-        Accepted {
-            id: DeliveryId::new(id),
-            hook: "update".to_owned(),
-            strict: true,
-            wait: Duration::ZERO,
-            time: None,
-            orders: stacks.iter().map(asked).collect(),
-        }
-    }
-
-    fn updated(stack: &Stack) -> StackReport {
-        StackReport {
-            stack: stack.key.to_string(),
-            name: stack.name.clone(),
-            environment: None,
-            outcome: Outcome::Updated,
-            verified: Some(true),
-            message: "1 of 1 services updated, all healthy".to_owned(),
-            seconds: 1.0,
-            services: Vec::new(),
-            fault: None,
-        }
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
-    }
-
-    #[test]
-    fn a_burst_is_covered_by_two_redeploys_a_stack_and_all_get_an_end() {
-        let stacks = [stack("a"), stack("b")];
-        let runs = Arc::new(AtomicUsize::new(0));
-        let (open, gate) = mpsc::channel::<()>();
-        let (counter, gate) = (Arc::clone(&runs), Mutex::new(gate));
-        let redeploy = move |stack: &Stack, _: &Order, _: &(dyn Fn(&str) + Sync)| {
-            counter.fetch_add(1, Ordering::SeqCst);
-            gate.lock().unwrap().recv().unwrap();
-            updated(stack)
-        };
-        let engine = Engine::new(&stacks, Arc::new(SystemClock), Box::new(redeploy));
-        for number in 0..100 {
-            engine.accept(accepted(number, &stacks)).unwrap();
-        }
-        (0..4).for_each(|_| open.send(()).unwrap());
-        for number in 0..100 {
-            let delivery = engine.wait(&accepted(number, &[]).id, soon()).unwrap();
-            assert_eq!(delivery.status(), Status::Succeeded);
-        }
-        assert!(runs.load(Ordering::SeqCst) <= 4);
-        assert!(engine.stop(Duration::from_secs(20)));
-        assert_eq!(
-            engine.accept(accepted(101, &stacks)),
-            Err(NotAccepted::Stopping)
-        );
-    }
-
-    #[test]
-    fn stacks_are_redeployed_side_by_side() {
-        let stacks = [stack("a"), stack("b"), stack("c")];
-        let all_there = std::sync::Barrier::new(stacks.len());
-        let redeploy = move |stack: &Stack, _: &Order, _: &(dyn Fn(&str) + Sync)| {
-            all_there.wait();
-            updated(stack)
-        };
-        let engine = Engine::new(&stacks, Arc::new(SystemClock), Box::new(redeploy));
-        engine.accept(accepted(0, &stacks)).unwrap();
-        let delivery = engine
-            .wait(
-                &accepted(0, &[]).id,
-                Instant::now() + Duration::from_secs(5),
-            )
-            .unwrap();
-        assert_eq!(delivery.status(), Status::Succeeded);
-    }
-
-    #[test]
-    fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
-        let stacks = [stack("a")];
-        let first = AtomicUsize::new(0);
-        let redeploy = move |stack: &Stack, _: &Order, _: &(dyn Fn(&str) + Sync)| match first
-            .fetch_add(1, Ordering::SeqCst)
-        {
-            0 => panic!("planted"),
-            _ => updated(stack),
-        };
-        let engine = Engine::new(&stacks, Arc::new(SystemClock), Box::new(redeploy));
-        engine.accept(accepted(0, &stacks)).unwrap();
-        assert_eq!(
-            engine.wait(&accepted(0, &[]).id, soon()).unwrap().status(),
-            Status::Unknown
-        );
-        engine.accept(accepted(1, &stacks)).unwrap();
-        assert_eq!(
-            engine.wait(&accepted(1, &[]).id, soon()).unwrap().status(),
-            Status::Succeeded
-        );
-    }
-
-    #[test]
-    fn a_full_queue_says_so_and_a_wait_ends_in_time() {
-        let stacks = [stack("a")];
-        let (open, gate) = mpsc::channel::<()>();
-        let gate = Mutex::new(gate);
-        let redeploy = move |stack: &Stack, _: &Order, step: &(dyn Fn(&str) + Sync)| {
-            step("pulling example.org/web:1");
-            gate.lock().unwrap().recv().unwrap_or_default();
-            updated(stack)
-        };
-        let engine = Engine::new(&stacks, Arc::new(SystemClock), Box::new(redeploy));
-        for number in 0..u16::try_from(limits::OPEN_DELIVERIES).unwrap() {
-            engine.accept(accepted(number, &stacks)).unwrap();
-        }
-        assert_eq!(
-            engine.accept(accepted(5000, &stacks)),
-            Err(NotAccepted::Full)
-        );
-        let open_still = engine
-            .wait(
-                &accepted(0, &[]).id,
-                Instant::now() + Duration::from_millis(5),
-            )
-            .unwrap();
-        assert!(!open_still.has_ended());
-        assert!(engine.wait(&accepted(5000, &[]).id, soon()).is_none());
-        drop(open);
-        assert!(
-            engine
-                .wait(&accepted(4095, &[]).id, soon())
-                .unwrap()
-                .has_ended()
-        );
-    }
-}
+mod tests;

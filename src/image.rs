@@ -30,9 +30,15 @@ pub(crate) struct Reference {
     digest: Option<String>,
 }
 
+/// What stands before a reference on any registry when it is written down: no reference begins so.
+const ANYWHERE: &str = "*/";
+
 impl From<Reference> for String {
     fn from(reference: Reference) -> String {
-        reference.to_string()
+        match reference.registry {
+            Some(_) => reference.to_string(),
+            None => format!("{ANYWHERE}{reference}"),
+        }
     }
 }
 
@@ -40,7 +46,10 @@ impl TryFrom<String> for Reference {
     type Error = BadReference;
 
     fn try_from(text: String) -> Result<Reference, BadReference> {
-        Reference::parse(&text)
+        match text.strip_prefix(ANYWHERE) {
+            Some(text) => Reference::on_any_registry(text),
+            None => Reference::parse(&text),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod delivery;
 mod clock;
 mod config;
 mod logging;
+mod journal;
 mod fetch;
 mod portainer;
 mod gate;

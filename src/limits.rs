@@ -165,3 +165,29 @@ pub(crate) const HEALTH_ANSWER: usize = 4 * 1024;
 pub(crate) const REJECTION_LINES: u32 = 20;
 /// After a burst, one more line about a rejected request may be written this often.
 pub(crate) const REJECTION_LINE_EVERY: Duration = Duration::from_secs(6);
+
+/// The journal is rewritten when it is so many times longer than after it was last rewritten.
+pub(crate) const JOURNAL_GROWTH: u64 = 4;
+/// A journal shorter than this is not rewritten because of its length (bytes).
+pub(crate) const JOURNAL_MIN: u64 = 4 * 1024 * 1024;
+/// How long a server waits for another one to leave the state directory.
+pub(crate) const SERVER_LOCK: Duration = Duration::from_secs(15);
+/// The pause between two tries to get a lock that another process has.
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// What is read of the name that whoever holds a lock has left in it (bytes).
+pub(crate) const LOCK_NAME: u64 = 200;
+/// A replay of a signed request is known for this long: then its signed time has become too old, whatever it was.
+pub(crate) const REPLAY: Duration = Duration::from_secs(10 * 60);
+/// After it succeeded, a delivery that comes again is answered as the first one for this long.
+pub(crate) const DUPLICATE: Duration = Duration::from_secs(15 * 60);
+/// Ended deliveries that are neither among the last ones nor younger than this are forgotten.
+pub(crate) const ENDED_KEPT: Duration = Duration::from_secs(60 * 60);
+/// Ended deliveries that are kept however old they are, for the page.
+pub(crate) const HISTORY: usize = 200;
+/// Rejections that are kept for the page.
+pub(crate) const REJECTIONS_KEPT: usize = 50;
+
+/// After a crash, containers that have been as they are for this long are not going to change any more.
+pub(crate) const RESUME_QUIET: Duration = Duration::from_secs(60);
+/// After a crash, an update that was sent and is not under way is watched for this long.
+pub(crate) const RESUME: Duration = Duration::from_secs(5 * 60);

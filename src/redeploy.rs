@@ -2,6 +2,7 @@
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
 pub(crate) mod past;
+mod turns;
 pub(crate) mod find;
 mod look;
 mod plan;
@@ -12,6 +13,7 @@ mod follow;
 mod verify;
 mod back;
 mod cleanup;
+mod resume;
 mod preview;
 mod check;
 
@@ -24,10 +26,12 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::health::{Seen, seen};
 use crate::image::Reference;
+use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::limits;
 use crate::portainer::{EnvironmentId, Error, Portainer, Record, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::past::{Memory, Past};
+use crate::redeploy::turns::Turns;
 use crate::stack::Stack;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
@@ -59,6 +63,20 @@ pub(crate) trait Observer: Sync {
     fn pulling(&self, before: &Images) -> Result<(), NotWritten>;
     /// What is about to be sent. Durable when it returns, or nothing is sent.
     fn submitting(&self, submission: &Submission) -> Result<(), NotWritten>;
+    /// What was said to be about to be sent was not: not a byte of it left, or Portainer did not take it on.
+    fn not_sent(&self) {}
+    /// What an earlier try of this redeploy, cut short by a crash, saw before its own pull.
+    fn earlier(&self) -> Images {
+        Images::new()
+    }
+    /// Since when (Unix seconds) staff have paused the stack; `None` also where this redeploy goes through a pause.
+    fn paused(&self, _: StackId) -> Option<u64> {
+        None
+    }
+    /// Waits for a turn at most so long.
+    fn turn(&self, _: Thing, _: Duration) -> Result<Turn, NoTurn> {
+        Ok(Turn::free())
+    }
 }
 
 /// Why an [`Observer`] could not write down what must survive.
@@ -190,6 +208,13 @@ pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport
     run.report(end)
 }
 
+/// Finds out how an update ended that was sent before a crash, and says so. It is never sent again.
+pub(crate) fn resume(cx: &Context<'_>, stack: &Stack, submission: Submission) -> StackReport {
+    let mut run = Run::new(cx, stack);
+    let end = run.resumed(submission);
+    run.report(end)
+}
+
 /// Rolls a stack back because a person asks for it, and says how that ended.
 pub(crate) fn roll_back(cx: &Context<'_>, stack: &Stack) -> StackReport {
     let mut run = Run::new(cx, stack);
@@ -216,6 +241,9 @@ struct Run<'a> {
     cx: &'a Context<'a>,
     stack: &'a Stack,
     began: Instant,
+    turns: Turns,
+    /// The images before the first pull of this redeploy: when it begins again, it sees what it pulled itself.
+    images_before: Images,
     /// The name of the stack's environment, once known.
     environment: Option<String>,
     /// Knows the stack's variables too, once they are known.
@@ -305,6 +333,8 @@ impl<'a> Run<'a> {
             cx,
             stack,
             began: cx.clock.now(),
+            turns: Turns::default(),
+            images_before: cx.observer.earlier(),
             environment: None,
             redactor,
             notes: Vec::new(),
@@ -316,11 +346,12 @@ impl<'a> Run<'a> {
         self.cx.observer.step(&step);
     }
 
-    /// What is left of the time for all.
+    /// What is left of the time for all; it is counted from having the turns.
     fn left(&self) -> Duration {
+        let since = self.turns.since.unwrap_or(self.began);
         self.cx
             .timeout
-            .saturating_sub(self.cx.clock.now().duration_since(self.began))
+            .saturating_sub(self.cx.clock.now().duration_since(since))
     }
 
     /// Until something was sent: everything here may be done again.
@@ -373,11 +404,17 @@ impl<'a> Run<'a> {
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found);
+        self.take_stack(found.record.id)?;
+        self.unless_paused(found.record.id)?;
+        self.take_environment(found.record.environment)?;
         self.step(Step::Looking);
         let looked = look::look(self.cx.portainer, &found, order)?;
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         self.notes.extend(plan.notes.iter().cloned());
-        let before = looked.images();
+        for (reference, id) in looked.images() {
+            self.images_before.entry(reference).or_insert(id);
+        }
+        let before = self.images_before.clone();
         let looked = self.pull(&found, looked, &plan)?;
         self.refuse_held(order, &found, &looked, &plan)?;
         if let Some(end) = self.unchanged(order, &found, &looked, &plan)? {
@@ -388,14 +425,27 @@ impl<'a> Run<'a> {
 
     /// From what was sent alone.
     fn second_half(&mut self, sent: submit::Sent) -> Result<End, End> {
-        let mut submission = sent.submission;
-        let followed = self.follow(&submission, sent.answer);
+        let followed = self.follow(&sent.submission, sent.answer);
         self.notes.extend(
             sent.put_back
-                .release(self.cx.portainer, submission.environment),
+                .release(self.cx.portainer, sent.submission.environment),
         );
+        self.conclude_sent(sent.submission, followed)
+    }
+
+    /// Verifies what was followed to its end, and draws the consequences.
+    fn conclude_sent(
+        &mut self,
+        mut submission: Submission,
+        followed: Result<(), End>,
+    ) -> Result<End, End> {
         self.after_portainers_pull(&mut submission);
-        match followed.and_then(|()| self.verify(&submission)) {
+        let end = followed.and_then(|()| {
+            // The next one may begin while this one is watched.
+            self.turns.environment = None;
+            self.verify(&submission)
+        });
+        match end {
             Ok(end) => {
                 self.proved(&submission, &end);
                 Ok(end)

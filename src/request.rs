@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::http::{Headers, Reply};
 use crate::secret;
 use crate::signature::Sealed;
@@ -135,7 +137,8 @@ impl Refusal {
 }
 
 /// What a delivery is called here: 128 random bits, so that whoever holds it may read the delivery's reply.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct DeliveryId(String);
 
 impl DeliveryId {
@@ -154,6 +157,20 @@ impl DeliveryId {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for DeliveryId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<DeliveryId, &'static str> {
+        DeliveryId::parse(&text).ok_or("no id of a delivery")
+    }
+}
+
+impl From<DeliveryId> for String {
+    fn from(id: DeliveryId) -> String {
+        id.0
     }
 }
 

@@ -270,7 +270,9 @@ impl Behind for Site {
             }
         };
         let reply = match delivery {
-            Some(delivery) if !delivery.has_ended() && self.engine.is_over() => {
+            Some(delivery)
+                if !delivery.has_ended() && self.engine.is_over() && !self.engine.lasts() =>
+            {
                 reply::stopped(&delivery, &self.prefix)
             }
             Some(delivery) => reply::about(&delivery, &self.prefix),

@@ -8,11 +8,14 @@ pub(crate) mod outcome;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::image::Pattern;
 use crate::limits;
 
 /// What hooks, payloads and the command line call a stack.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct StackKey(String);
 
 impl StackKey {
@@ -25,6 +28,20 @@ impl StackKey {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for StackKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<StackKey, &'static str> {
+        StackKey::parse(&text).ok_or("no key of a stack")
+    }
+}
+
+impl From<StackKey> for String {
+    fn from(key: StackKey) -> String {
+        key.0
     }
 }
 

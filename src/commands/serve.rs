@@ -10,19 +10,20 @@ use signal_hook::iterator::Signals;
 use super::{Exit, Stop, Voice, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Need};
-use crate::engine::{Engine, Redeploy};
+use crate::delivery::ledger::report;
+use crate::engine::{Engine, Lasting, Redeploy, Task};
 use crate::gate::{Door, Settings};
+use crate::journal::lock::Turns;
+use crate::journal::stacks::Shelf;
+use crate::journal::{CannotOpen, Journal, NotWritten};
 use crate::limits;
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
-use crate::redeploy::past::InMemory;
-use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
+use crate::redeploy::{self, Context, Observer};
 use crate::request::Behind;
 use crate::server::Hop;
 use crate::site::Site;
-use crate::stack::Stack;
-use crate::stack::order::Order;
-use crate::stack::outcome::StackReport;
+use crate::stack::outcome::Outcome;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -31,11 +32,10 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         .map_err(|error| Stop::Failed(format!("cannot handle signals: {error}")))?;
     let config = load(Need::Serve, file, Voice::Service)?.config;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = Engine::new(
-        &config.stacks,
-        Arc::clone(&clock),
-        redeploy(&config, &clock)?,
-    );
+    let lasting = lasting(&config, clock.unix())?;
+    let redeploy = redeploy(&config, &clock, lasting.shelf.clone())?;
+    let engine = Engine::new(&config.stacks, Arc::clone(&clock), lasting, redeploy)
+        .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
     let site: Arc<dyn Behind> = Arc::new(Site::new(&config, Arc::clone(&engine), clock));
     let door = Door::bind(config.listen).map_err(Stop::Failed)?;
     let address = door.address().unwrap_or(config.listen);
@@ -46,18 +46,46 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let hop = Hop::new(site).map_err(Stop::Failed)?;
     let gate = door.open(settings, Arc::new(hop)).map_err(Stop::Failed)?;
     log::info!("listening on http://{address}");
+    engine.begin();
     wait_for_stop(signals);
     gate.close();
-    if !engine.stop(limits::STOP) {
-        log::warn!(
+    let nothing_lost = engine.stop(limits::STOP);
+    match (nothing_lost, engine.lasts()) {
+        (true, true) if engine.open() > 0 => log::info!(
+            "{} deliveries are open and go on with the next start",
+            engine.open()
+        ),
+        (true, _) => {}
+        (false, true) => log::error!("the journal could not be written to the end"),
+        (false, false) => log::warn!(
             "stopped in the middle of a redeploy; nothing is kept on disk, so look at the stack in Portainer"
-        );
+        ),
     }
     // Those who waited are told by their own threads.
     if !gate.finish(limits::FINISH) {
         log::warn!("stopped before every reply was taken");
     }
     Ok(Exit::Fine)
+}
+
+/// The state directory, for this server alone; without one, what is accepted is lost with the process.
+fn lasting(config: &Config, unix: u64) -> Result<Lasting, Stop> {
+    let dir = config.state_dir.as_deref();
+    let journal = dir.map(|dir| Journal::open(dir, unix, limits::SERVER_LOCK));
+    let journal = journal.transpose().map_err(|error| match error {
+        CannotOpen::Setup(words) => Stop::Configuration(words),
+        CannotOpen::Taken(words) => Stop::TryLater(words),
+    })?;
+    if dir.is_none() {
+        log::warn!(
+            "there is no \"state_dir\": accepted deliveries, pauses and ways back are lost when stackhook ends; set STACKHOOK_STATE_DIR"
+        );
+    }
+    Ok(Lasting {
+        journal,
+        shelf: Shelf::new(dir).map_err(Stop::Configuration)?,
+        turns: Turns::new(dir, "serve").map_err(Stop::Configuration)?,
+    })
 }
 
 /// Returns at the first signal to stop; a second one ends the process at once.
@@ -85,7 +113,7 @@ fn wait_for_stop(mut signals: Signals) {
 }
 
 /// What the engine calls for each redeploy.
-fn redeploy(config: &Config, clock: &Arc<dyn Clock>) -> Result<Box<Redeploy>, Stop> {
+fn redeploy(config: &Config, clock: &Arc<dyn Clock>, memory: Shelf) -> Result<Box<Redeploy>, Stop> {
     let Some(settings) = &config.portainer else {
         return Err(Stop::Configuration(
             "there is no Portainer to serve: set PORTAINER_URL".to_owned(),
@@ -94,36 +122,27 @@ fn redeploy(config: &Config, clock: &Arc<dyn Clock>) -> Result<Box<Redeploy>, St
     let portainer = Portainer::new(settings, Arc::clone(clock))
         .map_err(|error| Stop::Configuration(error.to_string()))?;
     let redactor = Redactor::new(config.secrets());
-    let (timeout, memory, clock) = (settings.timeout, InMemory::default(), Arc::clone(clock));
-    Ok(Box::new(
-        move |stack: &Stack, order: &Order, step: &(dyn Fn(&str) + Sync)| -> StackReport {
-            let context = Context {
-                portainer: &portainer,
-                clock: clock.as_ref(),
-                observer: &Steps(step),
-                memory: &memory,
-                redactor: &redactor,
-                timeout,
-                patience: limits::PATIENCE,
-            };
-            redeploy::run(&context, stack, order)
-        },
-    ))
-}
-
-/// Passes the steps on; nothing has to survive yet.
-struct Steps<'a>(&'a (dyn Fn(&str) + Sync));
-
-impl Observer for Steps<'_> {
-    fn step(&self, step: &Step) {
-        (self.0)(&step.to_string());
-    }
-
-    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
-        Ok(())
-    }
-
-    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
-        Ok(())
-    }
+    let (timeout, clock) = (settings.timeout, Arc::clone(clock));
+    Ok(Box::new(move |task: &Task, observer: &dyn Observer| {
+        let context = Context {
+            portainer: &portainer,
+            clock: clock.as_ref(),
+            observer,
+            memory: &memory,
+            redactor: &redactor,
+            timeout,
+            patience: limits::PATIENCE,
+        };
+        match task.submission.clone().map(serde_json::from_value) {
+            None => redeploy::run(&context, &task.stack, &task.order),
+            Some(Ok(submission)) => redeploy::resume(&context, &task.stack, submission),
+            Some(Err(error)) => {
+                log::error!("what another version of stackhook sent is not understood: {error}");
+                let words = "another version of stackhook sent an update and was ended; this one cannot tell how that went, \
+                     look at the stack in Portainer";
+                let (key, name) = (&task.stack.key, &task.stack.name);
+                report(key, name, Outcome::Unknown, words.to_owned())
+            }
+        }
+    }))
 }

@@ -1,37 +1,122 @@
-//! All deliveries as a fold over entries: the one place where their state changes, live and (later) after a crash.
+//! All deliveries as a fold over entries: the one place where their state changes, the same while it happens and after a crash.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use crate::delivery::queue::{Job, Lanes};
-use crate::delivery::{Accepted, Delivery, Part, Progress};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::delivery::queue::{Lane, Lanes, Running};
+use crate::delivery::{Accepted, Delivery, Part, Print, Progress, Status, kept};
+use crate::image::Reference;
 use crate::limits;
 use crate::request::DeliveryId;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Outcome, StackReport};
 
-/// Something lasting that happened.
-#[derive(Debug, Clone)]
+/// Something lasting that happened; times are Unix seconds. The last four say what earlier entries amounted to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Entry {
     /// A delivery was accepted.
     Accepted {
         /// What it asks for.
         accepted: Accepted,
-        /// When (Unix seconds).
+        /// When.
         unix: u64,
     },
     /// The waiting redeploy of a stack began.
-    Started(StackKey),
+    Started {
+        /// Which.
+        stack: StackKey,
+    },
+    /// The running redeploy of a stack is about to pull.
+    Pulling {
+        /// Which.
+        stack: StackKey,
+        /// The image id that each reference has now.
+        before: BTreeMap<Reference, Option<String>>,
+    },
+    /// The running redeploy of a stack is about to send its update.
+    Submitting {
+        /// Which.
+        stack: StackKey,
+        /// All that is needed to find out how it ends.
+        submission: Value,
+    },
+    /// It is certain that nothing of it was sent.
+    NotSent {
+        /// Which.
+        stack: StackKey,
+    },
     /// The running redeploy of a stack is over.
-    Ended(StackKey, StackReport),
+    Ended {
+        /// Which.
+        stack: StackKey,
+        /// How.
+        #[serde(with = "kept")]
+        report: StackReport,
+        /// When.
+        unix: u64,
+    },
+    /// A delivery as it stands.
+    Delivery(Delivery),
+    /// A lane as it stands.
+    Lane {
+        /// Whose.
+        stack: StackKey,
+        /// What is in it.
+        lane: Lane,
+    },
+    /// A signed request that must not run again.
+    Replay {
+        /// What was signed.
+        print: Print,
+        /// What was made of it.
+        delivery: DeliveryId,
+        /// When.
+        unix: u64,
+    },
+    /// The last failure of a stack.
+    Failure(Failure),
+}
+
+/// How a redeploy of a stack failed, or nobody knows how it ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// Which.
+    pub(crate) stack: StackKey,
+    /// When (Unix seconds).
+    pub(crate) unix: u64,
+    /// How.
+    #[serde(with = "kept")]
+    pub(crate) report: StackReport,
+}
+
+/// Whether a delivery came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It did not, or may run again.
+    New,
+    /// It is answered as this one.
+    Of(DeliveryId),
+    /// It is a replay of one that is no longer known.
+    Forgotten,
 }
 
 /// All deliveries that are open or still remembered, and the lanes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Ledger {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     /// Ended ones, oldest first.
     ended: VecDeque<DeliveryId>,
     lanes: Lanes,
+    /// What was made of signed requests, and when.
+    replays: BTreeMap<Print, (DeliveryId, u64)>,
+    /// The same, oldest first.
+    replayed: VecDeque<Print>,
+    duplicates: BTreeMap<Print, DeliveryId>,
+    failures: BTreeMap<StackKey, Failure>,
 }
 
 impl Ledger {
@@ -45,6 +130,44 @@ impl Ledger {
         self.deliveries.get(id)
     }
 
+    /// Whether a delivery came before.
+    pub(crate) fn repeat(&self, accepted: &Accepted, unix: u64) -> Repeat {
+        let replay = accepted.replay.as_ref();
+        if let Some((first, at)) = replay.and_then(|print| self.replays.get(print)) {
+            match self.deliveries.contains_key(first) {
+                true => return Repeat::Of(first.clone()),
+                false if is_within(*at, unix, limits::REPLAY) => return Repeat::Forgotten,
+                false => {}
+            }
+        }
+        let first = accepted
+            .duplicate
+            .as_ref()
+            .and_then(|print| self.deliveries.get(self.duplicates.get(print)?));
+        match first {
+            Some(first) if first.stands_for_its_duplicates(unix) => Repeat::Of(first.id.clone()),
+            Some(_) | None => Repeat::New,
+        }
+    }
+
+    /// The last deliveries, newest first: the open ones, then those that have ended.
+    pub(crate) fn history(&self) -> impl Iterator<Item = &Delivery> {
+        let mut open: Vec<&Delivery> = self
+            .deliveries
+            .values()
+            .filter(|delivery| delivery.ended.is_none())
+            .collect();
+        open.sort_by_key(|delivery| std::cmp::Reverse(delivery.at));
+        let ended = self.ended.iter().rev();
+        let ended = ended.filter_map(|id| self.deliveries.get(id));
+        open.into_iter().chain(ended).take(limits::HISTORY)
+    }
+
+    /// The last failure of each stack that ever had one.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.values()
+    }
+
     /// A stack whose waiting redeploy can begin.
     pub(crate) fn ready(&self) -> Option<StackKey> {
         self.lanes.ready().next().cloned()
@@ -53,6 +176,20 @@ impl Ledger {
     /// How many stacks' waiting redeploys can begin.
     pub(crate) fn ready_lanes(&self) -> usize {
         self.lanes.ready().count()
+    }
+
+    /// The running redeploy of a stack.
+    pub(crate) fn running(&self, stack: &StackKey) -> Option<&Running> {
+        self.lanes.running(stack)
+    }
+
+    /// The stacks whose redeploy runs: after a crash those that must be taken up again.
+    pub(crate) fn all_running(&self) -> Vec<StackKey> {
+        let running = self
+            .lanes
+            .all()
+            .filter(|(_, lane)| lane.running().is_some());
+        running.map(|(stack, _)| stack.clone()).collect()
     }
 
     /// The step that the running redeploy of a stack is at; not lasting, so it is no entry.
@@ -68,87 +205,242 @@ impl Ledger {
         }
     }
 
-    /// The fold. Returns the job that a `Started` set going.
-    pub(crate) fn apply(&mut self, entry: Entry) -> Option<Job> {
+    /// The fold.
+    pub(crate) fn apply(&mut self, entry: Entry) {
         match entry {
-            Entry::Accepted { accepted, unix } => {
-                self.accept(accepted, unix);
-                None
-            }
-            Entry::Started(stack) => {
-                let job = self.lanes.start(&stack);
+            Entry::Accepted { accepted, unix } => self.accept(accepted, unix),
+            Entry::Started { stack } => {
+                self.lanes.start(&stack);
                 self.step(&stack, "starting");
-                job
             }
-            Entry::Ended(stack, report) => {
-                for id in self.lanes.end(&stack) {
-                    self.end(&id, &stack, report.clone());
+            Entry::Pulling { stack, before } => {
+                if let Some(running) = self.lanes.running_mut(&stack) {
+                    // What the first run saw counts: a later one sees what that one pulled.
+                    for (reference, id) in before {
+                        running.before.entry(reference).or_insert(id);
+                    }
                 }
-                None
+            }
+            Entry::Submitting { stack, submission } => {
+                if let Some(running) = self.lanes.running_mut(&stack) {
+                    running.submission = Some(submission);
+                }
+            }
+            Entry::NotSent { stack } => {
+                if let Some(running) = self.lanes.running_mut(&stack) {
+                    running.submission = None;
+                }
+            }
+            Entry::Ended {
+                stack,
+                report,
+                unix,
+            } => self.end_of_run(stack, report, unix),
+            Entry::Delivery(delivery) => self.put(delivery),
+            Entry::Lane { stack, lane } => {
+                let Ledger {
+                    lanes, deliveries, ..
+                } = self;
+                lanes.put(stack, lane, |id| {
+                    deliveries
+                        .get(id)
+                        .is_some_and(|delivery| delivery.ended.is_none())
+                });
+            }
+            Entry::Replay {
+                print,
+                delivery,
+                unix,
+            } => self.remember(print, delivery, unix),
+            Entry::Failure(failure) => {
+                self.failures.insert(failure.stack.clone(), failure);
             }
         }
     }
 
+    /// Entries that amount to this: deliveries before the lanes that cover them.
+    pub(crate) fn state(&self) -> Vec<Entry> {
+        let ended = self.ended.iter().filter_map(|id| self.deliveries.get(id));
+        let mut open: Vec<&Delivery> = self
+            .deliveries
+            .values()
+            .filter(|delivery| delivery.ended.is_none())
+            .collect();
+        open.sort_by_key(|delivery| delivery.at);
+        let deliveries = ended.chain(open).cloned().map(Entry::Delivery);
+        let lanes = self.lanes.all().map(|(stack, lane)| Entry::Lane {
+            stack: stack.clone(),
+            lane: lane.clone(),
+        });
+        let replays = self.replayed.iter().filter_map(|print| {
+            let (delivery, unix) = self.replays.get(print)?.clone();
+            Some(Entry::Replay {
+                print: print.clone(),
+                delivery,
+                unix,
+            })
+        });
+        let failures = self.failures.values().cloned().map(Entry::Failure);
+        deliveries
+            .chain(lanes)
+            .chain(replays)
+            .chain(failures)
+            .collect()
+    }
+
+    /// Deliveries that are open and that no redeploy covers: only a damaged journal leaves such. They end, and say what is not known.
+    /// Returns how many there were.
+    pub(crate) fn end_lost(&mut self, unix: u64) -> usize {
+        let mut lost = Vec::new();
+        for delivery in self.deliveries.values() {
+            for part in delivery.parts.iter().filter(|part| !part.has_ended()) {
+                let covered = self.lanes.all().any(|(stack, lane)| {
+                    *stack == part.stack && lane.covers().contains(&delivery.id)
+                });
+                if !covered {
+                    lost.push((delivery.id.clone(), part.stack.clone(), part.name.clone()));
+                }
+            }
+        }
+        for (id, stack, name) in &lost {
+            let words = "the journal is damaged there, so that nobody knows how it ended; look at the stack in Portainer";
+            let report = report(stack, name, Outcome::Unknown, words.to_owned());
+            self.end(id, stack, report, unix);
+        }
+        lost.len()
+    }
+
     fn accept(&mut self, accepted: Accepted, unix: u64) {
+        if let Some(print) = accepted.replay {
+            self.remember(print, accepted.id.clone(), unix);
+        }
         let part = |asked: &super::Asked| Part {
             stack: asked.stack.clone(),
             name: asked.name.clone(),
             progress: Progress::Waiting,
         };
-        let parts = accepted.orders.iter().map(part).collect();
-        let delivery = Delivery {
+        self.put(Delivery {
             id: accepted.id.clone(),
             hook: accepted.hook,
             strict: accepted.strict,
-            parts,
-        };
-        self.deliveries.insert(accepted.id.clone(), delivery);
+            wait: accepted.wait,
+            at: unix,
+            ended: None,
+            duplicate: accepted.duplicate,
+            parts: accepted.orders.iter().map(part).collect(),
+        });
         let time = accepted.time.unwrap_or(unix);
         for asked in accepted.orders {
             for overtaken in self
                 .lanes
                 .join(&asked.stack, &accepted.id, asked.order, time)
             {
-                let report = skipped(&asked.stack, &asked.name, overtaken.words());
-                self.end(&overtaken.delivery, &asked.stack, report);
+                let report = report(
+                    &asked.stack,
+                    &asked.name,
+                    Outcome::Skipped,
+                    overtaken.words(),
+                );
+                self.end(&overtaken.delivery, &asked.stack, report, unix);
             }
         }
     }
 
-    fn end(&mut self, id: &DeliveryId, stack: &StackKey, report: StackReport) {
+    fn put(&mut self, delivery: Delivery) {
+        if let Some(print) = &delivery.duplicate {
+            self.duplicates.insert(print.clone(), delivery.id.clone());
+        }
+        if delivery.ended.is_some() {
+            self.ended.push_back(delivery.id.clone());
+        }
+        self.deliveries.insert(delivery.id.clone(), delivery);
+    }
+
+    fn remember(&mut self, print: Print, delivery: DeliveryId, unix: u64) {
+        while let Some(oldest) = self.replayed.front() {
+            let at = self.replays.get(oldest).map(|(_, at)| *at);
+            if at.is_some_and(|at| is_within(at, unix, limits::REPLAY)) {
+                break;
+            }
+            self.replays.remove(oldest);
+            self.replayed.pop_front();
+        }
+        self.replays.insert(print.clone(), (delivery, unix));
+        self.replayed.push_back(print);
+    }
+
+    fn end_of_run(&mut self, stack: StackKey, report: StackReport, unix: u64) {
+        for id in self.lanes.end(&stack) {
+            self.end(&id, &stack, report.clone(), unix);
+        }
+        if matches!(report.outcome, Outcome::Failed | Outcome::Unknown) {
+            let failure = Failure {
+                stack: stack.clone(),
+                unix,
+                report,
+            };
+            self.failures.insert(stack, failure);
+        }
+    }
+
+    fn end(&mut self, id: &DeliveryId, stack: &StackKey, report: StackReport, unix: u64) {
         let Some(delivery) = self.deliveries.get_mut(id) else {
             return;
         };
         // A delivery that lost two variables is told once.
         match delivery.part(stack) {
-            Some(part) if !matches!(part.progress, Progress::Ended(_)) => {
-                part.progress = Progress::Ended(report)
-            }
+            Some(part) if !part.has_ended() => part.progress = Progress::Ended(report),
             _ => return,
         }
         if delivery.has_ended() {
+            delivery.ended = Some(unix);
             self.ended.push_back(id.clone());
         }
-        while self.ended.len() > limits::ENDED_DELIVERIES {
-            if let Some(oldest) = self.ended.pop_front() {
-                self.deliveries.remove(&oldest);
+        while let Some(oldest) = self.ended.front() {
+            let ended = self
+                .deliveries
+                .get(oldest)
+                .and_then(|delivery| delivery.ended);
+            let is_old = !ended.is_some_and(|ended| is_within(ended, unix, limits::ENDED_KEPT));
+            let many = self.ended.len();
+            let keep = many <= limits::HISTORY || many <= limits::ENDED_DELIVERIES && !is_old;
+            if keep {
+                break;
             }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.ended.pop_front();
+        let Some(delivery) = oldest.and_then(|id| self.deliveries.remove(&id)) else {
+            return;
+        };
+        if let Some(print) = delivery.duplicate
+            && self.duplicates.get(&print) == Some(&delivery.id)
+        {
+            self.duplicates.remove(&print);
         }
     }
 }
 
-impl Delivery {
-    fn part(&mut self, stack: &StackKey) -> Option<&mut Part> {
-        self.parts.iter_mut().find(|part| part.stack == *stack)
-    }
+/// Whether not more than `time` has passed since `at`.
+fn is_within(at: u64, unix: u64, time: Duration) -> bool {
+    unix.saturating_sub(at) <= time.as_secs()
 }
 
-fn skipped(stack: &StackKey, name: &str, message: String) -> StackReport {
+/// The report on what was not carried out, or of which nothing is known.
+pub(crate) fn report(
+    stack: &StackKey,
+    name: &str,
+    outcome: Outcome,
+    message: String,
+) -> StackReport {
     StackReport {
         stack: stack.to_string(),
         name: name.to_owned(),
         environment: None,
-        outcome: Outcome::Skipped,
+        outcome,
         verified: None,
         message,
         seconds: 0.0,
@@ -157,160 +449,26 @@ fn skipped(stack: &StackKey, name: &str, message: String) -> StackReport {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::delivery::{Asked, Status};
-    use crate::stack::order::{Cause, Order, Selection};
-
-    fn key(text: &str) -> StackKey {
-        StackKey::parse(text).unwrap()
-    }
-
-    fn id(number: u8) -> DeliveryId {
-        DeliveryId::new([number; 16])
-    }
-
-    fn report(outcome: Outcome) -> StackReport {
-        StackReport {
-            outcome,
-            ..skipped(&key("app"), "app-stack", "over".to_owned())
-        }
-    }
-
-    fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str)]) {
-        let set: BTreeMap<String, String> = set
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let order = Order {
-            images: Selection::All,
-            set,
-            force: false,
-            cause: Cause::Asked,
-        };
-        let asked = Asked {
-            stack: key("app"),
-            name: "app-stack".to_owned(),
-            order,
-        };
-        let wait = Duration::ZERO;
-        let (id, hook) = (id(number), "update".to_owned());
-        let accepted = Accepted {
-            id,
-            hook,
-            strict: true,
-            wait,
-            time,
-            orders: vec![asked],
-        };
-        ledger.apply(Entry::Accepted {
-            accepted,
-            unix: 1000 + u64::from(number),
-        });
-    }
-
-    fn status(ledger: &Ledger, number: u8) -> Status {
-        ledger.find(&id(number)).unwrap().status()
-    }
-
-    #[test]
-    fn a_burst_makes_two_redeploys_and_everybody_gets_the_outcome_of_the_one_that_covered_it() {
-        let mut ledger = Ledger::default();
-        accept(&mut ledger, 0, None, &[]);
-        let first = ledger.apply(Entry::Started(key("app"))).unwrap();
-        (1..100).for_each(|number| accept(&mut ledger, number, None, &[]));
-        assert_eq!(
-            (first.deliveries.len(), ledger.ready(), ledger.open()),
-            (1, None, 100)
-        );
-        ledger.apply(Entry::Ended(key("app"), report(Outcome::Failed)));
-        assert_eq!(
-            (status(&ledger, 0), status(&ledger, 1)),
-            (Status::Failed, Status::Queued)
-        );
-        let second = ledger
-            .apply(Entry::Started(ledger.ready().unwrap()))
-            .unwrap();
-        assert_eq!(
-            (second.deliveries.len(), status(&ledger, 99)),
-            (99, Status::Running)
-        );
-        ledger.apply(Entry::Ended(key("app"), report(Outcome::Updated)));
-        assert!((1..100).all(|number| status(&ledger, number) == Status::Succeeded));
-        assert_eq!(
-            (status(&ledger, 0), ledger.ready(), ledger.open()),
-            (Status::Failed, None, 0)
-        );
-    }
-
-    #[test]
-    fn a_running_redeploy_keeps_its_lane() {
-        let mut ledger = Ledger::default();
-        accept(&mut ledger, 0, None, &[]);
-        ledger.apply(Entry::Started(key("app")));
-        accept(&mut ledger, 1, None, &[]);
-        assert!(ledger.apply(Entry::Started(key("app"))).is_none());
-        assert_eq!(status(&ledger, 1), Status::Queued);
-    }
-
-    #[test]
-    fn the_newest_variable_wins_by_signed_time_and_the_loser_is_told() {
-        let mut ledger = Ledger::default();
-        accept(&mut ledger, 1, Some(50), &[("TAG", "new")]);
-        accept(&mut ledger, 2, Some(40), &[("TAG", "late")]);
-        accept(&mut ledger, 3, Some(50), &[("OTHER", "x"), ("TAG", "new")]);
-        accept(&mut ledger, 4, Some(60), &[("TAG", "newest")]);
-        let told = |number| {
-            ledger
-                .find(&id(number))
-                .unwrap()
-                .reports()
-                .map(|report| report.message.clone())
-                .next()
-        };
-        let superseded = |by: u8| Some(format!("superseded by delivery {}, which set TAG", id(by)));
-        assert_eq!(told(1), superseded(4));
-        assert_eq!(told(2), superseded(1));
-        assert_eq!(told(3), superseded(4));
-        let job = ledger.lanes.start(&key("app")).unwrap();
-        let set: Vec<_> = job
-            .order
-            .set
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        assert_eq!(set, ["OTHER=x", "TAG=newest"]);
-        assert_eq!(job.deliveries, [id(4)]);
-    }
-
-    #[test]
-    fn ended_deliveries_are_forgotten_oldest_first() {
-        let mut ledger = Ledger::default();
-        for number in 0..=u16::try_from(limits::ENDED_DELIVERIES).unwrap() {
-            let mut bytes = [0; 16];
-            bytes[..2].copy_from_slice(&number.to_be_bytes());
-            let accepted = Accepted {
-                id: DeliveryId::new(bytes),
-                hook: "update".to_owned(),
-                strict: true,
-                wait: Duration::ZERO,
-                time: None,
-                orders: vec![Asked {
-                    stack: key("app"),
-                    name: "app-stack".to_owned(),
-                    order: Order::default(),
-                }],
-            };
-            ledger.apply(Entry::Accepted { accepted, unix: 1 });
-            ledger.apply(Entry::Started(key("app")));
-            ledger.apply(Entry::Ended(key("app"), report(Outcome::Unchanged)));
-        }
-        assert!(ledger.find(&DeliveryId::new([0; 16])).is_none());
-        assert_eq!(ledger.ended.len(), limits::ENDED_DELIVERIES);
-        assert_eq!(ledger.deliveries.len(), limits::ENDED_DELIVERIES);
+impl Part {
+    fn has_ended(&self) -> bool {
+        matches!(self.progress, Progress::Ended(_))
     }
 }
+
+impl Delivery {
+    /// While it runs and for a while after it succeeded; what failed, or was not acted on, may be tried again.
+    fn stands_for_its_duplicates(&self, unix: u64) -> bool {
+        match (self.status(), self.ended) {
+            (Status::Queued | Status::Running, _) | (Status::Succeeded, None) => true,
+            (Status::Succeeded, Some(ended)) => is_within(ended, unix, limits::DUPLICATE),
+            (Status::Ignored | Status::Unknown | Status::Failed, _) => false,
+        }
+    }
+
+    fn part(&mut self, stack: &StackKey) -> Option<&mut Part> {
+        self.parts.iter_mut().find(|part| part.stack == *stack)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,41 @@
 //! One lane a stack: at most one redeploy runs and one waits; whoever comes later joins the one that waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::image::Reference;
 use crate::request::DeliveryId;
 use crate::stack::StackKey;
 use crate::stack::order::Order;
 
 /// The lanes of all stacks.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Lanes(BTreeMap<StackKey, Lane>);
 
-#[derive(Debug, Default)]
-struct Lane {
-    running: Option<Job>,
+/// What runs for a stack and what waits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lane {
+    running: Option<Running>,
     waiting: Option<Job>,
 }
 
+/// A redeploy under way, and what of it must survive a crash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// What is carried out.
+    pub(crate) job: Job,
+    /// The image id that each reference had before the first pull for this redeploy.
+    #[serde(default)]
+    pub(crate) before: BTreeMap<Reference, Option<String>>,
+    /// What was sent, in the redeploy's own words; then it is never sent again.
+    #[serde(default)]
+    pub(crate) submission: Option<Value>,
+}
+
 /// One redeploy, and the deliveries that it covers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Job {
     /// What all of them ask for together.
     pub(crate) order: Order,
@@ -28,7 +46,7 @@ pub(crate) struct Job {
 }
 
 /// Who set a variable to the value that is going to be deployed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Setters {
     newest: Rank,
     deliveries: Vec<DeliveryId>,
@@ -103,25 +121,89 @@ impl Lanes {
     }
 
     /// The waiting redeploy of a stack becomes the running one.
-    pub(crate) fn start(&mut self, stack: &StackKey) -> Option<Job> {
-        let lane = self
-            .0
-            .get_mut(stack)
-            .filter(|lane| lane.running.is_none())?;
-        lane.running = lane.waiting.take();
-        lane.running.clone()
+    pub(crate) fn start(&mut self, stack: &StackKey) {
+        if let Some(lane) = self.0.get_mut(stack).filter(|lane| lane.running.is_none()) {
+            lane.running = lane.waiting.take().map(|job| Running {
+                job,
+                before: BTreeMap::new(),
+                submission: None,
+            });
+        }
+    }
+
+    /// The running redeploy of a stack.
+    pub(crate) fn running(&self, stack: &StackKey) -> Option<&Running> {
+        self.0.get(stack)?.running.as_ref()
+    }
+
+    /// The same, to note something about it. What says that a redeploy runs, says so also where its beginning was lost to damage:
+    /// what waits then may be what was sent.
+    pub(crate) fn running_mut(&mut self, stack: &StackKey) -> Option<&mut Running> {
+        self.start(stack);
+        self.0.get_mut(stack)?.running.as_mut()
     }
 
     /// The running redeploy of a stack is over; returns whom it covered.
     pub(crate) fn end(&mut self, stack: &StackKey) -> Vec<DeliveryId> {
         let running = self.0.get_mut(stack).and_then(|lane| lane.running.take());
-        running.map(|job| job.deliveries).unwrap_or_default()
+        running
+            .map(|running| running.job.deliveries)
+            .unwrap_or_default()
     }
 
     /// Whom the running redeploy of a stack covers.
     pub(crate) fn covered(&self, stack: &StackKey) -> &[DeliveryId] {
-        let running = self.0.get(stack).and_then(|lane| lane.running.as_ref());
-        running.map_or(&[], |job| &job.deliveries)
+        self.running(stack)
+            .map_or(&[], |running| &running.job.deliveries)
+    }
+
+    /// Every lane with something in it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&StackKey, &Lane)> {
+        self.0.iter().filter(|(_, lane)| !lane.is_empty())
+    }
+
+    /// A lane as it was; redeploys of which no delivery is `known` are dropped.
+    pub(crate) fn put(
+        &mut self,
+        stack: StackKey,
+        mut lane: Lane,
+        known: impl Fn(&DeliveryId) -> bool,
+    ) {
+        let keep = |job: &mut Job| {
+            job.deliveries.retain(&known);
+            !job.deliveries.is_empty()
+        };
+        if lane
+            .running
+            .as_mut()
+            .is_some_and(|running| !keep(&mut running.job))
+        {
+            lane.running = None;
+        }
+        if lane.waiting.as_mut().is_some_and(|job| !keep(job)) {
+            lane.waiting = None;
+        }
+        self.0.insert(stack, lane);
+    }
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.running.is_none() && self.waiting.is_none()
+    }
+
+    /// The deliveries that something here covers.
+    pub(crate) fn covers(&self) -> BTreeSet<&DeliveryId> {
+        let running = self.running.iter().map(|running| &running.job);
+        running
+            .chain(&self.waiting)
+            .flat_map(|job| &job.deliveries)
+            .collect()
+    }
+
+    /// What runs.
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.running.as_ref()
     }
 }
 

@@ -227,6 +227,10 @@ mod tests {
             id: DeliveryId::new([7; 16]),
             hook: "update".to_owned(),
             strict,
+            wait: std::time::Duration::ZERO,
+            at: 0,
+            ended: None,
+            duplicate: None,
             parts,
         };
         let reply = about(&delivery, "/hooks");

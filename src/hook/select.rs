@@ -100,6 +100,7 @@ impl Hook {
                 set: told.wishes.set.clone(),
                 force: told.wishes.force,
                 cause: event.cause.clone(),
+                staff: false,
             };
             match &mut merged {
                 None => merged = Some(order),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::grammar::{HUB, HUB_ADDRESS, is_digest, locate, shorten, split};
 use super::{BadReference, Reference};
 use crate::glob;
@@ -11,7 +13,8 @@ use crate::limits;
 ///
 /// `*` stops at a slash, `**` does not. Without a tag every tag is meant, and every digest. A pattern that begins
 /// with `**` is about registry and path together, so `**/web` is `web` wherever it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Pattern {
     written: String,
     /// None: `path` is about registry and path together.
@@ -101,6 +104,20 @@ impl Pattern {
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = BadPattern;
+
+    fn try_from(text: String) -> Result<Pattern, BadPattern> {
+        Pattern::parse(&text)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> String {
+        pattern.written
     }
 }
 

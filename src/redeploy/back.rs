@@ -40,6 +40,7 @@ impl Run<'_> {
         };
         let found = find::find(self.cx.portainer, self.stack).map_err(stop)?;
         self.know(&found);
+        self.take_stack(found.record.id)?;
         let past = self.cx.memory.recall(found.record.id);
         if past.previous.is_empty() && past.previous_variables.is_empty() {
             let why = match self.cx.memory.lasts() {
@@ -140,8 +141,53 @@ impl Run<'_> {
         }
     }
 
+    /// A rollback that was sent before a crash, and of which nothing is to be seen, is sent once more.
+    pub(super) fn back_once_more(&mut self, submission: &Submission) -> Result<End, End> {
+        let found = find::find(self.cx.portainer, self.stack).map_err(|halt| match halt {
+            Halt::Over(end) => end,
+            Halt::Away(error) => End::refused(error.to_string()),
+            Halt::Busy | Halt::Edited => {
+                End::refused("another deployment of this stack is under way")
+            }
+        })?;
+        let goal = Goal {
+            environment: submission.environment,
+            before: match &submission.before {
+                Some(Seen::Compose(before)) => before.clone(),
+                Some(Seen::Swarm(_)) | None => seen::Seen::default(),
+            },
+            expected: submission.expected.clone(),
+            images: submission.images.clone(),
+            variables: submission.variables_before.clone(),
+        };
+        self.go_back(found, goal, true)
+    }
+
+    /// What a rollback that was sent before a crash leaves behind, as one that was not cut short does.
+    pub(super) fn remember_sent_back(&mut self, submission: &Submission, well: bool) {
+        let unix = self.cx.clock.unix();
+        self.remember(submission.id, |past| {
+            for (reference, newer) in &submission.images_before {
+                let (Some(id), Some(back_to)) = (newer, submission.images.get(reference)) else {
+                    continue;
+                };
+                let held = Held {
+                    id: id.clone(),
+                    back_to: back_to.clone(),
+                    unix,
+                };
+                past.held.insert(reference.clone(), held);
+            }
+            if well {
+                past.previous.clear();
+                past.previous_variables.clear();
+                past.bad.clear();
+            }
+        });
+    }
+
     /// Whether a service that ran has no running container now and did not complete.
-    fn is_down(&self, submission: &Submission, before: &seen::Seen) -> bool {
+    pub(super) fn is_down(&self, submission: &Submission, before: &seen::Seen) -> bool {
         let Ok(seen) = look::containers(
             self.cx.portainer,
             submission.environment,
@@ -156,6 +202,7 @@ impl Run<'_> {
 
     /// The way back itself: every image must still be there before anything is touched.
     fn go_back(&mut self, found: find::Found, goal: Goal, down: bool) -> Result<End, End> {
+        self.take_environment(goal.environment)?;
         self.step(Step::RollingBack);
         let newer = self.newer_ids(&goal)?;
         let others = self.used_by_others(&found.record.name, goal.environment, &newer, down)?;
@@ -172,7 +219,7 @@ impl Run<'_> {
                     .map(|id| (reference.clone(), id.clone())),
             );
         }
-        let sent = self.send_back(&found, &goal);
+        let sent = self.send_back(&found, &goal, &newer);
         let forward: BTreeMap<Reference, String> = tagged
             .into_iter()
             .filter(|(reference, _)| others.contains(reference))
@@ -247,7 +294,12 @@ impl Run<'_> {
     }
 
     /// File and variables as Portainer has them now, with the old values of what the update set, and no pull.
-    fn send_back(&self, found: &find::Found, goal: &Goal) -> Result<Sent, End> {
+    fn send_back(
+        &self,
+        found: &find::Found,
+        goal: &Goal,
+        newer: &BTreeMap<Reference, String>,
+    ) -> Result<Sent, End> {
         let set = goal
             .variables
             .iter()
@@ -265,7 +317,10 @@ impl Run<'_> {
             has_way_back: false,
             before: Some(Seen::Compose(goal.before.clone())),
             expected: goal.expected.clone(),
-            images_before: BTreeMap::new(),
+            images_before: newer
+                .iter()
+                .map(|(reference, id)| (reference.clone(), Some(id.clone())))
+                .collect(),
             images: goal.images.clone(),
             variables_before: goal.variables.clone(),
             ..Submission::of(&found.record)

@@ -94,7 +94,7 @@ impl Run<'_> {
     }
 
     /// A failed update: what Portainer said, what it stored all the same, and what runs now.
-    fn failed(&self, submission: &Submission, why: String) -> End {
+    pub(super) fn failed(&self, submission: &Submission, why: String) -> End {
         let mut message = why;
         let stored = self.stored_all_the_same(submission);
         if !stored.is_empty() {
@@ -112,7 +112,7 @@ impl Run<'_> {
     }
 
     /// What runs now: in words, and service by service.
-    fn now(&self, submission: &Submission) -> (String, Vec<ServiceReport>) {
+    pub(super) fn now(&self, submission: &Submission) -> (String, Vec<ServiceReport>) {
         match (
             look::again(self.cx.portainer, submission),
             submission.before.as_ref(),

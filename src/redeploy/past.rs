@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::image::Reference;
+use crate::journal::stacks::Shelf;
 use crate::portainer::StackId;
 use crate::redeploy::{NotWritten, Submission};
 
@@ -78,6 +79,31 @@ pub(crate) trait Memory: Send + Sync {
     fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten>;
     /// Whether it survives the end of the process.
     fn lasts(&self) -> bool;
+}
+
+impl Memory for Shelf {
+    fn recall(&self, id: StackId) -> Past {
+        let read = self.read(id.0).map(serde_json::from_value);
+        match read {
+            Some(Ok(past)) => past,
+            Some(Err(error)) => {
+                log::error!(
+                    "what is kept about stack {id} means nothing to this version ({error}); it counts as nothing"
+                );
+                Past::default()
+            }
+            None => Past::default(),
+        }
+    }
+
+    fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten> {
+        let value = serde_json::to_value(past).map_err(|error| NotWritten(error.to_string()))?;
+        self.write(id.0, &value).map_err(NotWritten)
+    }
+
+    fn lasts(&self) -> bool {
+        Shelf::lasts(self)
+    }
 }
 
 /// Kept as long as the process lives.

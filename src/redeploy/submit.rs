@@ -155,8 +155,14 @@ impl Run<'_> {
             self.cx.observer.submitting(&submission)?;
             self.step(Step::Submitting);
             match act(&mut done) {
-                Err(Error::Conflict(_)) if done == 0 => return Err(Halt::Busy),
-                Err(error) if error.nothing_was_sent() && done == 0 => return Err(error.into()),
+                Err(Error::Conflict(_)) if done == 0 => {
+                    self.tell_not_sent(again);
+                    return Err(Halt::Busy);
+                }
+                Err(error) if error.nothing_was_sent() && done == 0 => {
+                    self.tell_not_sent(again);
+                    return Err(error.into());
+                }
                 Err(error) if again && says(&error, "Conflict. The container name") => {
                     again = false
                 }
@@ -172,6 +178,13 @@ impl Run<'_> {
                     });
                 }
             }
+        }
+    }
+
+    /// Only where no attempt before it was sent.
+    fn tell_not_sent(&self, first: bool) {
+        if first {
+            self.cx.observer.not_sent();
         }
     }
 

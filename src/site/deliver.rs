@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Accepted, Asked as AskedOf, Delivery, reply};
-use crate::engine::NotAccepted;
+use crate::delivery::{Accepted, Asked as AskedOf, Delivery, Print, reply};
+use crate::engine::{NotAccepted, Taken};
 use crate::event::{self, Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
@@ -43,7 +43,7 @@ impl Site {
             }
         };
         match hook.orders(&told, only, &self.stacks) {
-            Ok(orders) => self.accept(hook, &told, orders, verified, asked),
+            Ok(orders) => self.accept(hook, &told, only, orders, verified, asked),
             Err(NotForUs::Ignored(reason)) => self.ignored(&asked, &reason),
             Err(NotForUs::Refused(words)) => self.refused(&asked, &words),
         }
@@ -63,6 +63,7 @@ impl Site {
         &self,
         hook: &Hook,
         told: &Told,
+        only: Option<&StackKey>,
         orders: Vec<(StackKey, Order)>,
         verified: &Verified<'_>,
         asked: Asked,
@@ -84,6 +85,7 @@ impl Site {
             Ok(bytes) => DeliveryId::new(bytes),
             Err(error) => return self.busy(&asked, &error.to_string()),
         };
+        let (replay, duplicate) = prints(hook, told, only, verified);
         let accepted = Accepted {
             id: id.clone(),
             hook: hook.name.to_string(),
@@ -91,25 +93,42 @@ impl Site {
             wait: hook.wait,
             time: told.time,
             orders: orders.into_iter().filter_map(order).collect(),
+            replay,
+            duplicate,
         };
         let stacks: Vec<&str> = accepted
             .orders
             .iter()
             .map(|one| one.stack.as_str())
             .collect();
+        let stacks = stacks.join(",");
         let (secret, secrets) = verified.secret();
-        log::info!(
-            hook = hook.name.as_str(),
-            delivery = id.as_str(),
-            stacks = stacks.join(",").as_str(),
-            secret = format!("{secret}/{secrets}").as_str();
-            "delivery accepted"
-        );
-        match self.engine.accept(accepted) {
-            Ok(()) => {}
+        let id = match self.engine.accept(accepted) {
+            Ok(Taken::New) => {
+                log::info!(
+                    hook = hook.name.as_str(),
+                    delivery = id.as_str(),
+                    stacks = stacks.as_str(),
+                    secret = format!("{secret}/{secrets}").as_str();
+                    "delivery accepted"
+                );
+                id
+            }
+            Ok(Taken::Again(first)) => {
+                log::info!(
+                    hook = hook.name.as_str(),
+                    delivery = first.as_str();
+                    "delivery came before, and is answered as the first one"
+                );
+                first
+            }
+            Ok(Taken::Forgotten) => return self.ignored(&asked, FORGOTTEN),
             Err(NotAccepted::Full) => return self.busy(&asked, "too many deliveries are open"),
+            Err(NotAccepted::NotWritten) => {
+                return self.busy(&asked, "the journal cannot be written");
+            }
             Err(NotAccepted::Stopping) => return self.busy(&asked, "stackhook is shutting down"),
-        }
+        };
         let wait = Prefer::of(verified.headers()).wait();
         let (wait, preference) =
             wait.map_or((hook.wait, String::new()), |(wait, said)| (wait, said));
@@ -184,4 +203,42 @@ impl Site {
             "{} {}", asked.method, asked.route
         );
     }
+}
+
+const FORGOTTEN: &str = "this signed request came before, and how it ended is no longer known; a request never runs twice";
+
+/// What makes a delivery a replay of another one, and what a duplicate. Only what was signed makes a replay: what stands in
+/// headers anybody can change.
+fn prints(
+    hook: &Hook,
+    told: &Told,
+    only: Option<&StackKey>,
+    verified: &Verified<'_>,
+) -> (Option<Print>, Option<Print>) {
+    let (name, scheme) = (
+        hook.name.as_str().as_bytes(),
+        hook.scheme.name.name().as_bytes(),
+    );
+    let body = verified.hash();
+    let stamp = verified
+        .stamp()
+        .map(|stamp| (stamp.id.as_str(), stamp.time))
+        .or(told.time.map(|time| ("", time)));
+    let replay = stamp.map(|(id, time)| {
+        let parts = [
+            b"replay",
+            name,
+            scheme,
+            id.as_bytes(),
+            &time.to_be_bytes(),
+            &body,
+        ];
+        Print::of(&parts)
+    });
+    let path = only.map_or("", |stack| stack.as_str()).as_bytes();
+    let duplicate = told
+        .id
+        .as_ref()
+        .map(|id| Print::of(&[b"duplicate", name, path, id.as_bytes(), &body]));
+    (replay, duplicate)
 }

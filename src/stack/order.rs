@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::image::{Pattern, Reference};
 
 /// What is asked of one stack.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     /// Which images are new.
     pub(crate) images: Selection,
@@ -15,10 +17,13 @@ pub(crate) struct Order {
     pub(crate) force: bool,
     /// What happened; a git stack's `unchanged` depends on it.
     pub(crate) cause: Cause,
+    /// Asked for by staff themselves, who go through their own pause.
+    #[serde(default)]
+    pub(crate) staff: bool,
 }
 
 /// Which services an order is about.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Selection {
     /// All of them (but the ones that `except` takes out).
     #[default]
@@ -28,7 +33,7 @@ pub(crate) enum Selection {
 }
 
 /// One way of naming images.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Named {
     /// By an event: a reference; without tag and digest it stands for every tag.
     Reference(Reference),
@@ -37,7 +42,7 @@ pub(crate) enum Named {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Cause {
     /// Somebody asked for an update.
     #[default]
@@ -98,6 +103,7 @@ impl Order {
         let images = std::mem::take(&mut self.images);
         self.images = images.merge(later.images);
         self.force |= later.force;
+        self.staff |= later.staff;
         self.cause = match (std::mem::take(&mut self.cause), later.cause) {
             // Somebody who asked gets a submit, whatever else happened.
             (Cause::Asked, _) | (_, Cause::Asked) => Cause::Asked,

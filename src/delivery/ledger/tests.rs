@@ -1,0 +1,488 @@
+//! Deliveries as a fold.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::delivery::{Asked, Progress};
+use crate::stack::order::{Cause, Order, Selection};
+
+fn key(text: &str) -> StackKey {
+    StackKey::parse(text).unwrap()
+}
+
+fn id(number: u8) -> DeliveryId {
+    DeliveryId::new([number; 16])
+}
+
+fn report(outcome: Outcome) -> StackReport {
+    StackReport {
+        outcome,
+        ..super::report(&key("app"), "app-stack", outcome, "over".to_owned())
+    }
+}
+
+fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str)]) {
+    let set: BTreeMap<String, String> = set
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let order = Order {
+        images: Selection::All,
+        set,
+        force: false,
+        cause: Cause::Asked,
+        staff: false,
+    };
+    let asked = Asked {
+        stack: key("app"),
+        name: "app-stack".to_owned(),
+        order,
+    };
+    let wait = Duration::ZERO;
+    let (id, hook) = (id(number), "update".to_owned());
+    let accepted = Accepted {
+        id,
+        hook,
+        strict: true,
+        wait,
+        time,
+        orders: vec![asked],
+        replay: None,
+        duplicate: None,
+    };
+    ledger.apply(Entry::Accepted {
+        accepted,
+        unix: 1000 + u64::from(number),
+    });
+}
+
+fn status(ledger: &Ledger, number: u8) -> Status {
+    ledger.find(&id(number)).unwrap().status()
+}
+
+impl Ledger {
+    /// What holds after every entry.
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        for delivery in self.deliveries.values() {
+            assert_eq!(
+                delivery.ended.is_some(),
+                delivery.has_ended(),
+                "{delivery:?}"
+            );
+            let covered = |part: &Part| {
+                let lanes = self.lanes.all().filter(|(stack, _)| **stack == part.stack);
+                lanes
+                    .filter(|(_, lane)| lane.covers().contains(&delivery.id))
+                    .count()
+            };
+            for part in &delivery.parts {
+                let expected = usize::from(!part.has_ended());
+                assert_eq!(
+                    covered(part),
+                    expected,
+                    "an open part is covered once: {delivery:?}"
+                );
+            }
+        }
+        let ended = self
+            .deliveries
+            .values()
+            .filter(|delivery| delivery.ended.is_some());
+        assert_eq!(ended.count(), self.ended.len());
+        for (_, lane) in self.lanes.all() {
+            let covered = lane.covers();
+            assert!(
+                covered
+                    .iter()
+                    .all(|id| self.deliveries[*id].ended.is_none())
+            );
+        }
+        assert!(
+            self.duplicates
+                .values()
+                .all(|id| self.deliveries.contains_key(id))
+        );
+        assert_eq!(self.replays.len(), self.replayed.len());
+    }
+
+    /// Equal but for the steps, which do not last, and empty lanes.
+    pub(crate) fn same(&self, other: &Ledger) -> bool {
+        let mut states = [self.state(), other.state()];
+        for state in &mut states {
+            for entry in state {
+                if let Entry::Delivery(delivery) = entry {
+                    for part in &mut delivery.parts {
+                        if let Progress::Running(step) = &mut part.progress {
+                            step.clear();
+                        }
+                    }
+                }
+            }
+        }
+        states[0] == states[1]
+    }
+}
+
+fn started() -> Entry {
+    Entry::Started { stack: key("app") }
+}
+
+fn ended(outcome: Outcome) -> Entry {
+    Entry::Ended {
+        stack: key("app"),
+        report: report(outcome),
+        unix: 2000,
+    }
+}
+
+#[test]
+fn a_burst_makes_two_redeploys_and_everybody_gets_the_outcome_of_the_one_that_covered_it() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 0, None, &[]);
+    ledger.apply(started());
+    (1..100).for_each(|number| accept(&mut ledger, number, None, &[]));
+    let covered = |ledger: &Ledger| ledger.running(&key("app")).unwrap().job.deliveries.len();
+    assert_eq!(
+        (covered(&ledger), ledger.ready(), ledger.open()),
+        (1, None, 100)
+    );
+    ledger.apply(ended(Outcome::Failed));
+    assert_eq!(
+        (status(&ledger, 0), status(&ledger, 1)),
+        (Status::Failed, Status::Queued)
+    );
+    assert_eq!(ledger.ready(), Some(key("app")));
+    ledger.apply(started());
+    assert_eq!(
+        (covered(&ledger), status(&ledger, 99)),
+        (99, Status::Running)
+    );
+    ledger.apply(ended(Outcome::Updated));
+    assert!((1..100).all(|number| status(&ledger, number) == Status::Succeeded));
+    assert_eq!(
+        (status(&ledger, 0), ledger.ready(), ledger.open()),
+        (Status::Failed, None, 0)
+    );
+    ledger.check();
+}
+
+#[test]
+fn a_running_redeploy_keeps_its_lane() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 0, None, &[]);
+    ledger.apply(started());
+    accept(&mut ledger, 1, None, &[]);
+    ledger.apply(started());
+    assert_eq!(ledger.running(&key("app")).unwrap().job.deliveries, [id(0)]);
+    assert_eq!(status(&ledger, 1), Status::Queued);
+}
+
+/// A small generator (xorshift64*), so that a failure can be repeated by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+}
+
+/// An image (none: all), force, and the value of `TAG`.
+type Wish = (Option<u64>, bool, Option<u64>);
+
+/// The latest wins, merged, at most two: whatever order deliveries, beginnings and ends come in, on three stacks.
+#[test]
+fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
+    let image = |number: u64| {
+        let reference = Reference::parse(&format!("example.org/web{number}:1")).unwrap();
+        crate::stack::order::Named::Reference(reference)
+    };
+    for seed in 1..=100 {
+        let mut dice = Dice(seed);
+        let mut ledger = Ledger::default();
+        // What every delivery asked of every stack.
+        let mut asked: BTreeMap<(DeliveryId, StackKey), Wish> = BTreeMap::new();
+        let mut runs: BTreeMap<StackKey, usize> = BTreeMap::new();
+        let stacks = ["a", "b", "c"].map(key);
+        let mut number = 0_u64;
+        for round in 0..40 {
+            let stack = stacks[usize::try_from(dice.throw(3)).unwrap()].clone();
+            match dice.throw(4) {
+                0 | 1 => {
+                    number += 1;
+                    let mut bytes = [0; 16];
+                    bytes[8..].copy_from_slice(&number.to_be_bytes());
+                    let id = DeliveryId::new(bytes);
+                    let both = dice.throw(3) == 0;
+                    let mut orders = Vec::new();
+                    for stack in stacks.iter().filter(|one| both || **one == stack) {
+                        let one = (dice.throw(4) != 0).then(|| dice.throw(5));
+                        let force = dice.throw(6) == 0;
+                        let tag = (dice.throw(3) == 0).then(|| dice.throw(3));
+                        asked.insert((id.clone(), stack.clone()), (one, force, tag));
+                        let order = Order {
+                            images: one
+                                .map_or(Selection::All, |one| Selection::Only(vec![image(one)])),
+                            set: tag
+                                .iter()
+                                .map(|tag| ("TAG".to_owned(), tag.to_string()))
+                                .collect(),
+                            force,
+                            cause: Cause::Image,
+                            staff: false,
+                        };
+                        orders.push(Asked {
+                            stack: stack.clone(),
+                            name: stack.to_string(),
+                            order,
+                        });
+                    }
+                    ledger.apply(Entry::Accepted {
+                        accepted: Accepted {
+                            id,
+                            hook: "update".to_owned(),
+                            strict: true,
+                            wait: Duration::ZERO,
+                            time: None,
+                            orders,
+                            replay: None,
+                            duplicate: None,
+                        },
+                        unix: 1000 + round,
+                    });
+                }
+                2 => {
+                    if let Some(stack) = ledger.ready() {
+                        let waited: Vec<DeliveryId> = ledger
+                            .lanes
+                            .all()
+                            .find(|(one, _)| **one == stack)
+                            .unwrap()
+                            .1
+                            .covers()
+                            .into_iter()
+                            .cloned()
+                            .collect();
+                        ledger.apply(Entry::Started {
+                            stack: stack.clone(),
+                        });
+                        *runs.entry(stack.clone()).or_default() += 1;
+                        let running = ledger.running(&stack).unwrap();
+                        let covered: Vec<_> = running
+                            .job
+                            .deliveries
+                            .iter()
+                            .map(|id| &asked[&(id.clone(), stack.clone())])
+                            .collect();
+                        assert_eq!(running.job.deliveries.len(), waited.len(), "seed {seed}");
+                        // Everything that a covered delivery asked for is in the order.
+                        for (one, force, tag) in covered {
+                            match (&running.job.order.images, one) {
+                                (Selection::All, _) => {}
+                                (Selection::Only(named), Some(one)) => {
+                                    assert!(named.contains(&image(*one)), "seed {seed}");
+                                }
+                                (Selection::Only(_), None) => panic!("all beats any, seed {seed}"),
+                            }
+                            assert!(!force || running.job.order.force, "seed {seed}");
+                            if let Some(tag) = tag {
+                                let deployed = &running.job.order.set["TAG"];
+                                assert_eq!(
+                                    *deployed,
+                                    tag.to_string(),
+                                    "who is covered got its value, seed {seed}"
+                                );
+                            }
+                        }
+                    }
+                }
+                _ => {
+                    let running = ledger.all_running();
+                    if let Some(stack) = running.first().filter(|_| !running.is_empty()) {
+                        let outcome = if dice.throw(2) == 0 {
+                            Outcome::Updated
+                        } else {
+                            Outcome::Failed
+                        };
+                        let report = super::report(stack, stack.as_str(), outcome, String::new());
+                        ledger.apply(Entry::Ended {
+                            stack: stack.clone(),
+                            report,
+                            unix: 1000 + round,
+                        });
+                    }
+                }
+            }
+            ledger.check();
+        }
+        // To the end: one more run a lane at most covers all that is open.
+        for _ in 0..2 {
+            for stack in stacks.clone() {
+                let report = super::report(&stack, stack.as_str(), Outcome::Updated, String::new());
+                ledger.apply(Entry::Ended {
+                    stack: stack.clone(),
+                    report,
+                    unix: 2000,
+                });
+                ledger.apply(Entry::Started { stack });
+            }
+        }
+        assert_eq!(ledger.open(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_came_before_is_answered_as_the_rules_say() {
+    let print = |text: &str| Some(Print::of(&[text.as_bytes()]));
+    let accepted = |number: u8, replay: Option<Print>, duplicate: Option<Print>| Accepted {
+        id: id(number),
+        hook: "update".to_owned(),
+        strict: false,
+        wait: Duration::ZERO,
+        time: None,
+        orders: vec![Asked {
+            stack: key("app"),
+            name: "app-stack".to_owned(),
+            order: Order::default(),
+        }],
+        replay,
+        duplicate,
+    };
+    #[track_caller]
+    fn check(ledger: &Ledger, accepted: &Accepted, unix: u64, expected: Repeat) {
+        assert_eq!(ledger.repeat(accepted, unix), expected);
+    }
+    let first = accepted(1, print("signed"), print("id"));
+    let replay = accepted(2, print("signed"), None);
+    let duplicate = accepted(3, print("signed later"), print("id"));
+    let other_body = accepted(4, print("other"), print("id, other body"));
+    let of_first = || Repeat::Of(id(1));
+    for (outcome, duplicate_then) in [
+        (Outcome::Updated, of_first()),
+        (Outcome::Unchanged, of_first()),
+        (Outcome::Failed, Repeat::New),
+        (Outcome::Unknown, Repeat::New),
+        (Outcome::Skipped, Repeat::New),
+    ] {
+        let mut ledger = Ledger::default();
+        check(&ledger, &first, 2000, Repeat::New);
+        ledger.apply(Entry::Accepted {
+            accepted: first.clone(),
+            unix: 2000,
+        });
+        for open in [None, Some(started())] {
+            open.into_iter().for_each(|entry| ledger.apply(entry));
+            check(&ledger, &replay, 2000, of_first());
+            check(&ledger, &duplicate, 2000, of_first());
+            check(&ledger, &other_body, 2000, Repeat::New);
+        }
+        ledger.apply(ended(outcome));
+        check(&ledger, &replay, 2000, of_first());
+        check(&ledger, &duplicate, 2000 + 900, duplicate_then);
+        check(&ledger, &duplicate, 2000 + 901, Repeat::New);
+        ledger.forget_oldest();
+        check(&ledger, &replay, 2000 + 600, Repeat::Forgotten);
+        check(&ledger, &replay, 2000 + 601, Repeat::New);
+        check(&ledger, &duplicate, 2000, Repeat::New);
+    }
+}
+
+#[test]
+fn an_end_that_damage_took_is_unknown_and_what_was_sent_is_not_sent_again() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 1, None, &[]);
+    let mut state = ledger.state();
+    state.retain(|entry| !matches!(entry, Entry::Lane { .. }));
+    let mut damaged = Ledger::default();
+    state.into_iter().for_each(|entry| damaged.apply(entry));
+    assert_eq!(damaged.end_lost(3000), 1);
+    assert_eq!(status(&damaged, 1), Status::Unknown);
+    damaged.check();
+    // The line that said that it began is lost, the one that said that it was sent is not.
+    ledger.apply(Entry::Submitting {
+        stack: key("app"),
+        submission: Value::Null,
+    });
+    assert_eq!(ledger.ready(), None);
+    assert!(ledger.running(&key("app")).unwrap().submission.is_some());
+}
+
+#[test]
+fn the_last_failure_of_a_stack_stays_however_many_deliveries_follow() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 1, None, &[]);
+    ledger.apply(started());
+    ledger.apply(ended(Outcome::Failed));
+    for _ in 0..300 {
+        accept(&mut ledger, 2, None, &[]);
+        ledger.apply(started());
+        ledger.apply(ended(Outcome::Updated));
+    }
+    let failures: Vec<_> = ledger.failures().map(|failure| failure.unix).collect();
+    assert_eq!(failures, [2000]);
+    assert!(ledger.history().count() <= limits::HISTORY);
+}
+
+#[test]
+fn the_newest_variable_wins_by_signed_time_and_the_loser_is_told() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 1, Some(50), &[("TAG", "new")]);
+    accept(&mut ledger, 2, Some(40), &[("TAG", "late")]);
+    accept(&mut ledger, 3, Some(50), &[("OTHER", "x"), ("TAG", "new")]);
+    accept(&mut ledger, 4, Some(60), &[("TAG", "newest")]);
+    let told = |number| {
+        ledger
+            .find(&id(number))
+            .unwrap()
+            .reports()
+            .map(|report| report.message.clone())
+            .next()
+    };
+    let superseded = |by: u8| Some(format!("superseded by delivery {}, which set TAG", id(by)));
+    assert_eq!(told(1), superseded(4));
+    assert_eq!(told(2), superseded(1));
+    assert_eq!(told(3), superseded(4));
+    ledger.apply(started());
+    let job = &ledger.running(&key("app")).unwrap().job;
+    let set: Vec<_> = job
+        .order
+        .set
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(set, ["OTHER=x", "TAG=newest"]);
+    assert_eq!(job.deliveries, [id(4)]);
+}
+
+#[test]
+fn ended_deliveries_are_forgotten_oldest_first() {
+    let mut ledger = Ledger::default();
+    for number in 0..=u16::try_from(limits::ENDED_DELIVERIES).unwrap() {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        let accepted = Accepted {
+            id: DeliveryId::new(bytes),
+            hook: "update".to_owned(),
+            strict: true,
+            wait: Duration::ZERO,
+            time: None,
+            orders: vec![Asked {
+                stack: key("app"),
+                name: "app-stack".to_owned(),
+                order: Order::default(),
+            }],
+            replay: None,
+            duplicate: None,
+        };
+        ledger.apply(Entry::Accepted { accepted, unix: 1 });
+        ledger.apply(started());
+        ledger.apply(ended(Outcome::Unchanged));
+    }
+    assert!(ledger.find(&DeliveryId::new([0; 16])).is_none());
+    assert_eq!(ledger.ended.len(), limits::ENDED_DELIVERIES);
+    assert_eq!(ledger.deliveries.len(), limits::ENDED_DELIVERIES);
+}

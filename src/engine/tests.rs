@@ -1,0 +1,417 @@
+//! The engine, with redeploys that are closures.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::delivery::{Asked, Print, Status};
+use crate::image::Reference;
+use crate::journal::tests::TempDir;
+use crate::portainer::{EnvironmentId, StackId};
+use crate::redeploy::{Step, Submission, Way};
+use crate::stack::{PullMode, RollBack};
+
+/// With a journal in `dir`, or in memory. Begins at once.
+fn engine(
+    stacks: &[Stack],
+    dir: Option<&Path>,
+    redeploy: impl Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync + 'static,
+) -> Arc<Engine> {
+    let lasting = Lasting {
+        journal: dir.map(|dir| Journal::open(dir, 1, Duration::from_secs(20)).unwrap()),
+        shelf: Shelf::new(dir).unwrap(),
+        turns: Turns::new(dir, "serve").unwrap(),
+    };
+    let engine = Engine::new(stacks, Arc::new(SystemClock), lasting, Box::new(redeploy)).unwrap();
+    engine.begin();
+    engine
+}
+
+fn stack(key: &str) -> Stack {
+    Stack {
+        key: StackKey::parse(key).unwrap(),
+        name: key.to_owned(),
+        environment: None,
+        pull: PullMode::First,
+        except: Vec::new(),
+        env: Vec::new(),
+        healthy_within: Duration::ZERO,
+        rollback: RollBack::Never,
+        cleanup: false,
+    }
+}
+
+fn accepted(number: u16, stacks: &[Stack]) -> Accepted {
+    let mut id = [0; 16];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    let asked = |stack: &Stack| Asked {
+        stack: stack.key.clone(),
+        name: stack.name.clone(),
+        order: Order::default(),
+    };
+    Accepted {
+        id: DeliveryId::new(id),
+        hook: "update".to_owned(),
+        strict: true,
+        wait: Duration::ZERO,
+        time: None,
+        orders: stacks.iter().map(asked).collect(),
+        replay: None,
+        duplicate: None,
+    }
+}
+
+fn updated(stack: &Stack) -> StackReport {
+    StackReport {
+        stack: stack.key.to_string(),
+        name: stack.name.clone(),
+        environment: None,
+        outcome: Outcome::Updated,
+        verified: Some(true),
+        message: "1 of 1 services updated, all healthy".to_owned(),
+        seconds: 1.0,
+        services: Vec::new(),
+        fault: None,
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+#[test]
+fn a_burst_is_covered_by_two_redeploys_a_stack_and_all_get_an_end() {
+    let stacks = [stack("a"), stack("b")];
+    let runs = Arc::new(AtomicUsize::new(0));
+    let (open, gate) = mpsc::channel::<()>();
+    let (counter, gate) = (Arc::clone(&runs), Mutex::new(gate));
+    let redeploy = move |task: &Task, _: &dyn Observer| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        gate.lock().unwrap().recv().unwrap();
+        updated(&task.stack)
+    };
+    let engine = engine(&stacks, None, redeploy);
+    for number in 0..100 {
+        engine.accept(accepted(number, &stacks)).unwrap();
+    }
+    (0..4).for_each(|_| open.send(()).unwrap());
+    for number in 0..100 {
+        let delivery = engine.wait(&accepted(number, &[]).id, soon()).unwrap();
+        assert_eq!(delivery.status(), Status::Succeeded);
+    }
+    assert!(runs.load(Ordering::SeqCst) <= 4);
+    assert!(engine.stop(Duration::from_secs(20)));
+    assert_eq!(
+        engine.accept(accepted(101, &stacks)),
+        Err(NotAccepted::Stopping)
+    );
+}
+
+#[test]
+fn stacks_are_redeployed_side_by_side() {
+    let stacks = [stack("a"), stack("b"), stack("c")];
+    let all_there = std::sync::Barrier::new(stacks.len());
+    let redeploy = move |task: &Task, _: &dyn Observer| {
+        all_there.wait();
+        updated(&task.stack)
+    };
+    let engine = engine(&stacks, None, redeploy);
+    engine.accept(accepted(0, &stacks)).unwrap();
+    let delivery = engine
+        .wait(
+            &accepted(0, &[]).id,
+            Instant::now() + Duration::from_secs(5),
+        )
+        .unwrap();
+    assert_eq!(delivery.status(), Status::Succeeded);
+}
+
+#[test]
+fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
+    let stacks = [stack("a")];
+    let first = AtomicUsize::new(0);
+    let redeploy = move |task: &Task, _: &dyn Observer| match first.fetch_add(1, Ordering::SeqCst) {
+        0 => panic!("planted"),
+        _ => updated(&task.stack),
+    };
+    let engine = engine(&stacks, None, redeploy);
+    engine.accept(accepted(0, &stacks)).unwrap();
+    assert_eq!(
+        engine.wait(&accepted(0, &[]).id, soon()).unwrap().status(),
+        Status::Unknown
+    );
+    engine.accept(accepted(1, &stacks)).unwrap();
+    assert_eq!(
+        engine.wait(&accepted(1, &[]).id, soon()).unwrap().status(),
+        Status::Succeeded
+    );
+}
+
+#[test]
+fn a_full_queue_says_so_and_a_wait_ends_in_time() {
+    let stacks = [stack("a")];
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let redeploy = move |task: &Task, observer: &dyn Observer| {
+        observer.step(&Step::Finding);
+        gate.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    };
+    let engine = engine(&stacks, None, redeploy);
+    for number in 0..u16::try_from(limits::OPEN_DELIVERIES).unwrap() {
+        engine.accept(accepted(number, &stacks)).unwrap();
+    }
+    assert_eq!(
+        engine.accept(accepted(5000, &stacks)),
+        Err(NotAccepted::Full)
+    );
+    let open_still = engine
+        .wait(
+            &accepted(0, &[]).id,
+            Instant::now() + Duration::from_millis(5),
+        )
+        .unwrap();
+    assert!(!open_still.has_ended());
+    assert!(engine.wait(&accepted(5000, &[]).id, soon()).is_none());
+    drop(open);
+    assert!(
+        engine
+            .wait(&accepted(4095, &[]).id, soon())
+            .unwrap()
+            .has_ended()
+    );
+}
+
+fn submission() -> Submission {
+    Submission {
+        id: StackId(7),
+        environment: EnvironmentId(1),
+        project: "a".to_owned(),
+        way: Way::Forward,
+        has_way_back: true,
+        update_date: 1,
+        before: None,
+        expected: Default::default(),
+        images_before: Images::new(),
+        images: Default::default(),
+        checkout: None,
+        variables_before: Default::default(),
+    }
+}
+
+fn image(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+/// What a server killed at this moment would leave behind.
+fn copy(from: &Path) -> TempDir {
+    let to = TempDir::new();
+    fs::copy(from.join("journal"), to.path().join("journal")).unwrap();
+    to
+}
+
+#[test]
+fn a_crash_at_every_point_is_taken_up_where_it_was() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let (left, crashes) = mpsc::channel();
+    let left = Mutex::new(left);
+    let path = dir.path().to_owned();
+    let redeploy = move |task: &Task, observer: &dyn Observer| {
+        let crash = || left.lock().unwrap().send(copy(&path)).unwrap();
+        crash();
+        let images = |id: &str| Images::from([(image("web:1"), Some(id.to_owned()))]);
+        observer.pulling(&images("old")).unwrap();
+        // Somebody edited the stack meanwhile, so it begins again and sees what it pulled itself.
+        observer.pulling(&images("new")).unwrap();
+        crash();
+        observer.submitting(&submission()).unwrap();
+        crash();
+        observer.not_sent();
+        observer.pulling(&images("newer")).unwrap();
+        crash();
+        updated(&task.stack)
+    };
+    let first = engine(&stacks, Some(dir.path()), redeploy);
+    assert_eq!(first.accept(accepted(0, &stacks)), Ok(Taken::New));
+    assert_eq!(
+        first.wait(&accepted(0, &[]).id, soon()).unwrap().status(),
+        Status::Succeeded
+    );
+    let old = Images::from([(image("web:1"), Some("old".to_owned()))]);
+    let sent = serde_json::to_value(submission()).unwrap();
+    for (before, submission) in [
+        (Images::new(), None),
+        (old.clone(), None),
+        (old.clone(), Some(sent)),
+        (old, None),
+    ] {
+        let crashed = crashes.recv().unwrap();
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let again = engine(&stacks, Some(crashed.path()), move |task, observer| {
+            let seen = (task.before.clone(), task.submission.clone());
+            assert_eq!(observer.earlier(), task.before);
+            tell.lock().unwrap().send(seen).unwrap();
+            updated(&task.stack)
+        });
+        let end = again.wait(&accepted(0, &[]).id, soon()).unwrap();
+        assert_eq!(end.status(), Status::Succeeded);
+        assert_eq!(told.recv().unwrap(), (before, submission));
+        assert!(told.try_recv().is_err(), "it ran once");
+        assert!(again.stop(Duration::ZERO));
+    }
+    // And what ended before the crash is not taken up at all.
+    let ended = copy(dir.path());
+    let idle = engine(&stacks, Some(ended.path()), |_, _| {
+        panic!("nothing is open")
+    });
+    assert_eq!(
+        idle.find(&accepted(0, &[]).id).unwrap().status(),
+        Status::Succeeded
+    );
+}
+
+#[test]
+fn every_beginning_of_a_journal_is_a_state_that_holds() {
+    let stacks = [stack("a"), stack("b")];
+    let dir = TempDir::new();
+    let redeploy = |task: &Task, observer: &dyn Observer| {
+        observer
+            .pulling(&Images::from([(image("web:1"), None)]))
+            .unwrap();
+        observer.submitting(&submission()).unwrap();
+        updated(&task.stack)
+    };
+    let recorder = engine(&stacks, Some(dir.path()), redeploy);
+    for number in 0..3 {
+        recorder.accept(accepted(number, &stacks)).unwrap();
+    }
+    for number in 0..3 {
+        recorder.wait(&accepted(number, &[]).id, soon()).unwrap();
+    }
+    let bytes = fs::read(dir.path().join("journal")).unwrap();
+    let (mut accepted_so_far, mut ended_so_far) = (0, 0);
+    for length in 0..=bytes.len() {
+        let entries = journal::entries(&bytes[..length]);
+        let accepted = entries
+            .iter()
+            .filter(|entry| matches!(entry, Entry::Accepted { .. }))
+            .count();
+        let mut ledger = Ledger::default();
+        entries.into_iter().for_each(|entry| ledger.apply(entry));
+        ledger.check();
+        assert_eq!(
+            ledger.end_lost(1),
+            0,
+            "every open delivery is covered: {length}"
+        );
+        let ended = accepted - ledger.open();
+        assert!(
+            accepted >= accepted_so_far && ended >= ended_so_far,
+            "{length}"
+        );
+        (accepted_so_far, ended_so_far) = (accepted, ended);
+        // What it amounts to amounts to the same.
+        let mut again = Ledger::default();
+        ledger
+            .state()
+            .into_iter()
+            .for_each(|entry| again.apply(entry));
+        assert!(again.same(&ledger), "{length}");
+    }
+    assert_eq!((accepted_so_far, ended_so_far), (3, 3));
+}
+
+#[test]
+fn replays_and_duplicates_are_known_after_a_restart() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let with = |number: u16, replay: &str, duplicate: &str| Accepted {
+        replay: (!replay.is_empty()).then(|| Print::of(&[replay.as_bytes()])),
+        duplicate: (!duplicate.is_empty()).then(|| Print::of(&[duplicate.as_bytes()])),
+        ..accepted(number, &stacks)
+    };
+    let outcomes = Mutex::new(vec![Outcome::Failed, Outcome::Updated]);
+    let redeploy = move |task: &Task, _: &dyn Observer| StackReport {
+        outcome: outcomes.lock().unwrap().pop().unwrap(),
+        ..updated(&task.stack)
+    };
+    let first = engine(&stacks, Some(dir.path()), redeploy);
+    let end = |engine: &Arc<Engine>, number: u16| {
+        engine
+            .wait(&accepted(number, &[]).id, soon())
+            .unwrap()
+            .status()
+    };
+    first.accept(with(0, "r0", "d0")).unwrap();
+    assert_eq!(end(&first, 0), Status::Succeeded);
+    first.accept(with(1, "r1", "d1")).unwrap();
+    assert_eq!(end(&first, 1), Status::Failed);
+    let crashed = copy(dir.path());
+    let second = engine(&stacks, Some(crashed.path()), |task, _| {
+        updated(&task.stack)
+    });
+    let again = |number: u16| Ok(Taken::Again(accepted(number, &[]).id));
+    assert_eq!(second.accept(with(2, "r0", "")), again(0));
+    assert_eq!(second.accept(with(2, "", "d0")), again(0));
+    assert_eq!(
+        second.accept(with(2, "r1", "")),
+        again(1),
+        "whatever its outcome was"
+    );
+    assert_eq!(
+        second.accept(with(2, "", "d1")),
+        Ok(Taken::New),
+        "it failed, so it may run again"
+    );
+}
+
+#[test]
+fn a_stack_that_is_no_longer_configured_ends_and_holds_up_nobody() {
+    let stacks = [stack("a"), stack("gone")];
+    let dir = TempDir::new();
+    let (_keep, never) = mpsc::channel::<()>();
+    let never = Mutex::new(never);
+    let first = engine(&stacks, Some(dir.path()), move |task, _| {
+        never.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    });
+    first.accept(accepted(0, &stacks[1..])).unwrap();
+    let crashed = copy(dir.path());
+    let second = engine(&stacks[..1], Some(crashed.path()), |task, _| {
+        updated(&task.stack)
+    });
+    let gone = second.wait(&accepted(0, &[]).id, soon()).unwrap();
+    assert_eq!(gone.status(), Status::Failed);
+    second.accept(accepted(1, &stacks[..1])).unwrap();
+    assert_eq!(
+        second.wait(&accepted(1, &[]).id, soon()).unwrap().status(),
+        Status::Succeeded
+    );
+}
+
+#[test]
+fn a_stop_leaves_what_runs_to_the_journal_and_the_waiting_go_home_at_once() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let (_keep, never) = mpsc::channel::<()>();
+    let never = Mutex::new(never);
+    let engine = engine(&stacks, Some(dir.path()), move |task, _| {
+        never.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    });
+    engine.accept(accepted(0, &stacks)).unwrap();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| engine.wait(&accepted(0, &[]).id, soon()).unwrap());
+        assert!(engine.stop(Duration::from_secs(8)), "nothing is lost");
+        assert!(!waiter.join().unwrap().has_ended());
+    });
+    assert_eq!(
+        engine.accept(accepted(1, &stacks)),
+        Err(NotAccepted::Stopping)
+    );
+}

@@ -1,0 +1,67 @@
+//! One redeploy at a time for a stack, and for an environment from Look to Follow; and staff may keep a stack out of its turn.
+
+use std::time::Instant;
+
+use crate::clock::rfc3339;
+use crate::journal::lock::{NoTurn, Thing, Turn};
+use crate::portainer::{EnvironmentId, StackId};
+use crate::redeploy::{End, Run};
+use crate::stack::outcome::Fault;
+
+/// The turns that a redeploy has; given back when it is over.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    stack: Option<Turn>,
+    /// Given back early: verification runs beside the next redeploy.
+    pub(super) environment: Option<Turn>,
+    /// Since when both were had for the first time.
+    pub(super) since: Option<Instant>,
+}
+
+impl Run<'_> {
+    /// Two keys may stand for one stack, so that its number decides.
+    pub(super) fn take_stack(&mut self, id: StackId) -> Result<(), End> {
+        if self.turns.stack.is_none() {
+            self.turns.stack = Some(self.take(Thing::Stack(id.0))?);
+        }
+        Ok(())
+    }
+
+    /// Tags belong to the host, not to a stack.
+    pub(super) fn take_environment(&mut self, id: EnvironmentId) -> Result<(), End> {
+        if self.turns.environment.is_none() {
+            self.turns.environment = Some(self.take(Thing::Environment(id.0))?);
+            let now = self.cx.clock.now();
+            self.turns.since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Whoever stands in the queue is told when staff have paused the stack.
+    pub(super) fn unless_paused(&self, id: StackId) -> Result<(), End> {
+        match self.cx.observer.paused(id) {
+            None => Ok(()),
+            Some(since) => Err(End::skipped(format!(
+                "paused by staff since {}; resume it on the settings page, or run \"stackhook redeploy {} --force\"",
+                rfc3339(since),
+                self.stack.key
+            ))),
+        }
+    }
+
+    fn take(&self, thing: Thing) -> Result<Turn, End> {
+        let turn = self.cx.observer.turn(thing, self.cx.timeout);
+        turn.map_err(|none| match none {
+            NoTurn::Held(who) => End::failed(
+                Fault::NotReached,
+                format!(
+                    "{who} was still at work after {} s; nothing was sent",
+                    self.cx.timeout.as_secs()
+                ),
+            ),
+            NoTurn::Unusable(why) => {
+                End::failed(Fault::NotWritten, format!("{why}; nothing was sent"))
+            }
+        })
+    }
+}
