@@ -195,9 +195,9 @@ impl Run<'_> {
         ) else {
             return false;
         };
+        let expected = self.expected(submission);
         let down = seen.down_since(before);
-        down.iter()
-            .any(|service| submission.expected.contains(service))
+        down.iter().any(|service| expected.contains(service))
     }
 
     /// The way back itself: every image must still be there before anything is touched.

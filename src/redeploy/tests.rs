@@ -4,9 +4,9 @@ mod kinds;
 
 use super::bench::{Bench, GOOD};
 use crate::fake::{Behaviour, Era};
-use crate::stack::RollBack;
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
+use crate::stack::{PullMode, RollBack};
 
 const ERAS: [Era; 4] = [Era::A, Era::B, Era::C, Era::D];
 
@@ -129,6 +129,30 @@ fn a_stack_that_an_update_took_down_is_brought_back() {
             .fake
             .world(|world| world.container("pair", "web").image_id),
         newer
+    );
+}
+
+#[test]
+fn a_stack_that_portainers_own_pull_took_down_is_brought_back() {
+    let mut bench = dependent(Era::A);
+    bench.stack.pull = PullMode::Portainer;
+    let before = bench
+        .fake
+        .world(|world| world.container("pair", "web").image_id);
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", Behaviour::NeverHealthy));
+    let report = bench.run(&Order::default());
+    assert!(
+        report.message.contains("the previous images run again"),
+        "{}",
+        report.message
+    );
+    assert_eq!(
+        bench
+            .fake
+            .world(|world| world.container("pair", "web").image_id),
+        before
     );
 }
 

@@ -80,7 +80,7 @@ impl Run<'_> {
     }
 
     /// The services that must have a container: as planned, or what the file says now that Portainer has deployed it.
-    fn expected(&self, submission: &Submission) -> BTreeSet<String> {
+    pub(super) fn expected(&self, submission: &Submission) -> BTreeSet<String> {
         if !submission.expected.is_empty() {
             return submission.expected.clone();
         }
