@@ -2,7 +2,9 @@
 
 mod kinds;
 
-use super::bench::{Bench, GOOD};
+use std::sync::Arc;
+
+use super::bench::{Bench, GOOD, Watcher};
 use crate::fake::{Behaviour, Era};
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
@@ -153,6 +155,35 @@ fn a_stack_that_portainers_own_pull_took_down_is_brought_back() {
             .fake
             .world(|world| world.container("pair", "web").image_id),
         before
+    );
+}
+
+#[test]
+fn a_tag_that_moves_at_the_moment_of_the_update_is_named() {
+    let bench = Arc::new(Bench::new(Era::A));
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let meanwhile = Arc::clone(&bench);
+    let act = move || {
+        meanwhile.fake.world(|world| {
+            let other = world.push("ghcr.io/acme/web:2", GOOD);
+            world.pull("ghcr.io/acme/web:2", 1);
+            world.retag("ghcr.io/acme/web:1", 1, &other);
+        });
+    };
+    let watcher = Watcher {
+        at: Some(("updating the stack", Box::new(act))),
+        ..Watcher::default()
+    };
+    let report = bench.run_watched(&Order::default(), &watcher);
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    assert!(
+        report
+            .message
+            .ends_with("not the image that its tag had when the update was sent: web"),
+        "{}",
+        report.message
     );
 }
 

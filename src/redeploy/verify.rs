@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::health::seen::{self, Container};
 use crate::health::{Seen, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
 use crate::portainer::{Error, Record};
@@ -58,6 +59,9 @@ impl Run<'_> {
             self.remember(submission.id, |past| {
                 past.bad = verdict.bad.iter().cloned().collect()
             });
+            if let (Seen::Compose(before), Seen::Compose(seen)) = (before, &seen) {
+                self.notes.extend(other_image(submission, before, seen));
+            }
             return self.conclude(submission, verdict);
         }
     }
@@ -150,6 +154,30 @@ impl Verdict {
             "all running"
         }
     }
+}
+
+/// Services whose new container runs another image than their reference had when the update was sent: somebody moved the
+/// tag at the same moment.
+fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) -> Option<String> {
+    let is_new = |one: &&Container| !before.containers.iter().any(|old| old.id == one.id);
+    let is_other = |one: &&Container| {
+        let sent = look::reference_of(one).and_then(|reference| submission.images.get(&reference));
+        sent.is_some_and(|id| *id != one.image_id)
+    };
+    let services: BTreeSet<&str> = seen
+        .containers
+        .iter()
+        .filter(is_new)
+        .filter(is_other)
+        .map(|one| one.service.as_str())
+        .collect();
+    let services: Vec<&str> = services.into_iter().collect();
+    (!services.is_empty()).then(|| {
+        format!(
+            "not the image that its tag had when the update was sent: {}",
+            services.join(", ")
+        )
+    })
 }
 
 fn unverified(why: &str) -> End {
