@@ -306,3 +306,50 @@ impl Observer for Watching<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcome: Outcome, fault: Option<Fault>) -> StackReport {
+        StackReport {
+            stack: "app".to_owned(),
+            name: "app-stack".to_owned(),
+            environment: None,
+            outcome,
+            verified: None,
+            message: "said so".to_owned(),
+            seconds: 1.0,
+            services: Vec::new(),
+            fault,
+        }
+    }
+
+    #[test]
+    fn the_outcome_decides_the_exit_code() {
+        #[track_caller]
+        fn check(outcome: Outcome, fault: Option<Fault>, exit: Exit) {
+            assert_eq!(End::Report(report(outcome, fault)).exit(), exit);
+        }
+        check(Outcome::Updated, None, Exit::Fine);
+        check(Outcome::Unchanged, None, Exit::Fine);
+        check(Outcome::Skipped, None, Exit::Failed);
+        check(Outcome::Failed, None, Exit::Failed);
+        check(Outcome::Failed, Some(Fault::Refused), Exit::Failed);
+        check(Outcome::Failed, Some(Fault::NotReached), Exit::TryLater);
+        check(Outcome::Failed, Some(Fault::NotWritten), Exit::TryLater);
+        check(Outcome::Unknown, None, Exit::TryLater);
+    }
+
+    #[test]
+    fn a_failure_beats_what_may_pass_and_that_beats_success() {
+        #[track_caller]
+        fn check(exits: &[Exit], expected: Exit) {
+            assert_eq!(worst(exits.iter().copied()), expected);
+            assert_eq!(worst(exits.iter().rev().copied()), expected);
+        }
+        check(&[], Exit::Fine);
+        check(&[Exit::Fine, Exit::TryLater], Exit::TryLater);
+        check(&[Exit::Failed, Exit::TryLater, Exit::Fine], Exit::Failed);
+    }
+}
