@@ -97,20 +97,24 @@ impl Site {
                     .with("Location", format!("{}/settings/webhooks/", self.prefix)),
                 ..Rejected::plain(&request.path, 303, "home", "")
             }),
-            Route::Settings | Route::Metrics => Err(Rejected::plain(
+            Route::Settings => Err(Rejected::plain(
                 &request.path,
                 404,
                 "no_staff",
                 "there is no settings page here: set STACKHOOK_STAFF_PASSWORD",
             )),
+            Route::Metrics => Err(Rejected::plain(
+                &request.path,
+                404,
+                "no_staff",
+                "there are no metrics here: set STACKHOOK_STAFF_PASSWORD",
+            )),
             Route::Status(id) => match DeliveryId::parse(&id) {
                 Some(id) => Ok(Call::Status(id)),
-                None => Err(Rejected::plain(
-                    &request.path,
-                    404,
-                    "no_delivery",
-                    NO_DELIVERY,
-                )),
+                None => Err(Rejected {
+                    reply: reply::unknown(),
+                    ..Rejected::plain(&request.path, 404, "no_delivery", NO_DELIVERY)
+                }),
             },
             Route::Update(name) => self.delivery(request, name.as_deref()),
         }
@@ -191,6 +195,10 @@ impl Site {
     }
 
     fn log_rejected(&self, request: &Request, rejected: &Rejected) {
+        // Being led to the settings page is no harm.
+        if rejected.reply.status == 303 {
+            return;
+        }
         let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
             return;
         };
@@ -207,7 +215,7 @@ impl Site {
     }
 }
 
-const NO_DELIVERY: &str = "there is no such delivery, or it is no longer known";
+const NO_DELIVERY: &str = "no such delivery, or no longer known";
 
 impl Behind for Site {
     fn turn_away(&self, request: &Request) -> Option<Reply> {
@@ -276,7 +284,7 @@ impl Behind for Site {
                 reply::stopped(&delivery, &self.prefix)
             }
             Some(delivery) => reply::about(&delivery, &self.prefix),
-            None => reply::rejected(404, NO_DELIVERY),
+            None => reply::unknown(),
         };
         self.log_answered(&wait.asked, Some(&wait.delivery), &reply, "");
         match &wait.preference {

@@ -88,6 +88,18 @@ pub(crate) fn rejected(status: u16, reason: &str) -> Reply {
     )
 }
 
+/// The reply about a delivery that nobody knows. It may well have been deployed once.
+pub(crate) fn unknown() -> Reply {
+    let message = "There is no such delivery, or it is no longer known";
+    let nothing = Body {
+        update_result: None,
+        status: None,
+        message,
+        ..Body::new(Status::Failed, "")
+    };
+    Reply::json(404, &nothing)
+}
+
 /// The status of several stacks that were redeployed without a delivery; what the command line prints and exits by.
 pub(crate) fn status_of(reports: &[StackReport]) -> Status {
     reports

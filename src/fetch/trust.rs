@@ -60,6 +60,21 @@ pub(super) fn words(error: &rustls::Error) -> String {
     }
 }
 
+/// Why a certificate is not trusted, where rustls has only a name for it.
+fn in_words(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => "none of the trusted authorities has signed it",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet; is the clock right?"
+        }
+        // webpki's `CaUsedAsEndEntity`: what `openssl req -x509` makes.
+        CertificateError::Other(_) => "it is not made for a server; perhaps it is signed by itself",
+        why => return why.to_string(),
+    }
+    .to_owned()
+}
+
 fn roots(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -118,7 +133,7 @@ impl ServerCertVerifier for Verifier {
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
                 .err()
                 .map(|error| match error {
-                    rustls::Error::InvalidCertificate(why) => why.to_string(),
+                    rustls::Error::InvalidCertificate(why) => in_words(&why),
                     error => error.to_string(),
                 }),
         };

@@ -20,9 +20,10 @@ pub(super) enum Again {
 pub(super) fn unanswered(step: &str, again: Again, error: fetch::Error) -> Error {
     let failure = Failure::new(step, shown(&error.to_string()));
     match (error, again) {
-        (fetch::Error::NotSent(_), _) | (fetch::Error::MaybeSent(_), Again::Harmless) => {
-            Error::Unreachable(failure)
+        (fetch::Error::NotSent(_), _) => {
+            Error::Unreachable(failure.next("is the address of Portainer right, and does it run?"))
         }
+        (fetch::Error::MaybeSent(_), Again::Harmless) => Error::Unreachable(failure),
         (fetch::Error::Untrusted(_), _) => Error::Untrusted(failure),
         (fetch::Error::Garbled(_), Again::Harmless) => {
             Error::NotPortainer(failure.next("check the address of Portainer"))
@@ -148,7 +149,7 @@ fn without_words(step: &str, answer: &Answer) -> Error {
         ),
         _ if html(answer) => Error::NotPortainer(plain.next("check the address of Portainer")),
         401 | 403 => Error::Denied(plain.next("something before Portainer refuses the request")),
-        404 => Error::NotFound(plain),
+        404 => Error::NotFound(plain.next("check the address of Portainer")),
         _ => Error::Refused(plain),
     }
 }

@@ -34,11 +34,16 @@ impl Run<'_> {
         let mut lines = Vec::new();
         let environment = found.environment.as_deref().unwrap_or("unknown");
         lines.push(format!(
-            "would update the stack {:?} on the environment {environment:?}",
+            "the stack {:?} on the environment {environment:?}",
             found.record.name
         ));
-        let newer = self.pulls(&found, &looked, &plan, &mut lines)?;
+        let (newer, mut certain) = self.pulls(&found, &looked, &plan, &mut lines)?;
+        certain &= looked.seen.is_ok() && !plan.repull;
+        let before = lines.len();
         restarts(&looked, &plan, &newer, &mut lines);
+        if certain && lines.len() == before {
+            lines.push("would restart nothing".to_owned());
+        }
         let stored = found.record.variables();
         for name in order.set.keys() {
             let verb = if stored.contains_key(name) {
@@ -52,17 +57,21 @@ impl Run<'_> {
             .keys()
             .filter(|name| !order.set.contains_key(*name))
             .count();
-        lines.push(format!("keeps {kept} variables"));
+        lines.push(match kept {
+            1 => "keeps 1 variable".to_owned(),
+            kept => format!("keeps {kept} variables"),
+        });
         Ok(lines)
     }
 
+    /// Which references have a newer image, and whether that is certain.
     fn pulls(
         &self,
         found: &Found,
         looked: &Looked,
         plan: &Plan,
         lines: &mut Vec<String>,
-    ) -> Result<Vec<Reference>, Halt> {
+    ) -> Result<(Vec<Reference>, bool), Halt> {
         if plan.repull {
             let why = plan.notes.first().map_or_else(String::new, |why| {
                 format!(" ({})", why.replacen("pulled", "would pull", 1))
@@ -73,7 +82,7 @@ impl Run<'_> {
         }
         let pulls: Vec<&Reference> = plan.pulls.iter().collect();
         let answers = side_by_side(&pulls, |reference| self.newer(found, looked, reference));
-        let mut newer = Vec::new();
+        let (mut newer, mut certain) = (Vec::new(), true);
         for (reference, answer) in pulls.into_iter().zip(answers) {
             let name = reference.familiar();
             match answer? {
@@ -82,12 +91,15 @@ impl Run<'_> {
                     newer.push(reference.clone());
                 }
                 Newer::No => lines.push(format!("would pull {name}: nothing newer")),
-                Newer::CannotTell => lines.push(format!(
-                    "would pull {name}: cannot tell without pulling whether it is newer"
-                )),
+                Newer::CannotTell => {
+                    certain = false;
+                    lines.push(format!(
+                        "would pull {name}: cannot tell without pulling whether it is newer"
+                    ));
+                }
             }
         }
-        Ok(newer)
+        Ok((newer, certain))
     }
 
     fn newer(&self, found: &Found, looked: &Looked, reference: &Reference) -> Result<Newer, Halt> {

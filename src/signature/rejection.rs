@@ -121,7 +121,7 @@ fn words(reason: Reason) -> &'static str {
         Reason::UppercaseHex => {
             "this sender writes lower-case digits; scheme \"generic\" takes either case"
         }
-        Reason::DuplicateHeader => "exactly one is allowed",
+        Reason::DuplicateHeader => "the header is there more than once; exactly one is allowed",
         Reason::Mismatch => {
             "the secret differs on the two sides, or the body was changed on the way"
         }

@@ -35,7 +35,14 @@ impl Site {
             Err(Unreadable::Malformed(words)) => return self.refused(&asked, &words),
             Err(Unreadable::Stale(why)) => {
                 let rejected = Rejected::stale(hook, &why);
-                log::warn!(hook = hook.name.as_str(), reason = rejected.reason; "turned away: {}", rejected.hint);
+                log::warn!(
+                    method = asked.method.as_str(),
+                    status = rejected.reply.status,
+                    peer = peer(asked.peer).as_str(),
+                    hook = hook.name.as_str(),
+                    reason = rejected.reason;
+                    "turned away: {}", rejected.hint
+                );
                 return Answer {
                     reply: rejected.reply,
                     wait: None,
@@ -52,7 +59,7 @@ impl Site {
     /// How it stands with a delivery, now or at its end.
     pub(super) fn status(&self, id: DeliveryId, prefer: Prefer, asked: Asked) -> Answer {
         let Some(delivery) = self.engine.find(&id) else {
-            let reply = reply::rejected(404, NO_DELIVERY);
+            let reply = reply::unknown();
             self.log_answered(&asked, Some(&id), &reply, NO_DELIVERY);
             return Answer { reply, wait: None };
         };

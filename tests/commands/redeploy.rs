@@ -149,13 +149,16 @@ fn a_dry_run_only_looks() {
         "{output:?}"
     );
     assert!(
-        output.stdout.contains("shop:\n  would update "),
+        output.stdout.contains("shop:\n  the stack \"shop\" on "),
         "{output:?}"
     );
     assert!(
         output.stdout.contains("would pull ghcr.io/acme/web:1"),
         "{output:?}"
     );
+    let (shop, news) = output.stdout.split_once("\nblog").unwrap();
+    assert!(shop.contains("would restart web "), "{output:?}");
+    assert!(news.contains("would restart nothing"), "{output:?}");
     let calls = fake.calls();
     assert!(!calls.is_empty() && calls.iter().all(|call| call.method == "GET"));
     let output = setup.run(&["redeploy", "--all", "--dry-run", "--json"]);
