@@ -2,13 +2,13 @@
 //!
 //! The journey of a delivery, and where each leg of it lives:
 //!
-//! 1. [`gate`] takes the connection, bounds every byte and every second of it, and makes a [`request`] of it.
-//! 2. [`site`] says whether it is admitted: route, method, peer, and by [`signature`] whether the sender knows a secret. Who is
-//!    not is answered right there; the others go through [`server`] (tiny_http) to a worker.
-//! 3. [`event`] reads what the body says happened, [`hook`] what that means for which stacks: orders.
-//! 4. [`engine`] takes the delivery in: [`journal`] has it on disk before it is queued in a lane of [`delivery`].
-//! 5. [`redeploy`] carries out what a lane has to do, step by step, by way of [`portainer`]; [`health`] judges what is seen.
-//! 6. How it ended goes back the same way: into the ledger of [`delivery`], and as a reply to whoever waits at the gate.
+//! 1. `gate` takes the connection, bounds every byte and every second of it, and makes a `request` of it.
+//! 2. `site` says whether it is admitted: route, method, peer, and by `signature` whether the sender knows a secret. Who is
+//!    not is answered right there; the others go through `server` (tiny_http) to a worker.
+//! 3. `event` reads what the body says happened, `hook` what that means for which stacks: orders.
+//! 4. `engine` takes the delivery in: `journal` has it on disk before it is queued in a lane of `delivery`.
+//! 5. `redeploy` carries out what a lane has to do, step by step, by way of `portainer`; `health` judges what is seen.
+//! 6. How it ended goes back the same way: into the ledger of `delivery`, and as a reply to whoever waits at the gate.
 //!
 //! The modules stand in the order in which they are best read: each uses those above it, never those below.
 
