@@ -2,10 +2,10 @@
 //! printed. Every check is a function over texts, and is shown a planted mistake before it looks at the real ones.
 
 mod markdown;
+mod tried;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use markdown::{anchors, blocks, calls, links, spans, table_under, variables};
@@ -21,7 +21,7 @@ const GOOD: Behaviour = Behaviour::Healthy {
 const FILE: &str = "
 services:
   web:
-    image: web:1
+    image: ghcr.io/acme/web:1
     healthcheck:
       test: [\"CMD\", \"/web\", \"health\"]
       interval: 100ms
@@ -242,48 +242,10 @@ fn every_message_of_the_troubleshooting_is_one_of_the_program() {
     );
 }
 
-#[test]
-fn the_commands_for_a_delivery_work_as_they_are_printed() {
-    let readme = file("README.md");
-    let deliveries: Vec<String> = blocks(&readme, "sh")
-        .into_iter()
-        .filter(|block| block.contains("curl"))
-        .collect();
-    assert_eq!(deliveries.len(), 2);
-    let portainer = shop();
-    let server = serve(&portainer);
-    for script in &deliveries {
-        portainer.world(|world| world.push("web:1", GOOD));
-        let (worked, said) = typed(&server, script, SECRET);
-        assert!(worked && said.contains("\"success\":true"), "{said}");
-    }
-    assert_eq!(portainer.puts().len(), 2);
-    for script in &deliveries {
-        let (worked, said) = typed(&server, script, "not-the-secret");
-        assert!(!worked && said.contains("Nothing was deployed"), "{said}");
-    }
-    assert_eq!(portainer.puts().len(), 2);
-}
-
-#[test]
-fn the_configuration_that_is_shown_is_right() {
-    let block = blocks(&file("README.md"), "toml").concat();
-    let block = block.replace("/run/secrets/", "");
-    let setup = Setup::new()
-        .file("stackhook.toml", &block)
-        .file("portainer_api_key", "sentinel-api-key")
-        .file("webhook_secret", SECRET)
-        .file("github_secret", "sentinel-secret-of-github")
-        .secret(SECRET)
-        .secret("sentinel-api-key");
-    let output = setup.run(&["show-config"]);
-    assert_eq!(output.code, Some(0), "{output:?}");
-}
-
 fn shop() -> Fake {
     let portainer = Fake::start(Era::A);
     portainer.world(|world| {
-        world.push("web:1", GOOD);
+        world.push("ghcr.io/acme/web:1", GOOD);
         world.compose_stack("shop", FILE, &[]);
     });
     portainer
@@ -294,20 +256,6 @@ fn serve(portainer: &Fake) -> Stackhook {
         .env("PORTAINER_STACK_NAME", "shop")
         .env("PORTAINER_WEBHOOK_SECRET", SECRET)
         .serve()
-}
-
-/// What a shell does with lines of README.md: whether it went well, and everything it said.
-fn typed(server: &Stackhook, script: &str, secret: &str) -> (bool, String) {
-    let script = script.replace("127.0.0.1:8484", &server.address.to_string());
-    assert!(script.contains(&server.address.to_string()), "{script}");
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .current_dir(server.setup().path())
-        .env("PORTAINER_WEBHOOK_SECRET", secret)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
 }
 
 /// The program's code, without comments and tests; texts over several lines are on one, quotes as they are printed.

@@ -1,0 +1,97 @@
+//! What README.md tells people to type or to write is typed and written here.
+
+use std::process::Command;
+
+use super::{GOOD, SECRET, blocks, file, serve, shop};
+use crate::support::program::{Setup, Stackhook};
+use crate::support::sign;
+
+#[test]
+fn the_commands_for_a_delivery_work_as_they_are_printed() {
+    let readme = file("README.md");
+    let deliveries: Vec<String> = blocks(&readme, "sh")
+        .into_iter()
+        .filter(|block| block.contains("curl"))
+        .collect();
+    assert_eq!(deliveries.len(), 2);
+    let portainer = shop();
+    let server = serve(&portainer);
+    for script in &deliveries {
+        portainer.world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+        let (worked, said) = typed(&server, script, SECRET);
+        assert!(worked && said.contains("\"success\":true"), "{said}");
+    }
+    assert_eq!(portainer.puts().len(), 2);
+    for script in &deliveries {
+        let (worked, said) = typed(&server, script, "not-the-secret");
+        assert!(!worked && said.contains("Nothing was deployed"), "{said}");
+    }
+    assert_eq!(portainer.puts().len(), 2);
+}
+
+#[test]
+fn the_configuration_that_is_shown_is_right() {
+    let shown = blocks(&file("README.md"), "toml").concat();
+    let setup = configured(&shown, Setup::new());
+    let output = setup.run(&["show-config"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+}
+
+#[test]
+fn the_senders_that_custom_reads_as_an_example_are_read() {
+    let portainer = shop();
+    let shown = blocks(&file("README.md"), "toml");
+    let shown = shown.iter().find(|block| block.contains("drone")).unwrap();
+    let setup = Setup::with(&portainer).env("PORTAINER_STACK_NAME", "shop");
+    let server = configured(shown, setup).serve();
+    let drone = |status: &str, branch: &str| {
+        let body = format!(
+            r#"{{"repo":{{"name":"web"}},"build":{{"event":"push","branch":"{branch}","commit":"1f3a","status":"{status}"}}}}"#
+        );
+        let signature = format!("sha256={}", sign::hex_hmac(SECRET, body.as_bytes()));
+        let headers = [
+            ("X-Drone-Signature", signature.as_str()),
+            ("Prefer", "wait=20"),
+        ];
+        let reply = server.post("/webhook/update/drone/", &headers, body.as_bytes());
+        (reply.status, reply.json()["update_result"].to_string())
+    };
+    let updated = "\"Stack updated successfully\"".to_owned();
+    portainer.world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    assert_eq!(drone("success", "main"), (200, updated.clone()));
+    let (status, why) = drone("failure", "main");
+    assert!(status == 200 && why.contains("/build/status"), "{why}");
+    let (status, why) = drone("success", "next");
+    assert!(status == 200 && why.contains("branches"), "{why}");
+    portainer.world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let token = format!("Bearer {SECRET}");
+    let headers = [("Authorization", token.as_str()), ("Prefer", "wait=20")];
+    let body = br#"{"title":"Watchtower updates","message":"Found new image"}"#;
+    let reply = server.post("/webhook/update/watchtower/", &headers, body);
+    assert_eq!(
+        (reply.status, reply.json()["update_result"].to_string()),
+        (200, updated)
+    );
+}
+
+/// What a block of README.md configures, with files for its secrets.
+fn configured(block: &str, setup: Setup) -> Setup {
+    let setup = setup.file("stackhook.toml", &block.replace("/run/secrets/", ""));
+    let names = block.split("/run/secrets/").skip(1);
+    let names = names.map(|rest| rest.split('"').next().unwrap());
+    names.fold(setup.secret(SECRET), |setup, name| setup.file(name, SECRET))
+}
+
+/// What a shell does with lines of README.md: whether it went well, and everything it said.
+fn typed(server: &Stackhook, script: &str, secret: &str) -> (bool, String) {
+    let script = script.replace("127.0.0.1:8484", &server.address.to_string());
+    assert!(script.contains(&server.address.to_string()), "{script}");
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(server.setup().path())
+        .env("PORTAINER_WEBHOOK_SECRET", secret)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
