@@ -20,4 +20,5 @@ mod signatures;
 mod support;
 mod tidy;
 mod update;
+mod vectors;
 mod waiting;
