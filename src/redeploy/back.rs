@@ -39,7 +39,7 @@ impl Run<'_> {
             ),
         };
         let found = find::find(self.cx.portainer, self.stack).map_err(stop)?;
-        self.know(&found);
+        self.know(&found, None);
         self.take_stack(found.record.id)?;
         let past = self.cx.memory.recall(found.record.id);
         if past.previous.is_empty() && past.previous_variables.is_empty() {
@@ -195,9 +195,10 @@ impl Run<'_> {
         ) else {
             return false;
         };
+        // Where nobody knows what the file wants, everything that ran is missed.
         let expected = self.expected(submission);
-        let down = seen.down_since(before);
-        down.iter().any(|service| expected.contains(service))
+        let missed = |service: &String| expected.is_empty() || expected.contains(service);
+        seen.down_since(before).iter().any(missed)
     }
 
     /// The way back itself: every image must still be there before anything is touched.
@@ -219,11 +220,12 @@ impl Run<'_> {
                     .map(|id| (reference.clone(), id.clone())),
             );
         }
-        let sent = self.send_back(&found, &goal, &newer);
-        let forward: BTreeMap<Reference, String> = tagged
+        let mut forward: BTreeMap<Reference, String> = tagged
             .into_iter()
             .filter(|(reference, _)| others.contains(reference))
             .collect();
+        forward.extend(self.hold_the_rest(&goal));
+        let sent = self.send_back(&found, &goal, &newer);
         let end = sent.and_then(|sent| {
             let followed = self.follow(&sent.submission, sent.answer);
             followed.and_then(|()| self.verify(&sent.submission))
@@ -232,6 +234,39 @@ impl Run<'_> {
             .extend(PutBack::of(forward).release(self.cx.portainer, goal.environment));
         self.remember_back(&found, &goal, &newer, end.is_ok());
         end
+    }
+
+    /// A service that the update did not mean goes back to what it ran too, although somebody has moved its tag: for the time of
+    /// the submit. Returns what goes forward again. What cannot be held is a note: a newer image is better than none.
+    fn hold_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
+        let mut forward = BTreeMap::new();
+        for container in &goal.before.containers {
+            let Some(reference) = look::reference_of(container) else {
+                continue;
+            };
+            let known = goal.images.contains_key(&reference) || forward.contains_key(&reference);
+            if known || reference.digest().is_some() {
+                continue;
+            }
+            let portainer = self.cx.portainer;
+            let tagged = portainer
+                .image(goal.environment, &reference.familiar())
+                .and_then(|now| {
+                    let newer = now.map(|now| now.id).filter(|id| *id != container.image_id);
+                    if newer.is_some() {
+                        portainer.tag(goal.environment, &container.image_id, &reference)?;
+                    }
+                    Ok(newer)
+                });
+            match tagged {
+                Ok(newer) => forward.extend(newer.map(|id| (reference, id))),
+                Err(error) => self.notes.push(format!(
+                    "{} may run a newer image now: {error}",
+                    container.service
+                )),
+            }
+        }
+        forward
     }
 
     /// The ids that the references have now.
