@@ -403,12 +403,13 @@ impl<'a> Run<'a> {
     fn attempt(&mut self, order: &Order) -> Result<submit::Sent, Halt> {
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
-        self.know(&found);
+        self.know(&found, None);
         self.take_stack(found.record.id)?;
         self.unless_paused(found.record.id)?;
         self.take_environment(found.record.environment)?;
         self.step(Step::Looking);
         let looked = look::look(self.cx.portainer, &found, order)?;
+        self.know(&found, Some(&looked));
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         self.notes.extend(plan.notes.iter().cloned());
         for (reference, id) in looked.images() {
@@ -499,9 +500,10 @@ impl<'a> Run<'a> {
     }
 
     /// What messages about this stack may and may not show is known once it is found.
-    fn know(&mut self, found: &find::Found) {
+    fn know(&mut self, found: &find::Found, looked: Option<&look::Looked>) {
         self.environment = found.environment.clone();
-        self.redactor = find::redactor(self.cx.redactor, self.stack, found);
+        let running = looked.map(look::Looked::running).unwrap_or_default();
+        self.redactor = find::redactor(self.cx.redactor, self.stack, found, running);
     }
 
     fn report(self, end: Result<End, End>) -> StackReport {

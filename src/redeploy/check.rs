@@ -37,11 +37,11 @@ impl Run<'_> {
     fn checked(&mut self) -> Result<Checked, Halt> {
         let order = Order::default();
         let found = find::find(self.cx.portainer, self.stack)?;
-        self.environment = found.environment.clone();
-        self.redactor = find::redactor(self.cx.redactor, self.stack, &found);
+        self.know(&found, None);
         // Being listed is not enough: who may not manage stacks is refused only here (contract 7).
         self.cx.portainer.stack(found.record.id)?;
         let looked = look::look(self.cx.portainer, &found, &order)?;
+        self.know(&found, Some(&looked));
         if let (Kind::Compose, Err(why)) = (found.record.kind, &looked.seen) {
             let why = format!("{why}; without that no redeploy can be verified");
             return Err(End::refused(why).into());

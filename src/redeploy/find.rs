@@ -62,7 +62,13 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> 
 }
 
 /// The redactor that also knows the stack's variables, and the names that are no secret.
-pub(super) fn redactor(redactor: &Redactor, stack: &Stack, found: &Found) -> Redactor {
+/// `running`: references that its containers were made from, once they are known.
+pub(super) fn redactor(
+    redactor: &Redactor,
+    stack: &Stack,
+    found: &Found,
+    running: Vec<String>,
+) -> Redactor {
     let variables = found.record.variables();
     let mut plain = vec![
         stack.name.clone(),
@@ -70,6 +76,7 @@ pub(super) fn redactor(redactor: &Redactor, stack: &Stack, found: &Found) -> Red
         found.record.name.clone(),
     ];
     plain.extend(found.environment.clone());
+    plain.extend(running);
     if let Ok(file) = compose::read(&found.file, &variables) {
         plain.extend(file.services.keys().cloned());
         plain.extend(

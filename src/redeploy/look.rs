@@ -41,6 +41,16 @@ impl Looked {
             .collect()
     }
 
+    /// The references that containers or tasks were made from.
+    pub(super) fn running(&self) -> Vec<String> {
+        let containers = self.seen.iter().flat_map(|seen| &seen.containers);
+        let services = self.services.iter().flat_map(|seen| &seen.services);
+        containers
+            .map(|one| one.reference.clone())
+            .chain(services.map(|one| one.reference().to_owned()))
+            .collect()
+    }
+
     /// The id that a reference has on the host.
     pub(super) fn id_of(&self, reference: &Reference) -> Option<&str> {
         self.local

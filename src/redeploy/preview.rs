@@ -27,9 +27,9 @@ impl Run<'_> {
 
     fn lines(&mut self, order: &Order) -> Result<Vec<String>, Halt> {
         let found = find::find(self.cx.portainer, self.stack)?;
-        self.environment = found.environment.clone();
-        self.redactor = find::redactor(self.cx.redactor, self.stack, &found);
+        self.know(&found, None);
         let looked = look::look(self.cx.portainer, &found, order)?;
+        self.know(&found, Some(&looked));
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         let mut lines = Vec::new();
         let environment = found.environment.as_deref().unwrap_or("unknown");
