@@ -65,14 +65,8 @@ impl Bench {
         let fake = Fake::start(era);
         fake.skip_waiting(true);
         fake.world(set);
-        let settings = config::Portainer {
-            url: fake.url(),
-            credentials: config::Credentials::ApiKey(Secret::new(fake.api_key()).unwrap()),
-            trust: config::Trust::PublicRoots,
-            timeout: Duration::from_secs(1800),
-        };
         let clock = SkippingClock::new(fake.clock());
-        let portainer = Portainer::new(&settings, Arc::new(clock.clone())).unwrap();
+        let portainer = client(&fake, fake.api_key());
         fake.forget_calls();
         Bench {
             stack: stack("web-stack"),
@@ -84,6 +78,11 @@ impl Bench {
             redactor: Redactor::new([fake.api_key().to_owned()]),
             fake: Arc::new(fake),
         }
+    }
+
+    /// From now on with the API key of another user.
+    pub(super) fn log_in_as(&mut self, api_key: &str) {
+        self.portainer = client(&self.fake, api_key);
     }
 
     pub(super) fn run(&self, order: &Order) -> StackReport {
@@ -142,6 +141,17 @@ impl Bench {
     }
 }
 
+/// A client of its own, as other programs and people have one.
+pub(super) fn client(fake: &Fake, api_key: &str) -> Portainer {
+    let settings = config::Portainer {
+        url: fake.url(),
+        credentials: config::Credentials::ApiKey(Secret::new(api_key).unwrap()),
+        trust: config::Trust::PublicRoots,
+        timeout: Duration::from_secs(1800),
+    };
+    Portainer::new(&settings, Arc::new(SkippingClock::new(fake.clock()))).unwrap()
+}
+
 pub(super) fn stack(name: &str) -> Stack {
     Stack {
         key: StackKey::parse("app").unwrap(),
@@ -164,6 +174,8 @@ pub(super) type Act = Box<dyn Fn() + Send + Sync>;
 pub(super) struct Watcher {
     pub(super) steps: Mutex<Vec<String>>,
     pub(super) cannot_write: bool,
+    /// Already before a pull.
+    pub(super) cannot_note_images: bool,
     /// Does something when a step is reached whose text begins so.
     pub(super) at: Option<(&'static str, Act)>,
 }
@@ -207,7 +219,10 @@ impl Observer for Watcher {
     }
 
     fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
-        Ok(())
+        match self.cannot_note_images {
+            true => Err(NotWritten("the journal cannot be written".to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {

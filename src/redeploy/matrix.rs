@@ -4,12 +4,18 @@
 mod scene;
 mod case;
 mod expected;
+mod settings;
+mod interrupted;
+mod refused;
+mod rights;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread;
 
 use crate::fake::Era;
+use crate::redeploy::bench::Watcher;
+use crate::stack::order::Order;
 use crate::stack::outcome::{Outcome, StackReport};
 
 use case::Case;
@@ -76,63 +82,95 @@ fn run(cell: Cell) -> Came {
     let (sort, case, era) = cell;
     let mut scene = Scene::new(sort, era);
     let (order, watcher) = case.prepare(&mut scene);
-    let before = scene.look();
-    scene.bench.fake.forget_calls();
-    let report = scene.bench.run_watched(&order, &watcher);
-    case.afterwards(&scene);
-    let after = scene.look();
-    let puts = scene.bench.fake.puts();
-    let changed = after.changed_since(&before);
+    scene.env = case.env(sort, &scene.look());
+    let played = play(&scene, &order, &watcher, || case.afterwards(&scene));
     let shown = format!(
         "{:<9} {} PUT {}",
-        report.outcome.name(),
-        puts.len(),
-        words(&changed)
+        played.report.outcome.name(),
+        played.puts,
+        words(&played.changed)
     );
-    let mut wrong = against(&expected(sort, case, era), &report, puts.len(), &changed);
-    wrong.extend(scene.what_never_happens(&before, &after, &report, case.env(sort, &before)));
+    let wrong = played.against(&expected(sort, case, era));
     Came { cell, shown, wrong }
 }
 
-fn against(
-    expected: &Expected,
-    report: &StackReport,
+/// What came of one redeploy.
+struct Played {
+    report: StackReport,
     puts: usize,
-    changed: &BTreeSet<String>,
-) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut check = |what: &str, is: String, should: String| {
-        if is != should {
-            wrong.push(format!(
-                "{what} is {is}, not {should} ({:?} {:?})",
-                report.outcome, report.message
-            ));
-        }
-    };
-    check(
-        "outcome",
-        format!("{:?}", report.outcome),
-        format!("{:?}", expected.outcome),
+    changed: BTreeSet<String>,
+    /// What must never happen, and did.
+    never: Vec<String>,
+}
+
+fn play(scene: &Scene, order: &Order, watcher: &Watcher, afterwards: impl FnOnce()) -> Played {
+    let before = scene.look();
+    scene.bench.fake.forget_calls();
+    let report = scene.bench.run_watched(order, watcher);
+    afterwards();
+    let after = scene.look();
+    Played {
+        puts: scene.bench.fake.puts().len(),
+        changed: after.changed_since(&before),
+        never: scene.what_never_happens(&before, &after, &report),
+        report,
+    }
+}
+
+/// For tests outside the matrix: the same demands on one redeploy.
+#[track_caller]
+fn check(scene: &Scene, order: &Order, watcher: &Watcher, should: &Expected) -> StackReport {
+    let played = play(scene, order, watcher, || ());
+    let wrong = played.against(should);
+    assert!(
+        wrong.is_empty(),
+        "{:?} {:?}: {}",
+        scene.sort,
+        scene.era,
+        wrong.join("; ")
     );
-    check("PUTs", puts.to_string(), expected.puts.to_string());
-    check(
-        "in another container",
-        words(changed),
-        words(&expected.changed),
-    );
-    if matches!(report.outcome, Outcome::Updated | Outcome::Unchanged) {
+    played.report
+}
+
+impl Played {
+    /// What is not as it should be.
+    fn against(&self, should: &Expected) -> Vec<String> {
+        let (outcome, message) = (self.report.outcome, &self.report.message);
+        let mut wrong = self.never.clone();
+        let mut check = |what: &str, is: String, should: String| {
+            if is != should {
+                wrong.push(format!("{what} is {is}, not {should}"));
+            }
+        };
         check(
-            "verified",
-            format!("{:?}", report.verified),
-            format!("{:?}", Some(expected.verified)),
+            "outcome",
+            format!("{outcome:?}"),
+            format!("{:?}", should.outcome),
         );
-    }
-    for fragment in &expected.says {
-        if !report.message.contains(fragment) {
-            wrong.push(format!("{:?} does not say {fragment:?}", report.message));
+        check("PUTs", self.puts.to_string(), should.puts.to_string());
+        check(
+            "in another container",
+            words(&self.changed),
+            words(&should.changed),
+        );
+        if matches!(outcome, Outcome::Updated | Outcome::Unchanged) {
+            let verified = Some(should.verified);
+            check(
+                "verified",
+                format!("{:?}", self.report.verified),
+                format!("{verified:?}"),
+            );
         }
+        for words in &should.says {
+            if !message.contains(words) {
+                wrong.push(format!("it does not say {words:?}"));
+            }
+        }
+        if !wrong.is_empty() {
+            wrong.push(format!("{outcome:?} {message:?}"));
+        }
+        wrong
     }
-    wrong
 }
 
 fn words(services: &BTreeSet<String>) -> String {

@@ -178,11 +178,12 @@ impl Run<'_> {
             .find(|one| one.id == record.environment)
             .map(|one| one.name);
         let file = self.cx.portainer.file(record.id).unwrap_or_default();
-        self.know(&Found {
+        let found = Found {
             record: record.clone(),
             file,
             environment,
-        });
+        };
+        self.know(&found, None);
     }
 }
 

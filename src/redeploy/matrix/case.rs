@@ -234,15 +234,8 @@ impl Case {
             }
             Case::SharedTag => {
                 newer(scene, GOOD);
-                let id = scene.push("shared:1", Behaviour::Runs);
-                scene.bench.fake.world(|world| {
-                    world.pull("ghcr.io/acme/shared:1", 1);
-                    let beside = world.stack("beside").id;
-                    world.deploy_hour_old(beside);
-                    assert_eq!(world.container("beside", "side").image_id, id);
-                });
-                let web = Reference::parse("ghcr.io/acme/web:1").unwrap();
-                order.images = Selection::Only(vec![Named::Reference(web)]);
+                scene.move_shared_tag();
+                order = only("ghcr.io/acme/web:1");
             }
         }
         (order, watcher)
@@ -277,6 +270,15 @@ fn newer(scene: &Scene, behaviour: Behaviour) {
 
 fn on_update(scene: &Scene, fault: Fault) {
     scene.bench.fake.fault(When::next("PUT", UPDATE), fault);
+}
+
+/// An order about one image.
+pub(super) fn only(image: &str) -> Order {
+    let image = Named::Reference(Reference::parse(image).unwrap());
+    Order {
+        images: Selection::Only(vec![image]),
+        ..Order::default()
+    }
 }
 
 fn edited() -> Option<Vec<(String, String)>> {

@@ -20,10 +20,10 @@ pub(super) struct Expected {
     pub(super) says: Vec<&'static str>,
 }
 
-const ALL: &[&str] = &["job", "web", "worker"];
-const NONE: &[&str] = &[];
-const WEB: &[&str] = &["web"];
-const JOB: &[&str] = &["job"];
+pub(super) const ALL: &[&str] = &["job", "web", "worker"];
+pub(super) const NONE: &[&str] = &[];
+pub(super) const WEB: &[&str] = &["web"];
+pub(super) const JOB: &[&str] = &["job"];
 
 /// What must come of it.
 pub(super) fn expected(sort: Sort, case: Case, era: Era) -> Expected {
@@ -75,10 +75,7 @@ fn file(case: Case, era: Era) -> Expected {
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
         Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
-        Case::ProxyRefused => Expected {
-            verified: false,
-            ..updated(1, repulled, &["was not looked at"])
-        },
+        Case::ProxyRefused => updated(1, repulled, &["was not looked at"]).unverified(),
         Case::EmptyList => failed(1, repulled, &["nothing of the stack is there"]),
     }
 }
@@ -109,10 +106,7 @@ fn git(case: Case, era: Era) -> Expected {
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
         Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
-        Case::ProxyRefused => Expected {
-            verified: false,
-            ..updated(1, ALL, &["was not looked at"])
-        },
+        Case::ProxyRefused => updated(1, ALL, &["was not looked at"]).unverified(),
         Case::EmptyList => failed(1, ALL, &["nothing of the stack is there"]),
     }
 }
@@ -142,15 +136,12 @@ fn swarm(case: Case, era: Era) -> Expected {
         Case::LostBefore => unknown(1, NONE, &["as before"]),
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
-        Case::ProxyRefused => Expected {
-            verified: false,
-            ..updated(1, WEB, &["was not looked at"])
-        },
+        Case::ProxyRefused => updated(1, WEB, &["was not looked at"]).unverified(),
         Case::EmptyList => failed(1, WEB, &["nothing of the stack is there"]),
     }
 }
 
-fn updated(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+pub(super) fn updated(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
     Expected {
         outcome: Outcome::Updated,
         puts,
@@ -163,23 +154,40 @@ fn updated(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
     }
 }
 
-fn unchanged(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+pub(super) fn unchanged(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
     Expected {
         outcome: Outcome::Unchanged,
         ..updated(puts, changed, says)
     }
 }
 
-fn failed(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+pub(super) fn failed(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
     Expected {
         outcome: Outcome::Failed,
         ..updated(puts, changed, says)
     }
 }
 
-fn unknown(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
+pub(super) fn unknown(puts: usize, changed: &[&str], says: &[&'static str]) -> Expected {
     Expected {
         outcome: Outcome::Unknown,
         ..updated(puts, changed, says)
+    }
+}
+
+pub(super) fn skipped(says: &[&'static str]) -> Expected {
+    Expected {
+        outcome: Outcome::Skipped,
+        ..updated(0, NONE, says)
+    }
+}
+
+impl Expected {
+    /// Not looked at.
+    pub(super) fn unverified(self) -> Expected {
+        Expected {
+            verified: false,
+            ..self
+        }
     }
 }

@@ -41,6 +41,9 @@ services:
       mode: replicated-job
 ";
 
+/// The reference that both stacks use.
+pub(super) const SHARED: &str = "ghcr.io/acme/shared:1";
+
 /// The stack that must never be touched.
 const BESIDE: &str = "
 services:
@@ -70,6 +73,8 @@ pub(super) struct Scene {
     pub(super) sort: Sort,
     pub(super) era: Era,
     pub(super) stack: StackId,
+    /// The variables that the stack must have at the end, where it is not updated with others.
+    pub(super) env: Option<Vec<(String, String)>>,
 }
 
 /// What an update must not make of a git stack's link: nothing else.
@@ -89,6 +94,8 @@ pub(super) struct Look {
     pub(super) env: Option<Vec<(String, String)>>,
     git: Option<Link>,
     environment: i64,
+    /// The image that the shared tag stands for on the host.
+    shared: Option<String>,
 }
 
 /// Containers or tasks by service: id, image, and whether it runs.
@@ -110,8 +117,18 @@ fn units(world: &mut World, project: &str) -> Units {
 
 impl Scene {
     pub(super) fn new(sort: Sort, era: Era) -> Scene {
+        Scene::after(sort, era, |_| ())
+    }
+
+    /// On engines whose image ids are digests.
+    pub(super) fn on_containerd(sort: Sort, era: Era) -> Scene {
+        Scene::after(sort, era, World::use_containerd_store)
+    }
+
+    fn after(sort: Sort, era: Era, first: impl FnOnce(&mut World)) -> Scene {
         let mut stack = 0;
         let mut bench = Bench::with(era, |world| {
+            first(world);
             world.push("ghcr.io/acme/job:1", Behaviour::ExitsOnce { code: 0 });
             world.push("ghcr.io/acme/web:1", GOOD);
             world.push("ghcr.io/acme/shared:1", Behaviour::Runs);
@@ -134,6 +151,10 @@ impl Scene {
             sort,
             era,
             stack,
+            env: Some(vec![
+                ("TAG".to_owned(), "1".to_owned()),
+                ("GREETING".to_owned(), "hello".to_owned()),
+            ]),
         }
     }
 
@@ -144,11 +165,25 @@ impl Scene {
             .world(|world| world.push(&reference, behaviour))
     }
 
+    /// The stack beside has got a newer image under the shared tag, which so has moved on the host.
+    pub(super) fn move_shared_tag(&self) -> String {
+        let id = self.push("shared:1", Behaviour::Runs);
+        self.bench.fake.world(|world| {
+            world.pull(SHARED, 1);
+            let beside = world.stack("beside").id;
+            world.deploy_hour_old(beside);
+            assert_eq!(world.container("beside", "side").image_id, id);
+        });
+        id
+    }
+
     pub(super) fn look(&self) -> Look {
         self.bench.fake.world(|world| {
             let (services, beside) = (units(world, "web-stack"), units(world, "beside"));
+            let shared = world.local_id(SHARED, 1);
             let stack = world.stack("web-stack");
             Look {
+                shared,
                 services,
                 beside,
                 env: stack.env.clone(),
@@ -168,8 +203,8 @@ impl Scene {
         before: &Look,
         after: &Look,
         report: &StackReport,
-        env: Option<Vec<(String, String)>>,
     ) -> Vec<String> {
+        let env = &self.env;
         let mut wrong = Vec::new();
         let mut never = |happened: bool, what: String| {
             if happened {
@@ -189,8 +224,14 @@ impl Scene {
             "the stack was moved".to_owned(),
         );
         never(
-            after.env != env && !report.message.contains("has stored the new value of TAG"),
+            after.env != *env && !report.message.contains("has stored the new value of TAG"),
             format!("the variables are {:?}, not {env:?}", after.env),
+        );
+        // Whatever was tagged back for a while is tagged forward again.
+        let older = |image: &String| before.runs("worker").contains(&(image.as_str(), true));
+        never(
+            before.shared != after.shared && after.shared.as_ref().is_some_and(older),
+            "the shared tag was left with the older image".to_owned(),
         );
         for secret in ["pw-sentinel", "ptr_sentinel"] {
             never(
@@ -234,6 +275,14 @@ impl Look {
         };
         let changed = |service: &&String| !ids(self, service).is_subset(&ids(before, service));
         self.services.keys().filter(changed).cloned().collect()
+    }
+
+    /// The images that each service runs.
+    pub(super) fn images(&self) -> BTreeMap<&str, BTreeSet<(&str, bool)>> {
+        let services = self.services.keys();
+        services
+            .map(|service| (service.as_str(), self.runs(service)))
+            .collect()
     }
 
     /// The images that a service runs, and whether it runs.

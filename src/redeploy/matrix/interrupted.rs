@@ -1,0 +1,394 @@
+//! Others at the same time: people who edit and redeploy, deployments that take minutes, Portainer that dies, records that
+//! cannot be kept.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use crate::fake::{Behaviour, Era, Fault, When};
+use crate::portainer::Update;
+use crate::redeploy::bench::{GOOD, Watcher, client};
+use crate::redeploy::matrix::expected::{ALL, NONE, WEB, failed, updated};
+use crate::redeploy::matrix::scene::{FILE, SHARED, Scene, Sort};
+use crate::redeploy::matrix::{check, play};
+use crate::stack::PullMode;
+use crate::stack::order::Order;
+use crate::stack::outcome::{Fault as Whose, Outcome};
+
+#[test]
+fn a_file_that_a_person_changes_meanwhile_is_the_one_that_is_deployed() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::File, era);
+        scene.push("web:1", GOOD);
+        let file = FILE.replace("  worker:", "    labels:\n      edited: \"yes\"\n  worker:");
+        let (stack, edited) = (scene.stack, file.clone());
+        let watcher = Watcher::act(&scene.bench.fake, "pulling", 1, move |world| {
+            world.stack_mut(stack).file = edited.clone();
+        });
+        check(
+            &scene,
+            &Order::default(),
+            &watcher,
+            &updated(1, WEB, &["1 of 3"]),
+        );
+        let now = scene
+            .bench
+            .fake
+            .world(|world| world.stack("web-stack").file.clone());
+        assert_eq!(now, file);
+    }
+}
+
+#[test]
+fn somebody_who_keeps_changing_the_stack_wins() {
+    for sort in Sort::ALL {
+        let mut scene = Scene::new(sort, Era::A);
+        scene.push("web:1", GOOD);
+        let stack = scene.stack;
+        scene.env = Some(vec![("TAG".to_owned(), "1".to_owned())]);
+        let watcher = Watcher::act(&scene.bench.fake, "looking", 100, move |world| {
+            let stack = world.stack_mut(stack);
+            stack.update_date += 1;
+            stack.env = Some(vec![("TAG".to_owned(), "1".to_owned())]);
+        });
+        let says = &["keeps changing the stack", "nothing was sent"];
+        check(&scene, &Order::default(), &watcher, &failed(0, NONE, says));
+        let looks = watcher
+            .steps
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|step| step.starts_with("looking"))
+            .count();
+        assert_eq!(looks, 3);
+    }
+}
+
+/// Somebody else's update of this stack, as it stands, with a pull or without.
+fn person(scene: &Scene, stack: &str, pull: bool) -> impl Fn() -> bool + Send + Sync + 'static {
+    let (fake, stack) = (Arc::clone(&scene.bench.fake), stack.to_owned());
+    move || {
+        let portainer = client(&fake, fake.api_key());
+        let records = portainer.stacks().unwrap();
+        let record = records.into_iter().find(|one| one.name == stack).unwrap();
+        let file = portainer.file(record.id).unwrap();
+        let update = Update::of(&record, &file, &Default::default(), pull);
+        let done = portainer.update(update, Duration::from_secs(60)).is_ok();
+        // Its jobs have ended before we look.
+        fake.clock().fetch_add(2_000, Ordering::SeqCst);
+        done
+    }
+}
+
+#[test]
+fn a_person_who_redeploys_at_the_same_moment_does_no_harm() {
+    for era in Era::ALL {
+        for step in ["looking", "pulling", "updating"] {
+            let scene = Scene::new(Sort::File, era);
+            scene.push("web:1", GOOD);
+            let (redeploy, done) = (person(&scene, "web-stack", false), std::sync::Once::new());
+            let act = move || done.call_once(|| assert!(redeploy()));
+            let watcher = Watcher {
+                at: Some((step, Box::new(act))),
+                ..Watcher::default()
+            };
+            let played = play(&scene, &Order::default(), &watcher, || ());
+            assert_eq!(played.never, [""; 0], "{era:?} {step} {:?}", played.report);
+            let ended = played.report.outcome;
+            assert!(
+                matches!(ended, Outcome::Updated | Outcome::Unchanged),
+                "{era:?} {step} {:?}",
+                played.report
+            );
+            assert_eq!(played.changed, ["web".to_owned()].into(), "{era:?} {step}");
+            assert!(played.puts <= 3, "{era:?} {step} {}", played.puts);
+        }
+    }
+}
+
+#[test]
+fn a_deployment_of_another_stack_is_waited_for_however_long_it_takes() {
+    const SLOW: &str = "
+services:
+  slow:
+    image: ghcr.io/acme/slow:1
+    stop_grace_period: 10m
+";
+    for era in Era::ALL {
+        let mut scene = Scene::new(Sort::File, era);
+        scene.bench.timeout = Duration::from_secs(1800);
+        let began = scene.bench.fake.world(|world| {
+            let old = world.push("ghcr.io/acme/slow:1", Behaviour::Runs);
+            world.image(&old).stops_in = Duration::from_secs(600);
+            world.compose_stack("slow", SLOW, &[]);
+            world.push("ghcr.io/acme/slow:1", Behaviour::Runs);
+            world.now()
+        });
+        scene.push("web:1", GOOD);
+        // Time passes only once we wait for our own answer.
+        scene.bench.fake.skip_waiting(false);
+        let slow = person(&scene, "slow", true);
+        thread::scope(|scope| {
+            let first = scope.spawn(slow);
+            let fake = &scene.bench.fake;
+            for _ in 0..1000 {
+                if fake.puts().len() == 1 {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            let fake = Arc::clone(fake);
+            let watcher = Watcher {
+                at: Some(("updating", Box::new(move || fake.skip_waiting(true)))),
+                ..Watcher::default()
+            };
+            let should = updated(1, WEB, &["1 of 3 services updated"]);
+            let played = play(&scene, &Order::default(), &watcher, || ());
+            let report = &played.report;
+            assert_eq!(report.outcome, should.outcome, "{era:?} {report:?}");
+            assert_eq!(played.changed, should.changed, "{era:?} {report:?}");
+            assert_eq!(played.never, [""; 0], "{era:?} {report:?}");
+            assert!(first.join().unwrap());
+        });
+        let took = scene.bench.fake.world(|world| world.now()) - began;
+        assert!(took >= 600_000, "{era:?}: {took} ms");
+    }
+}
+
+#[test]
+fn what_an_interrupted_deployment_left_in_the_way_is_removed_by_one_more_update() {
+    for era in [Era::A, Era::B] {
+        let scene = Scene::new(Sort::File, era);
+        scene.push("web:1", GOOD);
+        scene
+            .bench
+            .fake
+            .world(|world| world.dies_in_next_deploy = true);
+        assert!(!person(&scene, "web-stack", true)());
+        // Only an update that takes the stack down when it fails removes what is in the way.
+        let should = match era {
+            Era::A => updated(2, ALL, &["all healthy"]),
+            _ => failed(2, NONE, &["Conflict. The container name", "as before"]),
+        };
+        check(&scene, &Order::default(), &Watcher::default(), &should);
+    }
+}
+
+#[test]
+fn a_stack_whose_last_deployment_failed_is_touched_only_where_that_cannot_make_it_worse() {
+    for era in [Era::C, Era::D] {
+        let failed_once = |pull| {
+            let mut scene = Scene::new(Sort::File, era);
+            scene.bench.stack.pull = pull;
+            scene
+                .bench
+                .fake
+                .world(|world| world.stack_mut(scene.stack).status = 4);
+            scene
+        };
+        // Everything is pulled before.
+        let scene = failed_once(PullMode::First);
+        let order = Order::default();
+        check(
+            &scene,
+            &order,
+            &Watcher::default(),
+            &updated(1, ALL, &["3 of 3"]),
+        );
+        // Portainer would pull after it has taken the stack down.
+        let mut scene = failed_once(PullMode::Portainer);
+        let says = &["would take it down", "stackhook redeploy app --force"];
+        check(&scene, &order, &Watcher::default(), &failed(0, NONE, says));
+        // A person wants it so.
+        let force = Order {
+            force: true,
+            ..Order::default()
+        };
+        check(
+            &scene,
+            &force,
+            &Watcher::default(),
+            &updated(1, ALL, &["3 of 3"]),
+        );
+        // Nothing is left that could be taken down.
+        scene = failed_once(PullMode::Portainer);
+        scene.bench.fake.world(|world| {
+            for seen in world.containers("web-stack") {
+                world.stop_container(&seen.id);
+            }
+        });
+        check(
+            &scene,
+            &order,
+            &Watcher::default(),
+            &updated(1, ALL, &["3 of 3"]),
+        );
+    }
+}
+
+#[test]
+fn nothing_is_sent_that_could_not_be_written_down() {
+    for sort in Sort::ALL {
+        let scene = Scene::new(sort, Era::A);
+        scene.push("web:1", GOOD);
+        let local = || {
+            scene
+                .bench
+                .fake
+                .world(|world| world.local_id("ghcr.io/acme/web:1", 1))
+        };
+        let before = local();
+        let watcher = Watcher {
+            cannot_note_images: sort != Sort::Swarm,
+            cannot_write: true,
+            ..Watcher::default()
+        };
+        let says = &["the journal cannot be written", "nothing was sent"];
+        let report = check(&scene, &Order::default(), &watcher, &failed(0, NONE, says));
+        assert_eq!((report.fault, local()), (Some(Whose::NotWritten), before));
+        let watcher = Watcher {
+            cannot_write: true,
+            ..Watcher::default()
+        };
+        let report = check(&scene, &Order::default(), &watcher, &failed(0, NONE, says));
+        assert_eq!(report.fault, Some(Whose::NotWritten));
+    }
+}
+
+#[test]
+fn without_the_old_image_there_is_no_way_back() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::File, era);
+        let old = scene
+            .bench
+            .fake
+            .world(|world| world.container("web-stack", "web").image_id);
+        scene.push("web:1", Behaviour::CannotStart);
+        let watcher = Watcher::act(&scene.bench.fake, "updating", 1, move |world| {
+            world.remove_local_image(&old, 1);
+        });
+        let changed = if era == Era::A { NONE } else { WEB };
+        let should = failed(
+            1,
+            changed,
+            &["no way back", "ghcr.io/acme/web:1", "gone from the host"],
+        );
+        check(&scene, &Order::default(), &watcher, &should);
+    }
+}
+
+#[test]
+fn a_tag_that_others_use_goes_forward_again_after_the_way_back() {
+    const PAIR: &str = "
+services:
+  side:
+    image: ghcr.io/acme/web:1
+    restart: unless-stopped
+";
+    for era in Era::ALL {
+        let mut scene = Scene::new(Sort::File, era);
+        scene.bench.stack.rollback = crate::stack::RollBack::WhenUnhealthy;
+        let new = scene.push("web:1", Behaviour::NeverHealthy);
+        let other = scene.bench.fake.world(|world| {
+            world.compose_stack("other", PAIR, &[]);
+            world.container("other", "side")
+        });
+        assert_ne!(other.image_id, new);
+        scene.bench.fake.world(|world| {
+            world.pull("ghcr.io/acme/web:1", 1);
+            let id = world.stack("other").id;
+            world.deploy_hour_old(id);
+        });
+        // The tag had moved before: what this stack ran is known from its containers alone.
+        let report = scene.bench.run(&Order::default());
+        assert_eq!(report.outcome, Outcome::Failed, "{era:?} {report:?}");
+        let tag = scene
+            .bench
+            .fake
+            .world(|world| world.local_id("ghcr.io/acme/web:1", 1));
+        assert_eq!(tag, Some(new), "{era:?} {report:?}");
+    }
+}
+
+#[test]
+fn the_way_back_of_one_service_does_not_move_the_others() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::File, era);
+        let before = scene.look();
+        let newer = scene.move_shared_tag();
+        scene.push("web:1", Behaviour::CannotStart);
+        let changed = if era == Era::B { WEB } else { ALL };
+        let says = &["the previous images run again, "];
+        let order = super::case::only("ghcr.io/acme/web:1");
+        check(
+            &scene,
+            &order,
+            &Watcher::default(),
+            &failed(2, changed, says),
+        );
+        assert_eq!(before.images(), scene.look().images(), "{era:?}");
+        let tag = scene.bench.fake.world(|world| world.local_id(SHARED, 1));
+        assert_eq!(tag, Some(newer), "{era:?}");
+    }
+}
+
+#[test]
+fn one_refused_service_of_several_is_no_reason_to_force_the_first_one_again() {
+    let order = || {
+        let mut order = super::case::only("ghcr.io/acme/web:1");
+        let more = super::case::only("ghcr.io/acme/shared:1");
+        order.merge(more);
+        order
+    };
+    for (fault, outcome) in [
+        (
+            Fault::Answer(503, "text/html", "<html>".to_owned()),
+            Outcome::Unknown,
+        ),
+        (Fault::CloseBefore, Outcome::Unknown),
+        (
+            Fault::Answer(
+                409,
+                "application/json",
+                r#"{"message":"busy","details":"busy"}"#.to_owned(),
+            ),
+            Outcome::Failed,
+        ),
+        (
+            Fault::Answer(
+                401,
+                "application/json",
+                r#"{"message":"no","details":"no"}"#.to_owned(),
+            ),
+            Outcome::Failed,
+        ),
+    ] {
+        let scene = Scene::new(Sort::Swarm, Era::A);
+        scene.push("web:1", GOOD);
+        scene.push("shared:1", Behaviour::Runs);
+        let path = "/api/endpoints/1/forceupdateservice";
+        scene
+            .bench
+            .fake
+            .fault(When::nth(2, "PUT", path), fault.clone());
+        let played = play(&scene, &order(), &Watcher::default(), || ());
+        let report = &played.report;
+        assert_eq!(
+            (report.outcome, played.puts),
+            (outcome, 2),
+            "{fault:?} {report:?}"
+        );
+        assert_eq!(played.never, [""; 0], "{fault:?} {report:?}");
+        assert!(!report.message.contains("nothing was sent"), "{report:?}");
+    }
+    let scene = Scene::new(Sort::Swarm, Era::A);
+    scene.push("web:1", GOOD);
+    scene.push("shared:1", Behaviour::Runs);
+    check(
+        &scene,
+        &order(),
+        &Watcher::default(),
+        &updated(2, &["web", "worker"], &["2 of 3"]),
+    );
+}
