@@ -81,8 +81,9 @@ impl Door {
     pub(crate) fn open(self, settings: Settings, behind: Arc<dyn Behind>) -> Result<Gate, String> {
         let failed = |error: io::Error| format!("cannot open the gate: {error}");
         let listener = TcpStream::from(OwnedFd::from(self.0.try_clone().map_err(failed)?));
-        let places = startable(places(open_files()));
-        let slots = Slots::new(places.len());
+        let files = open_files();
+        let places = startable(places(files));
+        let slots = Slots::new(places.len(), room(files, places.len()));
         let inside = Arc::new(Inside {
             behind,
             slots: Arc::clone(&slots),
@@ -98,6 +99,12 @@ impl Door {
             place.serve(&inside);
         }
         let closing = Arc::new(AtomicBool::new(false));
+        let ushering = Arc::clone(&slots);
+        thread::Builder::new()
+            .name("usher".to_owned())
+            .stack_size(limits::CONNECTION_STACK)
+            .spawn(move || ushering.usher())
+            .map_err(failed)?;
         let (accepting, over) = (Arc::clone(&slots), Arc::clone(&closing));
         thread::Builder::new()
             .name("accept".to_owned())
@@ -205,6 +212,12 @@ fn places(open_files: usize) -> usize {
     let (fewest, most) = limits::CONNECTIONS;
     let each = open_files.saturating_sub(limits::OTHER_DESCRIPTORS) / limits::DESCRIPTORS_EACH;
     each.clamp(fewest, most)
+}
+
+/// How many may wait before these places: half of the descriptors that are left.
+fn room(open_files: usize, places: usize) -> usize {
+    let taken = limits::OTHER_DESCRIPTORS + 2 * places;
+    (open_files.saturating_sub(taken) / 2).clamp(1, limits::WAITING_ROOM)
 }
 
 /// The soft limit of descriptors; none that can be read is none.

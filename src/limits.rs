@@ -42,6 +42,9 @@ pub(crate) const CONNECTIONS: (usize, usize) = (4, 48);
 pub(crate) const OTHER_DESCRIPTORS: usize = 24;
 /// Descriptors that are set aside for each connection of the gate: its own, and what serving it may need.
 pub(crate) const DESCRIPTORS_EACH: usize = 3;
+/// Accepted connections without a place, where descriptors allow: enough that a crowd of silent ones does not fill the system's own
+/// queue, which then makes everybody wait for a second.
+pub(crate) const WAITING_ROOM: usize = 2048;
 /// The stack of a connection's thread (bytes); what runs on it needs a tenth of that.
 pub(crate) const CONNECTION_STACK: usize = 256 * 1024;
 /// A request's head: request line and headers with their line ends (bytes).

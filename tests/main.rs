@@ -9,6 +9,7 @@
     reason = "a test fails by panicking and may say something, its helpers too"
 )]
 
+mod attacks;
 mod commands;
 mod configuration;
 mod deliveries;

@@ -138,12 +138,12 @@ impl Coming {
     fn counted(self, length: usize, start: &[u8], source: &mut impl Read) -> Result<Whole, Broken> {
         let mut bytes = Vec::new();
         reserve(&mut bytes, length)?;
-        bytes.extend(start.iter().take(length));
+        bytes.extend_from_slice(start.get(..length).unwrap_or(start));
         let mut part = [0; PART];
         while bytes.len() < length {
             let wanted = (length - bytes.len()).min(PART);
             let read = some(source, part.get_mut(..wanted).unwrap_or_default())?;
-            bytes.extend(part.iter().take(read));
+            bytes.extend_from_slice(part.get(..read).unwrap_or_default());
         }
         Ok(Whole {
             bytes,

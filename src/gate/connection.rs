@@ -113,7 +113,7 @@ fn read_head(source: &mut impl Read) -> Result<(Vec<u8>, usize), Broken> {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        bytes.extend(part.iter().take(read));
+        bytes.extend_from_slice(part.get(..read).unwrap_or_default());
         if let Some(end) = scan.find_end(&bytes)? {
             return Ok((bytes, end));
         }

@@ -71,6 +71,10 @@ impl Scan {
                     };
                 }
                 (b'\n', true) => {
+                    if self.lines == 0 {
+                        // Noise that happens to be a line of text is not listened to any longer.
+                        RequestLine::parse(head.get(..self.line).unwrap_or_default())?;
+                    }
                     self.lines += 1;
                     self.line = 0;
                     if self.lines > 1 + limits::HEADER_LINES {

@@ -293,6 +293,9 @@ fn the_limit_of_descriptors_says_how_many_places_there_are() {
     ] {
         assert_eq!(places(limit), expected, "{limit}");
     }
+    for (limit, expected) in [(0, 1), (64, 7), (1024, 452), (1_048_576, 2048)] {
+        assert_eq!(room(limit, places(limit)), expected, "{limit}");
+    }
     let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
                 Max file size             unlimited            unlimited            bytes     \n\
                 Max open files            1024                 524288               files     \n";

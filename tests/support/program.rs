@@ -25,6 +25,8 @@ const SOON: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     dir: TempDir,
     environment: BTreeMap<String, String>,
+    /// What `ulimit` is told before the program starts.
+    limit: Option<String>,
     sentinels: Arc<Sentinels>,
 }
 
@@ -42,6 +44,7 @@ impl Setup {
         Setup {
             dir: TempDir::new(),
             environment: BTreeMap::new(),
+            limit: None,
             sentinels: Arc::default(),
         }
     }
@@ -76,6 +79,12 @@ impl Setup {
     /// A secret in a file, or one that Portainer knows: a password, the value of a variable of a stack.
     pub(crate) fn secret(self, secret: &str) -> Setup {
         self.sentinels.hide(secret);
+        self
+    }
+
+    /// Less of something than usual, in the words of `ulimit`: `-n 64`.
+    pub(crate) fn limited(mut self, limit: &str) -> Setup {
+        self.limit = Some(limit.to_owned());
         self
     }
 
@@ -131,7 +140,19 @@ impl Setup {
 
     #[track_caller]
     fn spawn(&self, arguments: &[&str], stdout: Stdio) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stackhook"));
+        let program = env!("CARGO_BIN_EXE_stackhook");
+        let mut command = match &self.limit {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args([
+                    "-c",
+                    &format!("ulimit {limit} && exec \"$0\" \"$@\""),
+                    program,
+                ]);
+                shell
+            }
+        };
         command
             .args(arguments)
             .current_dir(self.dir.path())

@@ -1,0 +1,186 @@
+//! Deadlines, little of everything, and many attacks at once for a long time.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::siege::{besiege, setup, taken};
+use super::{ATTACKS, LASTING};
+use crate::support::fake::{Behaviour, Era};
+use crate::support::shop::{Shop, portainer};
+
+/// Sends a byte now and then; the reply, and after how long the connection was closed.
+fn trickle(server: std::net::SocketAddr, start: &[u8]) -> (String, Duration) {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.write_all(start).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let (mut reply, mut part) = (Vec::new(), [0; 1024]);
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => reply.extend(&part[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let _ = stream.write_all(b"x");
+            }
+            Err(_) => break,
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it is never closed"
+        );
+    }
+    (String::from_utf8(reply).unwrap(), begun.elapsed())
+}
+
+#[test]
+fn a_trickle_does_not_move_the_deadline() {
+    let server = setup().serve();
+    let address = server.address;
+    let head = thread::spawn(move || trickle(address, b"GET /healthz HTTP/1.1\r\nX: "));
+    let silent = thread::spawn(move || trickle(address, b"G"));
+    let body = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n";
+    let body = thread::spawn(move || trickle(address, body));
+    #[track_caller]
+    fn check((reply, took): (String, Duration), seconds: u64) {
+        assert!(reply.starts_with("HTTP/1.1 408 "), "{reply}");
+        let range = Duration::from_secs(seconds)..Duration::from_secs(seconds + 5);
+        assert!(range.contains(&took), "{took:?}");
+    }
+    check(head.join().unwrap(), 10);
+    check(silent.join().unwrap(), 10);
+    check(body.join().unwrap(), 20);
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    for limit in [64, 30] {
+        let server = setup().limited(&format!("-n {limit}")).serve();
+        let report = besiege(&server, LASTING, 1, |field| {
+            let mut silent = Vec::new();
+            while silent.len() < 100 && field.goes_on() {
+                silent.push(field.connect());
+            }
+            super::linger(field, LASTING);
+        });
+        report.holds(&format!("ulimit -n {limit}"), &server);
+        assert!(report.most.descriptors <= limit);
+    }
+}
+
+#[test]
+fn little_memory_is_enough() {
+    let server = setup().limited("-v 200000").serve();
+    let report = besiege(
+        &server,
+        LASTING,
+        2,
+        super::attack::bodies_share_a_bounded_room,
+    );
+    report.holds("ulimit -v 200000", &server);
+}
+
+#[test]
+fn a_large_body_may_be_configured() {
+    let server = setup().env("STACKHOOK_MAX_BODY", "2KiB").serve();
+    let body = |length: usize| {
+        format!(
+            "POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}",
+            "x".repeat(length)
+        )
+    };
+    assert!(
+        server
+            .raw(body(2048).as_bytes())
+            .starts_with(b"HTTP/1.1 401 ")
+    );
+    let reply = String::from_utf8(server.raw(body(2049).as_bytes())).unwrap();
+    assert!(
+        reply.starts_with("HTTP/1.1 413 ") && reply.contains("\"success\":false"),
+        "{reply}"
+    );
+    server.wait_for_log("the body is too large");
+}
+
+#[test]
+fn a_waiter_whose_client_has_gone_frees_its_connection() {
+    let fake = portainer(Era::A);
+    let shop = Shop::configured(
+        fake,
+        "[[stack]]\nname = \"shop\"\nhealthy_within = \"5m\"\n",
+    );
+    shop.push(
+        crate::support::shop::WEB,
+        Behaviour::Healthy {
+            after: Duration::from_secs(3600),
+        },
+    );
+    let before = taken(&shop.server).descriptors;
+    let body = br#"{}"#;
+    let signature = crate::support::sign::hex_hmac(crate::support::shop::SECRET, body);
+    let headers = [
+        ("X-Portainer-Signature", signature.as_str()),
+        ("Prefer", "wait=300"),
+    ];
+    let request = crate::support::client::request(
+        shop.server.address,
+        "POST",
+        "/webhook/update/",
+        &headers,
+        body,
+    );
+    let waiting: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(shop.server.address).unwrap();
+            stream.write_all(&request).unwrap();
+            stream
+        })
+        .collect();
+    eventually(|| taken(&shop.server).descriptors >= before + 20);
+    drop(waiting);
+    // What the redeploy itself holds does not matter.
+    eventually(|| taken(&shop.server).descriptors < before + 10);
+    assert_eq!(shop.server.get("/healthz").status, 200);
+}
+
+/// A few seconds in the normal tests; `STACKHOOK_SOAK` says how many instead.
+#[test]
+fn all_attacks_together_leave_nothing_behind() {
+    let seconds = std::env::var("STACKHOOK_SOAK")
+        .ok()
+        .and_then(|seconds| seconds.parse().ok());
+    let lasting = Duration::from_secs(seconds.unwrap_or(4));
+    let server = setup().serve();
+    let turn = Mutex::new(0_usize);
+    let report = besiege(&server, lasting, 2, |field| {
+        let next = {
+            let mut turn = turn.lock().unwrap();
+            *turn += 1;
+            *turn
+        };
+        let (name, attack) = ATTACKS[next % ATTACKS.len()];
+        // A burst that is all honest has no claim to be answered in the middle of everything else.
+        if !name.starts_with("a_burst") {
+            attack(field);
+        }
+    });
+    report.holds("all attacks together", &server);
+    let grown = report.late.memory.saturating_sub(report.early.memory);
+    println!("memory grew by {grown} KiB");
+    if seconds.is_some() {
+        assert!(grown < 4 * 1024, "memory grew by {grown} KiB: {report:?}");
+    }
+}
+
+#[track_caller]
+fn eventually(done: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(40);
+    while !done() {
+        assert!(Instant::now() < until, "it never came to that");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,299 @@
+//! A server under attack, with good traffic beside it: every health request and every signed delivery must be answered, and what
+//! the process takes from the system is watched.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::client;
+use crate::support::program::{Setup, Stackhook};
+use crate::support::sign;
+
+pub(super) const SECRET: &str = "a-secret-of-32-characters-or-more";
+/// The bound for a good request is 250 ms on an idle machine with two cores; this one is neither.
+const WORST: Duration = Duration::from_millis(2500);
+/// The bound for the released program is 24 MB; this one may be built without optimisation.
+const MEMORY: u64 = 48 * 1024;
+/// Good requests of each kind come this often.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// What attackers know.
+pub(super) struct Field<'s> {
+    pub(super) address: SocketAddr,
+    over: &'s AtomicBool,
+}
+
+impl Field<'_> {
+    pub(super) fn goes_on(&self) -> bool {
+        !self.over.load(Ordering::SeqCst)
+    }
+
+    /// A connection, as long as the system has one.
+    pub(super) fn connect(&self) -> Option<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(20)).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+            .set_write_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Some(stream)
+    }
+
+    /// A connection on which this was said.
+    pub(super) fn say(&self, bytes: &[u8]) -> Option<TcpStream> {
+        let mut stream = self.connect()?;
+        // Who is refused early may find the door closed.
+        let _ = stream.write_all(bytes);
+        Some(stream)
+    }
+
+    /// The status that comes back; nought where the connection was closed to make room.
+    pub(super) fn ask(&self, bytes: &[u8]) -> u16 {
+        self.say(bytes).map_or(0, status)
+    }
+
+    /// Says something again and again until the other side has enough; how much it took (bytes).
+    pub(super) fn flood(&self, start: &[u8], part: &[u8], at_most: usize) -> usize {
+        let Some(mut stream) = self.say(start) else {
+            return 0;
+        };
+        let mut sent = 0;
+        while sent < at_most && self.goes_on() && stream.write_all(part).is_ok() {
+            sent += part.len();
+        }
+        sent
+    }
+}
+
+/// The status that comes back, once the other side has closed.
+pub(super) fn status(mut stream: TcpStream) -> u16 {
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    let words = reply
+        .get(9..12)
+        .and_then(|digits| std::str::from_utf8(digits).ok());
+    words.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// A server whose Portainer is of no importance.
+pub(super) fn setup() -> Setup {
+    Setup::new()
+        .env("PORTAINER_URL", "http://127.0.0.1:9")
+        .env("PORTAINER_API_KEY", "ptr_of-no-importance")
+        .env("PORTAINER_STACK_NAME", "shop")
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET)
+}
+
+/// What a process takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    /// KiB.
+    pub(super) memory: u64,
+    pub(super) threads: u64,
+    pub(super) descriptors: usize,
+}
+
+pub(super) fn taken(server: &Stackhook) -> Taken {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let value = |name: &str| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
+    Taken {
+        memory: value("VmRSS:"),
+        threads: value("Threads:"),
+        descriptors: descriptors.count(),
+    }
+}
+
+/// How a siege went.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// Of the good requests.
+    pub(super) answered: usize,
+    pub(super) worst: Duration,
+    /// What good requests got instead of an answer.
+    failures: Vec<String>,
+    pub(super) before: Taken,
+    /// The most of each.
+    pub(super) most: Taken,
+    /// When a third was over, and at the end.
+    pub(super) early: Taken,
+    pub(super) late: Taken,
+}
+
+/// Lets some attackers loose for a while.
+pub(super) fn besiege(
+    server: &Stackhook,
+    lasting: Duration,
+    attackers: u64,
+    attack: impl Fn(&Field<'_>) + Sync,
+) -> Report {
+    // The first requests load what is loaded only once.
+    assert_eq!(
+        (good(server, Kind::Health), good(server, Kind::Delivery)),
+        (Ok(()), Ok(()))
+    );
+    let over = AtomicBool::new(false);
+    let report = Mutex::new(Report {
+        before: taken(server),
+        ..Report::default()
+    });
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for kind in [Kind::Health, Kind::Delivery] {
+            let (over, report) = (&over, &report);
+            scope.spawn(move || traffic(server, kind, over, report));
+        }
+        for _ in 0..attackers {
+            let (over, attack, address) = (&over, &attack, server.address);
+            scope.spawn(move || {
+                let field = Field { address, over };
+                while field.goes_on() {
+                    attack(&field);
+                }
+            });
+        }
+        while begun.elapsed() < lasting {
+            let now = taken(server);
+            let mut report = report.lock().unwrap();
+            report.most.memory = report.most.memory.max(now.memory);
+            report.most.threads = report.most.threads.max(now.threads);
+            report.most.descriptors = report.most.descriptors.max(now.descriptors);
+            report.late = now;
+            if begun.elapsed() < lasting / 3 {
+                report.early = now;
+            }
+            drop(report);
+            thread::sleep(Duration::from_millis(10));
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+    report.into_inner().unwrap()
+}
+
+impl Report {
+    /// What must be true of every siege.
+    #[track_caller]
+    pub(super) fn holds(&self, name: &str, server: &Stackhook) {
+        println!(
+            "{name}: {} good requests, worst {} ms, {} KiB, {} threads, {} descriptors",
+            self.answered,
+            self.worst.as_millis(),
+            self.most.memory,
+            self.most.threads,
+            self.most.descriptors
+        );
+        assert_eq!(
+            self.failures,
+            [""; 0],
+            "{name}: not every good request was answered\n{}",
+            server.log()
+        );
+        assert!(
+            self.answered >= 4,
+            "{name}: only {} good requests",
+            self.answered
+        );
+        assert!(self.worst < WORST, "{name}: {:?}", self.worst);
+        assert!(self.most.memory < MEMORY, "{name}: {:?}", self.most);
+        assert!(
+            self.most.threads <= self.before.threads,
+            "{name}: {:?}, {:?}",
+            self.before,
+            self.most
+        );
+        assert!(self.most.threads <= 100, "{name}: {:?}", self.most);
+        // 48 connections, the waiting room, one in the hand and some on their way.
+        assert!(
+            self.most.descriptors <= self.before.descriptors + 48 + 2048 + 3,
+            "{name}: {:?}, {:?}",
+            self.before,
+            self.most
+        );
+        let until = Instant::now() + Duration::from_secs(40);
+        while taken(server).descriptors > self.before.descriptors {
+            assert!(
+                Instant::now() < until,
+                "{name}: {:?}, {:?}",
+                self.before,
+                taken(server)
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(
+            !server.log().contains("panicked"),
+            "{name}: {}",
+            server.log()
+        );
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Health,
+    /// Signed; it asks for nothing but an answer.
+    Delivery,
+}
+
+fn traffic(server: &Stackhook, kind: Kind, over: &AtomicBool, report: &Mutex<Report>) {
+    while !over.load(Ordering::SeqCst) {
+        let begun = Instant::now();
+        let answered = good(server, kind);
+        let took = begun.elapsed();
+        let mut report = report.lock().unwrap();
+        match answered {
+            Ok(()) => report.answered += 1,
+            Err(what) => report
+                .failures
+                .push(format!("{kind:?} after {took:?}: {what}")),
+        }
+        report.worst = report.worst.max(took);
+        drop(report);
+        thread::sleep(EVERY.saturating_sub(took));
+    }
+}
+
+fn good(server: &Stackhook, kind: Kind) -> Result<(), String> {
+    let (request, words) = match kind {
+        Kind::Health => (
+            client::request(server.address, "GET", "/healthz", &[], b""),
+            "ok",
+        ),
+        Kind::Delivery => {
+            let body = br#"{"event":"ping"}"#;
+            let signature = sign::hex_hmac(SECRET, body);
+            let headers = [("X-Portainer-Signature", signature.as_str())];
+            (
+                client::request(server.address, "POST", "/webhook/update/", &headers, body),
+                "Delivery ignored",
+            )
+        }
+    };
+    let mut stream = TcpStream::connect_timeout(&server.address, Duration::from_secs(20))
+        .map_err(|error| error.to_string())?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream
+        .write_all(&request)
+        .map_err(|error| error.to_string())?;
+    let mut reply = Vec::new();
+    stream
+        .read_to_end(&mut reply)
+        .map_err(|error| error.to_string())?;
+    let reply = String::from_utf8_lossy(&reply);
+    if reply.starts_with("HTTP/1.1 200 ") && reply.contains(words) {
+        Ok(())
+    } else {
+        Err(format!("{reply:?}"))
+    }
+}
