@@ -18,6 +18,7 @@ const SECRET: &str = "sentinel-secret-of-the-readme";
 const GOOD: Behaviour = Behaviour::Healthy {
     after: Duration::from_millis(50),
 };
+const IMAGE: &str = "ghcr.io/acme/web:1";
 const FILE: &str = "
 services:
   web:
@@ -25,6 +26,8 @@ services:
     healthcheck:
       test: [\"CMD\", \"/web\", \"health\"]
       interval: 100ms
+  db:
+    image: docker.io/library/postgres:17
 ";
 
 fn file(name: &str) -> String {
@@ -245,7 +248,8 @@ fn every_message_of_the_troubleshooting_is_one_of_the_program() {
 fn shop() -> Fake {
     let portainer = Fake::start(Era::A);
     portainer.world(|world| {
-        world.push("ghcr.io/acme/web:1", GOOD);
+        world.push(IMAGE, GOOD);
+        world.push("postgres:17", Behaviour::Runs);
         world.compose_stack("shop", FILE, &[]);
     });
     portainer

@@ -21,7 +21,7 @@ pub(super) fn unanswered(step: &str, again: Again, error: fetch::Error) -> Error
     let failure = Failure::new(step, shown(&error.to_string()));
     match (error, again) {
         (fetch::Error::NotSent(_), _) => {
-            Error::Unreachable(failure.next("is the address of Portainer right, and does it run?"))
+            Error::Unreachable(failure.next("check the address of Portainer, and whether it runs"))
         }
         (fetch::Error::MaybeSent(_), Again::Harmless) => Error::Unreachable(failure),
         (fetch::Error::Untrusted(_), _) => Error::Untrusted(failure),

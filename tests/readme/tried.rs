@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use super::{GOOD, SECRET, blocks, file, serve, shop};
+use serde_json::Value;
+
+use super::{GOOD, IMAGE, SECRET, blocks, file, serve, shop};
 use crate::support::program::{Setup, Stackhook};
 use crate::support::sign;
 
@@ -17,7 +19,7 @@ fn the_commands_for_a_delivery_work_as_they_are_printed() {
     let portainer = shop();
     let server = serve(&portainer);
     for script in &deliveries {
-        portainer.world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+        portainer.world(|world| world.push(IMAGE, GOOD));
         let (worked, said) = typed(&server, script, SECRET);
         assert!(worked && said.contains("\"success\":true"), "{said}");
     }
@@ -27,6 +29,44 @@ fn the_commands_for_a_delivery_work_as_they_are_printed() {
         assert!(!worked && said.contains("Nothing was deployed"), "{said}");
     }
     assert_eq!(portainer.puts().len(), 2);
+}
+
+/// Of one of them a part is left out, and ids and seconds are never the same.
+#[test]
+fn the_replies_that_are_shown_are_those_that_come() {
+    let shown = blocks(&file("README.md"), "json");
+    let [failed, updated] = shown.as_slice() else {
+        panic!("{shown:?}");
+    };
+    let portainer = shop();
+    let server = serve(&portainer);
+    let deliver = || server.signed("/webhook/update/", SECRET, "{}").json();
+    portainer.world(|world| world.push(IMAGE, GOOD));
+    same(&deliver(), updated, &["delivery", "status_url", "seconds"]);
+    portainer.world(|world| world.remove_from_registry(IMAGE));
+    same(&deliver(), failed, &["delivery", "status_url", "stacks"]);
+}
+
+#[track_caller]
+fn same(came: &Value, shown: &str, without: &[&str]) {
+    let shown: Value = serde_json::from_str(shown).unwrap();
+    let bare = |value: &Value| {
+        let mut value = value.clone();
+        without.iter().for_each(|key| forget(&mut value, key));
+        value
+    };
+    assert_eq!(bare(came), bare(&shown));
+}
+
+fn forget(value: &mut Value, key: &str) {
+    match value {
+        Value::Object(object) => {
+            object.remove(key);
+            object.values_mut().for_each(|value| forget(value, key));
+        }
+        Value::Array(all) => all.iter_mut().for_each(|value| forget(value, key)),
+        _ => {}
+    }
 }
 
 #[test]
@@ -57,13 +97,13 @@ fn the_senders_that_custom_reads_as_an_example_are_read() {
         (reply.status, reply.json()["update_result"].to_string())
     };
     let updated = "\"Stack updated successfully\"".to_owned();
-    portainer.world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    portainer.world(|world| world.push(IMAGE, GOOD));
     assert_eq!(drone("success", "main"), (200, updated.clone()));
     let (status, why) = drone("failure", "main");
     assert!(status == 200 && why.contains("/build/status"), "{why}");
     let (status, why) = drone("success", "next");
     assert!(status == 200 && why.contains("branches"), "{why}");
-    portainer.world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    portainer.world(|world| world.push(IMAGE, GOOD));
     let token = format!("Bearer {SECRET}");
     let headers = [("Authorization", token.as_str()), ("Prefer", "wait=20")];
     let body = br#"{"title":"Watchtower updates","message":"Found new image"}"#;
