@@ -76,11 +76,6 @@ fn lasting(config: &Config, unix: u64) -> Result<Lasting, Stop> {
         CannotOpen::Setup(words) => Stop::Configuration(words),
         CannotOpen::Taken(words) => Stop::TryLater(words),
     })?;
-    if dir.is_none() {
-        log::warn!(
-            "there is no \"state_dir\": accepted deliveries, pauses and ways back are lost when stackhook ends; set STACKHOOK_STATE_DIR"
-        );
-    }
     Ok(Lasting {
         journal,
         shelf: Shelf::new(dir).map_err(Stop::Configuration)?,
