@@ -45,6 +45,7 @@ mod site;
 mod server;
 // Shell: the command line.
 mod terminal;
+mod systemd;
 mod cli;
 mod commands;
 

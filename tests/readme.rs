@@ -3,6 +3,7 @@
 
 mod markdown;
 mod tried;
+mod recipes;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -24,6 +24,7 @@ use crate::request::Behind;
 use crate::server::Hop;
 use crate::site::Site;
 use crate::stack::outcome::Outcome;
+use crate::systemd::{self, Say};
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -46,8 +47,10 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let hop = Hop::new(site).map_err(Stop::Failed)?;
     let gate = door.open(settings, Arc::new(hop)).map_err(Stop::Failed)?;
     log::info!("listening on http://{address}");
+    tell_systemd(Say::Ready(&format!("listening on http://{address}")));
     engine.begin();
     wait_for_stop(signals);
+    tell_systemd(Say::Stopping("stopping"));
     gate.close();
     let nothing_lost = engine.stop(limits::STOP);
     match (nothing_lost, engine.lasts()) {
@@ -104,6 +107,14 @@ fn wait_for_stop(mut signals: Signals) {
         });
     if let Err(error) = again {
         log::warn!("a second signal will not be heard: {error}");
+    }
+}
+
+/// A service manager that cannot be told ends the service itself, some time later; then the log says why.
+fn tell_systemd(what: Say<'_>) {
+    let socket = std::env::var_os(systemd::NOTIFY_SOCKET);
+    if let Err(error) = systemd::say(socket.as_deref(), what) {
+        log::warn!("cannot tell systemd that the service is {what}: {error}");
     }
 }
 

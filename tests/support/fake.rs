@@ -189,6 +189,13 @@ impl Fake {
         self.listening = Some(Listening::start(&self.shared, self.address));
     }
 
+    /// Listens at this address from now on, so that others than this host's programs may ask it.
+    pub(crate) fn move_to(&mut self, address: SocketAddr) {
+        self.go_down();
+        self.address = address;
+        self.come_back();
+    }
+
     /// Everything that was asked so far, in the order of arrival.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.shared
