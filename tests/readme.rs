@@ -120,7 +120,7 @@ fn every_variable_exists_and_every_existing_one_is_told() {
         &[
             ("PORTAINER_STACK_NAME=shop", "PORTAINER_STACKNAME=shop"),
             ("| `PORTAINER_ENVIRONMENT` |", "| `PORTAINER_ENVIRONMEMT` |"),
-            ("| `STACKHOOK_MAX_BODY` |", "| |"),
+            ("| `PORTAINER_TIMEOUT` |", "| |"),
         ],
     );
 }
