@@ -412,7 +412,7 @@ impl<'a> Run<'a> {
         self.know(&found, Some(&looked));
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         self.notes.extend(plan.notes.iter().cloned());
-        for (reference, id) in looked.images() {
+        for (reference, id) in plan.images_before(&looked) {
             self.images_before.entry(reference).or_insert(id);
         }
         let before = self.images_before.clone();

@@ -6,9 +6,9 @@ use crate::health::seen::Seen;
 use crate::health::swarm;
 use crate::image::Reference;
 use crate::portainer::{Kind, Origin, Status};
-use crate::redeploy::End;
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{Looked, reference_of, was_pulled};
+use crate::redeploy::{End, Images};
 use crate::stack::compose::{ComposeFile, Source, Wanted};
 use crate::stack::order::{Cause, Order, Selection};
 use crate::stack::{PullMode, Stack};
@@ -59,6 +59,21 @@ impl Plan {
             .chain(self.others.keys())
             .cloned()
             .collect()
+    }
+
+    /// What a way back leads to: the id that each reference has on the host, or the one that its containers run where the
+    /// update is about to replace them, for a tag may have moved long before.
+    pub(super) fn images_before(&self, looked: &Looked) -> Images {
+        let mut images = looked.images();
+        for container in looked.seen.iter().flat_map(|seen| &seen.containers) {
+            let meant = self.repull || self.selected.contains_key(&container.service);
+            if let Some(reference) = reference_of(container).filter(|_| meant)
+                && reference.digest().is_none()
+            {
+                images.insert(reference, Some(container.image_id.clone()));
+            }
+        }
+        images
     }
 
     /// References that must be on the host before an update without a pull is sent.

@@ -23,7 +23,7 @@ impl Run<'_> {
         plan: &Plan,
     ) -> Result<Looked, Halt> {
         if !plan.pulls.is_empty() || plan.repull {
-            self.cx.observer.pulling(&looked.images())?;
+            self.cx.observer.pulling(&plan.images_before(&looked))?;
         }
         if !plan.pulls.is_empty() {
             let environment = found.record.environment;

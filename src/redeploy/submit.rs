@@ -39,8 +39,16 @@ impl Run<'_> {
         {
             Ok(sent) => Ok(Sent { put_back, ..sent }),
             Err(halt) => {
-                put_back.release(self.cx.portainer, environment);
-                Err(halt)
+                let notes = put_back.release(self.cx.portainer, environment);
+                Err(match halt {
+                    Halt::Over(mut end) => {
+                        for note in notes {
+                            end.message.push_str(&format!("; {note}"));
+                        }
+                        Halt::Over(end)
+                    }
+                    again => again,
+                })
             }
         }
     }
