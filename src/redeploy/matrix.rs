@@ -8,6 +8,7 @@ mod settings;
 mod interrupted;
 mod refused;
 mod rights;
+mod figures;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crate::fake::{Behaviour, Era, Fault, When};
+use crate::fake::{Behaviour, Era, Fault, When, World};
 use crate::portainer::Update;
 use crate::redeploy::bench::{GOOD, Watcher, client};
 use crate::redeploy::matrix::expected::{ALL, NONE, WEB, failed, updated};
 use crate::redeploy::matrix::scene::{FILE, SHARED, Scene, Sort};
 use crate::redeploy::matrix::{check, play};
-use crate::stack::PullMode;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault as Whose, Outcome};
+use crate::stack::{PullMode, RollBack};
 
 #[test]
 fn a_file_that_a_person_changes_meanwhile_is_the_one_that_is_deployed() {
@@ -257,6 +257,30 @@ fn nothing_is_sent_that_could_not_be_written_down() {
 }
 
 #[test]
+fn a_pull_that_breaks_off_in_the_middle_is_a_failed_pull() {
+    for (fault, says) in [
+        (
+            Fault::PullBreaks("toomanyrequests".to_owned()),
+            "toomanyrequests",
+        ),
+        (Fault::CutShort, "cannot pull"),
+        (Fault::LoginPage, "cannot pull"),
+    ] {
+        let mut scene = Scene::new(Sort::File, Era::A);
+        scene.bench.patience = Duration::ZERO;
+        scene.push("web:1", GOOD);
+        let path = "/api/endpoints/1/docker/images/create";
+        scene.bench.fake.fault(When::every("POST", path), fault);
+        check(
+            &scene,
+            &Order::default(),
+            &Watcher::default(),
+            &failed(0, NONE, &[says]),
+        );
+    }
+}
+
+#[test]
 fn without_the_old_image_there_is_no_way_back() {
     for era in Era::ALL {
         let scene = Scene::new(Sort::File, era);
@@ -278,36 +302,65 @@ fn without_the_old_image_there_is_no_way_back() {
     }
 }
 
-#[test]
-fn a_tag_that_others_use_goes_forward_again_after_the_way_back() {
-    const PAIR: &str = "
+/// Another stack that runs the newest `web:1`.
+fn other_stack_with_newest_web(world: &mut World) {
+    const OTHER: &str = "
 services:
   side:
     image: ghcr.io/acme/web:1
     restart: unless-stopped
 ";
+    world.pull("ghcr.io/acme/web:1", 1);
+    world.compose_stack("other", OTHER, &[]);
+}
+
+#[test]
+fn a_tag_that_others_use_goes_forward_again_after_the_way_back() {
     for era in Era::ALL {
-        let mut scene = Scene::new(Sort::File, era);
-        scene.bench.stack.rollback = crate::stack::RollBack::WhenUnhealthy;
-        let new = scene.push("web:1", Behaviour::NeverHealthy);
-        let other = scene.bench.fake.world(|world| {
-            world.compose_stack("other", PAIR, &[]);
-            world.container("other", "side")
-        });
-        assert_ne!(other.image_id, new);
-        scene.bench.fake.world(|world| {
-            world.pull("ghcr.io/acme/web:1", 1);
-            let id = world.stack("other").id;
-            world.deploy_hour_old(id);
-        });
-        // The tag had moved before: what this stack ran is known from its containers alone.
-        let report = scene.bench.run(&Order::default());
-        assert_eq!(report.outcome, Outcome::Failed, "{era:?} {report:?}");
-        let tag = scene
+        // The other stack has moved the tag long before, or gets the image while we deploy.
+        for meanwhile in [false, true] {
+            let mut scene = Scene::new(Sort::File, era);
+            scene.bench.stack.rollback = RollBack::WhenUnhealthy;
+            let before = scene.look();
+            let new = scene.push("web:1", Behaviour::NeverHealthy);
+            let mut watcher = Watcher::default();
+            if meanwhile {
+                let fake = &scene.bench.fake;
+                watcher = Watcher::act(fake, "updating", 1, other_stack_with_newest_web);
+            } else {
+                scene.bench.fake.world(other_stack_with_newest_web);
+            }
+            let says = &["web is unhealthy", "the previous images run again"];
+            check(&scene, &Order::default(), &watcher, &failed(2, WEB, says));
+            assert_eq!(before.images(), scene.look().images(), "{era:?}");
+            let tag = scene
+                .bench
+                .fake
+                .world(|world| world.local_id("ghcr.io/acme/web:1", 1));
+            assert_eq!(tag, Some(new), "{era:?}");
+        }
+    }
+}
+
+#[test]
+fn what_somebody_else_pulled_and_we_could_not_start_is_brought_back() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::File, era);
+        let before = scene.look();
+        scene.push("web:1", Behaviour::CannotStart);
+        scene
             .bench
             .fake
-            .world(|world| world.local_id("ghcr.io/acme/web:1", 1));
-        assert_eq!(tag, Some(new), "{era:?} {report:?}");
+            .world(|world| world.pull("ghcr.io/acme/web:1", 1));
+        let changed = if era == Era::B { WEB } else { ALL };
+        let says = &["the previous images run again"];
+        check(
+            &scene,
+            &Order::default(),
+            &Watcher::default(),
+            &failed(2, changed, says),
+        );
+        assert_eq!(before.images(), scene.look().images(), "{era:?}");
     }
 }
 

@@ -241,3 +241,70 @@ fn a_store_whose_image_ids_are_digests_makes_no_difference() {
         );
     }
 }
+
+#[test]
+fn force_submits_although_nothing_is_newer() {
+    let order = Order {
+        force: true,
+        ..Order::default()
+    };
+    for era in Era::ALL {
+        let file = Scene::new(Sort::File, era);
+        expect(
+            &file,
+            &order,
+            &unchanged(1, NONE, &["nothing needed an update"]),
+        );
+        let git = Scene::new(Sort::Git, era);
+        expect(&git, &order, &updated(1, ALL, &["with the same image"]));
+    }
+}
+
+#[test]
+fn a_variable_is_set_and_the_others_are_kept() {
+    let order = Order {
+        set: [("GREETING".to_owned(), "good day".to_owned())].into(),
+        ..Order::default()
+    };
+    for sort in Sort::ALL {
+        for era in Era::ALL {
+            let mut scene = Scene::new(sort, era);
+            let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            scene.env = Some(vec![pair("TAG", "1"), pair("GREETING", "good day")]);
+            let changed = if sort == Sort::Git { ALL } else { WEB };
+            expect(
+                &scene,
+                &order,
+                &updated(1, changed, &["3 services updated"]),
+            );
+            // What is set already needs no update.
+            if sort == Sort::File {
+                expect(&scene, &order, &unchanged(0, NONE, &["nothing newer"]));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_somebody_started_by_hand_is_no_part_of_the_stack() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::File, era);
+        scene
+            .bench
+            .fake
+            .world(|world| world.run_one_off("web-stack", "web"));
+        expect(
+            &scene,
+            &Order::default(),
+            &unchanged(0, NONE, &["nothing newer"]),
+        );
+        scene.push("web:1", GOOD);
+        expect(&scene, &Order::default(), &updated(1, WEB, &["1 of 3"]));
+        // It still runs the old image, and that makes nothing stale.
+        expect(
+            &scene,
+            &Order::default(),
+            &unchanged(0, NONE, &["nothing newer"]),
+        );
+    }
+}
