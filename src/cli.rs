@@ -3,6 +3,7 @@
 
 pub(crate) mod help;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Redeploy(Redeploy),
     /// Bring back the images that ran before the last update.
     Rollback(Rollback),
+    /// Send a delivery to a running stackhook and follow it to its end.
+    Trigger(Trigger),
     /// Print the headers that sign a body, or how to set up a sender.
     Sign(Sign),
     /// Ask the running server whether it is well.
@@ -88,6 +91,27 @@ pub(crate) struct Sign {
     pub(crate) setup: bool,
 }
 
+/// What is asked of a running stackhook, and how its end is said.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Trigger {
+    /// Keys or names; none: the one that the hook means by itself.
+    pub(crate) stacks: Vec<String>,
+    /// Where it runs.
+    pub(crate) url: Option<String>,
+    /// Only services with these images; none: all.
+    pub(crate) images: Vec<Reference>,
+    /// Variables to set on the stack.
+    pub(crate) set: BTreeMap<String, String>,
+    /// Also if nothing is newer.
+    pub(crate) force: bool,
+    /// Do not wait for the end.
+    pub(crate) no_wait: bool,
+    /// Print JSON instead of words.
+    pub(crate) json: bool,
+    /// Print nothing when all went well.
+    pub(crate) quiet: bool,
+}
+
 /// Which stack, and how that is said.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Rollback {
@@ -128,13 +152,14 @@ impl fmt::Display for Usage {
 }
 
 /// The commands, in the order of the help.
-const COMMANDS: [(&str, Topic); 8] = [
+const COMMANDS: [(&str, Topic); 9] = [
     ("serve", Topic::Serve),
     ("generate-secret", Topic::GenerateSecret),
     ("test-connection", Topic::TestConnection),
     ("show-config", Topic::ShowConfig),
     ("redeploy", Topic::Redeploy),
     ("rollback", Topic::Rollback),
+    ("trigger", Topic::Trigger),
     ("sign", Topic::Sign),
     ("healthcheck", Topic::Healthcheck),
 ];
@@ -194,6 +219,7 @@ impl Typed {
             Some(Topic::ShowConfig) => Command::ShowConfig,
             Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
             Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
+            Some(Topic::Trigger) => return self.trigger().map(Command::Trigger),
             Some(Topic::Sign) => return self.sign().map(Command::Sign),
             Some(Topic::Healthcheck) => Command::Healthcheck,
             Some(Topic::Program) | None => {
@@ -241,6 +267,40 @@ impl Typed {
             (false, false) => Which::Named(named),
         };
         Ok(redeploy)
+    }
+
+    fn trigger(mut self) -> Result<Trigger, Usage> {
+        let mut trigger = Trigger {
+            url: self.value("--url", "URL")?,
+            force: self.flag("--force")?,
+            no_wait: self.flag("--no-wait")?,
+            json: self.flag("--json")?,
+            quiet: self.flag("--quiet")?,
+            ..Trigger::default()
+        };
+        while let Some(text) = self.next_value("--image", "REF")? {
+            let image = Reference::parse(&text)
+                .map_err(|why| Usage(format!("--image {text:?} is no image reference: {why}")))?;
+            trigger.images.push(image);
+        }
+        while let Some(text) = self.next_value("--env", "NAME=VALUE")? {
+            // The text is not repeated: whatever it is, it was meant to be a value.
+            let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty())
+            else {
+                return Err(Usage::new(
+                    "--env needs a name and a value: --env NAME=VALUE",
+                ));
+            };
+            if trigger
+                .set
+                .insert(name.to_owned(), value.to_owned())
+                .is_some()
+            {
+                return Err(Usage(format!("--env sets {name:?} twice")));
+            }
+        }
+        trigger.stacks = self.rest()?;
+        Ok(trigger)
     }
 
     fn sign(mut self) -> Result<Sign, Usage> {
@@ -485,6 +545,34 @@ mod tests {
         let one = "rollback takes exactly one stack: stackhook rollback STACK";
         refused("rollback", one);
         refused("rollback app db", one);
+    }
+
+    #[test]
+    fn a_delivery_is_described() {
+        check("trigger", Command::Trigger(Trigger::default()));
+        check(
+            "trigger app --env TAG=1=2 --image nginx --url https://hooks.example.com db --force --no-wait --json --quiet",
+            Command::Trigger(Trigger {
+                stacks: vec!["app".to_owned(), "db".to_owned()],
+                url: Some("https://hooks.example.com".to_owned()),
+                images: vec![image("nginx")],
+                set: BTreeMap::from([("TAG".to_owned(), "1=2".to_owned())]),
+                force: true,
+                no_wait: true,
+                json: true,
+                quiet: true,
+            }),
+        );
+        refused(
+            "trigger --env TAG",
+            "--env needs a name and a value: --env NAME=VALUE",
+        );
+        refused(
+            "trigger --env =hush",
+            "--env needs a name and a value: --env NAME=VALUE",
+        );
+        refused("trigger --env A=1 --env A=2", "--env sets \"A\" twice");
+        refused("trigger --dry-run", "unknown option \"--dry-run\"");
     }
 
     #[test]

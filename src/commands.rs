@@ -8,6 +8,7 @@ mod sign;
 mod table;
 mod redeploy;
 mod test_connection;
+mod trigger;
 
 use std::ffi::OsString;
 use std::io;
@@ -48,6 +49,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
         Command::TestConnection => test_connection::run(file),
         Command::ShowConfig => show_config::run(file),
         Command::Redeploy(asked) => redeploy::run(file, asked),
+        Command::Trigger(asked) => trigger::run(file, asked),
         Command::Rollback(asked) => redeploy::roll_back(file, asked),
         Command::Sign(asked) => sign::run(file, asked),
         Command::Healthcheck => healthcheck::run(file),

@@ -194,3 +194,14 @@ pub(crate) const REJECTIONS_KEPT: usize = 50;
 pub(crate) const RESUME_QUIET: Duration = Duration::from_secs(60);
 /// After a crash, an update that was sent and is not under way is watched for this long.
 pub(crate) const RESUME: Duration = Duration::from_secs(5 * 60);
+
+/// How long `trigger` follows a delivery in all.
+pub(crate) const TRIGGER: Duration = Duration::from_secs(45 * 60);
+/// How long `trigger` tries again what may be a restart.
+pub(crate) const TRIGGER_PATIENCE: Duration = Duration::from_secs(2 * 60);
+/// The pause between two tries of `trigger`.
+pub(crate) const TRIGGER_PAUSE: Duration = Duration::from_secs(2);
+/// Time for an answer to `trigger` to begin: it asks for 20 s at most.
+pub(crate) const TRIGGER_ANSWER: Duration = Duration::from_secs(50);
+/// A reply to a delivery that is larger is none of stackhook (bytes).
+pub(crate) const TRIGGER_BODY: usize = 4 * 1024 * 1024;

@@ -15,6 +15,7 @@ mod configuration;
 mod deliveries;
 mod failures;
 mod fake_portainer;
+mod lasting;
 mod readme;
 mod senders;
 mod signatures;

@@ -17,6 +17,8 @@ pub(crate) enum Topic {
     Redeploy,
     /// `rollback`
     Rollback,
+    /// `trigger`
+    Trigger,
     /// `sign`
     Sign,
     /// `healthcheck`
@@ -33,6 +35,7 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::ShowConfig => SHOW_CONFIG,
         Topic::Redeploy => REDEPLOY,
         Topic::Rollback => ROLLBACK,
+        Topic::Trigger => TRIGGER,
         Topic::Sign => SIGN,
         Topic::Healthcheck => HEALTHCHECK,
     }
@@ -50,6 +53,7 @@ Commands:
   show-config        print the configuration in force and where each value comes from
   redeploy [STACK…]  redeploy now, straight through Portainer
   rollback STACK     back to the images that ran before the last update
+  trigger [STACK…]   send a signed delivery to a running stackhook, and report its end
   sign [FILE]        print the headers that sign a body, or how to set up a sender
   healthcheck        ask the running server on this host whether it is well
 
@@ -132,6 +136,27 @@ shares with the server. The images that are rolled back stay out until newer one
 Options:
   --json             print one JSON object: status and stacks
   --quiet            print nothing when all went well
+";
+
+const TRIGGER: &str = "\
+Sends a signed delivery to a running stackhook, follows it to its end, and ends as it did: for pipelines and cron.
+
+Usage: stackhook [--config FILE] trigger [STACK…] [OPTIONS]
+
+Needs only where it runs, and the secret of its hook \"update\" in PORTAINER_WEBHOOK_SECRET (or _FILE). A STACK is a key
+or name over there; several are several deliveries, and the worst exit code wins.
+
+Options:
+  --url URL          where it runs; default $STACKHOOK_URL. Without a path, /webhook/update/ is meant
+  --image REF        only the services with this image; may be given several times
+  --env NAME=VALUE   set a variable of the stack that its \"env\" allows; may be given several times
+  --force            also if nothing is newer
+  --no-wait          end when it is accepted
+  --json             print the reply, one object a delivery
+  --quiet            print nothing when all went well
+
+Ends with 0 when the stack is up to date and well, 1 when the deployment failed or was not made, 75 when nobody can say
+or the server cannot be reached (try again), 78 when the delivery was turned away: secret, address, a name.
 ";
 
 const SIGN: &str = "\

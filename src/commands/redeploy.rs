@@ -14,9 +14,11 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Need};
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
+use crate::journal::lock::{NoTurn, Thing, Turn, Turns};
+use crate::journal::stacks::Shelf;
 use crate::near::hint;
+use crate::portainer::StackId;
 use crate::redact::Redactor;
-use crate::redeploy::past::InMemory;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::Stack;
 use crate::stack::order::{Named, Order, Selection};
@@ -30,15 +32,19 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Sto
         json: asked.json,
         quiet: asked.quiet,
     };
-    carry_out(file, &asked.which, &said, |context, stack| {
-        match asked.dry_run {
+    carry_out(
+        file,
+        &asked.which,
+        &said,
+        asked.force,
+        |context, stack| match asked.dry_run {
             false => End::Report(redeploy::run(context, stack, &order)),
             true => match redeploy::preview(context, stack, &order) {
                 Ok(lines) => End::Plan(lines),
                 Err(report) => End::Report(report),
             },
-        }
-    })
+        },
+    )
 }
 
 /// Brings back the images that ran before the last update.
@@ -48,7 +54,7 @@ pub(super) fn roll_back(file: Option<&Path>, asked: cli::Rollback) -> Result<Exi
         quiet: asked.quiet,
     };
     let which = Which::Named(vec![asked.stack]);
-    carry_out(file, &which, &said, |context, stack| {
+    carry_out(file, &which, &said, true, |context, stack| {
         End::Report(redeploy::roll_back(context, stack))
     })
 }
@@ -63,6 +69,7 @@ fn carry_out(
     file: Option<&Path>,
     which: &Which,
     said: &Said,
+    past_pause: bool,
     act: impl Fn(&Context<'_>, &Stack) -> End,
 ) -> Result<Exit, Stop> {
     let voice = if said.quiet {
@@ -74,17 +81,28 @@ fn carry_out(
     let stacks = choose(which, &config)?;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     let redactor = Redactor::new(config.secrets());
+    let dir = config.state_dir.as_deref();
+    if dir.is_none() && voice != Voice::Quiet {
+        super::warn(&[
+            "there is no \"state_dir\": a server beside this command is not waited for, and no way back is kept".to_owned(),
+        ]);
+    }
+    let turns = Turns::new(dir, "redeploy").map_err(Stop::Configuration)?;
+    let shelf = Shelf::new(dir).map_err(Stop::Configuration)?;
     let mut ends = Vec::new();
     for stack in stacks {
         let watching = Watching {
             stack,
             progress: Progress::new(),
+            turns: &turns,
+            shelf: &shelf,
+            past_pause,
         };
         let context = Context {
             portainer: &portainer,
             clock: &SystemClock,
             observer: &watching,
-            memory: &InMemory::default(),
+            memory: &shelf,
             redactor: &redactor,
             timeout,
             // Whoever typed this can try again.
@@ -119,8 +137,11 @@ impl End {
             End::Plan(_) => Exit::Fine,
             End::Report(report) => match (report.outcome, report.fault) {
                 (Outcome::Updated | Outcome::Unchanged, _) => Exit::Fine,
-                (Outcome::Unknown, _)
-                | (Outcome::Failed, Some(Fault::NotReached | Fault::NotWritten)) => Exit::TryLater,
+                (Outcome::Unknown, _) | (Outcome::Failed, Some(Fault::NotReached)) => {
+                    Exit::TryLater
+                }
+                // Only the locks in the state directory are written here.
+                (Outcome::Failed, Some(Fault::NotWritten)) => Exit::Configuration,
                 (Outcome::Skipped, _) | (Outcome::Failed, Some(Fault::Refused) | None) => {
                     Exit::Failed
                 }
@@ -229,7 +250,7 @@ fn tell(stack: &Stack, end: &End, quiet: bool) -> Result<(), Stop> {
 }
 
 /// `shop on local: updated, 1 of 2 services updated, all healthy (8.2 s)`, and a line a service.
-fn words(report: &StackReport, trouble: bool) -> String {
+pub(super) fn words(report: &StackReport, trouble: bool) -> String {
     let mut text = report.name.clone();
     if let Some(environment) = &report.environment {
         let _ = write!(text, " on {environment}");
@@ -291,9 +312,28 @@ fn json(ends: &[(&Stack, End)]) -> Value {
 struct Watching<'a> {
     stack: &'a Stack,
     progress: Progress,
+    turns: &'a Turns,
+    shelf: &'a Shelf,
+    /// Whether it goes through a pause by staff.
+    past_pause: bool,
 }
 
 impl Observer for Watching<'_> {
+    fn paused(&self, id: StackId) -> Option<u64> {
+        match self.past_pause {
+            true => None,
+            false => self.shelf.paused(id.0),
+        }
+    }
+
+    fn turn(&self, thing: Thing, within: Duration) -> Result<Turn, NoTurn> {
+        let waits_for = |who: &str| {
+            self.progress
+                .show(format!("{}: waiting for {who}", self.stack.name));
+        };
+        self.turns.take(thing, within, &waits_for)
+    }
+
     fn step(&self, step: &Step) {
         self.progress.show(format!("{}: {step}", self.stack.name));
     }
@@ -337,7 +377,11 @@ mod tests {
         check(Outcome::Failed, None, Exit::Failed);
         check(Outcome::Failed, Some(Fault::Refused), Exit::Failed);
         check(Outcome::Failed, Some(Fault::NotReached), Exit::TryLater);
-        check(Outcome::Failed, Some(Fault::NotWritten), Exit::TryLater);
+        check(
+            Outcome::Failed,
+            Some(Fault::NotWritten),
+            Exit::Configuration,
+        );
         check(Outcome::Unknown, None, Exit::TryLater);
     }
 

@@ -21,6 +21,8 @@ struct Goal {
     before: seen::Seen,
     expected: BTreeSet<String>,
     images: BTreeMap<Reference, String>,
+    /// What the failed update moved them to: after a crash in the middle of a rollback, the references do not tell any more.
+    newer: BTreeMap<Reference, String>,
     variables: BTreeMap<String, Option<String>>,
 }
 
@@ -65,6 +67,7 @@ impl Run<'_> {
             expected: before.services().into_iter().map(str::to_owned).collect(),
             before,
             images: past.previous,
+            newer: BTreeMap::new(),
             variables: past.previous_variables,
         };
         let down = goal.before.containers.is_empty();
@@ -103,6 +106,7 @@ impl Run<'_> {
             before: before.clone(),
             expected: submission.expected.clone(),
             images,
+            newer: submission.images.clone(),
             variables: submission.variables_before.clone(),
         };
         let back = find::find(self.cx.portainer, self.stack)
@@ -158,6 +162,11 @@ impl Run<'_> {
             },
             expected: submission.expected.clone(),
             images: submission.images.clone(),
+            newer: submission
+                .images_before
+                .iter()
+                .filter_map(|(reference, id)| Some((reference.clone(), id.clone()?)))
+                .collect(),
             variables: submission.variables_before.clone(),
         };
         self.go_back(found, goal, true)
@@ -288,10 +297,14 @@ impl Run<'_> {
                 .portainer
                 .image(goal.environment, &reference.familiar());
             let now = now.map_err(|error| End::refused(format!("no way back: {error}")))?;
-            newer.extend(
-                now.filter(|now| now.id != *id)
-                    .map(|now| (reference.clone(), now.id)),
-            );
+            let moved = now.map(|now| now.id).filter(|now| now != id);
+            let known = || {
+                goal.newer
+                    .get(reference)
+                    .cloned()
+                    .filter(|known| known != id)
+            };
+            newer.extend(moved.or_else(known).map(|newer| (reference.clone(), newer)));
         }
         Ok(newer)
     }

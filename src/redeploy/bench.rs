@@ -101,7 +101,7 @@ impl Bench {
         redeploy::preview(&self.context(&Watcher::default()), &self.stack, order)
     }
 
-    fn context<'a>(&'a self, observer: &'a Watcher) -> Context<'a> {
+    pub(super) fn context<'a>(&'a self, observer: &'a dyn Observer) -> Context<'a> {
         Context {
             portainer: &self.portainer,
             clock: &self.clock,

@@ -201,3 +201,6 @@ fn alike(one: &Seen, other: &Seen) -> bool {
         (one, other) => one == other,
     }
 }
+
+#[cfg(test)]
+mod tests;

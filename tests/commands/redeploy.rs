@@ -28,6 +28,7 @@ fn two_stacks() -> (Fake, Setup) {
         world.compose_stack("blog", &FILE.replace("web:1", "blog:1"), &[]);
     });
     let file = "
+        state_dir = \"state\"
         [[stack]]
         name = \"shop\"
         healthy_within = \"5s\"

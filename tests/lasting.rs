@@ -1,0 +1,532 @@
+//! Nothing accepted is lost and nothing is done twice: bursts, crashes, full disks and stops, through the real program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::client;
+use crate::support::fake::{Era, Fake, Fault, Gate, When};
+use crate::support::program::{Setup, Stackhook};
+use crate::support::shop::{self, GOOD, SECRET, WEB, now, side_by_side, variables};
+
+const FILE: &str = "
+state_dir = \"state\"
+[[stack]]
+name = \"shop\"
+healthy_within = \"5s\"
+env = [\"TAG\", \"MARK\"]
+";
+
+fn setup(fake: &Fake) -> Setup {
+    variables(Setup::with(fake).file("stackhook.toml", FILE))
+}
+
+/// A signed delivery that asks to be answered at once: its status URL, or why there is none.
+fn accept(server: &Stackhook, body: &str) -> Result<String, u16> {
+    let headers = [("Prefer", "respond-async")];
+    let reply = server.signed_with("/webhook/update/", SECRET, &headers, body);
+    match reply.status {
+        202 => Ok(reply.header("Location").unwrap().to_owned()),
+        status => Err(status),
+    }
+}
+
+/// The reply at the end of a delivery.
+#[track_caller]
+fn end(server: &Stackhook, url: &str) -> (u16, Value) {
+    let deadline = Instant::now() + Duration::from_secs(240);
+    loop {
+        let waits = [("Prefer", "wait=20")];
+        let reply = server.request("GET", url, &waits, b"");
+        match reply.status {
+            202 => assert!(Instant::now() < deadline, "{}", reply.text()),
+            status => return (status, reply.json()),
+        }
+    }
+}
+
+/// Holds the next pull of the shop back until the gate opens.
+fn hold(fake: &Fake) -> Gate {
+    fake.world(|world| world.push(WEB, GOOD));
+    let gate = Gate::default();
+    let pull = When::every("POST", "/api/endpoints/2/docker/images/create");
+    fake.fault(pull, Fault::Hold(gate.clone()));
+    gate
+}
+
+#[test]
+fn a_hundred_at_once_make_two_updates_and_each_gets_the_truth() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let put = When::every("PUT", "/api/stacks/");
+    fake.fault(put, Fault::Delay(Duration::from_secs(1)));
+    fake.world(|world| world.push(WEB, GOOD));
+    fake.forget_calls();
+    side_by_side(0..100, |_| {
+        let headers = [("Prefer", "wait=30")];
+        let reply = server.signed_with("/webhook/update/", SECRET, &headers, "{}");
+        let body = match reply.status {
+            202 => end(&server, reply.header("Location").unwrap()).1,
+            _ => reply.json(),
+        };
+        assert_eq!(body["status"], "succeeded", "{body}");
+    });
+    assert!(fake.puts().len() <= 2, "{} updates", fake.puts().len());
+}
+
+#[test]
+fn a_thousand_are_accepted_at_once_and_all_can_be_asked_about_afterwards() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    fake.world(|world| world.push(WEB, GOOD));
+    fake.forget_calls();
+    let began = Instant::now();
+    let (urls, mut took): (Vec<String>, Vec<Duration>) = std::thread::scope(|scope| {
+        let client = |_| {
+            scope.spawn(|| {
+                let one = |_| {
+                    let asked = Instant::now();
+                    (accept(&server, "{}").unwrap(), asked.elapsed())
+                };
+                (0..50).map(one).collect::<Vec<_>>()
+            })
+        };
+        let clients: Vec<_> = (0..20).map(client).collect();
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .unzip()
+    });
+    took.sort();
+    println!(
+        "1000 deliveries in {:?}: p50 {:?}, p99 {:?}",
+        began.elapsed(),
+        took[500],
+        took[990]
+    );
+    assert_eq!(urls.iter().collect::<BTreeSet<_>>().len(), 1000);
+    assert!(took[990] < Duration::from_secs(1), "{:?}", took[990]);
+    for url in &urls {
+        assert_eq!(end(&server, url).0, 200);
+    }
+    assert!(fake.puts().len() <= 2, "{} updates", fake.puts().len());
+    // Neither does the end of the process take the answers away.
+    let server = server.kill().1.serve();
+    for url in &urls {
+        assert_eq!(server.get(url).status, 200);
+    }
+}
+
+/// A small generator, so that a run can be repeated.
+fn dice(seed: &mut u64, sides: u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed % sides
+}
+
+/// `KILLS` says how often; the seed is printed and can be given in `SEED`. Several servers are killed side by side, because what
+/// takes time is to find out how an update ended of which nobody can say whether it was sent: a minute.
+#[test]
+fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
+    let number = |name: &str, default: u64| {
+        let given = std::env::var(name).ok();
+        given.map_or(default, |text| text.parse().unwrap())
+    };
+    let (kills, seed) = (number("KILLS", 8), number("SEED", now()));
+    println!("{kills} kills, SEED={seed}");
+    side_by_side(0..4, |server| kill(kills.div_ceil(4), seed + server));
+}
+
+fn kill(kills: u64, mut seed: u64) {
+    let fake = shop::portainer(Era::A);
+    let put = When::every("PUT", "/api/stacks/");
+    fake.fault(put, Fault::Delay(Duration::from_millis(20)));
+    let mut server = setup(&fake).serve();
+    let mut urls: Vec<String> = Vec::new();
+    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut mark, mut accepted) = (0, 0);
+    for round in 1..=kills {
+        let alive = Duration::from_millis(dice(&mut seed, 1500));
+        let began = Instant::now();
+        while began.elapsed() < alive {
+            mark += 1;
+            let mark = mark.to_string();
+            let body = json!({"env": {"MARK": mark}, "time": now(), "id": mark});
+            urls.extend(accept(&server, &body.to_string()));
+            std::thread::sleep(Duration::from_millis(dice(&mut seed, 100)));
+        }
+        server = server.kill().1.serve();
+        if round % 5 != 0 && round != kills {
+            continue;
+        }
+        accepted += urls.len();
+        for url in urls.drain(..) {
+            let (code, body) = end(&server, &url);
+            let status = body["status"].as_str().unwrap().to_owned();
+            // Overtaken by a newer value; or nobody knows about the moment between journal and update.
+            assert!(matches!(code, 200 | 409 | 504), "{body}");
+            *ends.entry(status).or_default() += 1;
+        }
+    }
+    println!(
+        "{accepted} deliveries, {} updates: {ends:?}",
+        fake.puts().len()
+    );
+    let mut seen = BTreeSet::new();
+    for put in fake.puts() {
+        let env = put.body["Env"].as_array().unwrap().clone();
+        let mark = env.into_iter().find(|one| one["name"] == "MARK").unwrap();
+        let first = seen.insert(mark["value"].to_string());
+        assert!(first, "{mark} was sent twice");
+    }
+    assert!(ends.contains_key("succeeded"), "{ends:?}");
+}
+
+#[test]
+fn killed_by_the_update_that_it_sent_it_finds_out_how_that_ended() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let new = fake.world(|world| world.push(WEB, GOOD));
+    fake.forget_calls();
+    let put = When::next("PUT", "/api/stacks/");
+    fake.fault(put, Fault::Delay(Duration::from_secs(1)));
+    let url = accept(&server, "{}").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fake.puts().is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let server = server.kill().1.serve();
+    let (code, body) = end(&server, &url);
+    assert_eq!(
+        (code, &body["stacks"][0]["outcome"]),
+        (200, &json!("updated")),
+        "{body}"
+    );
+    assert_eq!(fake.puts().len(), 1);
+    let web = fake.world(|world| world.containers("shop"));
+    assert!(web.iter().any(|one| one.image_id == new));
+}
+
+#[test]
+fn a_full_disk_turns_deliveries_away_and_sends_nothing() {
+    let fake = shop::portainer(Era::A);
+    // Files may not grow beyond 8 KiB; who writes more gets an error, as on a full disk.
+    let server = setup(&fake).limited("-f 16 && trap '' XFSZ").serve();
+    let gate = hold(&fake);
+    fake.forget_calls();
+    let mut urls = Vec::new();
+    let refused = (0..200).find_map(|_| match accept(&server, "{}") {
+        Ok(url) => {
+            urls.push(url);
+            None
+        }
+        Err(status) => Some(status),
+    });
+    assert_eq!(refused, Some(503));
+    assert!(urls.len() > 3, "{}", urls.len());
+    assert_eq!(server.get("/healthz").status, 200);
+    server.wait_for_log("the journal cannot be written");
+    gate.open();
+    let (code, body) = end(&server, &urls[0]);
+    assert_eq!(code, 503, "{body}");
+    assert!(
+        body["update_result"]
+            .as_str()
+            .unwrap()
+            .contains("nothing was sent"),
+        "{body}"
+    );
+    assert_eq!(fake.puts().len(), 0);
+    // With room again, all that was accepted is still known.
+    let (_, setup) = server.kill();
+    let server = setup.limited("-f unlimited").serve();
+    for url in &urls {
+        let (code, body) = end(&server, url);
+        assert!(matches!(code, 200 | 503), "{body}");
+    }
+}
+
+#[test]
+fn a_stop_in_the_middle_is_quick_tells_who_waits_and_goes_on_afterwards() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let gate = hold(&fake);
+    server.signal("HUP");
+    server.wait_for_log("SIGHUP is ignored");
+    let began = Instant::now();
+    let reply = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| server.signed("/webhook/update/", SECRET, "{}"));
+        server.wait_for_log("delivery accepted");
+        server.signal("TERM");
+        waiter.join().unwrap()
+    });
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    let (output, setup) = server.wait();
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    gate.open();
+    let server = setup.serve();
+    let (code, body) = end(&server, reply.header("Location").unwrap());
+    assert_eq!(code, 200, "{body}");
+    assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn without_a_state_dir_a_stop_waits_for_what_runs_and_a_second_signal_does_not() {
+    let fake = shop::portainer(Era::A);
+    let gate = hold(&fake);
+    let server = variables(Setup::with(&fake)).serve();
+    let (reply, began) = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| server.signed("/webhook/update/", SECRET, "{}"));
+        server.wait_for_log("delivery accepted");
+        server.signal("TERM");
+        (waiter.join().unwrap(), Instant::now())
+    });
+    assert_eq!(
+        (reply.status, reply.json()["status"].clone()),
+        (503, json!("unknown"))
+    );
+    let (output, setup) = server.wait();
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(output.code, Some(0));
+    let server = setup.serve();
+    accept(&server, "{}").unwrap();
+    server.signal("TERM");
+    server.wait_for_log("stopping");
+    server.signal("INT");
+    assert_eq!(server.wait().0.code, Some(130));
+    gate.open();
+}
+
+#[test]
+fn a_second_server_on_the_directory_waits_and_gives_up() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let began = Instant::now();
+    let other = server.setup().run(&["serve"]);
+    assert!(began.elapsed() >= Duration::from_secs(15));
+    assert_eq!(other.code, Some(75), "{}", other.stderr);
+    assert!(other.stderr.contains("uses"), "{}", other.stderr);
+}
+
+#[test]
+fn a_state_dir_that_cannot_be_one_is_a_matter_of_the_configuration() {
+    let fake = shop::portainer(Era::A);
+    let setup = variables(Setup::with(&fake))
+        .file("state", "not a directory")
+        .env("STACKHOOK_STATE_DIR", "state");
+    let output = setup.run(&["serve"]);
+    assert_eq!(output.code, Some(78));
+    assert!(
+        output.stderr.contains("it is no directory"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_replay_never_runs_again_and_a_duplicate_only_where_that_helps() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    fake.world(|world| world.push(WEB, GOOD));
+    fake.forget_calls();
+    let timed = json!({"time": now(), "force": true}).to_string();
+    let with_id = json!({"id": "build-7"}).to_string();
+    let first = server.signed("/webhook/update/", SECRET, &timed);
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(
+        server.signed("/webhook/update/", SECRET, &timed).text(),
+        first.text()
+    );
+    // To another path it is the same signed request.
+    assert_eq!(
+        server
+            .signed("/webhook/update/shop/", SECRET, &timed)
+            .text(),
+        first.text()
+    );
+    let second = server.signed("/webhook/update/", SECRET, &with_id);
+    assert_eq!(
+        server.signed("/webhook/update/", SECRET, &with_id).text(),
+        second.text()
+    );
+    let other = json!({"id": "build-7", "image": WEB}).to_string();
+    let other = server.signed("/webhook/update/", SECRET, &other);
+    assert_ne!(other.json()["delivery"], second.json()["delivery"]);
+    assert_eq!(fake.puts().len(), 1);
+
+    // What failed may be tried again, but not by a replay; also after a restart.
+    fake.world(|world| world.remove_from_registry(WEB));
+    let timed = json!({"time": now(), "id": "build-8"}).to_string();
+    let failed = server.signed("/webhook/update/", SECRET, &timed);
+    let with_id = json!({"id": "build-9"}).to_string();
+    let failed_too = server.signed("/webhook/update/", SECRET, &with_id);
+    assert_eq!((failed.status, failed_too.status), (502, 502));
+    let server = server.kill().1.serve();
+    assert_eq!(
+        server.signed("/webhook/update/", SECRET, &timed).text(),
+        failed.text()
+    );
+    let again = server.signed("/webhook/update/", SECRET, &with_id);
+    assert_ne!(again.json()["delivery"], failed_too.json()["delivery"]);
+}
+
+#[test]
+fn a_duplicate_of_what_runs_waits_for_its_end() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let gate = hold(&fake);
+    fake.forget_calls();
+    let body = json!({"id": "build-7"}).to_string();
+    accept(&server, &body).unwrap();
+    let replies: Vec<_> = std::thread::scope(|scope| {
+        let post = || server.signed("/webhook/update/", SECRET, &body);
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(post)).collect();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.log().matches("came before").count() < 3 {
+            assert!(Instant::now() < deadline, "{}", server.log());
+            std::thread::yield_now();
+        }
+        gate.open();
+        waiting.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for reply in &replies {
+        assert_eq!((reply.status, reply.text()), (200, replies[0].text()));
+    }
+    assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn trigger_follows_a_delivery_and_ends_as_it_did() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let url = format!("http://{}", server.address);
+    fake.world(|world| world.push(WEB, GOOD));
+    let sender = || {
+        Setup::new()
+            .env("STACKHOOK_URL", &url)
+            .env("PORTAINER_WEBHOOK_SECRET", SECRET)
+    };
+    let updated = sender().run(&["trigger", "--env", "TAG=1", "shop"]);
+    assert_eq!((updated.code, updated.stderr.as_str()), (Some(0), ""));
+    assert!(
+        updated
+            .stdout
+            .starts_with("shop on remote: updated, 1 of 2 services updated"),
+        "{}",
+        updated.stdout
+    );
+    let quiet = sender().run(&["trigger", "--quiet"]);
+    assert_eq!(
+        (quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()),
+        (Some(0), "", "")
+    );
+    let json = sender().run(&["trigger", "--json", "--no-wait"]);
+    let reply: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((json.code, &reply["success"]), (Some(0), &json!(true)));
+    fake.world(|world| world.remove_from_registry(WEB));
+    let failed = sender().run(&["trigger", "shop"]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(
+        failed.stderr.starts_with("stackhook: shop: shop: "),
+        "{}",
+        failed.stderr
+    );
+    let unknown = sender().run(&["trigger", "shop", "nonsense"]);
+    assert_eq!(unknown.code, Some(78), "{}", unknown.stderr);
+    let forger = Setup::new().env("STACKHOOK_URL", &url).env(
+        "PORTAINER_WEBHOOK_SECRET",
+        "another-secret-of-32-characters",
+    );
+    assert_eq!(forger.run(&["trigger"]).code, Some(78));
+    assert_eq!(
+        sender().run(&["trigger", "--env", "OTHER=1"]).code,
+        Some(78)
+    );
+    let nobody = sender().env("STACKHOOK_URL", "http://127.0.0.1:1");
+    assert_eq!(nobody.run(&["trigger"]).code, Some(75));
+    assert_eq!(
+        Setup::new()
+            .env("STACKHOOK_URL", &url)
+            .run(&["trigger"])
+            .code,
+        Some(78)
+    );
+}
+
+#[test]
+fn trigger_outlives_a_restart_of_the_server_that_it_follows() {
+    let fake = shop::portainer(Era::A);
+    let setup = setup(&fake).env("STACKHOOK_LISTEN", "127.0.0.1:0");
+    let server = setup.serve();
+    let address = server.address;
+    let gate = hold(&fake);
+    let sender = Setup::new()
+        .env("STACKHOOK_URL", &format!("http://{address}"))
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET);
+    std::thread::scope(|scope| {
+        let trigger = scope.spawn(|| sender.run(&["trigger"]));
+        server.wait_for_log("delivery accepted");
+        let (_, setup) = server.kill();
+        let server = setup.env("STACKHOOK_LISTEN", &address.to_string()).serve();
+        gate.open();
+        let output = trigger.join().unwrap();
+        assert_eq!(output.code, Some(0), "{} {}", output.stderr, server.log());
+    });
+    assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn a_command_and_the_server_take_turns() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let gate = hold(&fake);
+    fake.forget_calls();
+    let url = accept(&server, "{}").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !fake
+        .calls()
+        .iter()
+        .any(|call| call.path.ends_with("/images/create"))
+    {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    let command = std::thread::scope(|scope| {
+        let command = scope.spawn(|| server.setup().run(&["redeploy"]));
+        // It finds the stack, and goes no further.
+        let finds = || {
+            fake.calls()
+                .iter()
+                .filter(|call| call.path == "/api/stacks")
+                .count()
+        };
+        while finds() < 2 {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        gate.open();
+        command.join().unwrap()
+    });
+    assert_eq!(end(&server, &url).0, 200);
+    assert_eq!(command.code, Some(0), "{}", command.stderr);
+    assert!(command.stdout.contains("unchanged"), "{}", command.stdout);
+    assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn the_status_of_a_stranger_is_not_told() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let stranger = format!("/webhook/deliveries/{}/", "0".repeat(32));
+    let reply =
+        client::parse(&server.raw(&client::request(server.address, "GET", &stranger, &[], b"")));
+    assert_eq!(reply.status, 404);
+}
