@@ -51,7 +51,8 @@ fn main() {
         world.compose_stack("app-stack", FILE, &[]);
     });
     let orders = TcpListener::bind(orders).expect("the second address is free");
-    println!("ready");
+    let told = orders.local_addr().expect("it is bound");
+    println!("ready {} {told}", fake.url().trim_start_matches("http://"));
     for stream in orders.incoming().map_while(Result::ok) {
         let mut order = String::new();
         if BufReader::new(&stream).read_line(&mut order).is_ok() {

@@ -194,6 +194,7 @@ impl Fake {
         self.go_down();
         self.address = address;
         self.come_back();
+        self.address = self.listening.as_ref().unwrap().address;
     }
 
     /// Everything that was asked so far, in the order of arrival.
