@@ -199,6 +199,7 @@ impl Site {
         if rejected.reply.status == 303 {
             return;
         }
+        self.keep_rejected(request.peer, rejected);
         let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
             return;
         };
@@ -212,6 +213,24 @@ impl Site {
             "turned away: {}", rejected.hint
         );
         log_hidden(hidden);
+    }
+
+    /// For the page. A wrong address or method is no delivery that was turned away.
+    fn keep_rejected(&self, peer: IpAddr, rejected: &Rejected) {
+        if let Some(hook) = &rejected.hook {
+            self.rejections.keep(rejections::Kept {
+                unix: self.clock.unix(),
+                peer: peer.to_canonical(),
+                hook: hook.clone(),
+                status: rejected.reply.status,
+                reason: rejected.reason,
+            });
+        }
+    }
+
+    /// The last deliveries that were turned away, newest first.
+    pub(crate) fn rejected(&self) -> Vec<rejections::Kept> {
+        self.rejections.last()
     }
 }
 

@@ -522,6 +522,41 @@ fn a_command_and_the_server_take_turns() {
 }
 
 #[test]
+fn an_environment_is_changed_by_one_redeploy_at_a_time_and_another_one_beside_it() {
+    let fake = shop::portainer(Era::A);
+    fake.world(|world| {
+        let remote = world.stack("shop").environment;
+        let other = world.environment("other");
+        world.compose_stack_in(remote, "neighbour", shop::FILE, &shop::ENV);
+        world.compose_stack_in(other, "elsewhere", shop::FILE, &shop::ENV);
+    });
+    let file = format!("{FILE}[[stack]]\nname = \"neighbour\"\n[[stack]]\nname = \"elsewhere\"\n");
+    let setup = variables(Setup::with(&fake).file("stackhook.toml", &file));
+    let server = setup.serve();
+    let gate = hold(&fake);
+    let ask = |stack: &str| accept(&server, &json!({"stack": stack}).to_string()).unwrap();
+    let step = |url: &str| server.get(url).json()["stacks"][0]["step"].to_string();
+    let until = |url: &str, words: &str| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !step(url).contains(words) {
+            assert!(Instant::now() < deadline, "{}", step(url));
+            std::thread::yield_now();
+        }
+    };
+    let first = ask("shop");
+    until(&first, "pulling");
+    let second = ask("neighbour");
+    until(&second, "waiting for another redeploy");
+    assert_eq!(end(&server, &ask("elsewhere")).0, 200, "not held up");
+    assert!(step(&second).contains("waiting for another redeploy"));
+    gate.open();
+    assert_eq!(
+        (end(&server, &first).0, end(&server, &second).0),
+        (200, 200)
+    );
+}
+
+#[test]
 fn the_status_of_a_stranger_is_not_told() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();

@@ -35,6 +35,7 @@ impl Site {
             Err(Unreadable::Malformed(words)) => return self.refused(&asked, &words),
             Err(Unreadable::Stale(why)) => {
                 let rejected = Rejected::stale(hook, &why);
+                self.keep_rejected(asked.peer, &rejected);
                 log::warn!(
                     method = asked.method.as_str(),
                     status = rejected.reply.status,
