@@ -308,3 +308,21 @@ fn what_somebody_started_by_hand_is_no_part_of_the_stack() {
         );
     }
 }
+
+#[test]
+fn the_old_value_of_a_variable_comes_back_with_the_old_image() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::File, era);
+        scene.push("web:2", Behaviour::CannotStart);
+        let changed = if era == Era::B { WEB } else { ALL };
+        let says = &["the previous images run again"];
+        let before = scene.look();
+        expect(&scene, &tag("2"), &failed(2, changed, says));
+        let after = scene.look();
+        assert_eq!(
+            (&after.env, after.images()),
+            (&scene.env, before.images()),
+            "{era:?}"
+        );
+    }
+}
