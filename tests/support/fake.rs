@@ -78,8 +78,8 @@ mod faults;
 mod server;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 #[allow(unused_imports, reason = "each mount uses a part")]
 pub(crate) use self::{
@@ -99,7 +99,7 @@ use self::time::Clock;
 
 /// A running fake; it stops its own threads when it is dropped.
 pub(crate) struct Fake {
-    listening: Option<Listening>,
+    listening: Mutex<Option<Listening>>,
     address: SocketAddr,
     shared: Arc<Shared>,
     api_key: String,
@@ -125,7 +125,7 @@ impl Fake {
         let listening = Listening::start(&shared, SocketAddr::from(([127, 0, 0, 1], 0)));
         Fake {
             address: listening.address,
-            listening: Some(listening),
+            listening: Mutex::new(Some(listening)),
             shared,
             api_key,
             password,
@@ -181,12 +181,17 @@ impl Fake {
 
     /// Nobody listens any more: connections are refused. What runs goes on.
     pub(crate) fn go_down(&mut self) {
-        self.listening = None;
+        self.stop_listening();
+    }
+
+    /// The same, while somebody talks to it.
+    pub(crate) fn stop_listening(&self) {
+        *self.listening.lock().unwrap() = None;
     }
 
     /// Listens again, at the same address.
     pub(crate) fn come_back(&mut self) {
-        self.listening = Some(Listening::start(&self.shared, self.address));
+        *self.listening.get_mut().unwrap() = Some(Listening::start(&self.shared, self.address));
     }
 
     /// Listens at this address from now on, so that others than this host's programs may ask it.
@@ -194,7 +199,7 @@ impl Fake {
         self.go_down();
         self.address = address;
         self.come_back();
-        self.address = self.listening.as_ref().unwrap().address;
+        self.address = self.listening.get_mut().unwrap().as_ref().unwrap().address;
     }
 
     /// Everything that was asked so far, in the order of arrival.
@@ -224,7 +229,7 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        self.listening = None;
+        self.stop_listening();
         self.shared.stop();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crate::fake::{Behaviour, Era, Fault, When, World};
+use crate::fake::{Behaviour, Era, Fault, Gate, When, World};
 use crate::portainer::Update;
 use crate::redeploy::bench::{GOOD, Watcher, client};
 use crate::redeploy::matrix::expected::{ALL, NONE, WEB, failed, updated};
@@ -444,4 +444,35 @@ fn one_refused_service_of_several_is_no_reason_to_force_the_first_one_again() {
         &Watcher::default(),
         &updated(2, &["web", "worker"], &["2 of 3"]),
     );
+}
+
+#[test]
+fn a_portainer_that_goes_away_between_two_services_is_no_reason_to_begin_again() {
+    let scene = Scene::new(Sort::Swarm, Era::A);
+    scene.push("web:1", GOOD);
+    scene.push("shared:1", Behaviour::Runs);
+    let mut order = super::case::only("ghcr.io/acme/web:1");
+    order.merge(super::case::only("ghcr.io/acme/shared:1"));
+    let (fake, gate) = (&scene.bench.fake, Gate::default());
+    let path = "/api/endpoints/1/forceupdateservice";
+    fake.fault(When::next("PUT", path), Fault::Hold(gate.clone()));
+    let report = thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..2_000 {
+                if !fake.puts().is_empty() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            fake.stop_listening();
+            gate.open();
+        });
+        scene.bench.run(&order)
+    });
+    assert_eq!(
+        (report.outcome, fake.puts().len()),
+        (Outcome::Failed, 1),
+        "{report:?}"
+    );
+    assert!(!report.message.contains("nothing was sent"), "{report:?}");
 }
