@@ -36,6 +36,9 @@ pub(crate) struct Accepted {
     /// The same for hook, path, the sender's id and body: such a delivery does not run twice while there is no need to.
     #[serde(default)]
     pub(crate) duplicate: Option<Print>,
+    /// What happened, as the sender calls it.
+    #[serde(default)]
+    pub(crate) event: String,
 }
 
 /// A digest of what makes two deliveries the same.
@@ -92,6 +95,9 @@ pub(crate) struct Delivery {
     /// See [`Accepted::duplicate`].
     #[serde(default)]
     pub(crate) duplicate: Option<Print>,
+    /// See [`Accepted::event`].
+    #[serde(default)]
+    pub(crate) event: String,
     /// One for each stack that it asks something of.
     pub(crate) parts: Vec<Part>,
 }

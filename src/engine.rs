@@ -1,6 +1,8 @@
 //! From accepted to ended: the one door to lasting change, runners that carry out redeploys as they become ready, and people who
 //! wait for an end. Every change is decided on the ledger, then made to last, then applied, in that order.
 
+pub(crate) mod notify;
+pub(crate) mod probe;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,14 +13,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use self::notify::Notifier;
 use self::watch::Watch;
 use crate::clock::Clock;
 use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat, report};
-use crate::delivery::{Accepted, Delivery};
+use crate::delivery::{Accepted, Asked, Delivery};
 use crate::journal::lock::Turns;
 use crate::journal::stacks::Shelf;
 use crate::journal::{self, Journal, Sync};
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::redeploy::{Images, Observer};
 use crate::request::DeliveryId;
 use crate::stack::order::Order;
@@ -51,6 +55,15 @@ pub(crate) struct Lasting {
     pub(crate) turns: Turns,
 }
 
+/// Who is told of ends.
+#[derive(Debug, Default)]
+pub(crate) struct Ears {
+    /// Counts them.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Tells people.
+    pub(crate) notifier: Option<Notifier>,
+}
+
 /// What was made of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -67,6 +80,8 @@ pub(crate) enum Taken {
 pub(crate) enum NotAccepted {
     /// Too many are open.
     Full,
+    /// A way back is asked for, and something else is under way.
+    Busy,
     /// It could not be made to last.
     NotWritten,
     /// The end is near.
@@ -85,6 +100,7 @@ pub(crate) struct Engine {
     clock: Arc<dyn Clock>,
     shelf: Shelf,
     turns: Turns,
+    ears: Ears,
 }
 
 #[derive(Default)]
@@ -122,6 +138,7 @@ impl Engine {
         stacks: &[Stack],
         clock: Arc<dyn Clock>,
         lasting: Lasting,
+        ears: Ears,
         redeploy: Box<Redeploy>,
     ) -> Result<Arc<Engine>, journal::NotWritten> {
         let stacks = stacks
@@ -143,6 +160,12 @@ impl Engine {
         if let Some(journal) = journal.as_mut().filter(|journal| journal.is_behind()) {
             journal.rewrite(&ledger.state())?;
         }
+        for delivery in ledger.history() {
+            for report in delivery.reports().filter(|report| report.outcome.is_good()) {
+                let unix = delivery.ended.unwrap_or(delivery.at);
+                ears.metrics.success(&report.stack, unix);
+            }
+        }
         let state = State {
             cut_short: ledger.all_running().into(),
             ledger,
@@ -158,6 +181,7 @@ impl Engine {
             clock,
             shelf: lasting.shelf,
             turns: lasting.turns,
+            ears,
         }))
     }
 
@@ -187,6 +211,10 @@ impl Engine {
             }
             if state.ledger.open() >= limits::OPEN_DELIVERIES {
                 return Err(Refused::Not(NotAccepted::Full));
+            }
+            let busy = |asked: &Asked| asked.order.back && !state.ledger.is_idle(&asked.stack);
+            if accepted.orders.iter().any(busy) {
+                return Err(Refused::Not(NotAccepted::Busy));
             }
             Ok(Entry::Accepted { accepted, unix })
         });
@@ -322,9 +350,27 @@ impl Engine {
 
     fn apply(self: &Arc<Self>, entry: Entry) {
         let mut state = self.lock();
-        state.ledger.apply(entry);
+        self.fold(&mut state, entry);
         self.changed.notify_all();
         self.start_runners(&mut state);
+    }
+
+    /// Applies an entry, and tells who listens what ended by it.
+    fn fold(&self, state: &mut State, entry: Entry) {
+        let new = usize::from(matches!(entry, Entry::Accepted { .. }));
+        let open = state.ledger.open() + new;
+        if let Entry::Ended { report, unix, .. } = &entry {
+            self.ears.metrics.redeploy(report, *unix);
+            if let Some(notifier) = &self.ears.notifier {
+                notifier.ended(report);
+            }
+        }
+        state.ledger.apply(entry);
+        let ended = open.saturating_sub(state.ledger.open());
+        for delivery in state.ledger.last_ended(ended) {
+            let status = delivery.status().name();
+            self.ears.metrics.delivery(&delivery.hook, status);
+        }
     }
 
     fn start_runners(self: &Arc<Self>, state: &mut State) {
@@ -374,7 +420,7 @@ impl Engine {
             if cut_short.is_none() {
                 let entry = Entry::Started { stack: key.clone() };
                 let written = self.append(&mut tail, &entry, Sync::Later);
-                self.lock().ledger.apply(entry);
+                self.fold(&mut self.lock(), entry);
                 if written.is_err() {
                     self.never_began(&key, Fault::NotWritten, NOT_WRITTEN);
                     continue;
@@ -408,7 +454,7 @@ impl Engine {
                         unix,
                     };
                     let _ = self.append(&mut tail, &entry, Sync::Now);
-                    self.lock().ledger.apply(entry);
+                    self.fold(&mut self.lock(), entry);
                 }
                 (_, None) => {}
             }
@@ -429,11 +475,12 @@ impl Engine {
         let unix = self.clock.unix();
         let stack = stack.clone();
         let mut state = self.lock();
-        state.ledger.apply(Entry::Ended {
+        let entry = Entry::Ended {
             stack,
             report,
             unix,
-        });
+        };
+        self.fold(&mut state, entry);
         self.changed.notify_all();
     }
 

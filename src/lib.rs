@@ -35,6 +35,7 @@ mod clock;
 mod config;
 mod logging;
 mod journal;
+mod metrics;
 mod fetch;
 mod portainer;
 mod gate;

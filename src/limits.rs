@@ -205,3 +205,41 @@ pub(crate) const TRIGGER_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) const TRIGGER_ANSWER: Duration = Duration::from_secs(50);
 /// A reply to a delivery that is larger is none of stackhook (bytes).
 pub(crate) const TRIGGER_BODY: usize = 4 * 1024 * 1024;
+
+/// Wrong staff passwords that one peer may try at once.
+pub(crate) const STAFF_GUESSES: u32 = 10;
+/// After those, one more may be tried this often.
+pub(crate) const STAFF_GUESS_EVERY: Duration = Duration::from_secs(6);
+/// Peers whose wrong passwords are counted; more push out the oldest.
+pub(crate) const THROTTLED_PEERS: usize = 4096;
+/// How often Portainer is asked whether it answers.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// What was seen of Portainer longer ago than this is looked at again when somebody opens the settings page.
+pub(crate) const LOOK_FRESH: Duration = Duration::from_secs(15);
+/// How long the settings page waits for its first look at Portainer.
+pub(crate) const LOOK_WAIT: Duration = Duration::from_secs(5);
+/// How long a test or a dry run on the settings page is waited for.
+pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(60);
+/// Deliveries that the settings page shows as a table.
+pub(crate) const DELIVERIES_SHOWN: usize = 50;
+/// Outcomes of one stack that the settings page draws.
+pub(crate) const OUTCOMES_DRAWN: usize = 30;
+/// Lines of a bad container's log that are kept for the settings page.
+pub(crate) const LOG_LINES: usize = 20;
+/// Bad services whose logs are kept.
+pub(crate) const LOGS_KEPT: usize = 5;
+
+/// Time for the receiver of a notice to answer.
+pub(crate) const NOTICE: Duration = Duration::from_secs(15);
+/// An answer to a notice that is longer is not read (bytes).
+pub(crate) const NOTICE_ANSWER: usize = 64 * 1024;
+/// The pauses between the tries to send one notice; after the last it is given up.
+pub(crate) const NOTICE_PAUSES: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+];
+/// Ends that wait for the notices before them; more are dropped with a log line.
+pub(crate) const NOTICES_WAITING: usize = 64;
+/// The text of a notice (characters): the shortest limit among the receivers is Discord's 2,000.
+pub(crate) const NOTICE_TEXT: usize = 1_500;

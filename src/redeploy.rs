@@ -11,11 +11,13 @@ mod still;
 mod submit;
 mod follow;
 mod verify;
+mod logs;
 mod back;
 mod cleanup;
 mod resume;
 mod preview;
 mod check;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,8 +36,9 @@ use crate::redeploy::past::{Memory, Past};
 use crate::redeploy::turns::Turns;
 use crate::stack::Stack;
 use crate::stack::order::Order;
-use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
+use crate::stack::outcome::{Fault, Outcome, ServiceLog, ServiceReport, StackReport};
 pub(crate) use check::Checked;
+pub(crate) use view::{Running, View};
 
 /// What a redeploy needs besides the stack and the order. `serve`, the command line and the tests differ only here.
 pub(crate) struct Context<'a> {
@@ -236,6 +239,11 @@ pub(crate) fn check(cx: &Context<'_>, stack: &Stack) -> Result<Checked, StackRep
     Run::new(cx, stack).check()
 }
 
+/// What there is to see of a stack: sends nothing but GETs.
+pub(crate) fn view(cx: &Context<'_>, stack: &Stack) -> Result<View, StackReport> {
+    Run::new(cx, stack).view()
+}
+
 /// A redeploy under way.
 struct Run<'a> {
     cx: &'a Context<'a>,
@@ -260,6 +268,8 @@ struct End {
     message: String,
     services: Vec<ServiceReport>,
     verified: Option<bool>,
+    /// What bad services wrote last; for staff alone.
+    logs: Vec<ServiceLog>,
 }
 
 /// Why an attempt to submit came to a halt.
@@ -283,6 +293,7 @@ impl End {
             message: message.into(),
             services: Vec::new(),
             verified: None,
+            logs: Vec::new(),
         }
     }
 
@@ -452,6 +463,7 @@ impl<'a> Run<'a> {
                 Ok(end)
             }
             Err(end) => {
+                let end = self.with_logs(&submission, end);
                 self.remember(submission.id, |past| past.sent(&submission));
                 Err(self.perhaps_back(&submission, end))
             }
@@ -524,6 +536,7 @@ impl<'a> Run<'a> {
                 / 10.0,
             services: end.services,
             fault: end.fault,
+            logs: end.logs,
         }
     }
 }

@@ -37,11 +37,22 @@ pub(crate) struct Answer {
     pub(crate) wait: Option<Wait>,
 }
 
-/// Waiting for the end of a delivery.
+/// What can be waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The end of a delivery.
+    Delivery(DeliveryId),
+    /// A look at Portainer, for the settings page; `base` is what the addresses on it begin with.
+    Page { look: u64, base: String },
+    /// Something that staff asked for; `back` is where they are sent afterwards.
+    Job { job: u64, back: String },
+}
+
+/// Waiting for a better reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wait {
-    /// Whose end is waited for.
-    pub(crate) delivery: DeliveryId,
+    /// What is waited for.
+    pub(crate) what: Awaited,
     /// Then the reply is what can be said by then.
     pub(crate) until: Instant,
     /// What the reply's `Preference-Applied` says.

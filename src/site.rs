@@ -1,8 +1,14 @@
 //! The routes: what a request is, whether it is admitted, and what it is answered. `admit` is pure and decides; counters and
 //! log lines follow from what it says. Knows nothing of sockets.
 
-mod deliver;
 mod rejections;
+mod recent;
+mod throttle;
+mod template;
+mod desk;
+mod page;
+mod staff;
+mod deliver;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +21,11 @@ use crate::engine::Engine;
 use crate::hook::{Hook, HookName};
 use crate::http::{Prefer, Reply};
 use crate::limits;
-use crate::request::{Answer, Asked, Behind, DeliveryId, Refusal, Request, Wait};
+use crate::metrics::Metrics;
+use crate::request::{Answer, Asked, Awaited, Behind, DeliveryId, Refusal, Request, Wait};
 use crate::signature::{self, EXPECTED, Given, Rejection, Verified};
+pub(crate) use crate::site::desk::Desk;
+use crate::site::recent::{Recent, TurnedAway};
 use crate::site::rejections::Rejections;
 use crate::stack::{Stack, StackKey};
 
@@ -29,6 +38,10 @@ pub(crate) struct Site {
     /// The path of the public URL, without a trailing slash.
     prefix: String,
     rejections: Rejections,
+    recent: Recent,
+    metrics: Arc<Metrics>,
+    /// Nobody is let in without a configured password.
+    desk: Option<Desk>,
 }
 
 /// An admitted request: the right to be handled.
@@ -41,6 +54,9 @@ enum Call<'r> {
         verified: Verified<'r>,
     },
     Status(DeliveryId),
+    Page,
+    Act(Verified<'r>),
+    Metrics,
 }
 
 /// A request that is not admitted.
@@ -65,8 +81,14 @@ enum Route {
 }
 
 impl Site {
-    /// `prefix`: the path under which a reverse proxy publishes it, without a trailing slash.
-    pub(crate) fn new(config: &Config, engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Site {
+    /// `desk` is the settings page, where there is staff.
+    pub(crate) fn new(
+        config: &Config,
+        engine: Arc<Engine>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        desk: Option<Desk>,
+    ) -> Site {
         let (hooks, stacks) = (config.hooks.clone(), config.stacks.clone());
         let prefix = config
             .public_url
@@ -81,6 +103,9 @@ impl Site {
             clock,
             prefix,
             rejections: Rejections::default(),
+            recent: Recent::default(),
+            metrics,
+            desk,
         }
     }
 
@@ -93,22 +118,25 @@ impl Site {
         match route {
             Route::Health => Ok(Call::Health),
             Route::Home => Err(Rejected {
-                reply: Reply::text(303, "")
-                    .with("Location", format!("{}/settings/webhooks/", self.prefix)),
-                ..Rejected::plain(&request.path, 303, "home", "")
+                // Relative, so that it is right under whatever path a proxy publishes it.
+                reply: Reply::text(303, "").with("Location", "settings/webhooks/"),
+                ..Rejected::plain(&request.path, 303, HOME, "")
             }),
-            Route::Settings => Err(Rejected::plain(
-                &request.path,
-                404,
-                "no_staff",
-                "there is no settings page here: set STACKHOOK_STAFF_PASSWORD",
-            )),
-            Route::Metrics => Err(Rejected::plain(
-                &request.path,
-                404,
-                "no_staff",
-                "there are no metrics here: set STACKHOOK_STAFF_PASSWORD",
-            )),
+            Route::Settings | Route::Metrics => {
+                let Some(desk) = &self.desk else {
+                    let words = match route {
+                        Route::Metrics => "there are no metrics here: set STACKHOOK_STAFF_PASSWORD",
+                        _ => "there is no settings page here: set STACKHOOK_STAFF_PASSWORD",
+                    };
+                    return Err(Rejected::plain(&request.path, 404, "no_staff", words));
+                };
+                let verified = desk.verify(request, self.clock.unix())?;
+                Ok(match (route, request.method.as_str()) {
+                    (Route::Metrics, _) => Call::Metrics,
+                    (_, "POST") => Call::Act(verified),
+                    _ => Call::Page,
+                })
+            }
             Route::Status(id) => match DeliveryId::parse(&id) {
                 Some(id) => Ok(Call::Status(id)),
                 None => Err(Rejected {
@@ -118,6 +146,27 @@ impl Site {
             },
             Route::Update(name) => self.delivery(request, name.as_deref()),
         }
+    }
+
+    /// The same, after staff's throttle was asked: a password is not even looked at when too many were wrong.
+    fn admit_or_slow_down<'r>(&'r self, request: &'r Request) -> Result<Call<'r>, Rejected> {
+        let staff_only = matches!(
+            Route::of(&request.path),
+            Some(Route::Settings | Route::Metrics)
+        );
+        let desk = self.desk.as_ref().filter(|_| staff_only);
+        let Some(desk) = desk.filter(|_| request.headers.get("authorization").is_some()) else {
+            return self.admit(request);
+        };
+        if !desk.throttle.take(request.peer, Instant::now()) {
+            return Err(desk::slow_down());
+        }
+        let admitted = self.admit(request);
+        let wrong = matches!(&admitted, Err(rejected) if rejected.reason == desk::WRONG_PASSWORD);
+        if !wrong {
+            desk.throttle.give_back(request.peer);
+        }
+        admitted
     }
 
     fn delivery<'r>(
@@ -194,12 +243,28 @@ impl Site {
         log_hidden(hidden);
     }
 
-    fn log_rejected(&self, request: &Request, rejected: &Rejected) {
-        // Being led to the settings page is no harm.
-        if rejected.reply.status == 303 {
+    fn count_rejected(&self, peer: IpAddr, rejected: &Rejected) {
+        self.metrics.rejection(rejected.reason);
+        // Whoever tries addresses must not push out what somebody looks for.
+        if matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
             return;
         }
-        self.keep_rejected(request.peer, rejected);
+        self.recent.turned_away(TurnedAway {
+            unix: self.clock.unix(),
+            peer: self::peer(peer),
+            hook: rejected.hook.clone().unwrap_or_default(),
+            status: rejected.reply.status,
+            words: rejected.hint.clone(),
+            times: 1,
+        });
+    }
+
+    fn log_rejected(&self, request: &Request, rejected: &Rejected) {
+        // Whoever asks for the page without a password is about to be asked for one, and whoever goes home is on the way.
+        if matches!(rejected.reason, HOME | desk::NO_PASSWORD) {
+            return;
+        }
+        self.count_rejected(request.peer, rejected);
         let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
             return;
         };
@@ -214,31 +279,16 @@ impl Site {
         );
         log_hidden(hidden);
     }
-
-    /// For the page. A wrong address or method is no delivery that was turned away.
-    fn keep_rejected(&self, peer: IpAddr, rejected: &Rejected) {
-        if let Some(hook) = &rejected.hook {
-            self.rejections.keep(rejections::Kept {
-                unix: self.clock.unix(),
-                peer: peer.to_canonical(),
-                hook: hook.clone(),
-                status: rejected.reply.status,
-                reason: rejected.reason,
-            });
-        }
-    }
-
-    /// The last deliveries that were turned away, newest first.
-    pub(crate) fn rejected(&self) -> Vec<rejections::Kept> {
-        self.rejections.last()
-    }
 }
 
+/// Why `/` is not answered itself.
+const HOME: &str = "home";
+const SETTINGS: &str = "/settings/webhooks/";
 const NO_DELIVERY: &str = "no such delivery, or no longer known";
 
 impl Behind for Site {
     fn turn_away(&self, request: &Request) -> Option<Reply> {
-        let rejected = self.admit(request).err()?;
+        let rejected = self.admit_or_slow_down(request).err()?;
         self.log_rejected(request, &rejected);
         Some(rejected.reply)
     }
@@ -252,7 +302,7 @@ impl Behind for Site {
             peer: request.peer,
             hook: hook.map(|hook| hook.name.to_string()),
         };
-        match self.admit(request) {
+        match self.admit_or_slow_down(request) {
             Err(rejected) => {
                 self.log_rejected(request, &rejected);
                 Answer {
@@ -267,6 +317,16 @@ impl Behind for Site {
                     wait: None,
                 }
             }
+            Ok(Call::Metrics) => {
+                log::debug!(peer = request.peer.to_string().as_str(); "metrics");
+                let text = self.metrics.render(self.engine.open());
+                Answer {
+                    reply: desk::guarded(desk::metrics(&text)),
+                    wait: None,
+                }
+            }
+            Ok(Call::Page) => self.page(request, asked(SETTINGS, None)),
+            Ok(Call::Act(verified)) => self.act(request, &verified, asked(SETTINGS, None)),
             Ok(Call::Status(id)) => self.status(
                 id,
                 Prefer::of(&request.headers),
@@ -288,9 +348,12 @@ impl Behind for Site {
     }
 
     fn wait(&self, wait: &Wait, listening: &dyn Fn() -> bool) -> Reply {
+        let Awaited::Delivery(id) = &wait.what else {
+            return self.wait_for_probe(wait, listening);
+        };
         let delivery = loop {
             let look = (Instant::now() + limits::STILL_THERE).min(wait.until);
-            let delivery = self.engine.wait(&wait.delivery, look);
+            let delivery = self.engine.wait(id, look);
             let more = delivery.as_ref().is_some_and(|d| !d.has_ended()) && !self.engine.is_over();
             if !more || Instant::now() >= wait.until || !listening() {
                 break delivery;
@@ -305,7 +368,7 @@ impl Behind for Site {
             Some(delivery) => reply::about(&delivery, &self.prefix),
             None => reply::unknown(),
         };
-        self.log_answered(&wait.asked, Some(&wait.delivery), &reply, "");
+        self.log_answered(&wait.asked, Some(id), &reply, "");
         match &wait.preference {
             Some(preference) => reply.with("Preference-Applied", preference.clone()),
             None => reply,

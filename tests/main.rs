@@ -10,6 +10,7 @@
 )]
 
 mod attacks;
+mod browser;
 mod commands;
 mod configuration;
 mod deliveries;
@@ -19,6 +20,7 @@ mod lasting;
 mod readme;
 mod senders;
 mod signatures;
+mod staff;
 mod support;
 mod tidy;
 mod update;

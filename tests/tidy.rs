@@ -119,6 +119,7 @@ fn every_module_says_what_it_is_for() {
         file("good.rs", "//! What it is for.\n\nuse x;\n"),
         file("bad.rs", "use x;\n"),
         file("empty.rs", "//!\n"),
+        file("page.html", "<!doctype html>\n"),
     ];
     assert_eq!(silent(&planted), ["bad.rs", "empty.rs"]);
     assert_eq!(silent(&sources()), [""; 0]);
@@ -249,10 +250,13 @@ fn opened_elsewhere(files: &[File]) -> Vec<String> {
 }
 
 fn silent(files: &[File]) -> Vec<String> {
-    let silent = |(_, text): &&File| {
-        text.lines()
-            .next()
-            .is_none_or(|line| !line.starts_with("//! "))
+    let silent = |(path, text): &&File| {
+        let is_code = path.ends_with(".rs");
+        is_code
+            && text
+                .lines()
+                .next()
+                .is_none_or(|line| !line.starts_with("//! "))
     };
     paths(files.iter().filter(silent))
 }

@@ -362,6 +362,7 @@ mod tests {
             seconds: 1.0,
             services: Vec::new(),
             fault,
+            logs: Vec::new(),
         }
     }
 

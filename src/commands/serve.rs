@@ -7,22 +7,25 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Exit, Stop, Voice, load};
+use super::{Exit, Stop, Voice, connect, load};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Need};
+use crate::config::{Config, Loaded, Need};
 use crate::delivery::ledger::report;
-use crate::engine::{Engine, Lasting, Redeploy, Task};
+use crate::engine::notify::Notifier;
+use crate::engine::probe::{Means, Probe};
+use crate::engine::{Ears, Engine, Lasting, Redeploy, Task};
 use crate::gate::{Door, Settings};
 use crate::journal::lock::Turns;
 use crate::journal::stacks::Shelf;
 use crate::journal::{CannotOpen, Journal, NotWritten};
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Observer};
 use crate::request::Behind;
 use crate::server::Hop;
-use crate::site::Site;
+use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
 use crate::systemd::{self, Say};
 
@@ -31,13 +34,45 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     // Before anything else: as process 1 of a container a signal without a handler does nothing at all.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Stop::Failed(format!("cannot handle signals: {error}")))?;
-    let config = load(Need::Serve, file, Voice::Service)?.config;
+    let Loaded { config, shown, .. } = load(Need::Serve, file, Voice::Service)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let lasting = lasting(&config, clock.unix())?;
-    let redeploy = redeploy(&config, &clock, lasting.shelf.clone())?;
-    let engine = Engine::new(&config.stacks, Arc::clone(&clock), lasting, redeploy)
+    let shelf = lasting.shelf.clone();
+    let portainer = Arc::new(connect(&config, Arc::clone(&clock))?.0);
+    let metrics = Arc::new(Metrics::default());
+    let notifier = config.notify.as_ref().map(|notify| {
+        Notifier::start(notify, Arc::clone(&clock), shelf.clone()).map_err(Stop::Failed)
+    });
+    let ears = Ears {
+        metrics: Arc::clone(&metrics),
+        notifier: notifier.transpose()?,
+    };
+    let redeploy = redeploy(&config, &clock, &portainer, shelf.clone())?;
+    let engine = Engine::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)
         .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
-    let site: Arc<dyn Behind> = Arc::new(Site::new(&config, Arc::clone(&engine), clock));
+    let means = Means {
+        portainer,
+        clock: Arc::clone(&clock),
+        redactor: Redactor::new(config.secrets()),
+        shelf,
+        stacks: config.stacks.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let desk = match &config.staff {
+        Some(staff) => {
+            let probe = Probe::start(means).map_err(Stop::Failed)?;
+            let desk = Desk::new(staff, config.public_url.clone(), shown, probe);
+            Some(desk.map_err(Stop::Failed)?)
+        }
+        None => None,
+    };
+    let site: Arc<dyn Behind> = Arc::new(Site::new(
+        &config,
+        Arc::clone(&engine),
+        clock,
+        metrics,
+        desk,
+    ));
     let door = Door::bind(config.listen).map_err(Stop::Failed)?;
     let address = door.address().unwrap_or(config.listen);
     let settings = Settings {
@@ -119,14 +154,18 @@ fn tell_systemd(what: Say<'_>) {
 }
 
 /// What the engine calls for each redeploy.
-fn redeploy(config: &Config, clock: &Arc<dyn Clock>, memory: Shelf) -> Result<Box<Redeploy>, Stop> {
+fn redeploy(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    portainer: &Arc<Portainer>,
+    memory: Shelf,
+) -> Result<Box<Redeploy>, Stop> {
     let Some(settings) = &config.portainer else {
         return Err(Stop::Configuration(
             "there is no Portainer to serve: set PORTAINER_URL".to_owned(),
         ));
     };
-    let portainer = Portainer::new(settings, Arc::clone(clock))
-        .map_err(|error| Stop::Configuration(error.to_string()))?;
+    let portainer = Arc::clone(portainer);
     let redactor = Redactor::new(config.secrets());
     let (timeout, clock) = (settings.timeout, Arc::clone(clock));
     Ok(Box::new(move |task: &Task, observer: &dyn Observer| {
@@ -140,6 +179,7 @@ fn redeploy(config: &Config, clock: &Arc<dyn Clock>, memory: Shelf) -> Result<Bo
             patience: limits::PATIENCE,
         };
         match task.submission.clone().map(serde_json::from_value) {
+            None if task.order.back => redeploy::roll_back(&context, &task.stack),
             None => redeploy::run(&context, &task.stack, &task.order),
             Some(Ok(submission)) => redeploy::resume(&context, &task.stack, submission),
             Some(Err(error)) => {

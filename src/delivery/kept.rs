@@ -1,8 +1,9 @@
-//! A report as it is kept: the reply leaves out whose fault a failure is, but its status code depends on it after a restart too.
+//! A report as it is kept: the reply leaves out whose fault a failure is, but its status code depends on it after a restart too; and
+//! staff want to see the logs of what failed before one.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::stack::outcome::{Fault, StackReport};
+use crate::stack::outcome::{Fault, ServiceLog, StackReport};
 
 #[derive(Serialize)]
 struct Out<'a> {
@@ -10,6 +11,8 @@ struct Out<'a> {
     report: &'a StackReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
+    #[serde(skip_serializing_if = "<[ServiceLog]>::is_empty")]
+    logs: &'a [ServiceLog],
 }
 
 #[derive(Deserialize)]
@@ -18,19 +21,34 @@ struct In {
     report: StackReport,
     #[serde(default)]
     fault: Option<Fault>,
+    #[serde(default)]
+    logs: Vec<ServiceLog>,
 }
 
 pub(crate) fn serialize<S: Serializer>(
     report: &StackReport,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let fault = report.fault;
-    Out { report, fault }.serialize(serializer)
+    let (fault, logs) = (report.fault, report.logs.as_slice());
+    let out = Out {
+        report,
+        fault,
+        logs,
+    };
+    out.serialize(serializer)
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<StackReport, D::Error> {
-    let In { report, fault } = In::deserialize(deserializer)?;
-    Ok(StackReport { fault, ..report })
+    let In {
+        report,
+        fault,
+        logs,
+    } = In::deserialize(deserializer)?;
+    Ok(StackReport {
+        fault,
+        logs,
+        ..report
+    })
 }

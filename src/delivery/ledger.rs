@@ -163,6 +163,17 @@ impl Ledger {
         open.into_iter().chain(ended).take(limits::HISTORY)
     }
 
+    /// The deliveries that ended last.
+    pub(crate) fn last_ended(&self, count: usize) -> impl Iterator<Item = &Delivery> {
+        let ended = self.ended.iter().rev().take(count);
+        ended.filter_map(|id| self.deliveries.get(id))
+    }
+
+    /// Whether nothing runs or waits for a stack.
+    pub(crate) fn is_idle(&self, stack: &StackKey) -> bool {
+        self.lanes.running(stack).is_none() && !self.lanes.ready().any(|ready| ready == stack)
+    }
+
     /// The last failure of each stack that ever had one.
     pub(crate) fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.failures.values()
@@ -327,6 +338,7 @@ impl Ledger {
             at: unix,
             ended: None,
             duplicate: accepted.duplicate,
+            event: accepted.event,
             parts: accepted.orders.iter().map(part).collect(),
         });
         let time = accepted.time.unwrap_or(unix);
@@ -370,8 +382,13 @@ impl Ledger {
     }
 
     fn end_of_run(&mut self, stack: StackKey, report: StackReport, unix: u64) {
+        // Logs are kept once a stack, not once a delivery.
+        let without_logs = StackReport {
+            logs: Vec::new(),
+            ..report.clone()
+        };
         for id in self.lanes.end(&stack) {
-            self.end(&id, &stack, report.clone(), unix);
+            self.end(&id, &stack, without_logs.clone(), unix);
         }
         if matches!(report.outcome, Outcome::Failed | Outcome::Unknown) {
             let failure = Failure {
@@ -446,6 +463,7 @@ pub(crate) fn report(
         seconds: 0.0,
         services: Vec::new(),
         fault: None,
+        logs: Vec::new(),
     }
 }
 

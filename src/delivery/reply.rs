@@ -217,6 +217,7 @@ mod tests {
             seconds: 1.5,
             services: Vec::new(),
             fault,
+            logs: Vec::new(),
         })
     }
 
@@ -243,6 +244,7 @@ mod tests {
             at: 0,
             ended: None,
             duplicate: None,
+            event: String::new(),
             parts,
         };
         let reply = about(&delivery, "/hooks");

@@ -25,7 +25,14 @@ fn engine(
         shelf: Shelf::new(dir).unwrap(),
         turns: Turns::new(dir, "serve").unwrap(),
     };
-    let engine = Engine::new(stacks, Arc::new(SystemClock), lasting, Box::new(redeploy)).unwrap();
+    let engine = Engine::new(
+        stacks,
+        Arc::new(SystemClock),
+        lasting,
+        Ears::default(),
+        Box::new(redeploy),
+    )
+    .unwrap();
     engine.begin();
     engine
 }
@@ -61,6 +68,7 @@ fn accepted(number: u16, stacks: &[Stack]) -> Accepted {
         orders: stacks.iter().map(asked).collect(),
         replay: None,
         duplicate: None,
+        event: String::new(),
     }
 }
 
@@ -75,6 +83,7 @@ fn updated(stack: &Stack) -> StackReport {
         seconds: 1.0,
         services: Vec::new(),
         fault: None,
+        logs: Vec::new(),
     }
 }
 

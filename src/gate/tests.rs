@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::http::Reply;
-use crate::request::{Answer, Asked, DeliveryId, Refusal, Request, Wait};
+use crate::request::{Answer, Asked, Awaited, DeliveryId, Refusal, Request, Wait};
 
 /// Answers what it was asked. Some paths mean something.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Behind for Echo {
         let text = format!("{} {} {}", request.method, request.path, request.body.len());
         self.seen.lock().unwrap().push(text.clone());
         let wait = |millis| Wait {
-            delivery: DeliveryId::new([0; 16]),
+            what: Awaited::Delivery(DeliveryId::new([0; 16])),
             until: Instant::now() + Duration::from_millis(millis),
             preference: None,
             asked: Asked {

@@ -84,6 +84,11 @@ impl Container {
         self.state() == ServiceState::Exited && self.exit_code == 0 && self.may_complete()
     }
 
+    /// Since when it has been running by the clock of its host (Unix seconds).
+    pub(crate) fn running_since(&self) -> Option<u64> {
+        unix_of(&self.started_at).filter(|_| self.state == "running")
+    }
+
     /// How long it has been running by the clock of its host, where that can be told.
     pub(crate) fn running_for(&self, date: Option<u64>) -> Option<Duration> {
         let age = date?.checked_sub(unix_of(&self.started_at)?)?;

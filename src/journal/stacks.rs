@@ -27,6 +27,7 @@ struct Memory {
     values: BTreeMap<i64, Value>,
     /// Since when (Unix seconds).
     paused: BTreeMap<i64, u64>,
+    told: BTreeMap<String, bool>,
 }
 
 impl Shelf {
@@ -95,6 +96,40 @@ impl Shelf {
         }
     }
 
+    /// Of which stacks, by key, people were told last that they fail (true) or are well again. What cannot be read counts as nothing.
+    pub(crate) fn told(&self) -> BTreeMap<String, bool> {
+        match &*self.0 {
+            Kept::Memory(memory) => lock(memory).told.clone(),
+            Kept::Disk(dir) => fs::read(dir.join(place::STACKS).join(TOLD))
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// People were told; only the one thread that tells them writes it.
+    ///
+    /// # Errors
+    /// In words; what was known before still is.
+    pub(crate) fn tell(&self, stack: &str, failing: bool) -> Result<(), String> {
+        match &*self.0 {
+            Kept::Memory(memory) => {
+                lock(memory).told.insert(stack.to_owned(), failing);
+                Ok(())
+            }
+            Kept::Disk(dir) => {
+                let mut told = self.told();
+                told.insert(stack.to_owned(), failing);
+                let text = serde_json::to_string(&told).unwrap_or_default();
+                replace(
+                    dir,
+                    &dir.join(place::STACKS).join(TOLD),
+                    format!("{text}\n").as_bytes(),
+                )
+            }
+        }
+    }
+
     /// Since when (Unix seconds) staff have paused a stack. A file that nobody can read still pauses.
     pub(crate) fn paused(&self, id: i64) -> Option<u64> {
         let dir = match &*self.0 {
@@ -156,6 +191,9 @@ impl Shelf {
     }
 }
 
+/// What people were told.
+const TOLD: &str = "told.json";
+
 fn path(dir: &Path, id: i64, kind: &str) -> PathBuf {
     dir.join(place::STACKS).join(format!("{id}.{kind}"))
 }
@@ -204,6 +242,12 @@ mod tests {
         shelf.pause(7, 1000).unwrap();
         shelf.pause(7, 2000).unwrap();
         assert_eq!((shelf.paused(7), shelf.paused(8)), (Some(1000), None));
+        assert!(shelf.told().is_empty());
+        shelf.tell("app", true).unwrap();
+        shelf.tell("db", true).unwrap();
+        shelf.tell("app", false).unwrap();
+        let told = [("app".to_owned(), false), ("db".to_owned(), true)];
+        assert_eq!(shelf.told(), told.into());
         shelf.unpause(7).unwrap();
         shelf.unpause(7).unwrap();
         assert_eq!(shelf.paused(7), None);

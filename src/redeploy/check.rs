@@ -54,7 +54,7 @@ impl Run<'_> {
     }
 }
 
-fn facts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<String> {
+pub(super) fn facts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<String> {
     let environment = found.environment.as_deref().unwrap_or("unknown");
     let mut facts = vec![format!(
         "found with id {} on the environment {environment}",
@@ -93,7 +93,7 @@ fn facts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<Stri
     facts
 }
 
-fn doubts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<String> {
+pub(super) fn doubts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<String> {
     // Written for a reply, after the fact.
     let ahead = |note: &String| note.replacen("Portainer pulled", "Portainer would pull", 1);
     let mut doubts: Vec<String> = plan.notes.iter().map(ahead).collect();

@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 use crate::gate::chance::{Chance, rounds};
-use crate::request::{Asked, DeliveryId};
+use crate::request::{Asked, Awaited, DeliveryId};
 
 /// Tells what it was asked, and answers what it is told.
 struct Recorder {
@@ -39,7 +39,7 @@ impl Behind for Recorder {
         }
         self.asked.lock().unwrap().send(all_of(request)).unwrap();
         let wait = (request.path == "/wait").then(|| Wait {
-            delivery: DeliveryId::new([7; 16]),
+            what: Awaited::Delivery(DeliveryId::new([7; 16])),
             until: Instant::now(),
             preference: None,
             asked: Asked {
@@ -216,7 +216,10 @@ fn what_may_be_waited_for_comes_back_with_the_reply() {
     let (hop, _questions, _answers) = hop();
     for _ in 0..20 {
         let answer = hop.handle(&request("POST", "/wait", b""));
-        assert_eq!(answer.wait.unwrap().delivery, DeliveryId::new([7; 16]));
+        assert_eq!(
+            answer.wait.unwrap().what,
+            Awaited::Delivery(DeliveryId::new([7; 16]))
+        );
     }
     assert!(lock(&hop.inside.waits).is_empty());
 }

@@ -8,9 +8,10 @@ use crate::event::{self, Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
 use crate::http::{Prefer, Reply};
-use crate::request::{Answer, Asked, DeliveryId, Wait};
+use crate::request::{Answer, Asked, Awaited, DeliveryId, Wait};
 use crate::secret;
 use crate::signature::Verified;
+use crate::site::recent::Idle;
 use crate::site::{NO_DELIVERY, Rejected, Site, peer};
 use crate::stack::StackKey;
 use crate::stack::order::Order;
@@ -31,11 +32,15 @@ impl Site {
             self.clock.unix(),
         ) {
             Ok(Reading::Told(told)) => told,
-            Ok(Reading::Ignored(reason)) => return self.ignored(&asked, &reason),
+            Ok(Reading::Ignored(reason)) => {
+                self.recent
+                    .used(hook.name.as_str(), verified.secret(), self.clock.unix());
+                return self.ignored(&asked, &reason);
+            }
             Err(Unreadable::Malformed(words)) => return self.refused(&asked, &words),
             Err(Unreadable::Stale(why)) => {
                 let rejected = Rejected::stale(hook, &why);
-                self.keep_rejected(asked.peer, &rejected);
+                self.count_rejected(asked.peer, &rejected);
                 log::warn!(
                     method = asked.method.as_str(),
                     status = rejected.reply.status,
@@ -103,6 +108,7 @@ impl Site {
             orders: orders.into_iter().filter_map(order).collect(),
             replay,
             duplicate,
+            event: events(told),
         };
         let stacks: Vec<&str> = accepted
             .orders
@@ -113,6 +119,8 @@ impl Site {
         let (secret, secrets) = verified.secret();
         let id = match self.engine.accept(accepted) {
             Ok(Taken::New) => {
+                self.recent
+                    .used(hook.name.as_str(), (secret, secrets), self.clock.unix());
                 log::info!(
                     hook = hook.name.as_str(),
                     delivery = id.as_str(),
@@ -131,6 +139,8 @@ impl Site {
                 first
             }
             Ok(Taken::Forgotten) => return self.ignored(&asked, FORGOTTEN),
+            // Only a way back is refused so, and no sender can ask for one.
+            Err(NotAccepted::Busy) => return self.busy(&asked, "something else is under way"),
             Err(NotAccepted::Full) => return self.busy(&asked, "too many deliveries are open"),
             Err(NotAccepted::NotWritten) => {
                 return self.busy(&asked, "the journal cannot be written");
@@ -166,7 +176,7 @@ impl Site {
         Answer {
             reply,
             wait: Some(Wait {
-                delivery: delivery.id.clone(),
+                what: Awaited::Delivery(delivery.id.clone()),
                 until,
                 preference,
                 asked,
@@ -176,14 +186,28 @@ impl Site {
 
     fn ignored(&self, asked: &Asked, reason: &str) -> Answer {
         let reply = reply::ignored(reason);
+        self.not_acted_on(asked, "ignored", reason);
         self.log_answered(asked, None, &reply, reason);
         Answer { reply, wait: None }
     }
 
     fn refused(&self, asked: &Asked, words: &str) -> Answer {
         let reply = reply::rejected(400, words);
+        self.not_acted_on(asked, "refused", words);
         self.log_answered(asked, None, &reply, words);
         Answer { reply, wait: None }
+    }
+
+    /// Verified, and yet no delivery of the engine's: counted and shown here.
+    fn not_acted_on(&self, asked: &Asked, result: &'static str, reason: &str) {
+        let hook = asked.hook.as_deref().unwrap_or_default();
+        self.metrics.delivery(hook, result);
+        self.recent.not_acted_on(Idle {
+            unix: self.clock.unix(),
+            hook: hook.to_owned(),
+            result,
+            reason: reason.to_owned(),
+        });
     }
 
     fn busy(&self, asked: &Asked, words: &str) -> Answer {
@@ -214,6 +238,18 @@ impl Site {
 }
 
 const FORGOTTEN: &str = "this signed request came before, and how it ended is no longer known; a request never runs twice";
+
+/// What the sender calls what happened, each name once.
+fn events(told: &Told) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for event in &told.events {
+        if !names.contains(&event.name.as_str()) && !event.name.is_empty() {
+            names.push(&event.name);
+        }
+    }
+    names.truncate(3);
+    names.join(", ")
+}
 
 /// What makes a delivery a replay of another one, and what a duplicate. Only what was signed makes a replay: what stands in
 /// headers anybody can change.

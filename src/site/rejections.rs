@@ -1,8 +1,5 @@
-//! What strangers leave behind: few log lines, a burst and then one every few seconds, the rest is counted; and the last ones for the
-//! page, apart from the deliveries, so that nobody can push those out.
+//! How many log lines strangers can cause: a burst, then one every few seconds; the rest is counted.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -18,41 +15,9 @@ struct State {
     lines: u32,
     since: Option<Instant>,
     hidden: u64,
-    /// Oldest first.
-    last: VecDeque<Kept>,
-}
-
-/// A rejection as the page shows it: nothing of what was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
-    /// When (Unix seconds).
-    pub(crate) unix: u64,
-    /// Who sent it.
-    pub(crate) peer: IpAddr,
-    /// To which hook.
-    pub(crate) hook: String,
-    /// What it was answered.
-    pub(crate) status: u16,
-    /// Why, as a code.
-    pub(crate) reason: &'static str,
 }
 
 impl Rejections {
-    /// Remembers it for the page; the oldest one goes.
-    pub(super) fn keep(&self, kept: Kept) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.last.len() >= limits::REJECTIONS_KEPT {
-            state.last.pop_front();
-        }
-        state.last.push_back(kept);
-    }
-
-    /// The last ones, newest first.
-    pub(super) fn last(&self) -> Vec<Kept> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last.iter().rev().cloned().collect()
-    }
-
     /// `Some`: write a line, and say that so many were not written before it.
     pub(super) fn may_be_logged(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,23 +42,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn only_the_last_ones_are_kept() {
-        let rejections = Rejections::default();
-        for unix in 0..1000 {
-            rejections.keep(Kept {
-                unix,
-                peer: [192, 0, 2, 7].into(),
-                hook: "update".to_owned(),
-                status: 401,
-                reason: "signature",
-            });
-        }
-        let last = rejections.last();
-        assert_eq!(last.len(), limits::REJECTIONS_KEPT);
-        assert_eq!((last[0].unix, last[1].unix), (999, 998));
-    }
 
     #[test]
     fn a_flood_leaves_a_burst_of_lines_and_a_count() {

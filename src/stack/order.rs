@@ -20,6 +20,9 @@ pub(crate) struct Order {
     /// Asked for by staff themselves, who go through their own pause.
     #[serde(default)]
     pub(crate) staff: bool,
+    /// Not forward but back to the images that ran before; only staff ask for it, and only of a stack that nothing else is asked of.
+    #[serde(default)]
+    pub(crate) back: bool,
 }
 
 /// Which services an order is about.
@@ -104,6 +107,8 @@ impl Order {
         self.images = images.merge(later.images);
         self.force |= later.force;
         self.staff |= later.staff;
+        // Whoever asks for an update while a way back has not begun gets the update: to be told of one that was not made is worse.
+        self.back &= later.back;
         self.cause = match (std::mem::take(&mut self.cause), later.cause) {
             // Somebody who asked gets a submit, whatever else happened.
             (Cause::Asked, _) | (_, Cause::Asked) => Cause::Asked,

@@ -19,6 +19,22 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether it is a success.
+    pub(crate) fn is_good(self) -> bool {
+        match self {
+            Outcome::Updated | Outcome::Unchanged => true,
+            Outcome::Skipped | Outcome::Failed | Outcome::Unknown => false,
+        }
+    }
+
+    /// Whether somebody has to look after it.
+    pub(crate) fn is_bad(self) -> bool {
+        match self {
+            Outcome::Failed | Outcome::Unknown => true,
+            Outcome::Updated | Outcome::Unchanged | Outcome::Skipped => false,
+        }
+    }
+
     /// As the reply writes it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -113,4 +129,16 @@ pub(crate) struct StackReport {
     /// Why it failed, where it did; not part of a reply.
     #[serde(skip)]
     pub(crate) fault: Option<Fault>,
+    /// What bad services wrote last, for the settings page; never part of a reply.
+    #[serde(skip)]
+    pub(crate) logs: Vec<ServiceLog>,
+}
+
+/// The end of the log of a service's container, redacted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceLog {
+    /// Its name in the compose file.
+    pub(crate) service: String,
+    /// Lines.
+    pub(crate) text: String,
 }

@@ -70,7 +70,7 @@ fn is_whole(reply: &[u8], head_only: bool) -> bool {
     let head = String::from_utf8_lossy(&reply[..end]).to_ascii_lowercase();
     let length = head
         .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
+        .find_map(|line| line.strip_prefix("content-length:"));
     let length = length.and_then(|length| length.trim().parse::<usize>().ok());
     head_only || length.is_some_and(|length| reply.len() >= end + 4 + length)
 }

@@ -33,6 +33,7 @@ fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str
         force: false,
         cause: Cause::Asked,
         staff: false,
+        back: false,
     };
     let asked = Asked {
         stack: key("app"),
@@ -50,6 +51,7 @@ fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str
         orders: vec![asked],
         replay: None,
         duplicate: None,
+        event: String::new(),
     };
     ledger.apply(Entry::Accepted {
         accepted,
@@ -234,6 +236,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                             force,
                             cause: Cause::Image,
                             staff: false,
+                            back: false,
                         };
                         orders.push(Asked {
                             stack: stack.clone(),
@@ -251,6 +254,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                             orders,
                             replay: None,
                             duplicate: None,
+                            event: String::new(),
                         },
                         unix: 1000 + round,
                     });
@@ -351,6 +355,7 @@ fn what_came_before_is_answered_as_the_rules_say() {
         }],
         replay,
         duplicate,
+        event: String::new(),
     };
     #[track_caller]
     fn check(ledger: &Ledger, accepted: &Accepted, unix: u64, expected: Repeat) {
@@ -477,6 +482,7 @@ fn ended_deliveries_are_forgotten_oldest_first() {
             }],
             replay: None,
             duplicate: None,
+            event: String::new(),
         };
         ledger.apply(Entry::Accepted { accepted, unix: 1 });
         ledger.apply(started());

@@ -1,0 +1,338 @@
+//! The one thread that looks at Portainer for people: what the settings page shows, its tests and its dry runs. Workers only ask for
+//! a look and read what was seen; redeploys have threads of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::journal::stacks::Shelf;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::portainer::{Environment, Error, Me, Portainer, Record};
+use crate::redact::Redactor;
+use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission, View};
+use crate::stack::order::Order;
+use crate::stack::{Stack, StackKey};
+
+/// What it needs.
+pub(crate) struct Means {
+    /// Shared with the redeploys, so that there is one login.
+    pub(crate) portainer: Arc<Portainer>,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Knows the configured secrets.
+    pub(crate) redactor: Redactor,
+    /// What lasts about each stack.
+    pub(crate) shelf: Shelf,
+    /// The configured stacks.
+    pub(crate) stacks: Vec<Stack>,
+    /// Is told whether Portainer answers.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What can be asked of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Look at Portainer and at every stack.
+    Look,
+    /// Find out what an update of this stack would do.
+    DryRun(StackKey),
+    /// Skip the deliveries for this stack from now on.
+    Pause(StackKey),
+    /// Act on them again.
+    Resume(StackKey),
+}
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    /// When (Unix seconds).
+    pub(crate) unix: u64,
+    /// When, for measuring.
+    pub(crate) at: Instant,
+    /// What Portainer says of itself, or why it says nothing.
+    pub(crate) portainer: Result<Portal, String>,
+    /// Every configured stack, or why it cannot be seen.
+    pub(crate) stacks: BTreeMap<StackKey, Result<View, String>>,
+}
+
+/// Portainer, as its user sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Portal {
+    /// Its release.
+    pub(crate) version: String,
+    /// Who we are there; `None`: the release does not tell.
+    pub(crate) me: Option<Me>,
+    /// Those that this user sees.
+    pub(crate) environments: Vec<Environment>,
+    /// Those that this user sees.
+    pub(crate) records: Vec<Record>,
+}
+
+/// What was found out about a stack because somebody asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// When (Unix seconds).
+    pub(crate) unix: u64,
+    /// What it is.
+    pub(crate) title: String,
+    /// A sentence each.
+    pub(crate) lines: Vec<String>,
+}
+
+/// The probe.
+pub(crate) struct Probe {
+    state: Mutex<State>,
+    changed: Condvar,
+    means: Means,
+}
+
+#[derive(Default)]
+struct State {
+    /// Numbered in the order in which they were asked.
+    jobs: VecDeque<(u64, Job)>,
+    asked: u64,
+    done: u64,
+    look: Option<Arc<Look>>,
+    notes: BTreeMap<StackKey, Note>,
+}
+
+impl Probe {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What the system says when it has no thread.
+    pub(crate) fn start(means: Means) -> Result<Arc<Probe>, String> {
+        let probe = Arc::new(Probe {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            means,
+        });
+        let own = Arc::clone(&probe);
+        thread::Builder::new()
+            .name("probe".to_owned())
+            .spawn(move || own.run())
+            .map_err(|error| format!("cannot start the thread that looks at Portainer: {error}"))?;
+        Ok(probe)
+    }
+
+    /// Asks for a job; the number is for [`Probe::wait`]. A job that already waits is not asked for twice, so there are never more of them
+    /// than kinds and stacks.
+    pub(crate) fn ask(&self, job: Job) -> u64 {
+        let mut state = self.lock();
+        if let Some((number, _)) = state.jobs.iter().find(|(_, other)| *other == job) {
+            return *number;
+        }
+        state.asked += 1;
+        let number = state.asked;
+        state.jobs.push_back((number, job));
+        drop(state);
+        self.changed.notify_all();
+        number
+    }
+
+    /// Waits for a job to be done, at most until then; whether it is.
+    pub(crate) fn wait(&self, number: u64, until: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if state.done >= number || left.is_zero() {
+                return state.done >= number;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// What was last seen.
+    pub(crate) fn last(&self) -> Option<Arc<Look>> {
+        self.lock().look.clone()
+    }
+
+    /// What was last found out about a stack because somebody asked.
+    pub(crate) fn note(&self, stack: &StackKey) -> Option<Note> {
+        self.lock().notes.get(stack).cloned()
+    }
+
+    /// Tells whoever looks at a stack next.
+    pub(crate) fn tell(&self, stack: &StackKey, title: &str, lines: Vec<String>) {
+        let note = Note {
+            unix: self.means.clock.unix(),
+            title: title.to_owned(),
+            lines,
+        };
+        self.lock().notes.insert(stack.clone(), note);
+    }
+
+    /// What was told of a stack is over.
+    pub(crate) fn forget_note(&self, stack: &StackKey) {
+        self.lock().notes.remove(stack);
+    }
+
+    /// Since when (Unix seconds) staff have paused a stack; only known of stacks that were seen.
+    pub(crate) fn paused(&self, stack: &StackKey) -> Option<u64> {
+        let view = self.last()?.stacks.get(stack)?.as_ref().ok()?.id;
+        self.means.shelf.paused(view.0)
+    }
+
+    fn run(&self) {
+        loop {
+            let next = self.next(limits::PROBE_EVERY);
+            let done = catch_unwind(AssertUnwindSafe(|| match &next {
+                Some((_, job)) => self.carry_out(job),
+                None => self.knock(),
+            }));
+            if done.is_err() {
+                log::error!("stackhook itself failed while it looked at Portainer; it goes on");
+            }
+            if let Some((number, _)) = next {
+                self.lock().done = number;
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// The next job, or nothing after that time.
+    fn next(&self, within: Duration) -> Option<(u64, Job)> {
+        let until = Instant::now() + within;
+        let mut state = self.lock();
+        loop {
+            if let Some(next) = state.jobs.pop_front() {
+                return Some(next);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    fn carry_out(&self, job: &Job) {
+        match job {
+            Job::Look => self.look(),
+            Job::DryRun(stack) => self.dry_run(stack),
+            Job::Pause(stack) => self.pause(stack, true),
+            Job::Resume(stack) => self.pause(stack, false),
+        }
+    }
+
+    /// Only whether it answers.
+    fn knock(&self) {
+        let answer = self.means.portainer.version();
+        self.means.metrics.portainer(answer.is_ok());
+    }
+
+    fn look(&self) {
+        let portainer = self.portal().map_err(|error| self.show(&error.to_string()));
+        self.means.metrics.portainer(portainer.is_ok());
+        let view = |stack: &Stack| {
+            let seen = match &portainer {
+                Ok(_) => redeploy::view(&self.context(), stack).map_err(|report| report.message),
+                Err(why) => Err(why.clone()),
+            };
+            (stack.key.clone(), seen)
+        };
+        let stacks = self.means.stacks.iter().map(view).collect();
+        let look = Look {
+            unix: self.means.clock.unix(),
+            at: Instant::now(),
+            portainer,
+            stacks,
+        };
+        self.lock().look = Some(Arc::new(look));
+    }
+
+    fn portal(&self) -> Result<Portal, Error> {
+        let portainer = &self.means.portainer;
+        Ok(Portal {
+            version: portainer.version()?,
+            me: portainer.me()?,
+            environments: portainer.environments()?,
+            records: portainer.stacks()?,
+        })
+    }
+
+    fn dry_run(&self, key: &StackKey) {
+        let Some(stack) = self.means.stacks.iter().find(|stack| stack.key == *key) else {
+            return;
+        };
+        match redeploy::preview(&self.context(), stack, &Order::default()) {
+            Ok(lines) => self.tell(key, "Dry run", lines),
+            Err(report) => self.tell(
+                key,
+                "Dry run: nothing would be updated",
+                vec![report.message],
+            ),
+        }
+    }
+
+    fn pause(&self, key: &StackKey, pause: bool) {
+        let known = |look: Option<Arc<Look>>| Some(look?.stacks.get(key)?.as_ref().ok()?.id);
+        let id = known(self.last()).or_else(|| {
+            self.look();
+            known(self.last())
+        });
+        let done = match (id, pause) {
+            (Some(id), true) => self.means.shelf.pause(id.0, self.means.clock.unix()),
+            (Some(id), false) => self.means.shelf.unpause(id.0),
+            (None, _) => Err("the stack cannot be found in Portainer at the moment".to_owned()),
+        };
+        let (title, word) = match pause {
+            true => ("It could not be paused", "paused"),
+            false => ("It could not be resumed", "resumed"),
+        };
+        match done {
+            Ok(()) => {
+                log::info!(stack = key.as_str(); "{word} by staff");
+                self.forget_note(key);
+            }
+            Err(why) => self.tell(key, title, vec![self.show(&why)]),
+        }
+    }
+
+    fn show(&self, text: &str) -> String {
+        self.means.redactor.show(text)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            portainer: &self.means.portainer,
+            clock: self.means.clock.as_ref(),
+            observer: &Nobody,
+            memory: &self.means.shelf,
+            redactor: &self.means.redactor,
+            timeout: limits::PROBE_WAIT,
+            patience: Duration::ZERO,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing is done, so nobody is told of it.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn step(&self, _: &Step) {}
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! What happened, as numbers for Prometheus and for the settings page. Counts only; who counts what is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::stack::outcome::{Outcome, StackReport};
+
+/// Upper bounds of the buckets that redeploys are sorted into by how long they took (seconds).
+const BUCKETS: [u32; 10] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800];
+
+/// All counts since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// By hook and how they ended.
+    deliveries: BTreeMap<(String, &'static str), u64>,
+    /// By reason.
+    rejections: BTreeMap<&'static str, u64>,
+    /// By stack and outcome.
+    redeploys: BTreeMap<(String, &'static str), u64>,
+    /// How many took at most as long as each bucket says.
+    buckets: [u64; BUCKETS.len()],
+    seconds: f64,
+    /// By stack (Unix seconds).
+    last_success: BTreeMap<String, u64>,
+    /// Whether Portainer answered when it was last asked.
+    portainer_up: Option<bool>,
+}
+
+impl Metrics {
+    /// A verified delivery was answered for good; `result` is its status.
+    pub(crate) fn delivery(&self, hook: &str, result: &'static str) {
+        let key = (hook.to_owned(), result);
+        *self.lock().deliveries.entry(key).or_default() += 1;
+    }
+
+    /// A request was turned away.
+    pub(crate) fn rejection(&self, reason: &'static str) {
+        *self.lock().rejections.entry(reason).or_default() += 1;
+    }
+
+    /// A redeploy ended, at this time (Unix seconds).
+    pub(crate) fn redeploy(&self, report: &StackReport, unix: u64) {
+        let mut counts = self.lock();
+        let key = (report.stack.clone(), report.outcome.name());
+        *counts.redeploys.entry(key).or_default() += 1;
+        counts.seconds += report.seconds;
+        for (count, most) in counts.buckets.iter_mut().zip(BUCKETS) {
+            *count += u64::from(report.seconds <= f64::from(most));
+        }
+        drop(counts);
+        if report.outcome.is_good() {
+            self.success(&report.stack, unix);
+        }
+    }
+
+    /// A redeploy of the stack went well at this time (Unix seconds), perhaps before the start.
+    pub(crate) fn success(&self, stack: &str, unix: u64) {
+        let mut counts = self.lock();
+        let last = counts.last_success.entry(stack.to_owned()).or_default();
+        *last = unix.max(*last);
+    }
+
+    /// Whether Portainer answered.
+    pub(crate) fn portainer(&self, up: bool) {
+        self.lock().portainer_up = Some(up);
+    }
+
+    /// How many redeploys of a stack went well, and how many did not, since the start.
+    pub(crate) fn of_stack(&self, stack: &str) -> (u64, u64) {
+        let counts = self.lock();
+        let sum = |outcomes: &[Outcome]| {
+            let count = |outcome: &Outcome| {
+                let key = (stack.to_owned(), outcome.name());
+                counts.redeploys.get(&key).copied().unwrap_or_default()
+            };
+            outcomes.iter().map(count).sum()
+        };
+        (
+            sum(&[Outcome::Updated, Outcome::Unchanged]),
+            sum(&[Outcome::Failed, Outcome::Unknown]),
+        )
+    }
+
+    /// In Prometheus' text format; `open` is how many deliveries have not ended.
+    pub(crate) fn render(&self, open: usize) -> String {
+        let mut page = Page::default();
+        let counts = self.lock();
+        page.family("stackhook_build_info", "gauge", "The running release.");
+        page.line(
+            "stackhook_build_info",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1,
+        );
+        let name = "stackhook_deliveries_total";
+        page.family(
+            name,
+            "counter",
+            "Verified deliveries by hook and how they ended.",
+        );
+        for ((hook, result), count) in &counts.deliveries {
+            page.line(name, &[("hook", hook), ("result", result)], count);
+        }
+        let name = "stackhook_rejections_total";
+        page.family(name, "counter", "Requests that were turned away by reason.");
+        for (reason, count) in &counts.rejections {
+            page.line(name, &[("reason", reason)], count);
+        }
+        let name = "stackhook_deliveries_open";
+        page.family(
+            name,
+            "gauge",
+            "Deliveries that were accepted and have not ended.",
+        );
+        page.line(name, &[], open);
+        let name = "stackhook_redeploys_total";
+        page.family(name, "counter", "Redeploys by stack and outcome.");
+        for ((stack, outcome), count) in &counts.redeploys {
+            page.line(name, &[("stack", stack), ("outcome", outcome)], count);
+        }
+        let name = "stackhook_redeploy_duration_seconds";
+        page.family(name, "histogram", "How long redeploys took.");
+        for (count, most) in counts.buckets.iter().zip(BUCKETS) {
+            page.line(
+                &format!("{name}_bucket"),
+                &[("le", &most.to_string())],
+                count,
+            );
+        }
+        let all: u64 = counts.redeploys.values().sum();
+        page.line(&format!("{name}_bucket"), &[("le", "+Inf")], all);
+        page.line(&format!("{name}_sum"), &[], counts.seconds);
+        page.line(&format!("{name}_count"), &[], all);
+        let name = "stackhook_last_success_timestamp_seconds";
+        page.family(
+            name,
+            "gauge",
+            "When the last redeploy of the stack went well.",
+        );
+        for (stack, unix) in &counts.last_success {
+            page.line(name, &[("stack", stack)], unix);
+        }
+        let name = "stackhook_portainer_up";
+        page.family(
+            name,
+            "gauge",
+            "Whether Portainer answered when it was last asked.",
+        );
+        if let Some(up) = counts.portainer_up {
+            page.line(name, &[], u8::from(up));
+        }
+        page.0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The text under construction. Writing to a String does not fail.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl fmt::Display) {
+        self.0.push_str(name);
+        for (index, (label, value)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let _ = write!(self.0, "{open}{label}=\"{value}\"");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{close} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

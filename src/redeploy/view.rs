@@ -1,0 +1,117 @@
+//! What staff see of a stack: what it runs, how it would be redeployed, and which way back there is. Sends nothing but GETs.
+
+use std::time::{Duration, Instant};
+
+use crate::health::swarm;
+use crate::portainer::{Kind, Origin, StackId};
+use crate::redeploy::check::{doubts, facts};
+use crate::redeploy::look::Looked;
+use crate::redeploy::preview::at_once;
+use crate::redeploy::{Halt, Run, find, look, plan};
+use crate::stack::order::Order;
+use crate::stack::outcome::{ServiceReport, StackReport};
+
+/// A stack as it is at this moment.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Portainer's number.
+    pub(crate) id: StackId,
+    /// The name of its environment, where it may be seen.
+    pub(crate) environment: Option<String>,
+    /// What it runs, or why that cannot be seen.
+    pub(crate) services: Result<Vec<Running>, String>,
+    /// How it would be redeployed, a sentence each; or why it would not.
+    pub(crate) ready: Result<Vec<String>, String>,
+    /// What may turn out to be a mistake, a sentence each.
+    pub(crate) doubts: Vec<String>,
+    /// Whether there is a way back to the images that ran before.
+    pub(crate) has_way_back: bool,
+    /// References that were rolled back and stay out, and since when (Unix seconds).
+    pub(crate) held: Vec<(String, u64)>,
+}
+
+/// A service of a stack.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    /// As in a reply; what it says of a change means nothing.
+    pub(crate) service: ServiceReport,
+    /// Since when it has been running (Unix seconds), where that can be told.
+    pub(crate) since: Option<u64>,
+}
+
+impl Run<'_> {
+    pub(super) fn view(mut self) -> Result<View, StackReport> {
+        self.viewed()
+            .map_err(|halt| self.report(Err(at_once(halt))))
+    }
+
+    fn viewed(&mut self) -> Result<View, Halt> {
+        let order = Order::default();
+        let found = find::find(self.cx.portainer, self.stack)?;
+        self.know(&found, None);
+        // Being listed is not enough: who may not manage stacks is refused only here (contract 7).
+        self.cx.portainer.stack(found.record.id)?;
+        let looked = look::look(self.cx.portainer, &found, &order)?;
+        self.know(&found, Some(&looked));
+        let past = self.cx.memory.recall(found.record.id);
+        let show = |line: &String| self.redactor.show(line);
+        let (ready, doubts) = match plan::plan(self.stack, &order, &found, &looked) {
+            Ok(plan) => (
+                Ok(facts(self.stack, &found, &looked, &plan)
+                    .iter()
+                    .map(show)
+                    .collect()),
+                doubts(self.stack, &found, &looked, &plan)
+                    .iter()
+                    .map(show)
+                    .collect(),
+            ),
+            Err(end) => (Err(show(&end.message)), Vec::new()),
+        };
+        let may_go_back =
+            found.record.kind == Kind::Compose && found.record.origin() == Origin::File;
+        Ok(View {
+            id: found.record.id,
+            environment: found.environment.clone(),
+            services: services(&looked, found.record.kind, self.cx.clock.now())
+                .map_err(|why| show(&why)),
+            ready,
+            doubts,
+            has_way_back: may_go_back
+                && !(past.previous.is_empty() && past.previous_variables.is_empty()),
+            held: past
+                .held
+                .iter()
+                .map(|(reference, held)| (reference.familiar(), held.unix))
+                .collect(),
+        })
+    }
+}
+
+fn services(looked: &Looked, kind: Kind, now: Instant) -> Result<Vec<Running>, String> {
+    if kind == Kind::Swarm {
+        let seen = looked.services.as_ref().map_err(Clone::clone)?;
+        // Compared with itself, so that nothing counts as changed.
+        let mut watch = swarm::Watch::new(seen.clone(), Duration::ZERO, now);
+        let services = watch.judge(now, seen).services;
+        let running = |service| Running {
+            service,
+            since: None,
+        };
+        return Ok(services.into_iter().map(running).collect());
+    }
+    let seen = looked.seen.as_ref().map_err(Clone::clone)?;
+    let since = |service: &str| {
+        let containers = seen.of(service);
+        containers
+            .iter()
+            .filter_map(|container| container.running_since())
+            .max()
+    };
+    let running = |service: ServiceReport| Running {
+        since: since(&service.service),
+        service,
+    };
+    // Compared with itself, so that nothing counts as changed.
+    Ok(seen.report(seen).into_iter().map(running).collect())
+}

@@ -1,0 +1,183 @@
+//! The desk: who is staff, whether it was this very page that asked, and what belongs to every reply to staff.
+
+use std::sync::Arc;
+
+use crate::config::Staff;
+use crate::config::show::Shown;
+use crate::engine::probe::Probe;
+use crate::http::{Headers, Reply};
+use crate::limits;
+use crate::request::Request;
+use crate::secret::{Secret, sha256, to_base64};
+use crate::signature::{self, Given, Scheme, SchemeName, TokenKind, Verified};
+use crate::site::Rejected;
+use crate::site::template::Template;
+use crate::site::throttle::Throttle;
+
+/// Why somebody is turned away who gave no password.
+pub(super) const NO_PASSWORD: &str = "no_password";
+/// Why somebody is turned away who gave a wrong one.
+pub(super) const WRONG_PASSWORD: &str = "wrong_password";
+/// What the history calls the page, where it names hooks: with a sign that no hook's name has.
+pub(super) const SETTINGS_PAGE: &str = "settings page";
+
+const PAGE: &str = include_str!("page.html");
+
+/// The settings page, and who may see it.
+pub(crate) struct Desk {
+    scheme: Scheme,
+    /// `user:password`, as Basic auth has it.
+    secret: Secret,
+    /// In every form of this process, and of no other.
+    pub(super) token: Secret,
+    pub(super) throttle: Throttle,
+    pub(super) template: Template,
+    pub(super) policy: String,
+    pub(super) shown: Vec<Shown>,
+    pub(super) public_url: Option<String>,
+    pub(super) probe: Arc<Probe>,
+}
+
+impl Desk {
+    /// `shown` is the configuration in force.
+    ///
+    /// # Errors
+    /// The system has no random bytes, or the password cannot be one.
+    pub(crate) fn new(
+        staff: &Staff,
+        public_url: Option<String>,
+        shown: Vec<Shown>,
+        probe: Arc<Probe>,
+    ) -> Result<Desk, String> {
+        let both = format!("{}:{}", staff.user, staff.password.expose());
+        Ok(Desk {
+            scheme: Scheme {
+                name: SchemeName::Token,
+                header: "authorization".to_owned(),
+                kind: TokenKind::Basic,
+            },
+            secret: Secret::new(both).map_err(|why| format!("the staff password {why}"))?,
+            token: Secret::generate(32).map_err(|error| error.to_string())?,
+            throttle: Throttle::default(),
+            template: Template::new(PAGE),
+            policy: policy(),
+            shown,
+            public_url,
+            probe,
+        })
+    }
+
+    /// Whether it is staff who ask.
+    pub(super) fn verify<'r>(
+        &self,
+        request: &'r Request,
+        unix: u64,
+    ) -> Result<Verified<'r>, Rejected> {
+        let given = Given {
+            headers: &request.headers,
+            query: None,
+            body: &request.body,
+        };
+        let secrets = std::slice::from_ref(&self.secret);
+        signature::verify(&self.scheme, secrets, given, unix).map_err(|_| {
+            let (reason, words) = match request.headers.get("authorization") {
+                None => (NO_PASSWORD, "sign in as staff"),
+                Some(_) => (WRONG_PASSWORD, "the staff user or password is wrong"),
+            };
+            let rejected = Rejected::plain(&request.path, 401, reason, words);
+            let challenge = "Basic realm=\"stackhook\", charset=\"UTF-8\"";
+            Rejected {
+                reply: guarded(rejected.reply).with("WWW-Authenticate", challenge),
+                ..rejected
+            }
+        })
+    }
+}
+
+/// Too many wrong passwords.
+pub(super) fn slow_down() -> Rejected {
+    let every = limits::STAFF_GUESS_EVERY.as_secs().to_string();
+    let words = "too many wrong passwords came from this address; wait a little";
+    let rejected = Rejected::plain("", 429, "throttled", words);
+    Rejected {
+        reply: guarded(rejected.reply).with("Retry-After", every),
+        ..rejected
+    }
+}
+
+/// The numbers, as Prometheus reads them.
+pub(super) fn metrics(text: &str) -> Reply {
+    let mut reply = Reply::text(200, text);
+    reply.headers = vec![(
+        "Content-Type".into(),
+        "text/plain; version=0.0.4; charset=utf-8".to_owned(),
+    )];
+    reply
+}
+
+/// What belongs to every reply to staff: nobody keeps it, frames it, guesses its type, or learns where a link was followed.
+/// `same-origin`, because with `no-referrer` browsers leave the Origin out of forms.
+pub(super) fn guarded(reply: Reply) -> Reply {
+    reply
+        .with("Cache-Control", "no-store")
+        .with("X-Content-Type-Options", "nosniff")
+        .with("X-Frame-Options", "DENY")
+        .with("Referrer-Policy", "same-origin")
+        .with("Cross-Origin-Resource-Policy", "same-origin")
+        .with("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+/// Whether this page itself sent the form. Browsers say so where the connection is secure; elsewhere the Origin has to be ours.
+pub(super) fn own_page(public_url: Option<&str>, headers: &Headers) -> Result<(), String> {
+    let site = headers.get("sec-fetch-site");
+    if site == Some("same-origin") {
+        return Ok(());
+    }
+    let own = public_url.map(origin);
+    let host = headers.get("host").unwrap_or_default();
+    let given = headers.get("origin").unwrap_or("nowhere");
+    let ours = |own: &str| own.eq_ignore_ascii_case(given);
+    let is_host =
+        !host.is_empty() && (ours(&format!("http://{host}")) || ours(&format!("https://{host}")));
+    let is_ours = own.is_some_and(ours) || is_host;
+    match (site, is_ours) {
+        (None, true) => Ok(()),
+        _ => Err(format!(
+            "nothing was done: the form came from {given:?}, and this page is at {:?}; if that is where you see it, set \"public_url\" (STACKHOOK_PUBLIC_URL) to the address in your browser",
+            own.map_or_else(|| format!("http://{host}"), str::to_owned)
+        )),
+    }
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(start..).and_then(|rest| rest.find('/'));
+    end.and_then(|end| url.get(..start + end)).unwrap_or(url)
+}
+
+/// What addresses begin with.
+pub(super) fn base(desk: &Desk, headers: &Headers) -> String {
+    desk.public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{}", headers.get("host").unwrap_or("localhost")))
+}
+
+/// Style and script are allowed by what they are, everything else is not.
+fn policy() -> String {
+    let hash = |tag: &str| {
+        let inside = PAGE
+            .split_once(&format!("<{tag}>"))
+            .and_then(|(_, rest)| rest.split_once(&format!("</{tag}>")))
+            .map_or("", |(inside, _)| inside);
+        format!("'sha256-{}'", to_base64(&sha256(&[inside.as_bytes()])))
+    };
+    format!(
+        "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        hash("style"),
+        hash("script")
+    )
+}
+
+#[cfg(test)]
+mod tests;

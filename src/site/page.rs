@@ -1,0 +1,146 @@
+//! What the settings page shows, as fields of its template. Reads what engine, probe and memory know at this moment; decides nothing.
+
+mod words;
+mod stacks;
+mod hooks;
+mod lists;
+mod connection;
+mod steps;
+
+use std::sync::Arc;
+
+use crate::delivery::Delivery;
+use crate::delivery::ledger::Failure;
+use crate::engine::probe::Look;
+use crate::site::Site;
+use crate::site::desk::Desk;
+use crate::site::page::words::{time, utc};
+use crate::site::template::Fields;
+
+/// Everything that the page is made from, read once.
+pub(super) struct Known<'s> {
+    site: &'s Site,
+    desk: &'s Desk,
+    /// What addresses begin with.
+    base: &'s str,
+    look: Option<Arc<Look>>,
+    /// Newest first.
+    history: Vec<Delivery>,
+    failures: Vec<Failure>,
+    unix: u64,
+}
+
+/// How a thing stands, and so how it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mood {
+    Soft,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Mood {
+    fn class(self) -> &'static str {
+        match self {
+            Mood::Soft => "soft",
+            Mood::Good => "good",
+            Mood::Warn => "warn",
+            Mood::Bad => "bad",
+        }
+    }
+}
+
+impl Site {
+    /// All fields of the page.
+    pub(super) fn fields(&self, desk: &Desk, base: &str) -> Fields {
+        let known = Known {
+            site: self,
+            desk,
+            base,
+            look: desk.probe.last(),
+            history: self.engine.history(),
+            failures: self.engine.failures(),
+            unix: self.clock.unix(),
+        };
+        let stacks: Vec<stacks::Card> = self
+            .stacks
+            .iter()
+            .map(|stack| stacks::card(&known, stack))
+            .collect();
+        let (mood, headline, explanation) = headline(&known, &stacks);
+        let under_way = stacks.iter().any(|card| card.is_running) || known.look.is_none();
+        let lasting = match self.engine.lasts() {
+            true => "go on",
+            false => "are lost, because there is no state_dir",
+        };
+        let setting = |row: &crate::config::show::Shown| {
+            Fields::default()
+                .text("setting", row.key.as_str())
+                .text("value", row.value.as_str())
+                .text("source", row.source.as_str())
+        };
+        let fields = Fields::default()
+            .text("token", desk.token.expose())
+            .text("headline", headline)
+            .text("headline_class", mood.class())
+            .text("explanation", explanation)
+            .given("under_way", under_way)
+            .list("first_steps", steps::first_steps(&known))
+            .list("stacks", stacks.into_iter().map(|card| card.fields))
+            .given("guessed", desk.public_url.is_none())
+            .list("settings", desk.shown.iter().map(setting))
+            .text("lasting", lasting)
+            .text("version", env!("CARGO_PKG_VERSION"))
+            .text("made", time(known.unix))
+            .text("made_words", utc(known.unix));
+        connection::add(&known, lists::add(&known, hooks::add(&known, fields)))
+    }
+}
+
+/// What somebody should know at first sight.
+fn headline(known: &Known<'_>, stacks: &[stacks::Card]) -> (Mood, String, String) {
+    let Some(look) = &known.look else {
+        return (
+            Mood::Soft,
+            "Looking at Portainer …".to_owned(),
+            String::new(),
+        );
+    };
+    let names = |which: &dyn Fn(&&stacks::Card) -> bool| -> Vec<&str> {
+        let chosen = stacks.iter().filter(which);
+        chosen.map(|card| card.title.as_str()).collect()
+    };
+    if let Err(why) = &look.portainer {
+        let headline = "Portainer cannot be reached".to_owned();
+        return (Mood::Bad, headline, format!("{why}."));
+    }
+    let one_or_many = |names: &[&str], one: &str, many: &str| match names {
+        [name] => format!("{name} {one}"),
+        names => format!("{} stacks {many}: {}", names.len(), names.join(", ")),
+    };
+    let running = names(&|card| card.is_running);
+    let bad = names(&|card| card.mood == Mood::Bad && !card.is_running);
+    let warn = names(&|card| card.mood == Mood::Warn && !card.is_running);
+    if !bad.is_empty() {
+        let headline = one_or_many(&bad, "needs somebody", "need somebody");
+        return (Mood::Bad, headline, String::new());
+    }
+    if !running.is_empty() {
+        let headline = one_or_many(&running, "is being updated", "are being updated");
+        return (Mood::Soft, headline, String::new());
+    }
+    if !warn.is_empty() {
+        let headline = one_or_many(&warn, "is worth a look", "are worth a look");
+        return (Mood::Warn, headline, String::new());
+    }
+    if stacks.is_empty() {
+        let headline = "No stack is configured".to_owned();
+        return (Mood::Warn, headline, String::new());
+    }
+    let headline = match (stacks, known.history.is_empty()) {
+        (_, true) => "All is well; no delivery has come yet".to_owned(),
+        ([card], _) => format!("{} is well", card.title),
+        (stacks, _) => format!("All {} stacks are well", stacks.len()),
+    };
+    (Mood::Good, headline, String::new())
+}

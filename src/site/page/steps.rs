@@ -1,0 +1,137 @@
+//! The way from nothing to the first update that starts by itself, as a list whose first open entry is what to do next.
+
+use crate::site::desk::SETTINGS_PAGE;
+use crate::site::page::words::sentence;
+use crate::site::page::{Known, Mood, connection, hooks};
+use crate::site::template::Fields;
+
+/// The list; nothing once the last step is done.
+pub(super) fn first_steps(known: &Known<'_>) -> Option<Fields> {
+    let came = known
+        .history
+        .iter()
+        .filter(|delivery| delivery.hook != SETTINGS_PAGE);
+    let updated = came
+        .clone()
+        .any(|delivery| delivery.reports().any(|report| report.outcome.is_good()));
+    let steps = [
+        portainer(known),
+        stacks(known),
+        delivery(known, came.count() > 0),
+        match updated {
+            true => step(Mood::Good, "A delivery led to a good end", "", ""),
+            false => step(
+                Mood::Soft,
+                "A delivery leads to a good end",
+                "",
+                "It shows up below with how it ended and why. To see an update without a delivery, press “Dry run” and then “Update now” at a stack.",
+            ),
+        },
+    ];
+    let done = updated && steps.iter().all(|(mood, _)| *mood == Mood::Good);
+    let steps = steps.into_iter().map(|(_, fields)| fields);
+    (!done).then(|| Fields::default().list("steps", steps.collect::<Vec<_>>()))
+}
+
+fn step(mood: Mood, title: &str, says: &str, what_to_do: &str) -> (Mood, Fields) {
+    let fields = Fields::default()
+        .text("class", mood.class())
+        .text("title", title)
+        .text("says", says)
+        .text("do", what_to_do)
+        .text("command", "");
+    (mood, fields)
+}
+
+fn portainer(known: &Known<'_>) -> (Mood, Fields) {
+    match known.look.as_ref().map(|look| &look.portainer) {
+        None => step(
+            Mood::Soft,
+            "Portainer answers",
+            "It is being looked at.",
+            "",
+        ),
+        Some(Ok(portal)) => {
+            let words = connection::words(known, portal);
+            step(Mood::Good, "Portainer answers", &words, "")
+        }
+        Some(Err(why)) => step(
+            Mood::Bad,
+            "Portainer does not answer as it should",
+            &sentence(why),
+            "Mend PORTAINER_URL and PORTAINER_API_KEY (or what the Configuration below shows as their source), start stackhook again, and load this page. An API key is made in Portainer under My account, Access tokens.",
+        ),
+    }
+}
+
+fn stacks(known: &Known<'_>) -> (Mood, Fields) {
+    let title = "Every configured stack can be updated";
+    let Some(look) = &known.look else {
+        return step(Mood::Soft, title, "", "");
+    };
+    let Ok(portal) = &look.portainer else {
+        return step(
+            Mood::Soft,
+            title,
+            "",
+            "That is found out when Portainer answers.",
+        );
+    };
+    let names: Vec<&str> = portal.records.iter().map(|one| one.name.as_str()).collect();
+    let bad: Vec<String> = known
+        .site
+        .stacks
+        .iter()
+        .filter_map(|stack| match look.stacks.get(&stack.key)? {
+            Err(why) => Some(format!("{}: {why}.", stack.name)),
+            Ok(view) => Some(format!("{}: {}.", stack.name, view.ready.as_ref().err()?)),
+        })
+        .collect();
+    if known.site.stacks.is_empty() {
+        let there = format!("Portainer has: {}.", names.join(", "));
+        let what = "Set PORTAINER_STACK_NAME to one of them and start stackhook again.";
+        return step(Mood::Bad, "A stack is configured", &there, what);
+    }
+    match bad.is_empty() {
+        true => step(Mood::Good, title, "", ""),
+        false => step(
+            Mood::Bad,
+            "A configured stack cannot be updated",
+            &bad.join(" "),
+            "The name to configure (PORTAINER_STACK_NAME) is the one that Portainer shows under Stacks.",
+        ),
+    }
+}
+
+fn delivery(known: &Known<'_>, came: bool) -> (Mood, Fields) {
+    if came {
+        return step(Mood::Good, "A delivery has come", "", "");
+    }
+    let hook = known
+        .site
+        .hooks
+        .iter()
+        .find(|hook| !hooks::command(known, hook).is_empty());
+    let rejected = known
+        .site
+        .recent
+        .rejections()
+        .iter()
+        .any(|one| !one.hook.is_empty());
+    let (mood, says) = match rejected {
+        true => (
+            Mood::Warn,
+            "Something came and was turned away; the reason stands under Rejections.",
+        ),
+        false => (Mood::Soft, "None has come yet."),
+    };
+    let words = match hook {
+        Some(_) => {
+            "Send one from any machine that reaches this address, with the hook’s secret in the variable SECRET:"
+        }
+        None => "Set up the sender with the URL that stands under Webhooks, and let it send one.",
+    };
+    let (mood, fields) = step(mood, "A delivery comes", says, words);
+    let command = hook.map(|hook| hooks::command(known, hook));
+    (mood, fields.text("command", command.unwrap_or_default()))
+}

@@ -1,0 +1,209 @@
+//! The settings page in a real browser. Needs chromium and chromium-driver, so it runs only when it is asked for:
+//! `cargo test browser -- --ignored`, as `.ci/run` does. With `SCREENSHOTS=directory` it leaves pictures there.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::browser::Browser;
+use crate::support::fake::Behaviour;
+use crate::support::program::Stackhook;
+use crate::support::shop::{GOOD, QUICK, SECRET, WEB};
+use crate::support::staff::{self, PASSWORD};
+
+/// Signs in, and opens the page once more, because scripts may not fetch from an address with a password in it.
+#[track_caller]
+fn sign_in(browser: &Browser, server: &Stackhook, host: &str) {
+    let page = format!("{host}:{}{}", server.address.port(), staff::PAGE);
+    browser.open(&format!("http://staff:{PASSWORD}@{page}"));
+    browser.open(&format!("http://{page}"));
+}
+
+fn button(action: &str) -> String {
+    format!("#stack-shop form.actions > button[value={action}]")
+}
+
+fn light(browser: &Browser, scheme: &str) {
+    let feature = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+    browser.devtools("Emulation.setEmulatedMedia", json!({"features": feature}));
+}
+
+fn phone(browser: &Browser) {
+    let size = json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true});
+    browser.devtools("Emulation.setDeviceMetricsOverride", size);
+}
+
+fn desk(browser: &Browser) {
+    browser.devtools("Emulation.clearDeviceMetricsOverride", json!({}));
+}
+
+#[test]
+#[ignore = "needs chromium and chromium-driver"]
+fn from_the_first_look_to_a_green_update() {
+    let (fake, server) = staff::shop();
+    let browser = Browser::start();
+    browser.open(&format!("http://{}{}", server.address, staff::PAGE));
+    assert!(
+        !browser.page().contains("Stacks"),
+        "nobody sees it without the password"
+    );
+    sign_in(&browser, &server, "127.0.0.1");
+    browser.wait_for("Portainer answers");
+    assert!(browser.page().contains("First steps"));
+    browser.picture("first-steps-light");
+
+    // Copying, where the browser allows it, and where it does not.
+    let permissions = json!({"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]});
+    browser.devtools("Browser.grantPermissions", permissions);
+    let copy = "[data-copy='url-update']";
+    browser.click(copy);
+    browser.wait_for("Copied");
+    sign_in(&browser, &server, "stackhook.test");
+    assert_eq!(browser.run("return window.isSecureContext"), false);
+    browser.click(copy);
+    browser.wait_for("Selected: copy it");
+    let selected = browser.run(
+        "var f = document.activeElement; return f.value.substring(f.selectionStart, f.selectionEnd)",
+    );
+    let port = server.address.port();
+    assert_eq!(
+        selected,
+        format!("http://stackhook.test:{port}/webhook/update/")
+    );
+
+    sign_in(&browser, &server, "127.0.0.1");
+    browser.click("button[value=test]");
+    browser.wait_for("an administrator");
+
+    fake.world(|world| world.push(WEB, GOOD));
+    browser.click(&button("dry-run"));
+    browser.wait_for("Would restart web with ghcr.io/acme/web:1");
+    browser.click(&button("update"));
+    browser.wait_for("1 of 2 services updated, all healthy");
+    assert_eq!(browser.text("#stack-shop .badge"), "well");
+    let url = browser.run("return location.pathname + location.hash");
+    assert_eq!(url, format!("{}#stack-shop", staff::PAGE));
+
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 200);
+    browser.open(&format!("http://127.0.0.1:{port}{}", staff::PAGE));
+    assert!(
+        !browser.page().contains("First steps"),
+        "nothing is left to do"
+    );
+    assert_eq!(browser.text(".headline"), "shop is well");
+    browser.picture("well-light");
+    light(&browser, "dark");
+    browser.picture("well-dark");
+    light(&browser, "light");
+    phone(&browser);
+    let wide = browser.run("return document.documentElement.scrollWidth > window.innerWidth");
+    assert_eq!(wide, false, "a phone does not scroll sideways");
+    browser.picture("well-phone");
+    desk(&browser);
+}
+
+#[test]
+#[ignore = "needs chromium and chromium-driver"]
+fn at_three_in_the_morning() {
+    let (fake, server) = staff::shop();
+    fake.world(|world| {
+        let every = Duration::from_millis(100);
+        world.push(WEB, Behaviour::CrashLoop { every, code: 3 })
+    });
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 502);
+    let browser = Browser::start();
+    sign_in(&browser, &server, "127.0.0.1");
+    browser.wait_for("What failed");
+    assert_eq!(browser.text(".headline"), "shop needs somebody");
+    let trouble = browser.text("#stack-shop .trouble").to_lowercase();
+    for words in [
+        "exit code 3",
+        "starting",
+        "what runs now",
+        "what helps",
+        "go back to the images",
+    ] {
+        assert!(trouble.contains(words), "{words:?} is not in {trouble}");
+    }
+    assert_eq!(
+        browser.text(".trouble button.primary"),
+        "Back to the previous images"
+    );
+    browser.picture("failed-light");
+    light(&browser, "dark");
+    browser.picture("failed-dark");
+    light(&browser, "light");
+    phone(&browser);
+    browser.picture("failed-phone");
+    desk(&browser);
+    browser.click(".trouble button.primary");
+    browser.wait_for("The previous images run again");
+    browser.wait_for("stays out until something newer comes");
+    browser.picture("back-light");
+
+    browser.click(&button("pause"));
+    browser.wait_for("Paused since");
+    assert_eq!(browser.text("#stack-shop .badge"), "paused");
+    browser.click(&button("resume"));
+    browser.wait_for("well");
+    assert!(!browser.page().contains("Paused since"));
+}
+
+#[test]
+#[ignore = "needs chromium and chromium-driver"]
+fn without_javascript_the_page_refreshes_itself() {
+    let (fake, server) = staff::shop();
+    fake.world(|world| {
+        let after = Duration::from_millis(600);
+        world.push(WEB, Behaviour::Healthy { after })
+    });
+    let browser = Browser::start();
+    browser.devtools(
+        "Emulation.setScriptExecutionDisabled",
+        json!({"value": true}),
+    );
+    sign_in(&browser, &server, "127.0.0.1");
+    assert!(
+        browser.text("time").ends_with(" UTC"),
+        "no script made it local"
+    );
+    assert!(
+        !browser.has("[data-copy]:not([hidden])"),
+        "a button that does nothing is not there"
+    );
+    browser.click(&button("update"));
+    browser.wait_for("1 of 2 services updated, all healthy");
+}
+
+#[test]
+#[ignore = "needs chromium and chromium-driver"]
+fn hostile_words_run_nothing_and_a_forged_form_does_nothing() {
+    let hostile = "<img src=x onerror=\"document.title='owned'\">";
+    let fake = crate::support::shop::portainer(crate::support::fake::Era::A);
+    fake.world(|world| {
+        let file = format!("services:\n  web:\n    image: {WEB}\n");
+        world.compose_stack(hostile, &file, &[]);
+    });
+    let file = format!("{QUICK}\n[[stack]]\nkey = \"evil\"\nname = '''{hostile}'''\n");
+    let server = staff::serve(&fake, &file);
+    let browser = Browser::start();
+    sign_in(&browser, &server, "127.0.0.1");
+    browser.wait_for("onerror=");
+    assert_eq!(browser.run("return document.images.length"), 0);
+    let title = browser.run("return document.title");
+    assert!(!title.as_str().unwrap().contains("owned"));
+    // Nor would it run if it were markup: the policy forbids it.
+    browser.run("var s = document.createElement('script'); s.textContent = 'document.title = \"owned\"'; document.body.append(s)");
+    assert_ne!(browser.run("return document.title"), "owned");
+    browser.picture("hostile");
+
+    let target = format!("http://127.0.0.1:{}{}", server.address.port(), staff::PAGE);
+    browser.open(&format!(
+        "data:text/html,<form method=post action={target}><input name=action value=pause><input name=stack value=shop></form>"
+    ));
+    browser.run("document.forms[0].submit()");
+    browser.wait_for("nothing was done");
+    browser.open(&target);
+    browser.wait_for("onerror=");
+    assert!(!browser.page().contains("Paused since"));
+}

@@ -1,0 +1,353 @@
+//! What staff see and do: the settings page over plain HTTP, its safety, and the numbers.
+
+use std::collections::BTreeMap;
+
+use crate::support::fake::{Behaviour, Era, Fault, When};
+use crate::support::program::Setup;
+use crate::support::shop::{self, GOOD, QUICK, SECRET, WEB};
+use crate::support::staff::{
+    PAGE, PASSWORD, basic, get, page, post, press, serve, shop, token, wait_for,
+};
+
+#[test]
+fn nobody_sees_anything_without_the_password() {
+    let (_fake, server) = shop();
+    for target in [PAGE, "/settings/webhooks", "/metrics"] {
+        let reply = server.get(target);
+        assert_eq!(reply.status, 401, "{target}");
+        assert!(
+            reply
+                .header("WWW-Authenticate")
+                .unwrap()
+                .starts_with("Basic realm=")
+        );
+        assert_eq!(reply.header("Cache-Control"), Some("no-store"));
+    }
+    let forged = server.post(
+        PAGE,
+        &[("Sec-Fetch-Site", "same-origin")],
+        b"action=pause&stack=shop",
+    );
+    assert_eq!(forged.status, 401);
+    let home = server.get("/");
+    assert_eq!(
+        (home.status, home.header("Location")),
+        (303, Some("settings/webhooks/"))
+    );
+    let slash = get(&server, "/settings/webhooks");
+    assert_eq!(
+        (slash.status, slash.header("Location")),
+        (303, Some("webhooks/"))
+    );
+}
+
+#[test]
+fn wrong_passwords_are_slowed_down_and_the_right_one_then_too() {
+    let (_fake, server) = shop();
+    let try_with = |password: &str| {
+        let authorization = basic(password);
+        server
+            .request("GET", "/metrics", &[("Authorization", &authorization)], b"")
+            .status
+    };
+    assert_eq!(try_with(PASSWORD), 200);
+    let wrong: Vec<u16> = (0..12).map(|_| try_with("not-the-password")).collect();
+    assert_eq!(
+        (wrong[0], wrong[9], wrong[11]),
+        (401, 401, 429),
+        "{wrong:?}"
+    );
+    assert_eq!(try_with(PASSWORD), 429, "it is not even looked at");
+    // Deliveries come from the same address, and are not slowed down.
+    let reply = server.signed("/webhook/update/", SECRET, r#"{"event":"ping"}"#);
+    assert_eq!(reply.status, 200);
+}
+
+#[test]
+fn every_reply_to_staff_is_kept_by_nobody_and_framed_by_nobody() {
+    let (_fake, server) = shop();
+    let reply = get(&server, PAGE);
+    let header = |name: &str| reply.header(name).unwrap_or_default().to_owned();
+    assert_eq!(header("Content-Type"), "text/html; charset=utf-8");
+    assert_eq!(header("Cache-Control"), "no-store");
+    assert_eq!(header("X-Content-Type-Options"), "nosniff");
+    assert_eq!(header("Referrer-Policy"), "same-origin");
+    let policy = header("Content-Security-Policy");
+    for part in [
+        "default-src 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+        "base-uri 'none'",
+    ] {
+        assert!(policy.contains(part), "{part} is not in {policy}");
+    }
+}
+
+#[test]
+fn the_page_shows_what_runs_and_no_secret() {
+    let (_fake, server) = shop();
+    let page = wait_for(&server, "Portainer answers");
+    for words in [
+        "shop",
+        "web",
+        "worker",
+        WEB,
+        "healthy",
+        "/webhook/update/",
+        "Every configured stack can be updated",
+    ] {
+        assert!(page.contains(words), "{words:?} is not on the page");
+    }
+    // Its variables are counted, never shown; the harness looks for every secret in everything that was seen.
+    assert!(
+        page.contains("Its 3 variables in Portainer are kept."),
+        "{page}"
+    );
+    assert!(!page.contains("hello"), "a value of a variable");
+}
+
+#[test]
+fn an_update_from_the_page_is_followed_to_its_end() {
+    let (fake, server) = shop();
+    let new = fake.world(|world| world.push(WEB, GOOD));
+    let dry = press(&server, "dry-run", "shop");
+    assert!(
+        dry.contains("Would restart web with ghcr.io/acme/web:1"),
+        "{dry}"
+    );
+    assert_eq!(fake.puts().len(), 0, "a dry run changes nothing");
+    press(&server, "update", "shop");
+    let page = wait_for(&server, "1 of 2 services updated, all healthy");
+    assert!(page.contains("settings page"));
+    assert_eq!(
+        fake.world(|world| world.container("shop", "web").image_id),
+        new
+    );
+}
+
+#[test]
+fn a_failure_is_shown_with_its_log_and_the_way_back_is_one_button() {
+    let (fake, server) = shop();
+    let old = fake.world(|world| world.container("shop", "web").image_id);
+    fake.world(|world| {
+        world.push(
+            WEB,
+            Behaviour::CrashLoop {
+                every: std::time::Duration::from_millis(100),
+                code: 3,
+            },
+        )
+    });
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    assert!(
+        reply.json()["stacks"][0].get("logs").is_none(),
+        "logs are for staff alone"
+    );
+    let failed = page(&server);
+    for words in [
+        "What failed",
+        "exit code 3",
+        "Last lines of web",
+        "needs somebody",
+        "Back to the previous images",
+    ] {
+        assert!(
+            failed.contains(words),
+            "{words:?} is not on the page:\n{failed}"
+        );
+    }
+    press(&server, "rollback", "shop");
+    let back = wait_for(&server, "The previous images run again");
+    assert!(
+        back.contains("stays out until something newer comes"),
+        "{back}"
+    );
+    assert_eq!(
+        fake.world(|world| world.container("shop", "web").image_id),
+        old
+    );
+}
+
+#[test]
+fn a_paused_stack_is_skipped_until_it_is_resumed() {
+    let (fake, server) = shop();
+    fake.world(|world| world.push(WEB, GOOD));
+    let paused = press(&server, "pause", "shop");
+    assert!(paused.contains("<strong>Paused</strong> since"), "{paused}");
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    assert!(reply.text().contains("paused by staff since"));
+    assert_eq!(fake.puts().len(), 0);
+    let resumed = press(&server, "resume", "shop");
+    assert!(!resumed.contains("<strong>Paused</strong>"), "{resumed}");
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 200);
+}
+
+#[test]
+fn a_form_from_elsewhere_does_nothing() {
+    let (_fake, server) = shop();
+    let token = token(&page(&server));
+    let host = format!("http://{}", server.address);
+    #[track_caller]
+    fn refused(reply: &crate::support::client::Reply, words: &str) {
+        assert_eq!(reply.status, 403, "{}", reply.text());
+        assert!(reply.text().contains(words), "{}", reply.text());
+    }
+    let cross = [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Origin", "https://evil.example"),
+    ];
+    let reply = post(&server, &token, "pause", "shop", &cross);
+    refused(&reply, "https://evil.example");
+    refused(&reply, &host);
+    refused(&reply, "STACKHOOK_PUBLIC_URL");
+    refused(
+        &post(&server, &token, "pause", "shop", &[("Origin", "null")]),
+        "null",
+    );
+    refused(
+        &post(&server, &token, "pause", "shop", &[]),
+        "nothing was done",
+    );
+    let own = [("Origin", host.as_str())];
+    refused(
+        &post(&server, "guessed", "pause", "shop", &own),
+        "load the page again",
+    );
+    refused(
+        &post(&server, "", "pause", "shop", &own),
+        "load the page again",
+    );
+    assert!(!page(&server).contains("<strong>Paused</strong>"));
+    assert_eq!(post(&server, &token, "pause", "shop", &own).status, 303);
+    assert!(page(&server).contains("<strong>Paused</strong>"));
+    assert_eq!(post(&server, &token, "erase", "shop", &own).status, 400);
+    assert_eq!(post(&server, &token, "pause", "nothing", &own).status, 400);
+}
+
+#[test]
+fn hostile_names_and_messages_are_text() {
+    let hostile = "<img src=x onerror=alert(1)>";
+    let fake = shop::portainer(Era::A);
+    let shop = fake.world(|world| {
+        let file = format!("services:\n  web:\n    image: {WEB}\n");
+        world.compose_stack(hostile, &file, &[]);
+        world.stack("shop").id
+    });
+    let server = serve(
+        &fake,
+        &format!("{QUICK}\n[[stack]]\nkey = \"evil\"\nname = \"{hostile}\"\n"),
+    );
+    fake.fault(
+        When::every("GET", &format!("/api/stacks/{shop}/file")),
+        Fault::Answer(
+            500,
+            "application/json",
+            format!("{{\"message\":\"{hostile}\"}}"),
+        ),
+    );
+    let page = wait_for(&server, "Portainer answers");
+    assert!(
+        page.contains("&lt;img src=x onerror=alert(1)&gt;"),
+        "{page}"
+    );
+    assert!(!page.contains("<img"), "{page}");
+}
+
+#[test]
+fn rejections_are_shown_with_their_reason_in_words() {
+    let (_fake, server) = shop();
+    server.post(
+        "/webhook/update/",
+        &[("X-Portainer-Signature", &"0".repeat(64))],
+        b"{}",
+    );
+    server.post("/webhook/update/", &[], b"{}");
+    let page = page(&server);
+    assert!(
+        page.contains("The secret differs on the two sides"),
+        "{page}"
+    );
+    assert!(page.contains("The sender signs nothing"), "{page}");
+}
+
+#[test]
+fn an_unreachable_portainer_is_said_with_what_to_do() {
+    let server = shop::variables(Setup::new())
+        .env("PORTAINER_URL", "http://127.0.0.1:9")
+        .env("PORTAINER_API_KEY", "an-api-key-that-nobody-knows")
+        .env("STACKHOOK_STAFF_PASSWORD", PASSWORD)
+        .serve();
+    let page = wait_for(&server, "Portainer cannot be reached");
+    assert!(page.contains("PORTAINER_URL"), "{page}");
+    let metrics = get(&server, "/metrics");
+    assert!(
+        metrics.text().contains("\nstackhook_portainer_up 0\n"),
+        "{}",
+        metrics.text()
+    );
+}
+
+/// `name{labels} value` → value.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_numbers_count_what_happened() {
+    let (fake, server) = shop();
+    fake.world(|world| world.push(WEB, GOOD));
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 200);
+    assert_eq!(
+        server
+            .signed("/webhook/update/", SECRET, r#"{"event":"ping"}"#)
+            .status,
+        200
+    );
+    server.post("/webhook/update/", &[], b"{}");
+    page(&server);
+    let reply = get(&server, "/metrics");
+    assert!(
+        reply
+            .header("Content-Type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    let samples = samples(reply.text());
+    for (name, value) in [
+        (
+            "stackhook_deliveries_total{hook=\"update\",result=\"succeeded\"}",
+            1.0,
+        ),
+        (
+            "stackhook_deliveries_total{hook=\"update\",result=\"ignored\"}",
+            1.0,
+        ),
+        (
+            "stackhook_rejections_total{reason=\"missing_signature\"}",
+            1.0,
+        ),
+        ("stackhook_deliveries_open", 0.0),
+        (
+            "stackhook_redeploys_total{stack=\"shop\",outcome=\"updated\"}",
+            1.0,
+        ),
+        ("stackhook_redeploy_duration_seconds_count", 1.0),
+        ("stackhook_portainer_up", 1.0),
+    ] {
+        assert_eq!(
+            samples.get(name),
+            Some(&value),
+            "{name} in\n{}",
+            reply.text()
+        );
+    }
+    assert!(samples["stackhook_last_success_timestamp_seconds{stack=\"shop\"}"] > 1.7e9);
+}
