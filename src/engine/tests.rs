@@ -296,8 +296,14 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
         updated(&task.stack)
     };
     let recorder = engine(&stacks, Some(dir.path()), redeploy);
-    for number in 0..3 {
-        recorder.accept(accepted(number, &stacks)).unwrap();
+    for number in 0..3_u16 {
+        let print = |what: &str| Some(Print::of(&[what.as_bytes(), &number.to_be_bytes()]));
+        let accepted = Accepted {
+            replay: print("replay"),
+            duplicate: print("duplicate"),
+            ..accepted(number, &stacks)
+        };
+        recorder.accept(accepted).unwrap();
     }
     for number in 0..3 {
         recorder.wait(&accepted(number, &[]).id, soon()).unwrap();

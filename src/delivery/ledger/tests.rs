@@ -124,6 +124,7 @@ impl Ledger {
             }
         }
         states[0] == states[1]
+            && (&self.replays, &self.duplicates) == (&other.replays, &other.duplicates)
     }
 }
 
