@@ -303,12 +303,15 @@ impl Ledger {
     /// Returns how many there were.
     pub(crate) fn end_lost(&mut self, unix: u64) -> usize {
         let mut lost = Vec::new();
+        let covered: BTreeMap<&StackKey, _> = self
+            .lanes
+            .all()
+            .map(|(stack, lane)| (stack, lane.covers()))
+            .collect();
         for delivery in self.deliveries.values() {
             for part in delivery.parts.iter().filter(|part| !part.has_ended()) {
-                let covered = self.lanes.all().any(|(stack, lane)| {
-                    *stack == part.stack && lane.covers().contains(&delivery.id)
-                });
-                if !covered {
+                let lane = covered.get(&part.stack);
+                if !lane.is_some_and(|lane| lane.contains(&delivery.id)) {
                     lost.push((delivery.id.clone(), part.stack.clone(), part.name.clone()));
                 }
             }
