@@ -38,7 +38,10 @@ pub(crate) enum Command {
     /// Print a new secret.
     GenerateSecret(SecretFormat),
     /// Check everything that can be checked without changing anything.
-    TestConnection,
+    TestConnection {
+        /// Also send a test notice.
+        notify: bool,
+    },
     /// Print the configuration in force.
     ShowConfig,
     /// Redeploy stacks and wait for the end.
@@ -215,7 +218,9 @@ impl Typed {
         let command = match topic(&word) {
             Some(Topic::Serve) => Command::Serve,
             Some(Topic::GenerateSecret) => Command::GenerateSecret(self.secret_format()?),
-            Some(Topic::TestConnection) => Command::TestConnection,
+            Some(Topic::TestConnection) => Command::TestConnection {
+                notify: self.flag("--notify")?,
+            },
             Some(Topic::ShowConfig) => Command::ShowConfig,
             Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
             Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
@@ -460,7 +465,11 @@ mod tests {
     #[test]
     fn every_command_is_understood() {
         check("serve", Command::Serve);
-        check("test-connection", Command::TestConnection);
+        check("test-connection", Command::TestConnection { notify: false });
+        check(
+            "test-connection --notify",
+            Command::TestConnection { notify: true },
+        );
         check("show-config", Command::ShowConfig);
         check("healthcheck", Command::Healthcheck);
         check(

@@ -46,7 +46,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
     match command {
         Command::Serve => serve::run(file),
         Command::GenerateSecret(format) => generate_secret::run(format),
-        Command::TestConnection => test_connection::run(file),
+        Command::TestConnection { notify } => test_connection::run(file, notify),
         Command::ShowConfig => show_config::run(file),
         Command::Redeploy(asked) => redeploy::run(file, asked),
         Command::Trigger(asked) => trigger::run(file, asked),

@@ -188,11 +188,6 @@ impl Delivery {
         }
     }
 
-    /// How long it took, from being accepted to its last end (seconds).
-    pub(crate) fn took(&self) -> Option<u64> {
-        Some(self.ended?.saturating_sub(self.at))
-    }
-
     /// The stacks that have ended.
     pub(crate) fn reports(&self) -> impl Iterator<Item = &StackReport> {
         self.parts.iter().filter_map(|part| match &part.progress {

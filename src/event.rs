@@ -261,6 +261,7 @@ pub(crate) fn default_events(sender: Sender) -> Option<&'static [&'static str]> 
 }
 
 /// Every event that rule `events` can name; `None`: the sender has names of its own, or none.
+#[cfg(test)]
 pub(crate) fn known_events(sender: Sender) -> Option<Vec<&'static str>> {
     match sender {
         Sender::Generic => Some(generic::EVENTS.to_vec()),

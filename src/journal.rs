@@ -157,11 +157,6 @@ impl Journal {
         Err(told(&error))
     }
 
-    /// The file cannot be trusted to say what happened, so that it is rewritten before the next entry.
-    pub(crate) fn fall_behind(&mut self) {
-        self.behind = true;
-    }
-
     /// Whether [`Journal::rewrite`] is needed before anything else.
     pub(crate) fn is_behind(&self) -> bool {
         self.behind

@@ -12,8 +12,6 @@
 //!
 //! The modules stand in the order in which they are best read: each uses those above it, never those below.
 
-#![allow(dead_code, reason = "the parts are built before what joins them")]
-
 // Words: pure values, no input or output, no clock, no threads.
 mod limits;
 mod secret;

@@ -7,6 +7,7 @@ macro_rules! named {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum $kind { $($(#[$note])* $variant),+ }
 
+        #[allow(dead_code, reason = "some choices are only read, others only written")]
         impl $kind {
             /// Every name, in the order of the documentation.
             pub(crate) const NAMES: &'static [&'static str] = &[$($name),+];

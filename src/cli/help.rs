@@ -92,7 +92,10 @@ Options:
 const TEST_CONNECTION: &str = "\
 Checks Portainer, the credentials and every configured stack; changes nothing.
 
-Usage: stackhook [--config FILE] test-connection
+Usage: stackhook [--config FILE] test-connection [--notify]
+
+Options:
+  --notify           also send a test notice to where [notify] leads
 
 Prints who we are there, the environments, the stacks that can be seen, and for each configured stack how it would be
 redeployed. Ends with 0 when everything is as it should be, 1 when something is not, 75 when Portainer cannot be

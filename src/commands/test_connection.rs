@@ -9,6 +9,8 @@ use super::table::columns;
 use super::{Exit, Stop, Voice, connect, load};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Need, Trust};
+use crate::engine::notify::Messenger;
+use crate::journal::stacks::Shelf;
 use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
 use crate::redact::Redactor;
 use crate::redeploy::past::InMemory;
@@ -19,7 +21,7 @@ use crate::stack::outcome::{Fault, StackReport};
 use crate::terminal;
 
 /// Says what there is, and for each configured stack how it would be redeployed.
-pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
+pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
     let config = load(Need::Portainer, file, Voice::Command)?.config;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     terminal::print(&address(&config))?;
@@ -45,7 +47,44 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     for stack in &config.stacks {
         exits.push(check(&context, stack)?);
     }
+    if let Some(told) = notices(&config, notify)? {
+        exits.push(told);
+    }
     Ok(worst(exits.into_iter()))
+}
+
+/// Whether there is somebody to be told, and with `notify` whether a test notice arrives.
+fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
+    let Some(settings) = &config.notify else {
+        return match notify {
+            true => Err(Stop::Configuration(
+                "there is nobody to be told: set STACKHOOK_NOTIFY_URL, or [notify] in the file"
+                    .to_owned(),
+            )),
+            false => Ok(None),
+        };
+    };
+    let format = settings.format.name();
+    if !notify {
+        terminal::print(&format!(
+            "\nNotices    configured, format {format}; --notify sends a test notice\n"
+        ))?;
+        return Ok(None);
+    }
+    let shelf = Shelf::new(None).map_err(Stop::Configuration)?;
+    let messenger = Messenger::new(settings, Arc::new(SystemClock), shelf).map_err(Stop::Failed)?;
+    match messenger.test() {
+        Ok(()) => terminal::print(&format!(
+            "\nNotices    a test notice was taken, format {format}\n"
+        ))
+        .map(|()| Some(Exit::Fine))
+        .map_err(Stop::from),
+        Err(why) => {
+            terminal::print("\nNotices    the test notice was not taken\n")?;
+            terminal::complain(&format!("the test notice was not taken: {why}"));
+            Ok(Some(Exit::Failed))
+        }
+    }
 }
 
 fn check(context: &Context<'_>, stack: &Stack) -> Result<Exit, Stop> {

@@ -38,7 +38,10 @@ struct Shared {
 /// A turn, until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Turn(Option<Taken>);
+pub(crate) struct Turn {
+    /// Given back when it is dropped.
+    _taken: Option<Taken>,
+}
 
 #[derive(Debug)]
 struct Taken {
@@ -112,7 +115,7 @@ impl Turns {
         if let Some(dir) = &self.0.dir {
             turn.file = Some(self.lock(dir, thing, until, waits_for)?);
         }
-        Ok(Turn(Some(turn)))
+        Ok(Turn { _taken: Some(turn) })
     }
 
     fn lock(
@@ -154,7 +157,7 @@ impl Turns {
 impl Turn {
     /// One that nobody else could want.
     pub(crate) fn free() -> Turn {
-        Turn(None)
+        Turn { _taken: None }
     }
 }
 

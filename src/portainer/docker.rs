@@ -37,19 +37,6 @@ pub(crate) struct Listed {
     pub(crate) labels: Labels,
 }
 
-impl Listed {
-    /// Whether it is still under the name it has while its predecessor is being replaced: `<12 digits of the old id>_<name>`. The label
-    /// alone does not tell, it stays for good (contract 6).
-    pub(crate) fn is_replacing(&self) -> bool {
-        let old = self.labels.replaces.get(..12).unwrap_or_default();
-        !old.is_empty()
-            && self
-                .name
-                .strip_prefix(old)
-                .is_some_and(|rest| rest.starts_with('_'))
-    }
-}
-
 /// What compose writes on its containers, as far as it is read; all of it may be empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -75,9 +62,6 @@ pub(crate) struct Labels {
         deserialize_with = "nullable"
     )]
     pub(crate) depends_on: String,
-    /// The id of the container whose place it takes or took.
-    #[serde(rename = "com.docker.compose.replace", deserialize_with = "nullable")]
-    replaces: String,
     /// The id of the image that compose made it from.
     #[serde(rename = "com.docker.compose.image", deserialize_with = "nullable")]
     pub(crate) image: String,

@@ -23,8 +23,6 @@ pub(crate) struct Record {
     pub(crate) env: Vec<Variable>,
     /// The last successful update in seconds since 1970, by Portainer's clock; 0 after creation.
     pub(crate) update_date: i64,
-    /// Who made it.
-    pub(crate) updated_by: String,
     /// Whether it has further files, which the API does not show.
     pub(crate) has_more_files: bool,
     /// The last words of a deploy, where the release tells them (2.41 and later).
@@ -163,7 +161,6 @@ impl From<wire::Stack> for Record {
             },
             env: stack.env,
             update_date: stack.update_date,
-            updated_by: stack.updated_by,
             has_more_files: !stack.additional_files.is_empty(),
             deployment_message: stack
                 .deployment_status

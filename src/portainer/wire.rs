@@ -220,8 +220,6 @@ pub(super) struct Stack {
     #[serde(default, deserialize_with = "nullable")]
     pub(super) update_date: i64,
     #[serde(default, deserialize_with = "nullable")]
-    pub(super) updated_by: String,
-    #[serde(default, deserialize_with = "nullable")]
     pub(super) additional_files: Vec<String>,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) option: StackOption,

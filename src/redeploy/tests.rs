@@ -289,3 +289,20 @@ fn the_image_before_the_one_before_is_cleaned_up() {
         [false, false, true, true]
     );
 }
+
+#[test]
+fn a_dry_run_says_what_would_happen_and_only_looks() {
+    let bench = Bench::new(Era::A);
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let lines = bench.preview(&Order::default()).unwrap().join("\n");
+    for words in [
+        "would pull ghcr.io/acme/web:1: the registry has a newer image",
+        "would restart web",
+        "keeps 2 variables",
+    ] {
+        assert!(lines.contains(words), "{words:?} is not in {lines}");
+    }
+    assert!(bench.fake.calls().iter().all(|call| call.method == "GET"));
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::delivery::{Accepted, Asked as AskedOf, Delivery, Print, reply};
 use crate::engine::{NotAccepted, Taken};
-use crate::event::{self, Reading, Told, Unreadable};
+use crate::event::{Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
 use crate::http::{Prefer, Reply};
@@ -25,12 +25,7 @@ impl Site {
         verified: &Verified<'_>,
         asked: Asked,
     ) -> Answer {
-        let told = match event::read(
-            hook.sender,
-            hook.payload.as_ref(),
-            verified,
-            self.clock.unix(),
-        ) {
+        let told = match hook.read(verified, self.clock.unix()) {
             Ok(Reading::Told(told)) => told,
             Ok(Reading::Ignored(reason)) => {
                 self.recent

@@ -27,7 +27,6 @@ fn a_container_is_listed_with_what_compose_wrote_on_it() {
     assert_eq!((&*read.labels.service, &*read.labels.number), ("web", "2"));
     assert_eq!(read.labels.depends_on, "db:service_healthy:false");
     assert!(!read.labels.is_one_off());
-    assert!(!read.is_replacing());
     assert!(!format!("{read:?}").contains("secret"));
 }
 
@@ -41,29 +40,6 @@ fn a_container_without_labels_and_names_is_listed_all_the_same() {
 fn one_off_containers_are_told_from_services() {
     let read = listed(r#"{"Id":"a","Labels":{"com.docker.compose.oneoff":"True"}}"#);
     assert!(read.labels.is_one_off());
-}
-
-#[test]
-fn only_the_passing_name_says_that_a_container_is_being_replaced() {
-    let check = |name: &str, label: &str, replacing| {
-        let text = format!(
-            r#"{{"Id":"a","Names":["/{name}"],"Labels":{{"com.docker.compose.replace":"{label}"}}}}"#
-        );
-        assert_eq!(listed(&text).is_replacing(), replacing, "{name} {label}");
-    };
-    check(
-        "9d048a0b8e54_shop-worker-1",
-        "9d048a0b8e540a532eaab0ff",
-        true,
-    );
-    check("shop-worker-1", "9d048a0b8e540a532eaab0ff", false);
-    check(
-        "111111111111_shop-worker-1",
-        "9d048a0b8e540a532eaab0ff",
-        false,
-    );
-    check("9d048a0b8e54_shop-worker-1", "", false);
-    check("9d048a0b8e54_shop-worker-1", "9d04", false);
 }
 
 #[test]
