@@ -107,7 +107,7 @@ fn from_the_first_look_to_a_green_update() {
 fn at_three_in_the_morning() {
     let (fake, server) = staff::shop();
     fake.world(|world| {
-        let every = Duration::from_millis(100);
+        let every = Duration::from_millis(1);
         world.push(WEB, Behaviour::CrashLoop { every, code: 3 })
     });
     assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 502);
@@ -115,6 +115,10 @@ fn at_three_in_the_morning() {
     sign_in(&browser, &server, "127.0.0.1");
     browser.wait_for("Last lines of web");
     assert_eq!(browser.text(".headline"), "shop needs somebody");
+    assert!(
+        !browser.page().contains("First steps"),
+        "no time for a tour"
+    );
     let trouble = browser.text("#stack-shop .trouble").to_lowercase();
     for words in [
         "exit code 3",

@@ -133,7 +133,7 @@ fn a_failure_is_shown_with_its_log_and_the_way_back_is_one_button() {
         world.push(
             WEB,
             Behaviour::CrashLoop {
-                every: std::time::Duration::from_millis(100),
+                every: std::time::Duration::from_millis(1),
                 code: 3,
             },
         )

@@ -69,6 +69,9 @@ impl Site {
             .collect();
         let (mood, headline, explanation) = headline(&known, &stacks);
         let under_way = stacks.iter().any(|card| card.is_running) || known.look.is_none();
+        // Whoever comes because something failed has no time for a tour.
+        let at_leisure = mood != Mood::Bad || known.history.is_empty();
+        let first_steps = steps::first_steps(&known).filter(|_| at_leisure);
         let lasting = match self.engine.lasts() {
             true => "go on",
             false => "are lost, because there is no state_dir",
@@ -85,7 +88,7 @@ impl Site {
             .text("headline_class", mood.class())
             .text("explanation", explanation)
             .given("under_way", under_way)
-            .list("first_steps", steps::first_steps(&known))
+            .list("first_steps", first_steps)
             .list("stacks", stacks.into_iter().map(|card| card.fields))
             .given("guessed", desk.public_url.is_none())
             .list("settings", desk.shown.iter().map(setting))
