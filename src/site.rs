@@ -359,6 +359,7 @@ impl Behind for Site {
                 break delivery;
             }
         };
+        let reason = delivery.as_ref().map(reply::reason).unwrap_or_default();
         let reply = match delivery {
             Some(delivery)
                 if !delivery.has_ended() && self.engine.is_over() && !self.engine.lasts() =>
@@ -368,7 +369,7 @@ impl Behind for Site {
             Some(delivery) => reply::about(&delivery, &self.prefix),
             None => reply::unknown(),
         };
-        self.log_answered(&wait.asked, Some(id), &reply, "");
+        self.log_answered(&wait.asked, Some(id), &reply, &reason);
         match &wait.preference {
             Some(preference) => reply.with("Preference-Applied", preference.clone()),
             None => reply,

@@ -173,6 +173,8 @@ fn a_bad_tag_changes_nothing_and_the_registrys_words_are_told() {
             "nothing was changed",
         ];
         fails(&reply, 502, &words);
+        // Whoever looks for the delivery in the log finds the reason on its line.
+        shop.server.wait_for_log("reason=\"shop: cannot pull");
         shop.is_untouched();
     });
 }

@@ -137,6 +137,15 @@ impl<'a> Body<'a> {
     }
 }
 
+/// Why a delivery did not do what was asked for; empty where it did, or is under way.
+pub(crate) fn reason(delivery: &Delivery) -> String {
+    let status = delivery.status();
+    match status {
+        Status::Queued | Status::Running | Status::Succeeded => String::new(),
+        Status::Ignored | Status::Failed | Status::Unknown => update_result(delivery, status),
+    }
+}
+
 fn update_result(delivery: &Delivery, status: Status) -> String {
     let updated = || {
         delivery

@@ -164,7 +164,7 @@ impl Site {
             reply = reply.with("Preference-Applied", said.clone());
         }
         if wait.is_zero() || delivery.has_ended() {
-            self.log_answered(&asked, Some(&delivery.id), &reply, "");
+            self.log_answered(&asked, Some(&delivery.id), &reply, &reply::reason(delivery));
             return Answer { reply, wait: None };
         }
         let until = Instant::now() + wait;
