@@ -103,18 +103,6 @@ fn requests_that_never_end_make_room() {
 }
 
 #[test]
-fn little_memory_is_enough() {
-    let server = setup().limited("-v 200000").serve();
-    let report = besiege(
-        &server,
-        LASTING,
-        2,
-        super::attack::bodies_share_a_bounded_room,
-    );
-    report.holds("ulimit -v 200000", &server);
-}
-
-#[test]
 fn a_large_body_may_be_configured() {
     let server = setup().env("STACKHOOK_MAX_BODY", "2KiB").serve();
     let body = |length: usize| {
