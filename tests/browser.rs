@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::browser::Browser;
 use crate::support::fake::Behaviour;
 use crate::support::program::Stackhook;
-use crate::support::shop::{GOOD, QUICK, SECRET, WEB};
+use crate::support::shop::{GOOD, QUICK, SECRET, WEB, pull_held};
 use crate::support::staff::{self, PASSWORD};
 
 /// Signs in, and opens the page once more, because scripts may not fetch from an address with a password in it.
@@ -157,10 +157,7 @@ fn at_three_in_the_morning() {
 #[ignore = "needs chromium and chromium-driver"]
 fn without_javascript_the_page_refreshes_itself() {
     let (fake, server) = staff::shop();
-    fake.world(|world| {
-        let after = Duration::from_millis(900);
-        world.push(WEB, Behaviour::Healthy { after })
-    });
+    let pull = pull_held(&fake);
     let browser = Browser::start();
     browser.devtools(
         "Emulation.setScriptExecutionDisabled",
@@ -178,10 +175,8 @@ fn without_javascript_the_page_refreshes_itself() {
     browser.click(&button("update"));
     // DevTools stop scripts but let the parser skip what is for browsers without: so the refresh is looked for, and done by hand.
     let refresh = "<noscript><meta http-equiv=\"refresh\"";
-    assert!(
-        staff::page(&server).contains(refresh),
-        "it refreshes itself"
-    );
+    staff::wait_for(&server, refresh);
+    pull.open();
     staff::wait_for(&server, "1 of 2 services updated, all healthy");
     browser.open(&format!(
         "http://127.0.0.1:{}{}",

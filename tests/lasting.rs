@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::client;
-use crate::support::fake::{Era, Fake, Fault, Gate, When};
+use crate::support::fake::{Era, Fake, Fault, When};
 use crate::support::program::{Setup, Stackhook};
-use crate::support::shop::{self, GOOD, SECRET, WEB, now, side_by_side, variables};
+use crate::support::shop::{self, GOOD, SECRET, WEB, now, pull_held, side_by_side, variables};
 
 const FILE: &str = "
 state_dir = \"state\"
@@ -44,15 +44,6 @@ fn end(server: &Stackhook, url: &str) -> (u16, Value) {
             status => return (status, reply.json()),
         }
     }
-}
-
-/// Holds the next pull of the shop back until the gate opens.
-fn hold(fake: &Fake) -> Gate {
-    fake.world(|world| world.push(WEB, GOOD));
-    let gate = Gate::default();
-    let pull = When::every("POST", "/api/endpoints/2/docker/images/create");
-    fake.fault(pull, Fault::Hold(gate.clone()));
-    gate
 }
 
 #[test]
@@ -215,7 +206,7 @@ fn a_full_disk_turns_deliveries_away_and_sends_nothing() {
     let fake = shop::portainer(Era::A);
     // Files may not grow beyond 8 KiB; who writes more gets an error, as on a full disk.
     let server = setup(&fake).limited("-f 16 && trap '' XFSZ").serve();
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     fake.forget_calls();
     let mut urls = Vec::new();
     let refused = (0..200).find_map(|_| match accept(&server, "{}") {
@@ -253,7 +244,7 @@ fn a_full_disk_turns_deliveries_away_and_sends_nothing() {
 fn a_stop_in_the_middle_is_quick_tells_who_waits_and_goes_on_afterwards() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     server.signal("HUP");
     server.wait_for_log("SIGHUP is ignored");
     let began = Instant::now();
@@ -281,7 +272,7 @@ fn a_stop_in_the_middle_is_quick_tells_who_waits_and_goes_on_afterwards() {
 #[test]
 fn without_a_state_dir_a_stop_waits_for_what_runs_and_a_second_signal_does_not() {
     let fake = shop::portainer(Era::A);
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     let server = variables(Setup::with(&fake)).serve();
     let (reply, began) = std::thread::scope(|scope| {
         let waiter = scope.spawn(|| server.signed("/webhook/update/", SECRET, "{}"));
@@ -382,7 +373,7 @@ fn a_replay_never_runs_again_and_a_duplicate_only_where_that_helps() {
 fn a_duplicate_of_what_runs_waits_for_its_end() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     fake.forget_calls();
     let body = json!({"id": "build-7"}).to_string();
     accept(&server, &body).unwrap();
@@ -467,7 +458,7 @@ fn trigger_outlives_a_restart_of_the_server_that_it_follows() {
     let setup = setup(&fake).env("STACKHOOK_LISTEN", "127.0.0.1:0");
     let server = setup.serve();
     let address = server.address;
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     let sender = Setup::new()
         .env("STACKHOOK_URL", &format!("http://{address}"))
         .env("PORTAINER_WEBHOOK_SECRET", SECRET);
@@ -487,7 +478,7 @@ fn trigger_outlives_a_restart_of_the_server_that_it_follows() {
 fn a_command_and_the_server_take_turns() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     fake.forget_calls();
     let url = accept(&server, "{}").unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -533,7 +524,7 @@ fn an_environment_is_changed_by_one_redeploy_at_a_time_and_another_one_beside_it
     let file = format!("{FILE}[[stack]]\nname = \"neighbour\"\n[[stack]]\nname = \"elsewhere\"\n");
     let setup = variables(Setup::with(&fake).file("stackhook.toml", &file));
     let server = setup.serve();
-    let gate = hold(&fake);
+    let gate = pull_held(&fake);
     let ask = |stack: &str| accept(&server, &json!({"stack": stack}).to_string()).unwrap();
     let step = |url: &str| server.get(url).json()["stacks"][0]["step"].to_string();
     let until = |url: &str, words: &str| {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::client::Reply;
-use crate::support::fake::{Era, Fault, Gate, When};
-use crate::support::shop::{GOOD, SECRET, Shop, WEB, says};
+use crate::support::fake::{Era, Gate};
+use crate::support::shop::{SECRET, Shop, WEB, pull_held, says};
 
 const TRIGGERED: &str = "Stack update triggered";
 const UPDATED: &str = "Stack updated successfully";
@@ -14,10 +14,7 @@ const UPDATED: &str = "Stack updated successfully";
 /// A new image whose pull is held back until the gate opens.
 fn held() -> (Shop, Gate) {
     let shop = Shop::open(Era::A);
-    shop.push(WEB, GOOD);
-    let gate = Gate::default();
-    let pull = When::every("POST", "/api/endpoints/2/docker/images/create");
-    shop.fake.fault(pull, Fault::Hold(gate.clone()));
+    let gate = pull_held(&shop.fake);
     (shop, gate)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::client::Reply;
-use super::fake::{Behaviour, Call, Era, Fake, Seen};
+use super::fake::{Behaviour, Call, Era, Fake, Fault, Gate, Seen, When};
 use super::program::{Setup, Stackhook};
 
 /// The secret of hook `update`.
@@ -56,6 +56,15 @@ env = [\"TAG\"]
 /// A Portainer whose stack `shop` has run well for an hour, on environment 2, with an option that an update may lose.
 pub(crate) fn portainer(era: Era) -> Fake {
     portainer_with(era, FILE)
+}
+
+/// A new image of `web` whose pull is held back until the gate opens.
+pub(crate) fn pull_held(fake: &Fake) -> Gate {
+    fake.world(|world| world.push(WEB, GOOD));
+    let gate = Gate::default();
+    let pull = When::every("POST", "/api/endpoints/2/docker/images/create");
+    fake.fault(pull, Fault::Hold(gate.clone()));
+    gate
 }
 
 /// The same with another file.
