@@ -5,6 +5,7 @@ pub(crate) mod past;
 mod turns;
 pub(crate) mod find;
 mod look;
+mod glance;
 mod plan;
 mod pull;
 mod still;

@@ -8,7 +8,7 @@ use crate::health::seen::{self, Container, waits_for_completion};
 use crate::health::{Seen, swarm};
 use crate::image::Reference;
 use crate::portainer::{
-    self, EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Mode, Portainer,
+    self, Containers, EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Mode, Portainer,
 };
 use crate::redeploy::find::Found;
 use crate::redeploy::{Halt, Images, Submission};
@@ -16,7 +16,7 @@ use crate::stack::compose::{self, ComposeFile};
 use crate::stack::order::Order;
 
 /// GETs that run side by side.
-const SIDE_BY_SIDE: usize = 8;
+pub(super) const SIDE_BY_SIDE: usize = 8;
 
 /// What there is.
 #[derive(Debug)]
@@ -97,14 +97,22 @@ pub(super) fn containers(
     project: &str,
 ) -> Result<seen::Seen, Error> {
     let listed = portainer.containers(environment, project)?;
-    let services: Vec<&Listed> = listed
-        .list
-        .iter()
-        .filter(|one| !one.labels.is_one_off())
-        .collect();
+    inspected(portainer, environment, &listed, Vec::new())
+}
+
+/// The containers of a list, each inspected but those that are `known`.
+pub(super) fn inspected(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    listed: &Containers,
+    known: Vec<Container>,
+) -> Result<seen::Seen, Error> {
+    let open =
+        |one: &&Listed| !one.labels.is_one_off() && !known.iter().any(|known| known.id == one.id);
+    let services: Vec<&Listed> = listed.list.iter().filter(open).collect();
     let inspected = side_by_side(&services, |one| portainer.inspect(environment, &one.id));
     let mut seen = seen::Seen {
-        containers: Vec::new(),
+        containers: known,
         date: listed.date,
     };
     for (one, inspected) in services.iter().zip(inspected) {

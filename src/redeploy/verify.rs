@@ -6,6 +6,7 @@ use crate::health::seen::{self, Container};
 use crate::health::{Seen, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
 use crate::portainer::{Error, Record};
+use crate::redeploy::glance::Glance;
 use crate::redeploy::look;
 use crate::redeploy::{End, Run, Step, Submission};
 use crate::stack::compose;
@@ -23,9 +24,10 @@ impl Run<'_> {
             ));
         };
         let mut watch = self.watch(submission, before);
+        let mut last = before.clone();
         loop {
-            let seen = match look::again(self.cx.portainer, submission) {
-                Ok(seen) => seen,
+            let (seen, verdict) = match self.look_again(submission, &last, &mut watch) {
+                Ok(looked) => looked,
                 Err(Error::Unreachable(_)) if !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                     continue;
@@ -37,15 +39,12 @@ impl Run<'_> {
                     "Portainer shows this user no container of the stack",
                 ));
             }
-            let now = self.cx.clock.now();
-            let verdict = match watch.see(now, &seen) {
-                Some(verdict) => verdict,
-                None if self.left().is_zero() => watch.judge(now, &seen),
-                None => {
-                    self.step(Step::Verifying(watch.judge(now, &seen).bad));
-                    self.cx.clock.sleep(limits::LOOK_PAUSE);
-                    continue;
-                }
+            let Some(verdict) = verdict else {
+                let now = self.cx.clock.now();
+                self.step(Step::Verifying(watch.judge(now, &seen).bad));
+                self.cx.clock.sleep(limits::LOOK_PAUSE);
+                last = seen;
+                continue;
             };
             if seen.is_empty() && before.is_empty() {
                 return Err(End {
@@ -64,6 +63,24 @@ impl Run<'_> {
             }
             return self.conclude(submission, verdict);
         }
+    }
+
+    /// One look, and the verdict once it is certain or the time is over: that is drawn from inspecting every container.
+    fn look_again(
+        &self,
+        submission: &Submission,
+        last: &Seen,
+        watch: &mut Watch,
+    ) -> Result<(Seen, Option<Verdict>), Error> {
+        let glance = Glance::at(self.cx.portainer, submission, last)?;
+        let (now, time_over) = (self.cx.clock.now(), self.left().is_zero());
+        if watch.see(now, &glance.seen).is_none() && !time_over {
+            return Ok((glance.seen, None));
+        }
+        let seen = glance.completed(self.cx.portainer, submission)?;
+        let certain = watch.see(now, &seen);
+        let verdict = certain.or_else(|| time_over.then(|| watch.judge(now, &seen)));
+        Ok((seen, verdict))
     }
 
     fn watch(&self, submission: &Submission, before: &Seen) -> Watch {

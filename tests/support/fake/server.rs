@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -32,6 +32,10 @@ pub(crate) struct Call {
     pub(crate) status: Option<u16>,
     /// When it came in, on the fake's clock.
     pub(crate) at: Millis,
+    /// When it had been read.
+    pub(crate) began: Instant,
+    /// When its answer was there to be written.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// What the threads of one fake share.
@@ -135,12 +139,12 @@ impl Shared {
     fn answer(&self, request: &Request, stream: &TcpStream) {
         let number = self.note_call(request);
         let answer = self.with_faults(request);
-        if answer.sent {
+        {
             let mut calls = self.calls.lock().unwrap();
-            calls
-                .iter_mut()
-                .filter(|(n, _)| *n == number)
-                .for_each(|(_, call)| call.status = Some(answer.status));
+            for (_, call) in calls.iter_mut().filter(|(n, _)| *n == number) {
+                call.status = answer.sent.then_some(answer.status);
+                call.ended = Some(Instant::now());
+            }
         }
         answer.write(stream, &http_date(self.clock.now()));
     }
@@ -155,6 +159,8 @@ impl Shared {
             body: request.body_value(),
             status: None,
             at: self.clock.now(),
+            began: Instant::now(),
+            ended: None,
         };
         self.calls.lock().unwrap().push((number, call));
         number
