@@ -39,6 +39,8 @@ pub(crate) enum Method {
     Put,
     /// Removes something.
     Delete,
+    /// Asks what may be asked: answered by whoever is there, acted on by nobody.
+    Options,
 }
 
 /// One question.
@@ -67,6 +69,7 @@ impl Method {
             Method::Post => "POST",
             Method::Put => "PUT",
             Method::Delete => "DELETE",
+            Method::Options => "OPTIONS",
         }
     }
 }
@@ -170,6 +173,7 @@ impl Fetch {
                 Method::Post => http::Method::POST,
                 Method::Put => http::Method::PUT,
                 Method::Delete => http::Method::DELETE,
+                Method::Options => http::Method::OPTIONS,
             })
             .uri(request.url);
         for (name, value) in request.headers {
@@ -179,7 +183,7 @@ impl Fetch {
             built = built.header(http::header::CONTENT_TYPE, kind);
         }
         let answer = match (request.method, request.body) {
-            (Method::Get | Method::Delete, _) => built
+            (Method::Get | Method::Delete | Method::Options, _) => built
                 .body(())
                 .map_err(ureq::Error::from)
                 .and_then(|built| self.run(built, request)),

@@ -7,6 +7,7 @@ pub(crate) mod find;
 mod look;
 mod glance;
 mod plan;
+mod decided;
 mod pull;
 mod still;
 mod submit;
@@ -416,6 +417,7 @@ impl<'a> Run<'a> {
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found, None);
+        decided::found(self.stack, &found);
         self.take_stack(found.record.id)?;
         self.unless_paused(found.record.id)?;
         self.take_environment(found.record.environment)?;
@@ -424,15 +426,18 @@ impl<'a> Run<'a> {
         self.know(&found, Some(&looked));
         let plan = plan::plan(self.stack, order, &found, &looked)?;
         self.notes.extend(plan.notes.iter().cloned());
+        decided::planned(self.stack, &plan);
         for (reference, id) in plan.images_before(&looked) {
             self.images_before.entry(reference).or_insert(id);
         }
         let before = self.images_before.clone();
         let looked = self.pull(&found, looked, &plan)?;
+        decided::pulled(self.stack, &before, &looked, &plan);
         self.refuse_held(order, &found, &looked, &plan)?;
         if let Some(end) = self.unchanged(order, &found, &looked, &plan)? {
             return Err(end.into());
         }
+        decided::sent(self.stack, order.force);
         self.submit(order, &found, &looked, &plan, before)
     }
 

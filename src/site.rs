@@ -1,5 +1,5 @@
-//! The routes: what a request is, whether it is admitted, and what it is answered. `admit` is pure and decides; counters and
-//! log lines follow from what it says. Knows nothing of sockets.
+//! What stands behind the network: `admit` decides who is let in, then the request is answered, and one line logged. Knows nothing of
+//! sockets.
 
 mod rejections;
 mod recent;
@@ -7,6 +7,8 @@ mod throttle;
 mod template;
 mod desk;
 mod page;
+mod admit;
+mod lines;
 mod staff;
 mod deliver;
 
@@ -18,16 +20,18 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::reply;
 use crate::engine::Engine;
-use crate::hook::{Hook, HookName};
+use crate::hook::Hook;
 use crate::http::{Prefer, Reply};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::request::{Answer, Asked, Awaited, Behind, DeliveryId, Refusal, Request, Wait};
-use crate::signature::{self, EXPECTED, Given, Rejection, Verified};
+use crate::request::{Answer, Asked, Awaited, Behind, Refusal, Request, Wait};
+use crate::signature::{EXPECTED, Rejection};
+use crate::site::admit::{Call, Route};
 pub(crate) use crate::site::desk::Desk;
-use crate::site::recent::{Recent, TurnedAway};
+use crate::site::lines::About;
+use crate::site::recent::Recent;
 use crate::site::rejections::Rejections;
-use crate::stack::{Stack, StackKey};
+use crate::stack::Stack;
 
 /// What stands behind the network.
 pub(crate) struct Site {
@@ -44,21 +48,6 @@ pub(crate) struct Site {
     desk: Option<Desk>,
 }
 
-/// An admitted request: the right to be handled.
-#[derive(Debug)]
-enum Call<'r> {
-    Health,
-    Delivery {
-        hook: &'r Hook,
-        only: Option<StackKey>,
-        verified: Verified<'r>,
-    },
-    Status(DeliveryId),
-    Page,
-    Act(Verified<'r>),
-    Metrics,
-}
-
 /// A request that is not admitted.
 #[derive(Debug)]
 struct Rejected {
@@ -67,17 +56,6 @@ struct Rejected {
     reason: &'static str,
     hint: String,
     hook: Option<String>,
-}
-
-/// Where a request goes.
-enum Route {
-    Health,
-    Home,
-    Settings,
-    Metrics,
-    /// To the hook of this name, or else to the stack of this name by the default hook.
-    Update(Option<String>),
-    Status(String),
 }
 
 impl Site {
@@ -108,182 +86,10 @@ impl Site {
             desk,
         }
     }
-
-    /// The whole order of checks before a worker is bothered: route, method, peer, signature over the raw bytes.
-    fn admit<'r>(&'r self, request: &'r Request) -> Result<Call<'r>, Rejected> {
-        let route = Route::of(&request.path).ok_or_else(|| {
-            Rejected::plain(&request.path, 404, "no_route", "there is nothing here")
-        })?;
-        route.allows(request)?;
-        match route {
-            Route::Health => Ok(Call::Health),
-            Route::Home => Err(Rejected {
-                // Relative, so that it is right under whatever path a proxy publishes it.
-                reply: Reply::text(303, "").with("Location", "settings/webhooks/"),
-                ..Rejected::plain(&request.path, 303, HOME, "")
-            }),
-            Route::Settings | Route::Metrics => {
-                let Some(desk) = &self.desk else {
-                    let words = match route {
-                        Route::Metrics => "there are no metrics here: set STACKHOOK_STAFF_PASSWORD",
-                        _ => "there is no settings page here: set STACKHOOK_STAFF_PASSWORD",
-                    };
-                    return Err(Rejected::plain(&request.path, 404, "no_staff", words));
-                };
-                let verified = desk.verify(request, self.clock.unix())?;
-                Ok(match (route, request.method.as_str()) {
-                    (Route::Metrics, _) => Call::Metrics,
-                    (_, "POST") => Call::Act(verified),
-                    _ => Call::Page,
-                })
-            }
-            Route::Status(id) => match DeliveryId::parse(&id) {
-                Some(id) => Ok(Call::Status(id)),
-                None => Err(Rejected {
-                    reply: reply::unknown(),
-                    ..Rejected::plain(&request.path, 404, "no_delivery", NO_DELIVERY)
-                }),
-            },
-            Route::Update(name) => self.delivery(request, name.as_deref()),
-        }
-    }
-
-    /// The same, after staff's throttle was asked: a password is not even looked at when too many were wrong.
-    fn admit_or_slow_down<'r>(&'r self, request: &'r Request) -> Result<Call<'r>, Rejected> {
-        let staff_only = matches!(
-            Route::of(&request.path),
-            Some(Route::Settings | Route::Metrics)
-        );
-        let desk = self.desk.as_ref().filter(|_| staff_only);
-        let Some(desk) = desk.filter(|_| request.headers.get("authorization").is_some()) else {
-            return self.admit(request);
-        };
-        if !desk.throttle.take(request.peer, Instant::now()) {
-            return Err(desk::slow_down());
-        }
-        let admitted = self.admit(request);
-        let wrong = matches!(&admitted, Err(rejected) if rejected.reason == desk::WRONG_PASSWORD);
-        if !wrong {
-            desk.throttle.give_back(request.peer);
-        }
-        admitted
-    }
-
-    fn delivery<'r>(
-        &'r self,
-        request: &'r Request,
-        name: Option<&str>,
-    ) -> Result<Call<'r>, Rejected> {
-        let Some((hook, only)) = self.hook(name) else {
-            return Err(Rejected::plain(
-                &request.path,
-                404,
-                "no_hook",
-                "there is no such hook or stack",
-            ));
-        };
-        let rejected = |reply, reason, hint| Rejected {
-            reply,
-            reason,
-            hint,
-            hook: Some(hook.name.to_string()),
-        };
-        let allowed = hook.allow_from.is_empty()
-            || hook
-                .allow_from
-                .iter()
-                .any(|network| network.contains(request.peer));
-        if !allowed {
-            let reply = reply::rejected(403, "this address may not post to this hook");
-            return Err(rejected(
-                reply,
-                "peer_not_allowed",
-                "not in the hook's \"allow_from\"".to_owned(),
-            ));
-        }
-        let given = Given {
-            headers: &request.headers,
-            query: request.query.as_deref(),
-            body: &request.body,
-        };
-        match signature::verify(&hook.scheme, &hook.secrets, given, self.clock.unix()) {
-            Ok(verified) => Ok(Call::Delivery {
-                hook,
-                only,
-                verified,
-            }),
-            Err(why) => Err(rejected(
-                reply::rejected(401, EXPECTED),
-                why.code(),
-                why.hint().to_owned(),
-            )),
-        }
-    }
-
-    /// The hook of that name; or the default one, limited to its stack of that key.
-    fn hook(&self, name: Option<&str>) -> Option<(&Hook, Option<StackKey>)> {
-        let named = |name: &str| self.hooks.iter().find(|hook| hook.name.as_str() == name);
-        let Some(name) = name else {
-            return Some((named(HookName::DEFAULT)?, None));
-        };
-        if let Some(hook) = named(name) {
-            return Some((hook, None));
-        }
-        let hook = named(HookName::DEFAULT)?;
-        let stack = hook.stacks.iter().find(|stack| stack.as_str() == name)?;
-        Some((hook, Some(stack.clone())))
-    }
-
-    /// What the edge refused.
-    fn log_refused(&self, peer: IpAddr, status: u16, words: &str) {
-        let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
-            return;
-        };
-        log::warn!(status = status, peer = self::peer(peer).as_str(); "refused: {words}");
-        log_hidden(hidden);
-    }
-
-    fn count_rejected(&self, peer: IpAddr, rejected: &Rejected) {
-        self.metrics.rejection(rejected.reason);
-        // Whoever tries addresses must not push out what somebody looks for.
-        if matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
-            return;
-        }
-        self.recent.turned_away(TurnedAway {
-            unix: self.clock.unix(),
-            peer: self::peer(peer),
-            hook: rejected.hook.clone().unwrap_or_default(),
-            status: rejected.reply.status,
-            words: rejected.hint.clone(),
-            times: 1,
-        });
-    }
-
-    fn log_rejected(&self, request: &Request, rejected: &Rejected) {
-        // Whoever asks for the page without a password is about to be asked for one, and whoever goes home is on the way.
-        if matches!(rejected.reason, HOME | desk::NO_PASSWORD) {
-            return;
-        }
-        self.count_rejected(request.peer, rejected);
-        let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
-            return;
-        };
-        let hook = rejected.hook.as_deref().unwrap_or("-");
-        log::warn!(
-            method = request.method.as_str(),
-            status = rejected.reply.status,
-            peer = request.peer.to_string().as_str(),
-            hook = hook,
-            reason = rejected.reason;
-            "turned away: {}", rejected.hint
-        );
-        log_hidden(hidden);
-    }
 }
 
 /// Why `/` is not answered itself.
 const HOME: &str = "home";
-const SETTINGS: &str = "/settings/webhooks/";
 const NO_DELIVERY: &str = "no such delivery, or no longer known";
 
 impl Behind for Site {
@@ -295,7 +101,8 @@ impl Behind for Site {
 
     fn handle(&self, request: &Request) -> Answer {
         let at = Instant::now();
-        let asked = |route, hook: Option<&Hook>| Asked {
+        let route = Route::of(&request.path).map_or("-", |route| route.template());
+        let asked = |hook: Option<&Hook>| Asked {
             at,
             method: request.method.clone(),
             route,
@@ -325,25 +132,14 @@ impl Behind for Site {
                     wait: None,
                 }
             }
-            Ok(Call::Page) => self.page(request, asked(SETTINGS, None)),
-            Ok(Call::Act(verified)) => self.act(request, &verified, asked(SETTINGS, None)),
-            Ok(Call::Status(id)) => self.status(
-                id,
-                Prefer::of(&request.headers),
-                asked("/webhook/deliveries/{id}/", None),
-            ),
+            Ok(Call::Page) => self.page(request, asked(None)),
+            Ok(Call::Act(verified)) => self.act(request, &verified, asked(None)),
+            Ok(Call::Status(id)) => self.status(&id, Prefer::of(&request.headers), asked(None)),
             Ok(Call::Delivery {
                 hook,
                 only,
                 verified,
-            }) => {
-                let route = if only.is_some() || hook.name.as_str() != HookName::DEFAULT {
-                    "/webhook/update/{name}/"
-                } else {
-                    "/webhook/update/"
-                };
-                self.deliver(hook, only.as_ref(), &verified, asked(route, Some(hook)))
-            }
+            }) => self.deliver(hook, only.as_ref(), &verified, asked(Some(hook))),
         }
     }
 
@@ -360,16 +156,21 @@ impl Behind for Site {
             }
         };
         let reason = delivery.as_ref().map(reply::reason).unwrap_or_default();
-        let reply = match delivery {
+        let reply = match &delivery {
             Some(delivery)
                 if !delivery.has_ended() && self.engine.is_over() && !self.engine.lasts() =>
             {
-                reply::stopped(&delivery, &self.prefix)
+                reply::stopped(delivery, &self.prefix)
             }
-            Some(delivery) => reply::about(&delivery, &self.prefix),
+            Some(delivery) => reply::about(delivery, &self.prefix),
             None => reply::unknown(),
         };
-        self.log_answered(&wait.asked, Some(id), &reply, &reason);
+        let about = About {
+            delivery: delivery.as_ref(),
+            outcome: "",
+            reason: &reason,
+        };
+        self.log_answered(&wait.asked, &reply, &about);
         match &wait.preference {
             Some(preference) => reply.with("Preference-Applied", preference.clone()),
             None => reply,
@@ -379,46 +180,6 @@ impl Behind for Site {
     fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply {
         self.log_refused(peer, why.status(), why.words());
         plain_or_json(path.unwrap_or_default(), why.status(), why.words())
-    }
-}
-
-impl Route {
-    fn of(path: &str) -> Option<Route> {
-        let path = path.strip_prefix('/')?;
-        let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
-        match *segments.as_slice() {
-            [""] => Some(Route::Home),
-            ["healthz"] => Some(Route::Health),
-            ["metrics"] => Some(Route::Metrics),
-            ["settings", "webhooks"] => Some(Route::Settings),
-            ["webhook", "update"] => Some(Route::Update(None)),
-            ["webhook", "update", name] if !name.is_empty() => {
-                Some(Route::Update(Some(name.to_owned())))
-            }
-            ["webhook", "deliveries", id] => Some(Route::Status(id.to_owned())),
-            _ => None,
-        }
-    }
-
-    fn allows(&self, request: &Request) -> Result<(), Rejected> {
-        let methods = match self {
-            Route::Update(_) => "POST",
-            Route::Settings => "GET, HEAD, POST",
-            Route::Health | Route::Home | Route::Metrics | Route::Status(_) => "GET, HEAD",
-        };
-        if methods.split(", ").any(|method| method == request.method) {
-            return Ok(());
-        }
-        let rejected = Rejected::plain(
-            &request.path,
-            405,
-            "method",
-            "this address does not take this method",
-        );
-        Err(Rejected {
-            reply: rejected.reply.with("Allow", methods),
-            ..rejected
-        })
     }
 }
 
@@ -458,15 +219,4 @@ fn path_of(url: &str) -> &str {
         .and_then(|at| rest.get(at..))
         .unwrap_or_default()
         .trim_end_matches('/')
-}
-
-fn log_hidden(hidden: u64) {
-    if hidden > 0 {
-        log::warn!("{hidden} more requests were turned away without a line of their own");
-    }
-}
-
-/// For log lines.
-fn peer(peer: IpAddr) -> String {
-    peer.to_canonical().to_string()
 }

@@ -1,4 +1,6 @@
-//! What staff see and do: the settings page over plain HTTP, its safety, and the numbers.
+//! What staff see and do: the settings page over plain HTTP, and its safety.
+
+mod validity;
 
 use std::collections::BTreeMap;
 

@@ -82,6 +82,13 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let hop = Hop::new(site).map_err(Stop::Failed)?;
     let gate = door.open(settings, Arc::new(hop)).map_err(Stop::Failed)?;
     log::info!("listening on http://{address}");
+    match &config.staff {
+        Some(staff) => log::info!(
+            "the settings page is http://{address}/settings/webhooks/, for user {:?}",
+            staff.user
+        ),
+        None => log::info!("there is no settings page; STACKHOOK_STAFF_PASSWORD opens one"),
+    }
     tell_systemd(Say::Ready(&format!("listening on http://{address}")));
     engine.begin();
     wait_for_stop(signals);

@@ -65,23 +65,28 @@ fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
         };
     };
     let format = settings.format.name();
-    if !notify {
-        terminal::print(&format!(
-            "\nNotices    configured, format {format}; --notify sends a test notice\n"
-        ))?;
-        return Ok(None);
-    }
     let shelf = Shelf::new(None).map_err(Stop::Configuration)?;
     let messenger = Messenger::new(settings, Arc::new(SystemClock), shelf).map_err(Stop::Failed)?;
-    match messenger.test() {
-        Ok(()) => terminal::print(&format!(
-            "\nNotices    a test notice was taken, format {format}\n"
-        ))
-        .map(|()| Some(Exit::Fine))
-        .map_err(Stop::from),
+    let (said, good, bad) = match notify {
+        true => (
+            messenger.test(),
+            "a test notice was taken",
+            "the test notice was not taken",
+        ),
+        false => (
+            messenger.knock(),
+            "the address answers; --notify sends a test notice",
+            "the address does not answer",
+        ),
+    };
+    match said {
+        Ok(()) => {
+            terminal::print(&format!("\nNotices    format {format}; {good}\n"))?;
+            Ok(Some(Exit::Fine))
+        }
         Err(why) => {
-            terminal::print("\nNotices    the test notice was not taken\n")?;
-            terminal::complain(&format!("the test notice was not taken: {why}"));
+            terminal::print(&format!("\nNotices    format {format}; {bad}\n"))?;
+            terminal::complain(&format!("notices: {bad}: {why}"));
             Ok(Some(Exit::Failed))
         }
     }

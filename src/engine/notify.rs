@@ -139,13 +139,26 @@ impl Messenger {
         }
     }
 
+    /// Whether somebody answers at the address, found out without sending a message.
+    ///
+    /// # Errors
+    /// Why nobody does.
+    pub(crate) fn knock(&self) -> Result<(), String> {
+        self.fetched(Request::new(Method::Options, self.settings.url.expose()))
+            .and_then(|status| match status {
+                // What receivers think of the question differs; that they answer is what counts.
+                ..500 => Ok(()),
+                _ => Err(format!("the receiver answered {status}")),
+            })
+    }
+
     /// A message that means nothing, to see whether it arrives.
     ///
     /// # Errors
     /// Why it did not.
     pub(crate) fn test(&self) -> Result<(), String> {
-        let data = json!({"message": "this is a test of stackhook's notices; nothing happened"});
         let text = "this is a test of stackhook's notices; nothing happened";
+        let data = json!({"message": text});
         self.post(&id()?, "stack.test", "Test notice", text, &data)
     }
 
@@ -221,14 +234,24 @@ impl Messenger {
         let request = Request {
             headers: &headers,
             body: Some((content, &body)),
+            ..Request::new(Method::Post, self.settings.url.expose())
+        };
+        match self.fetched(request)? {
+            200..300 => Ok(()),
+            status => Err(format!("the receiver answered {status}")),
+        }
+    }
+
+    /// The status of the answer, or why there is none.
+    fn fetched(&self, request: Request<'_>) -> Result<u16, String> {
+        let request = Request {
             answer_within: limits::NOTICE,
             body_within: limits::NOTICE,
             body_max: limits::NOTICE_ANSWER,
-            ..Request::new(Method::Post, self.settings.url.expose())
+            ..request
         };
         match self.fetch.exchange(&request) {
-            Ok(answer) if (200..300).contains(&answer.head.status) => Ok(()),
-            Ok(answer) => Err(format!("the receiver answered {}", answer.head.status)),
+            Ok(answer) => Ok(answer.head.status),
             Err(error) => Err(self.redactor.show(&error.to_string())),
         }
     }

@@ -54,9 +54,18 @@ pub(crate) struct Look {
     /// When, for measuring.
     pub(crate) at: Instant,
     /// What Portainer says of itself, or why it says nothing.
-    pub(crate) portainer: Result<Portal, String>,
+    pub(crate) portainer: Result<Portal, Away>,
     /// Every configured stack, or why it cannot be seen.
     pub(crate) stacks: BTreeMap<StackKey, Result<View, String>>,
+}
+
+/// Why nothing is known of Portainer.
+#[derive(Debug, Clone)]
+pub(crate) struct Away {
+    /// Whether nobody answered at all.
+    pub(crate) unreachable: bool,
+    /// For a person.
+    pub(crate) why: String,
 }
 
 /// Portainer, as its user sees it.
@@ -234,12 +243,15 @@ impl Probe {
     }
 
     fn look(&self) {
-        let portainer = self.portal().map_err(|error| self.show(&error.to_string()));
+        let portainer = self.portal().map_err(|error| Away {
+            unreachable: matches!(error, Error::Unreachable(_)),
+            why: self.show(&error.to_string()),
+        });
         self.means.metrics.portainer(portainer.is_ok());
         let view = |stack: &Stack| {
             let seen = match &portainer {
                 Ok(_) => redeploy::view(&self.context(), stack).map_err(|report| report.message),
-                Err(why) => Err(why.clone()),
+                Err(away) => Err(away.why.clone()),
             };
             (stack.key.clone(), seen)
         };

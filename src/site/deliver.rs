@@ -7,12 +7,14 @@ use crate::engine::{NotAccepted, Taken};
 use crate::event::{Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
-use crate::http::{Prefer, Reply};
+use crate::http::Prefer;
+use crate::image::Reference;
 use crate::request::{Answer, Asked, Awaited, DeliveryId, Wait};
 use crate::secret;
 use crate::signature::Verified;
+use crate::site::lines::{About, peer};
 use crate::site::recent::Idle;
-use crate::site::{NO_DELIVERY, Rejected, Site, peer};
+use crate::site::{NO_DELIVERY, Rejected, Site};
 use crate::stack::StackKey;
 use crate::stack::order::Order;
 
@@ -26,7 +28,10 @@ impl Site {
         asked: Asked,
     ) -> Answer {
         let told = match hook.read(verified, self.clock.unix()) {
-            Ok(Reading::Told(told)) => told,
+            Ok(Reading::Told(told)) => {
+                log_told(hook, &told);
+                told
+            }
             Ok(Reading::Ignored(reason)) => {
                 self.recent
                     .used(hook.name.as_str(), verified.secret(), self.clock.unix());
@@ -38,6 +43,7 @@ impl Site {
                 self.count_rejected(asked.peer, &rejected);
                 log::warn!(
                     method = asked.method.as_str(),
+                    route = asked.route,
                     status = rejected.reply.status,
                     peer = peer(asked.peer).as_str(),
                     hook = hook.name.as_str(),
@@ -51,17 +57,21 @@ impl Site {
             }
         };
         match hook.orders(&told, only, &self.stacks) {
-            Ok(orders) => self.accept(hook, &told, only, orders, verified, asked),
+            Ok(orders) => {
+                let stacks: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
+                log::debug!(hook = hook.name.as_str(); "decided: the rules let it through to {stacks:?}");
+                self.accept(hook, &told, only, orders, verified, asked)
+            }
             Err(NotForUs::Ignored(reason)) => self.ignored(&asked, &reason),
             Err(NotForUs::Refused(words)) => self.refused(&asked, &words),
         }
     }
 
     /// How it stands with a delivery, now or at its end.
-    pub(super) fn status(&self, id: DeliveryId, prefer: Prefer, asked: Asked) -> Answer {
-        let Some(delivery) = self.engine.find(&id) else {
+    pub(super) fn status(&self, id: &DeliveryId, prefer: Prefer, asked: Asked) -> Answer {
+        let Some(delivery) = self.engine.find(id) else {
             let reply = reply::unknown();
-            self.log_answered(&asked, Some(&id), &reply, NO_DELIVERY);
+            self.log_answered(&asked, &reply, &About::not_done(NO_DELIVERY));
             return Answer { reply, wait: None };
         };
         self.answer(&delivery, prefer.wait().unwrap_or_default(), asked)
@@ -164,7 +174,12 @@ impl Site {
             reply = reply.with("Preference-Applied", said.clone());
         }
         if wait.is_zero() || delivery.has_ended() {
-            self.log_answered(&asked, Some(&delivery.id), &reply, &reply::reason(delivery));
+            let about = About {
+                delivery: Some(delivery),
+                outcome: "",
+                reason: &reply::reason(delivery),
+            };
+            self.log_answered(&asked, &reply, &about);
             return Answer { reply, wait: None };
         }
         let until = Instant::now() + wait;
@@ -182,14 +197,14 @@ impl Site {
     fn ignored(&self, asked: &Asked, reason: &str) -> Answer {
         let reply = reply::ignored(reason);
         self.not_acted_on(asked, "ignored", reason);
-        self.log_answered(asked, None, &reply, reason);
+        self.log_answered(asked, &reply, &About::ended("ignored", reason));
         Answer { reply, wait: None }
     }
 
     fn refused(&self, asked: &Asked, words: &str) -> Answer {
         let reply = reply::rejected(400, words);
         self.not_acted_on(asked, "refused", words);
-        self.log_answered(asked, None, &reply, words);
+        self.log_answered(asked, &reply, &About::ended("refused", words));
         Answer { reply, wait: None }
     }
 
@@ -207,32 +222,24 @@ impl Site {
 
     fn busy(&self, asked: &Asked, words: &str) -> Answer {
         let reply = reply::rejected(503, &format!("{words}; try again")).with("Retry-After", "10");
-        self.log_answered(asked, None, &reply, words);
+        self.log_answered(asked, &reply, &About::not_done(words));
         Answer { reply, wait: None }
-    }
-
-    /// The one line of a request.
-    pub(super) fn log_answered(
-        &self,
-        asked: &Asked,
-        delivery: Option<&DeliveryId>,
-        reply: &Reply,
-        reason: &str,
-    ) {
-        let millis = u64::try_from(asked.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        log::info!(
-            status = reply.status,
-            ms = millis,
-            peer = peer(asked.peer).as_str(),
-            hook = asked.hook.as_deref().unwrap_or("-"),
-            delivery = delivery.map_or("-", |id| id.as_str()),
-            reason = reason;
-            "{} {}", asked.method, asked.route
-        );
     }
 }
 
 const FORGOTTEN: &str = "this signed request came before, and how it ended is no longer known; a request never runs twice";
+
+/// What the body was understood to say, as lines of the debug level: names only.
+fn log_told(hook: &Hook, told: &Told) {
+    for event in &told.events {
+        let images: Vec<String> = event.images.iter().map(Reference::familiar).collect();
+        log::debug!(
+            hook = hook.name.as_str();
+            "decided: the body says event {:?}, branch {:?}, tag {:?}, repository {:?}, images {images:?}",
+            event.name, event.branch, event.tag, event.repository
+        );
+    }
+}
 
 /// What the sender calls what happened, each name once.
 fn events(told: &Told) -> String {

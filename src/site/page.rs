@@ -14,7 +14,7 @@ use crate::delivery::ledger::Failure;
 use crate::engine::probe::Look;
 use crate::site::Site;
 use crate::site::desk::Desk;
-use crate::site::page::words::{time, utc};
+use crate::site::page::words::{sentence, time, utc};
 use crate::site::template::Fields;
 
 /// Everything that the page is made from, read once.
@@ -28,6 +28,25 @@ pub(super) struct Known<'s> {
     history: Vec<Delivery>,
     failures: Vec<Failure>,
     unix: u64,
+}
+
+impl Known<'_> {
+    /// Whether Portainer answered as it should when it was last looked at.
+    fn sees_portainer(&self) -> bool {
+        self.look
+            .as_ref()
+            .is_some_and(|look| look.portainer.is_ok())
+    }
+
+    /// Where the settings come from whose keys begin and end so; those that nobody set are left out.
+    fn sources(&self, beginning: &str, end: &str) -> String {
+        let meant = |key: &str| key.starts_with(beginning) && key.ends_with(end);
+        let rows = self.desk.shown.iter();
+        let set = rows.filter(|row| meant(&row.key) && row.source != "default");
+        let mut sources: Vec<&str> = set.map(|row| row.source.as_str()).collect();
+        sources.dedup();
+        sources.join(", ")
+    }
 }
 
 /// How a thing stands, and so how it looks.
@@ -68,7 +87,7 @@ impl Site {
             .map(|stack| stacks::card(&known, stack))
             .collect();
         let (mood, headline, explanation) = headline(&known, &stacks);
-        let under_way = stacks.iter().any(|card| card.is_running) || known.look.is_none();
+        let under_way = stacks.iter().any(|card| card.is_running);
         // Whoever comes because something failed has no time for a tour.
         let at_leisure = mood != Mood::Bad || known.history.is_empty();
         let first_steps = steps::first_steps(&known).filter(|_| at_leisure);
@@ -87,6 +106,7 @@ impl Site {
             .text("headline", headline)
             .text("headline_class", mood.class())
             .text("explanation", explanation)
+            .given("looking", known.look.is_none())
             .given("under_way", under_way)
             .list("first_steps", first_steps)
             .list("stacks", stacks.into_iter().map(|card| card.fields))
@@ -113,9 +133,12 @@ fn headline(known: &Known<'_>, stacks: &[stacks::Card]) -> (Mood, String, String
         let chosen = stacks.iter().filter(which);
         chosen.map(|card| card.title.as_str()).collect()
     };
-    if let Err(why) = &look.portainer {
-        let headline = "Portainer cannot be reached".to_owned();
-        return (Mood::Bad, headline, format!("{why}."));
+    if let Err(away) = &look.portainer {
+        let headline = match away.unreachable {
+            true => "Portainer cannot be reached",
+            false => "Portainer cannot be used",
+        };
+        return (Mood::Bad, headline.to_owned(), sentence(&away.why));
     }
     let one_or_many = |names: &[&str], one: &str, many: &str| match names {
         [name] => format!("{name} {one}"),
@@ -134,10 +157,6 @@ fn headline(known: &Known<'_>, stacks: &[stacks::Card]) -> (Mood, String, String
     }
     if !warn.is_empty() {
         let headline = one_or_many(&warn, "is worth a look", "are worth a look");
-        return (Mood::Warn, headline, String::new());
-    }
-    if stacks.is_empty() {
-        let headline = "No stack is configured".to_owned();
         return (Mood::Warn, headline, String::new());
     }
     let headline = match (stacks, known.history.is_empty()) {

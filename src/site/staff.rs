@@ -11,6 +11,7 @@ use crate::request::{Answer, Asked, Awaited, DeliveryId, Request, Wait};
 use crate::secret;
 use crate::signature::Verified;
 use crate::site::desk::{Desk, SETTINGS_PAGE, base, guarded, own_page};
+use crate::site::lines::About;
 use crate::site::{Rejected, Site};
 use crate::stack::Stack;
 use crate::stack::order::Order;
@@ -29,7 +30,7 @@ impl Site {
         let base = base(desk, &request.headers);
         let reply = self.rendered(desk, &base);
         if self.is_fresh(desk) {
-            self.log_answered(&asked, None, &reply, "");
+            self.log_answered(&asked, &reply, &About::not_done(""));
             return now(reply);
         }
         let look = desk.probe.ask(Job::Look);
@@ -93,7 +94,7 @@ impl Site {
                 };
                 self.order(desk, stack, order, action);
                 let reply = see(&format!("{slash}#stack-{}", stack.key));
-                self.log_answered(&asked, None, &reply, action);
+                self.log_answered(&asked, &reply, &About::not_done(action));
                 return now(reply);
             }
             (_, Some(_)) => return text(400, "there is no such action"),
@@ -134,7 +135,7 @@ impl Site {
             }
             Awaited::Delivery(_) => text(404, "this is no job of the settings page").reply,
         };
-        self.log_answered(&wait.asked, None, &reply, "");
+        self.log_answered(&wait.asked, &reply, &About::not_done(""));
         reply
     }
 

@@ -62,8 +62,11 @@ impl Browser {
         ];
         let options = json!({"args": arguments});
         let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
-        let session = browser.call("POST", "/session", Some(&wanted));
-        browser.session = session["sessionId"].as_str().unwrap().to_owned();
+        let said = browser.exchange("POST", "/session", Some(&wanted));
+        let session = said["value"]["sessionId"].as_str();
+        browser.session = session
+            .unwrap_or_else(|| panic!("no browser: {said}"))
+            .to_owned();
         browser
     }
 
@@ -75,8 +78,9 @@ impl Browser {
     /// The element's text as a person sees it; of several the first.
     #[track_caller]
     pub(crate) fn text(&self, css: &str) -> String {
-        let element = self.element(css);
-        let text = self.get(&format!("/element/{element}/text"));
+        let text = self.with(css, |element| {
+            self.try_call("GET", &format!("/element/{element}/text"), None)
+        });
         text.as_str().unwrap().to_owned()
     }
 
@@ -88,8 +92,13 @@ impl Browser {
 
     #[track_caller]
     pub(crate) fn click(&self, css: &str) {
-        let element = self.element(css);
-        self.post(&format!("/element/{element}/click"), &json!({}));
+        self.with(css, |element| {
+            self.try_call(
+                "POST",
+                &format!("/element/{element}/click"),
+                Some(&json!({})),
+            )
+        });
     }
 
     pub(crate) fn has(&self, css: &str) -> bool {
@@ -113,24 +122,60 @@ impl Browser {
     /// Waits until the page's text has these words.
     #[track_caller]
     pub(crate) fn wait_for(&self, words: &str) {
+        self.wait(words, || self.page_now().contains(words));
+    }
+
+    /// Waits until the page has a text, and these words are not in it.
+    #[track_caller]
+    pub(crate) fn wait_until_gone(&self, words: &str) {
+        let gone = |page: &str| !page.is_empty() && !page.contains(words);
+        self.wait(words, || gone(&self.page_now()));
+    }
+
+    /// Waits until the element's text is this.
+    #[track_caller]
+    pub(crate) fn wait_for_text(&self, css: &str, text: &str) {
+        self.wait(text, || self.text(css) == text);
+    }
+
+    #[track_caller]
+    fn wait(&self, what: &str, there: impl Fn() -> bool) {
         let until = Instant::now() + SOON;
-        while !self.page_now().contains(words) {
+        while !there() {
             assert!(
                 Instant::now() < until,
-                "{words:?} does not come:\n{}",
+                "{what:?} is waited for in vain:\n{}",
                 self.page_now()
             );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// The same while pages come and go: an element of the last one is not there any more.
+    /// The page's text, perhaps nothing while pages come and go.
     fn page_now(&self) -> String {
         let script =
             json!({"script": "return document.body ? document.body.innerText : ''", "args": []});
-        let path = format!("/session/{}/execute/sync", self.session);
-        let said = self.exchange("POST", &path, Some(&script));
-        said["value"].as_str().unwrap_or_default().to_owned()
+        let said = self.try_call("POST", "/execute/sync", Some(&script));
+        let text = said.ok().and_then(|text| text.as_str().map(str::to_owned));
+        text.unwrap_or_default()
+    }
+
+    /// Does something with an element, and finds it anew as long as that fails: when pages come and go, an element of the last one is
+    /// not there any more, or not yet where it will be.
+    #[track_caller]
+    fn with(&self, css: &str, act: impl Fn(&str) -> Result<Value, Value>) -> Value {
+        let until = Instant::now() + SOON;
+        let find = json!({"using": "css selector", "value": css});
+        loop {
+            let found = self.try_call("POST", "/element", Some(&find));
+            let done =
+                found.and_then(|found| act(found[ELEMENT].as_str().expect("an element has an id")));
+            match done {
+                Ok(done) => return done,
+                Err(error) => assert!(Instant::now() < until, "{css}: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Writes a picture of the whole page, where the environment names a directory for pictures.
@@ -146,33 +191,22 @@ impl Browser {
         std::fs::write(Path::new(&directory).join(format!("{name}.png")), png).unwrap();
     }
 
-    #[track_caller]
-    fn element(&self, css: &str) -> String {
-        let found = self.post("/element", &json!({"using": "css selector", "value": css}));
-        found[ELEMENT].as_str().unwrap().to_owned()
-    }
-
-    #[track_caller]
-    fn get(&self, path: &str) -> Value {
-        self.call("GET", &format!("/session/{}{path}", self.session), None)
-    }
-
-    #[track_caller]
-    fn post(&self, path: &str, body: &Value) -> Value {
-        let path = format!("/session/{}{path}", self.session);
-        self.call("POST", &path, Some(body))
-    }
-
     /// The value of the answer; an error fails the test.
     #[track_caller]
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let mut said = self.exchange(method, path, body);
-        let error = &said["value"]["error"];
-        assert!(
-            error.is_null() || !error.is_string(),
-            "{path} {body:?}: {said}"
-        );
-        said["value"].take()
+    fn post(&self, path: &str, body: &Value) -> Value {
+        self.try_call("POST", path, Some(body))
+            .unwrap_or_else(|error| panic!("{path} {body}: {error}"))
+    }
+
+    /// The value of the answer, or the error.
+    fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
+        let path = format!("/session/{}{path}", self.session);
+        let mut said = self.exchange(method, &path, body);
+        let value = said["value"].take();
+        match value["error"].is_string() {
+            true => Err(value),
+            false => Ok(value),
+        }
     }
 
     fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Value {

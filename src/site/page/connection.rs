@@ -20,7 +20,7 @@ pub(super) fn add(known: &Known<'_>, fields: Fields) -> Fields {
             .list("records", []);
     };
     let (mood, words, records) = match &look.portainer {
-        Err(why) => (Mood::Bad, sentence(why), Vec::new()),
+        Err(away) => (Mood::Bad, sentence(&away.why), Vec::new()),
         Ok(portal) => (Mood::Good, words(known, portal), rows(portal)),
     };
     let facts = known.site.stacks.iter().filter_map(|stack| {

@@ -17,12 +17,12 @@ pub(super) fn command(known: &Known<'_>, hook: &Hook) -> String {
         return String::new();
     }
     let several = hook.stacks.len() > 1 && hook.default_stack.is_none();
-    let body = match hook.stacks.first() {
-        Some(stack) if several => format!("{{\"stack\":\"{stack}\"}}"),
-        _ => "{}".to_owned(),
+    let stack = match hook.stacks.first() {
+        Some(stack) if several => format!("\"stack\":\"{stack}\","),
+        _ => String::new(),
     };
     format!(
-        "body='{body}'\nsignature=$(printf '%s' \"$body\" | openssl dgst -sha256 -hmac \"$SECRET\" -r | cut -d' ' -f1)\ncurl -f -H \"X-Portainer-Signature: sha256=$signature\" --data-binary \"$body\" {}",
+        "body='{{{stack}\"time\":'$(date +%s)'}}'\nsignature=$(printf '%s' \"$body\" | openssl dgst -sha256 -hmac \"$SECRET\" -r | cut -d' ' -f1)\ncurl -sS -H \"X-Portainer-Signature: sha256=$signature\" --data-binary \"$body\" {}",
         setup::url(known.base, hook)
     )
 }
@@ -74,9 +74,14 @@ fn card(known: &Known<'_>, hook: &Hook) -> Fields {
         .list("snippets", snippets.collect::<Vec<_>>())
 }
 
+/// What the configuration calls the secret of a hook.
+pub(super) fn secret_key(hook: &Hook) -> String {
+    format!("hook.{}.secret", hook.name)
+}
+
 /// How many, and from where; never what.
 fn secret(known: &Known<'_>, hook: &Hook) -> String {
-    let key = format!("hook.{}.secret", hook.name);
+    let key = secret_key(hook);
     let row = known.desk.shown.iter().find(|row| row.key == key);
     let count = match hook.secrets.len() {
         1 => "set".to_owned(),

@@ -78,6 +78,7 @@ pub(super) fn card(known: &Known<'_>, stack: &Stack) -> Card {
         () if paused.is_some() => (Mood::Warn, "paused"),
         () => match told.view {
             Err(_) if known.look.is_none() => (Mood::Soft, "not looked at yet"),
+            Err(_) if !known.sees_portainer() => (Mood::Warn, "cannot be seen"),
             Err(_) => (Mood::Bad, "not usable"),
             Ok(view) if view.ready.is_err() => (Mood::Bad, "cannot be updated"),
             Ok(_) if told.all_well() => (Mood::Good, "well"),
@@ -86,7 +87,7 @@ pub(super) fn card(known: &Known<'_>, stack: &Stack) -> Card {
         },
     };
     let unseen = match told.view {
-        Err(why) if known.look.is_some() => sentence(why),
+        Err(why) if known.sees_portainer() => sentence(why),
         Err(_) => String::new(),
         Ok(view) => match (&view.ready, &view.services) {
             (Err(why), _) => format!("An update would be refused: {why}."),

@@ -55,11 +55,14 @@ fn portainer(known: &Known<'_>) -> (Mood, Fields) {
             let words = connection::words(known, portal);
             step(Mood::Good, "Portainer answers", &words, "")
         }
-        Some(Err(why)) => step(
+        Some(Err(away)) => step(
             Mood::Bad,
             "Portainer does not answer as it should",
-            &sentence(why),
-            "Mend PORTAINER_URL and PORTAINER_API_KEY (or what the Configuration below shows as their source), start stackhook again, and load this page. An API key is made in Portainer under My account, Access tokens.",
+            &sentence(&away.why),
+            &format!(
+                "Address and credentials come from: {}. Mend them, start stackhook again, and load this page. In Portainer, an API key is made under My account, Access tokens.",
+                known.sources("portainer.", "")
+            ),
         ),
     }
 }
@@ -69,15 +72,14 @@ fn stacks(known: &Known<'_>) -> (Mood, Fields) {
     let Some(look) = &known.look else {
         return step(Mood::Soft, title, "", "");
     };
-    let Ok(portal) = &look.portainer else {
+    if look.portainer.is_err() {
         return step(
             Mood::Soft,
             title,
             "",
             "That is found out when Portainer answers.",
         );
-    };
-    let names: Vec<&str> = portal.records.iter().map(|one| one.name.as_str()).collect();
+    }
     let bad: Vec<String> = known
         .site
         .stacks
@@ -87,18 +89,16 @@ fn stacks(known: &Known<'_>) -> (Mood, Fields) {
             Ok(view) => Some(format!("{}: {}.", stack.name, view.ready.as_ref().err()?)),
         })
         .collect();
-    if known.site.stacks.is_empty() {
-        let there = format!("Portainer has: {}.", names.join(", "));
-        let what = "Set PORTAINER_STACK_NAME to one of them and start stackhook again.";
-        return step(Mood::Bad, "A stack is configured", &there, what);
-    }
     match bad.is_empty() {
         true => step(Mood::Good, title, "", ""),
         false => step(
             Mood::Bad,
             "A configured stack cannot be updated",
             &bad.join(" "),
-            "The name to configure (PORTAINER_STACK_NAME) is the one that Portainer shows under Stacks.",
+            &format!(
+                "The configured names come from: {}. A name is right when it is the one that Portainer shows under Stacks.",
+                known.sources("stack.", ".name")
+            ),
         ),
     }
 }
@@ -126,12 +126,14 @@ fn delivery(known: &Known<'_>, came: bool) -> (Mood, Fields) {
         false => (Mood::Soft, "None has come yet."),
     };
     let words = match hook {
-        Some(_) => {
-            "Send one from any machine that reaches this address, with the hook’s secret in the variable SECRET:"
-        }
-        None => "Set up the sender with the URL that stands under Webhooks, and let it send one.",
+        Some(hook) => format!(
+            "Send one from any machine that reaches this address, with the hook’s secret ({}) in the variable SECRET:",
+            known.sources(&hooks::secret_key(hook), "")
+        ),
+        None => "Set up the sender with the URL that stands under Webhooks, and let it send one."
+            .to_owned(),
     };
-    let (mood, fields) = step(mood, "A delivery comes", says, words);
+    let (mood, fields) = step(mood, "A delivery comes", says, &words);
     let command = hook.map(|hook| hooks::command(known, hook));
     (mood, fields.text("command", command.unwrap_or_default()))
 }
