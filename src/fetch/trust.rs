@@ -3,11 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{
+    CryptoProvider, KeyProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::SigningKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
     SignatureScheme,
@@ -18,17 +22,15 @@ use crate::secret::{sha256, to_hex};
 
 /// How TLS is spoken. Fails, with the reason, when the certificates of a file cannot be used.
 pub(super) fn client(trust: &Trust) -> Result<ClientConfig, String> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(CryptoProvider {
+        key_provider: &NoKeys,
+        ..ring::default_provider()
+    });
     let rule = match trust {
-        Trust::PublicRoots => Rule::Chain(chain(
-            webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
-            &provider,
-        )?),
-        Trust::Roots { file, pem } => Rule::Chain(
-            roots(pem)
-                .and_then(|roots| chain(roots, &provider))
-                .map_err(|why| format!("cannot use {file:?}: {why}"))?,
-        ),
+        Trust::PublicRoots => Rule::Chain(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
+        Trust::Roots { file, pem } => {
+            Rule::Chain(roots(pem).map_err(|why| format!("cannot use {file:?}: {why}"))?)
+        }
         Trust::Certificate(pin) => Rule::Pin(*pin),
         Trust::Insecure => Rule::Nothing,
     };
@@ -43,6 +45,21 @@ pub(super) fn client(trust: &Trust) -> Result<ClientConfig, String> {
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
+}
+
+/// stackhook shows no certificate of its own, so it signs nothing; without this the code that signs would be in the program.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(
+        &self,
+        _key: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General(
+            "stackhook has no key of its own".to_owned(),
+        ))
+    }
 }
 
 /// What is said when TLS fails.
@@ -89,20 +106,11 @@ fn roots(pem: &str) -> Result<RootCertStore, String> {
     }
 }
 
-fn chain(
-    roots: RootCertStore,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, String> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| error.to_string())
-}
-
 /// What a certificate must fulfil.
 #[derive(Debug)]
 enum Rule {
     /// A chain to a root, and the host's name.
-    Chain(Arc<WebPkiServerVerifier>),
+    Chain(RootCertStore),
     /// This SHA-256, whatever names and dates it carries.
     Pin([u8; 32]),
     /// Nothing.
@@ -121,7 +129,7 @@ impl ServerCertVerifier for Verifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let seen = sha256(&[end_entity]);
@@ -129,8 +137,8 @@ impl ServerCertVerifier for Verifier {
             Rule::Nothing => None,
             Rule::Pin(pin) if *pin == seen => None,
             Rule::Pin(_) => Some("it is another one than the one that is pinned".to_owned()),
-            Rule::Chain(chain) => chain
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            Rule::Chain(roots) => self
+                .chain(roots, end_entity, intermediates, server_name, now)
                 .err()
                 .map(|error| match error {
                     rustls::Error::InvalidCertificate(why) => in_words(&why),
@@ -170,6 +178,29 @@ impl ServerCertVerifier for Verifier {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+impl Verifier {
+    /// What rustls' own verifier does when it is given no revocation lists.
+    fn chain(
+        &self,
+        roots: &RootCertStore,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        verify_server_name(&certificate, server_name)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Step 3: what the stack's file wants, what its containers do, and which images the host has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::health::seen::{self, Container, waits_for_completion};
@@ -264,28 +265,33 @@ fn service(
 
 /// Does something for every item, a few at a time, and returns the results in order.
 pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = Mutex::new(items.iter().enumerate());
-    let take = || next.lock().ok().and_then(|mut next| next.next());
-    let run = || {
-        let mut done = Vec::new();
-        while let Some((index, item)) = take() {
-            done.push((index, work(item)));
+    let done: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    workers(items.len(), &|index| {
+        if let (Some(item), Some(place)) = (items.get(index), done.get(index)) {
+            let result = work(item);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         }
-        done
-    };
-    let mut all = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..SIDE_BY_SIDE.min(items.len()))
-            .map(|_| scope.spawn(run))
-            .collect();
-        let mut all = run();
-        for helper in helpers {
-            match helper.join() {
-                Ok(done) => all.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
     });
-    all.sort_by_key(|(index, _)| *index);
-    all.into_iter().map(|(_, result)| result).collect()
+    done.into_iter()
+        .filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+/// Calls `work` once with each number below `count`; ends when all calls have. Apart from the above, so that it is there once for all types.
+fn workers(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    let run = || loop {
+        match next.fetch_add(1, Ordering::Relaxed) {
+            index if index < count => work(index),
+            _ => break,
+        }
+    };
+    // A panic of one becomes a panic of the caller when the scope ends.
+    thread::scope(|scope| {
+        for _ in 1..SIDE_BY_SIDE.min(count) {
+            // Where no thread is to be had, the others do more.
+            let _ = thread::Builder::new().spawn_scoped(scope, run);
+        }
+        run();
+    });
 }
