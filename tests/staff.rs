@@ -1,8 +1,9 @@
 //! What staff see and do: the settings page over plain HTTP, and its safety.
 
+mod lines;
+mod notices;
+mod numbers;
 mod validity;
-
-use std::collections::BTreeMap;
 
 use crate::support::fake::{Behaviour, Era, Fault, When};
 use crate::support::program::Setup;
@@ -289,67 +290,4 @@ fn an_unreachable_portainer_is_said_with_what_to_do() {
         "{}",
         metrics.text()
     );
-}
-
-/// `name{labels} value` → value.
-fn samples(text: &str) -> BTreeMap<String, f64> {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), value.parse().unwrap())
-        })
-        .collect()
-}
-
-#[test]
-fn the_numbers_count_what_happened() {
-    let (fake, server) = shop();
-    fake.world(|world| world.push(WEB, GOOD));
-    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 200);
-    assert_eq!(
-        server
-            .signed("/webhook/update/", SECRET, r#"{"event":"ping"}"#)
-            .status,
-        200
-    );
-    server.post("/webhook/update/", &[], b"{}");
-    page(&server);
-    let reply = get(&server, "/metrics");
-    assert!(
-        reply
-            .header("Content-Type")
-            .unwrap()
-            .starts_with("text/plain; version=0.0.4")
-    );
-    let samples = samples(reply.text());
-    for (name, value) in [
-        (
-            "stackhook_deliveries_total{hook=\"update\",result=\"succeeded\"}",
-            1.0,
-        ),
-        (
-            "stackhook_deliveries_total{hook=\"update\",result=\"ignored\"}",
-            1.0,
-        ),
-        (
-            "stackhook_rejections_total{reason=\"missing_signature\"}",
-            1.0,
-        ),
-        ("stackhook_deliveries_open", 0.0),
-        (
-            "stackhook_redeploys_total{stack=\"shop\",outcome=\"updated\"}",
-            1.0,
-        ),
-        ("stackhook_redeploy_duration_seconds_count", 1.0),
-        ("stackhook_portainer_up", 1.0),
-    ] {
-        assert_eq!(
-            samples.get(name),
-            Some(&value),
-            "{name} in\n{}",
-            reply.text()
-        );
-    }
-    assert!(samples["stackhook_last_success_timestamp_seconds{stack=\"shop\"}"] > 1.7e9);
 }

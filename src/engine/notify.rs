@@ -129,10 +129,10 @@ impl Messenger {
         };
         match self.send(news, report) {
             Ok(()) => {
-                log::info!(stack = stack, kind = news.kind(); "notice sent");
                 if let Err(why) = self.shelf.tell(stack, news == News::Failed) {
                     log::error!(stack = stack; "what people were told is not kept: {why}");
                 }
+                log::info!(stack = stack, kind = news.kind(); "notice sent");
             }
             // Not told, so the next end of this kind is news again.
             Err(why) => log::error!(stack = stack, kind = news.kind(); "notice not sent: {why}"),

@@ -1,6 +1,8 @@
 //! The one thread that looks at Portainer for people: what the settings page shows, its tests and its dry runs. Workers only ask for
 //! a look and read what was seen; redeploys have threads of their own.
 
+mod seen;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,12 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+pub(crate) use crate::engine::probe::seen::{Away, Job, Look, Note, Portal};
 use crate::journal::stacks::Shelf;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::portainer::{Environment, Error, Me, Portainer, Record};
+use crate::portainer::{Error, Portainer};
 use crate::redact::Redactor;
-use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission, View};
+use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
 
@@ -31,65 +34,6 @@ pub(crate) struct Means {
     pub(crate) stacks: Vec<Stack>,
     /// Is told whether Portainer answers.
     pub(crate) metrics: Arc<Metrics>,
-}
-
-/// What can be asked of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// Look at Portainer and at every stack.
-    Look,
-    /// Find out what an update of this stack would do.
-    DryRun(StackKey),
-    /// Skip the deliveries for this stack from now on.
-    Pause(StackKey),
-    /// Act on them again.
-    Resume(StackKey),
-}
-
-/// What was seen.
-#[derive(Debug, Clone)]
-pub(crate) struct Look {
-    /// When (Unix seconds).
-    pub(crate) unix: u64,
-    /// When, for measuring.
-    pub(crate) at: Instant,
-    /// What Portainer says of itself, or why it says nothing.
-    pub(crate) portainer: Result<Portal, Away>,
-    /// Every configured stack, or why it cannot be seen.
-    pub(crate) stacks: BTreeMap<StackKey, Result<View, String>>,
-}
-
-/// Why nothing is known of Portainer.
-#[derive(Debug, Clone)]
-pub(crate) struct Away {
-    /// Whether nobody answered at all.
-    pub(crate) unreachable: bool,
-    /// For a person.
-    pub(crate) why: String,
-}
-
-/// Portainer, as its user sees it.
-#[derive(Debug, Clone)]
-pub(crate) struct Portal {
-    /// Its release.
-    pub(crate) version: String,
-    /// Who we are there; `None`: the release does not tell.
-    pub(crate) me: Option<Me>,
-    /// Those that this user sees.
-    pub(crate) environments: Vec<Environment>,
-    /// Those that this user sees.
-    pub(crate) records: Vec<Record>,
-}
-
-/// What was found out about a stack because somebody asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Note {
-    /// When (Unix seconds).
-    pub(crate) unix: u64,
-    /// What it is.
-    pub(crate) title: String,
-    /// A sentence each.
-    pub(crate) lines: Vec<String>,
 }
 
 /// The probe.

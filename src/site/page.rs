@@ -1,6 +1,8 @@
 //! What the settings page shows, as fields of its template. Reads what engine, probe and memory know at this moment; decides nothing.
 
 mod words;
+mod told;
+mod trouble;
 mod stacks;
 mod hooks;
 mod lists;

@@ -1,4 +1,11 @@
-//! Staff at their browser, as requests: signed in, on the settings page, pressing its buttons.
+//! Staff at their browser, as requests: signed in, on the settings page, pressing its buttons. And who is told when something fails.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,12 +20,16 @@ pub(crate) const PAGE: &str = "/settings/webhooks/";
 
 /// The shop with a settings page and a state directory.
 pub(crate) fn serve(fake: &Fake, file: &str) -> Stackhook {
+    set_up(fake, file).serve()
+}
+
+/// The same, not started yet.
+pub(crate) fn set_up(fake: &Fake, file: &str) -> Setup {
     let setup = Setup::with(fake).file("stackhook.toml", file);
     let state = setup.path().join("state");
     shop::variables(setup)
         .env("STACKHOOK_STATE_DIR", state.to_str().unwrap())
         .env("STACKHOOK_STAFF_PASSWORD", PASSWORD)
-        .serve()
 }
 
 /// The shop as it is in most tests.
@@ -90,16 +101,94 @@ pub(crate) fn token(page: &str) -> String {
 /// Waits until the page says so.
 #[track_caller]
 pub(crate) fn wait_for(server: &Stackhook, words: &str) -> String {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(30);
     loop {
         let page = page(server);
         if page.contains(words) {
             return page;
         }
         assert!(
-            std::time::Instant::now() < until,
+            Instant::now() < until,
             "{words:?} is not on the page:\n{page}"
         );
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Somebody who is told things over real HTTP: keeps what came, and answers as it is set.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    came: Arc<Mutex<Vec<String>>>,
+}
+
+impl Receiver {
+    /// Answers 200 to everything.
+    pub(crate) fn start() -> Receiver {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let receiver = Receiver {
+            address: listener.local_addr().unwrap(),
+            status: Arc::new(AtomicU16::new(200)),
+            came: Arc::default(),
+        };
+        let (status, came) = (Arc::clone(&receiver.status), Arc::clone(&receiver.came));
+        thread::spawn(move || {
+            for stream in listener.incoming().take(200).map_while(Result::ok) {
+                let Some(request) = whole(&stream) else {
+                    continue;
+                };
+                came.lock().unwrap().push(request);
+                let status = status.load(Ordering::SeqCst);
+                let reply = format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n");
+                let _ = (&stream).write_all(reply.as_bytes());
+            }
+        });
+        receiver
+    }
+
+    /// An address that nobody may see in any output.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/told/nobody-may-see-this-path", self.address)
+    }
+
+    pub(crate) fn answer(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Heads and bodies, once there are so many of them.
+    #[track_caller]
+    pub(crate) fn came(&self, least: usize) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let came = self.came.lock().unwrap().clone();
+            if came.len() >= least {
+                return came;
+            }
+            assert!(Instant::now() < until, "only {came:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A request with all of its body; nothing if it breaks off.
+fn whole(stream: &TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let from = head.len();
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+        let line = head[from..].trim_end().to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().ok()?;
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(head + &String::from_utf8(body).ok()?)
 }

@@ -2,14 +2,13 @@
 
 use crate::delivery::{Delivery, Part, Progress};
 use crate::limits;
-use crate::redeploy::{Running, View};
-use crate::site::page::words::{
-    lasted, outcome_mood, sentence, state, state_mood, state_name, text_class, time, utc,
-};
-use crate::site::page::{Known, Mood};
+use crate::redeploy::Running;
+use crate::site::page::told::{Told, told};
+use crate::site::page::words::{outcome_mood, sentence, state, state_mood, text_class, time, utc};
+use crate::site::page::{Known, Mood, trouble};
 use crate::site::template::Fields;
 use crate::stack::Stack;
-use crate::stack::outcome::{Fault, Outcome, StackReport};
+use crate::stack::outcome::StackReport;
 
 /// A stack, ready for the page.
 pub(super) struct Card {
@@ -17,44 +16,6 @@ pub(super) struct Card {
     pub(super) mood: Mood,
     pub(super) is_running: bool,
     pub(super) fields: Fields,
-}
-
-/// What there is to tell about one stack.
-struct Told<'k> {
-    /// Newest first, with the time of the end.
-    ends: Vec<(u64, &'k StackReport)>,
-    /// What runs or waits, and the delivery that it is for.
-    open: Option<(&'k Delivery, &'k Part)>,
-    /// What was seen, or why nothing was.
-    view: Result<&'k View, &'k str>,
-}
-
-impl Told<'_> {
-    /// The last end that says how the stack stands.
-    fn last(&self) -> Option<&(u64, &StackReport)> {
-        self.ends
-            .iter()
-            .find(|(_, report)| report.outcome != Outcome::Skipped)
-    }
-
-    fn services(&self) -> &[Running] {
-        match self.view {
-            Ok(View {
-                services: Ok(services),
-                ..
-            }) => services,
-            _ => &[],
-        }
-    }
-
-    fn all_well(&self) -> bool {
-        let well = |one: &Running| state_mood(one.service.state) == Mood::Good;
-        !self.services().is_empty() && self.services().iter().all(well)
-    }
-
-    fn has_way_back(&self) -> bool {
-        matches!(self.view, Ok(view) if view.has_way_back)
-    }
 }
 
 /// The card of a stack.
@@ -115,7 +76,7 @@ pub(super) fn card(known: &Known<'_>, stack: &Stack) -> Card {
         .list("running", told.open.map(running))
         .list(
             "trouble",
-            trouble.map(|(unix, report)| self::trouble(known, stack, &told, unix, report)),
+            trouble.map(|(unix, report)| trouble::trouble(known, stack, &told, unix, report)),
         )
         .list(
             "paused",
@@ -163,39 +124,6 @@ pub(super) fn card(known: &Known<'_>, stack: &Stack) -> Card {
     }
 }
 
-fn told<'k>(known: &'k Known<'_>, stack: &Stack) -> Told<'k> {
-    let (mut ends, mut open) = (Vec::new(), None);
-    for delivery in &known.history {
-        for part in &delivery.parts {
-            if part.stack != stack.key {
-                continue;
-            }
-            match &part.progress {
-                Progress::Ended(report) => {
-                    let unix = delivery.ended.unwrap_or(delivery.at);
-                    ends.push((unix, report));
-                }
-                // What runs says more than what waits behind it.
-                Progress::Running(_) => open = Some((delivery, part)),
-                Progress::Waiting => open = open.or(Some((delivery, part))),
-            }
-        }
-    }
-    if ends.is_empty() {
-        let failure = known
-            .failures
-            .iter()
-            .find(|failure| failure.stack == stack.key);
-        ends.extend(failure.map(|failure| (failure.unix, &failure.report)));
-    }
-    let view = match known.look.as_ref().map(|look| look.stacks.get(&stack.key)) {
-        Some(Some(Ok(view))) => Ok(view),
-        Some(Some(Err(why))) => Err(why.as_str()),
-        Some(None) | None => Err("Portainer has not been looked at yet"),
-    };
-    Told { ends, open, view }
-}
-
 fn place(known: &Known<'_>, stack: &Stack, told: &Told<'_>) -> String {
     let environment = told.view.ok().and_then(|view| view.environment.as_deref());
     let environment = environment.or(stack.environment.as_deref());
@@ -223,136 +151,6 @@ fn service(running: &Running) -> Fields {
         .text("image", service.image.as_str())
         .text("since", running.since.map_or(String::new(), time))
         .text("since_words", running.since.map_or(String::new(), utc))
-}
-
-/// What failed, what runs now, and the one button that helps.
-fn trouble(
-    known: &Known<'_>,
-    stack: &Stack,
-    told: &Told<'_>,
-    unix: u64,
-    report: &StackReport,
-) -> Fields {
-    let failure = known
-        .failures
-        .iter()
-        .find(|failure| failure.stack == stack.key && failure.report.message == report.message);
-    let logs = failure.map_or(&[][..], |failure| &failure.report.logs);
-    let bad = report
-        .services
-        .iter()
-        .filter(|service| state_mood(service.state) != Mood::Good);
-    let what = match report.outcome {
-        Outcome::Unknown => "Nobody knows how this ended",
-        _ => "What failed",
-    };
-    let (advice, button) = advice(told, report);
-    let class = if told.all_well() { "warn" } else { "bad" };
-    Fields::default()
-        .text("trouble_class", class)
-        .text("what", what)
-        .text("message", sentence(&report.message))
-        .text("at", time(unix))
-        .text("at_words", utc(unix))
-        .text("took", lasted(report.seconds))
-        .list(
-            "bad_services",
-            bad.map(|service| {
-                let text =
-                    |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
-                Fields::default()
-                    .text("service", service.service.as_str())
-                    .text("state", state_name(service.state))
-                    .text("exit", text(service.exit_code))
-                    .text(
-                        "restarts",
-                        service
-                            .restarts
-                            .map_or(String::new(), |number| number.to_string()),
-                    )
-            }),
-        )
-        .list(
-            "logs",
-            logs.iter().map(|log| {
-                Fields::default()
-                    .text("service", log.service.as_str())
-                    .text("log", log.text.as_str())
-            }),
-        )
-        .text("now", now(told))
-        .text("advice", advice)
-        .list(
-            "button",
-            button.map(|(action, label)| {
-                Fields::default()
-                    .text("action", action)
-                    .text("label", label)
-            }),
-        )
-}
-
-fn now(told: &Told<'_>) -> String {
-    match told.view {
-        Err(why) => format!("That cannot be seen: {why}."),
-        Ok(View {
-            services: Err(why), ..
-        }) => format!("That cannot be seen: {why}."),
-        Ok(view) => {
-            let one = |running: &Running| {
-                format!("{} is {}", running.service.service, state(&running.service))
-            };
-            let all: Vec<String> = told.services().iter().map(one).collect();
-            let back = match view.held.is_empty() {
-                true => "",
-                false => " These are the images from before the failed update.",
-            };
-            match all.is_empty() {
-                true => "No container of it can be seen: it is down, or not shown to this user."
-                    .to_owned(),
-                false => format!("{}.{back}", all.join("; ")),
-            }
-        }
-    }
-}
-
-/// What to do, and the button that does it.
-fn advice(
-    told: &Told<'_>,
-    report: &StackReport,
-) -> (&'static str, Option<(&'static str, &'static str)>) {
-    let again = Some(("update", "Try the update again"));
-    let held = matches!(told.view, Ok(view) if !view.held.is_empty());
-    match () {
-        () if told.view.is_err() => (
-            "Find out whether Portainer answers, and what it says.",
-            Some(("test", "Test the connection")),
-        ),
-        () if report.fault == Some(Fault::NotReached) => (
-            "Nothing was sent, so nothing changed. Once Portainer answers, try again.",
-            again,
-        ),
-        () if told.all_well() && held => (
-            "Nothing, right now: the images from before run again, and the bad one stays out. When a mended image is pushed, it is taken by itself.",
-            None,
-        ),
-        () if told.all_well() && report.outcome == Outcome::Unknown => (
-            "What runs is well. An update finds out whether anything is missing, and ends the doubt.",
-            again,
-        ),
-        () if told.all_well() => (
-            "What runs is well. Mend what the message says; then the next delivery, or this button, tries again.",
-            again,
-        ),
-        () if told.has_way_back() => (
-            "Go back to the images that ran before the update; they are still there. The bad one then stays out, and there is time to look for the cause.",
-            Some(("rollback", "Back to the previous images")),
-        ),
-        () => (
-            "No earlier images are remembered, so the way is forward: mend the cause (the log above says more), push, and the update comes by itself, or try again here.",
-            again,
-        ),
-    }
 }
 
 /// The last ends as small bars, oldest on the left.
