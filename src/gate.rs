@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 pub(crate) mod chance;
+mod allowed;
+mod crew;
 mod peer;
 mod head;
 mod body;
@@ -23,8 +25,12 @@ use std::time::Duration;
 use crate::hook::Network;
 use crate::limits;
 use crate::request::Behind;
+use allowed::Memory;
 use body::Room;
+use crew::Idle;
 use slots::Slots;
+
+pub(crate) use allowed::open_files;
 
 /// What an operator may decide.
 #[derive(Debug)]
@@ -74,43 +80,50 @@ impl Door {
         self.0.local_addr().ok()
     }
 
-    /// Serves from now on. All threads are started here; where the system gives too few, there are fewer places.
+    /// Serves from now on. Where the system gives few descriptors, threads or memory, there are fewer places.
     ///
     /// # Errors
     /// The system gives not even the fewest threads.
     pub(crate) fn open(self, settings: Settings, behind: Arc<dyn Behind>) -> Result<Gate, String> {
         let failed = |error: io::Error| format!("cannot open the gate: {error}");
         let listener = TcpStream::from(OwnedFd::from(self.0.try_clone().map_err(failed)?));
-        let files = open_files();
-        let places = startable(places(files));
-        let slots = Slots::new(places.len(), room(files, places.len()));
+        let (accepts, ushers) = (
+            Idle::start("accept").map_err(failed)?,
+            Idle::start("usher").map_err(failed)?,
+        );
+        let (files, memory) = (open_files(), Memory::own());
+        let places = allowed::places(files);
+        if places < limits::CONNECTIONS.1 {
+            log::warn!(
+                "only {places} connections at a time: at most {files} files may be open (ulimit -n, LimitNOFILE=), {} would be enough",
+                allowed::enough_files()
+            );
+        }
+        let crew = crew::start(places, &memory);
+        if crew.len() < limits::CONNECTIONS.0 {
+            return Err("cannot open the gate: the system gives too few threads".to_owned());
+        }
+        let slots = Slots::new(crew.len(), allowed::room(files, crew.len()));
         let inside = Arc::new(Inside {
             behind,
             slots: Arc::clone(&slots),
-            room: Arc::new(Room::new(limits::LARGE_BODIES.max(settings.max_body))),
+            room: Arc::new(Room::new(
+                limits::LARGE_BODIES.max(settings.max_body),
+                memory,
+            )),
             max_body: settings.max_body,
             trusted_proxies: settings.trusted_proxies,
             waiting: AtomicUsize::new(0),
         });
-        if places.len() < limits::CONNECTIONS.0 {
-            return Err("cannot open the gate: the system gives no threads".to_owned());
-        }
-        for place in places {
-            place.serve(&inside);
+        for idle in crew {
+            let inside = Arc::clone(&inside);
+            idle.put_to(move || attend(&inside));
         }
         let closing = Arc::new(AtomicBool::new(false));
         let ushering = Arc::clone(&slots);
-        thread::Builder::new()
-            .name("usher".to_owned())
-            .stack_size(limits::CONNECTION_STACK)
-            .spawn(move || ushering.usher())
-            .map_err(failed)?;
+        ushers.put_to(move || ushering.usher());
         let (accepting, over) = (Arc::clone(&slots), Arc::clone(&closing));
-        thread::Builder::new()
-            .name("accept".to_owned())
-            .stack_size(limits::CONNECTION_STACK)
-            .spawn(move || accept(&self.0, &accepting, &over))
-            .map_err(failed)?;
+        accepts.put_to(move || accept(&self.0, &accepting, &over));
         Ok(Gate {
             listener,
             closing,
@@ -134,40 +147,6 @@ impl Gate {
     pub(crate) fn finish(&self, within: Duration) -> bool {
         self.slots.all_left(within)
     }
-}
-
-/// A thread that will serve connections, once it is told for whom.
-struct Place(std::sync::mpsc::SyncSender<Arc<Inside>>);
-
-impl Place {
-    fn serve(self, inside: &Arc<Inside>) {
-        // The thread waits for nothing else.
-        let _ = self.0.send(Arc::clone(inside));
-    }
-}
-
-/// As many threads as wanted, or as there are to be had.
-fn startable(wanted: usize) -> Vec<Place> {
-    let mut places = Vec::new();
-    for number in 0..wanted {
-        let (sender, receiver) = std::sync::mpsc::sync_channel::<Arc<Inside>>(1);
-        let thread = thread::Builder::new()
-            .name(format!("gate-{number}"))
-            .stack_size(limits::CONNECTION_STACK)
-            .spawn(move || {
-                if let Ok(inside) = receiver.recv() {
-                    attend(&inside);
-                }
-            });
-        match thread {
-            Ok(_) => places.push(Place(sender)),
-            Err(error) => {
-                log::warn!("only {} connections at a time: {error}", places.len());
-                break;
-            }
-        }
-    }
-    places
 }
 
 /// A connection's thread: one after the other, whatever happens in one.
@@ -205,31 +184,6 @@ fn is_of_one(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
     )
-}
-
-/// How many connections such a limit of descriptors allows.
-fn places(open_files: usize) -> usize {
-    let (fewest, most) = limits::CONNECTIONS;
-    let each = open_files.saturating_sub(limits::OTHER_DESCRIPTORS) / limits::DESCRIPTORS_EACH;
-    each.clamp(fewest, most)
-}
-
-/// How many may wait before these places: half of the descriptors that are left.
-fn room(open_files: usize, places: usize) -> usize {
-    let taken = limits::OTHER_DESCRIPTORS + 2 * places;
-    (open_files.saturating_sub(taken) / 2).clamp(1, limits::WAITING_ROOM)
-}
-
-/// The soft limit of descriptors; none that can be read is none.
-fn open_files() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    limit_of_open_files(&limits).unwrap_or(usize::MAX)
-}
-
-fn limit_of_open_files(limits: &str) -> Option<usize> {
-    let lines = limits.lines();
-    let line = lines.filter_map(|line| line.strip_prefix("Max open files"));
-    line.flat_map(str::split_whitespace).next()?.parse().ok()
 }
 
 #[cfg(test)]

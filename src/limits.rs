@@ -45,6 +45,12 @@ pub(crate) const DESCRIPTORS_EACH: usize = 3;
 /// Accepted connections without a place, where descriptors allow: enough that a crowd of silent ones does not fill the system's own
 /// queue, which then makes everybody wait for a second.
 pub(crate) const WAITING_ROOM: usize = 2048;
+/// Where the address space is limited, so much of it is left to everything else when something large is wanted (bytes).
+pub(crate) const SPARE_MEMORY: usize = 8 * 1024 * 1024;
+/// Where the system gives fewer threads than there are places, so many are given back for what starts later.
+pub(crate) const SPARE_THREADS: usize = 8;
+/// With fewer descriptors than this, one private connection has to do.
+pub(crate) const FEW_DESCRIPTORS: usize = 48;
 /// The stack of a connection's thread (bytes); what runs on it needs a tenth of that.
 pub(crate) const CONNECTION_STACK: usize = 256 * 1024;
 /// A request's head: request line and headers with their line ends (bytes).

@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::gate::open_files;
 use crate::http::{Headers, Reply};
 use crate::limits;
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
@@ -31,10 +32,15 @@ pub(crate) struct Hop {
 /// Private connections that were proven to work.
 #[derive(Debug, Default)]
 struct Lines {
-    free: Vec<UnixStream>,
+    free: Vec<Line>,
     /// Free or in use.
     alive: usize,
+    /// Who waits for a free one.
+    wanted: usize,
 }
+
+/// A private connection; nothing is left in its buffer between two requests.
+type Line = BufReader<UnixStream>;
 
 /// What the workers need.
 struct Inside {
@@ -59,18 +65,23 @@ impl Hop {
             waits: Mutex::default(),
             next: AtomicU64::new(0),
         });
-        let lines = open(&inside)
+        let free = open(&inside)
             .map_err(|error| format!("cannot open the private connections: {error}"))?;
+        let lines = Mutex::new(Lines {
+            alive: free.len(),
+            free,
+            wanted: 0,
+        });
         Ok(Hop {
             inside,
-            lines: Mutex::new(lines),
+            lines,
             freed: Condvar::new(),
         })
     }
 
     fn exchange(&self, request: &Request) -> Result<Answer, NotAnswered> {
-        let line = self.take().ok_or(NotAnswered::Busy)?;
-        let exchanged = exchange(&line, &self.inside.token, request);
+        let mut line = self.take()?;
+        let exchanged = exchange(&mut line, &self.inside.token, request);
         match exchanged {
             Ok((reply, number)) => {
                 self.give_back(line);
@@ -85,45 +96,50 @@ impl Hop {
         }
     }
 
-    /// A free line, perhaps after a while.
-    fn take(&self) -> Option<UnixStream> {
+    /// A free line, perhaps after a while. Lines do not break unless something is wrong with tiny_http; when all have, it is
+    /// started anew.
+    fn take(&self) -> Result<Line, NotAnswered> {
         let until = Instant::now() + limits::HAND_OVER;
         let mut lines = lock(&self.lines);
         loop {
             if let Some(line) = lines.free.pop() {
-                return Some(line);
+                return Ok(line);
+            }
+            if lines.alive == 0 {
+                let opened = catch_unwind(AssertUnwindSafe(|| open(&self.inside)));
+                let opened = opened.unwrap_or_else(|_| Err(io::Error::other("no threads")));
+                let fresh = opened.map_err(|error| {
+                    log::error!("cannot open the private connections: {error}");
+                    NotAnswered::Broken
+                })?;
+                (lines.alive, lines.free) = (fresh.len(), fresh);
+                self.freed.notify_all();
+                continue;
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return None;
+                return Err(NotAnswered::Busy);
             }
+            lines.wanted += 1;
             let waited = self.freed.wait_timeout(lines, left);
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+            lines.wanted -= 1;
         }
     }
 
-    fn give_back(&self, line: UnixStream) {
-        lock(&self.lines).free.push(line);
-        self.freed.notify_one();
-    }
-
-    /// Lines do not break unless something is wrong with tiny_http; when the last one has, it is started anew.
-    fn lost(&self) {
+    fn give_back(&self, line: Line) {
         let mut lines = lock(&self.lines);
-        lines.alive = lines.alive.saturating_sub(1);
-        if lines.alive > 0 {
-            return;
-        }
-        match open(&self.inside) {
-            Ok(fresh) => *lines = fresh,
-            Err(error) => {
-                log::error!("cannot open the private connections: {error}");
-                // The next request tries again.
-                lines.alive = 1;
-            }
-        }
+        lines.free.push(line);
+        let wanted = lines.wanted > 0;
         drop(lines);
-        self.freed.notify_all();
+        if wanted {
+            self.freed.notify_one();
+        }
+    }
+
+    fn lost(&self) {
+        lock(&self.lines).alive -= 1;
+        self.freed.notify_one();
     }
 }
 
@@ -164,7 +180,7 @@ impl Behind for Hop {
 
 /// A tiny_http of its own with workers and proven lines, which nobody else can reach: once they are connected, nothing listens any
 /// more. An abstract socket has no file that could be in the way, or forbidden.
-fn open(inside: &Arc<Inside>) -> io::Result<Lines> {
+fn open(inside: &Arc<Inside>) -> io::Result<Vec<Line>> {
     let name: [u8; 16] = secret::random().map_err(|error| io::Error::other(error.to_string()))?;
     let address = SocketAddr::from_abstract_name(format!("stackhook-{}", secret::to_hex(&name)))?;
     let listener = UnixListener::bind_addr(&address)?;
@@ -179,29 +195,31 @@ fn open(inside: &Arc<Inside>) -> io::Result<Lines> {
             .name(format!("worker-{number}"))
             .spawn(move || work(&http, &inside))?;
     }
+    // Each line takes three descriptors.
+    let few = open_files() < limits::FEW_DESCRIPTORS;
+    let wanted = if few { 1 } else { limits::WORKERS };
     // One after the other: tiny_http may forget one of several that come at once.
-    let lines = (0..limits::WORKERS).map(|_| {
-        let line = UnixStream::connect_addr(&address)?;
-        prove(&line, &inside.token)?;
+    let lines = (0..wanted).map(|_| {
+        let mut line = BufReader::with_capacity(BUFFER, UnixStream::connect_addr(&address)?);
+        prove(&mut line, &inside.token)?;
         Ok(line)
     });
-    let free = lines.collect::<io::Result<Vec<_>>>()?;
+    let lines = lines.collect::<io::Result<Vec<_>>>()?;
     door.shutdown(Shutdown::Both)?;
-    Ok(Lines {
-        alive: free.len(),
-        free,
-    })
+    Ok(lines)
 }
 
+/// Of a line (bytes): most replies are no longer.
+const BUFFER: usize = 2 * 1024;
+
 /// A request that a worker answers by itself.
-fn prove(line: &UnixStream, token: &Secret) -> io::Result<()> {
-    line.set_read_timeout(Some(limits::PROOF))?;
-    line.set_write_timeout(Some(limits::PROOF))?;
-    let mut to = line;
-    to.write_all(&private::probe(token))?;
-    let (reply, _) = private::read_reply(&mut BufReader::new(line))?;
-    line.set_read_timeout(Some(limits::HAND_OVER))?;
-    line.set_write_timeout(Some(limits::HAND_OVER))?;
+fn prove(line: &mut Line, token: &Secret) -> io::Result<()> {
+    line.get_ref().set_read_timeout(Some(limits::PROOF))?;
+    line.get_ref().set_write_timeout(Some(limits::PROOF))?;
+    line.get_ref().write_all(&private::probe(token))?;
+    let (reply, _) = private::read_reply(line)?;
+    line.get_ref().set_read_timeout(Some(limits::HAND_OVER))?;
+    line.get_ref().set_write_timeout(Some(limits::HAND_OVER))?;
     match reply.status {
         204 => Ok(()),
         status => Err(io::Error::other(format!("the proof was answered {status}"))),
@@ -209,14 +227,27 @@ fn prove(line: &UnixStream, token: &Secret) -> io::Result<()> {
 }
 
 fn exchange(
-    line: &UnixStream,
+    line: &mut Line,
     token: &Secret,
     request: &Request,
 ) -> io::Result<(Reply, Option<u64>)> {
-    let mut to = line;
-    to.write_all(&private::head(token, request))?;
-    to.write_all(request.body.forward())?;
-    private::read_reply(&mut BufReader::new(line))
+    let body = request.body.forward();
+    let mut bytes = private::head(token, request);
+    let mut to = line.get_ref();
+    if body.len() <= limits::SMALL_BODY {
+        // One write wakes the other side once.
+        bytes.extend_from_slice(body);
+        to.write_all(&bytes)?;
+    } else {
+        to.write_all(&bytes)?;
+        to.write_all(body)?;
+    }
+    let reply = private::read_reply(line)?;
+    if line.buffer().is_empty() {
+        Ok(reply)
+    } else {
+        Err(io::Error::other("more than one reply came"))
+    }
 }
 
 /// A worker, as long as the process lives: no error and no panic ends it.
@@ -251,7 +282,7 @@ impl Inside {
             return respond(http, Reply::text(204, ""), None);
         }
         let Some(request) = self.request(&mut http, &headers) else {
-            log::error!("a private request was not understood");
+            log::error!("a private request was not understood, or there is no memory for it");
             return respond(http, Reply::text(500, ""), None);
         };
         let handled = catch_unwind(AssertUnwindSafe(|| self.behind.handle(&request)));

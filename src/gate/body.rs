@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::allowed::Memory;
 use super::head::Framing;
 use crate::limits;
 use crate::request::Refusal;
@@ -38,6 +39,7 @@ impl From<Refusal> for Broken {
 pub(super) struct Room {
     size: usize,
     taken: AtomicUsize,
+    memory: Memory,
 }
 
 /// What a body holds of the room; given back when it is dropped.
@@ -48,11 +50,12 @@ pub(super) struct Share {
 }
 
 impl Room {
-    /// `size` in bytes.
-    pub(super) fn new(size: usize) -> Room {
+    /// `size` in bytes, as long as there is memory.
+    pub(super) fn new(size: usize, memory: Memory) -> Room {
         Room {
             size,
             taken: AtomicUsize::new(0),
+            memory,
         }
     }
 }
@@ -137,9 +140,9 @@ impl Coming {
 
     fn counted(self, length: usize, start: &[u8], source: &mut impl Read) -> Result<Whole, Broken> {
         let mut bytes = Vec::new();
-        reserve(&mut bytes, length)?;
+        self.share.room.memory.reserve(&mut bytes, length)?;
         bytes.extend_from_slice(start.get(..length).unwrap_or(start));
-        let mut part = [0; PART];
+        let mut part = vec![0; (length - bytes.len()).min(PART)];
         while bytes.len() < length {
             let wanted = (length - bytes.len()).min(PART);
             let read = some(source, part.get_mut(..wanted).unwrap_or_default())?;
@@ -155,10 +158,10 @@ impl Coming {
     fn chunked(mut self, start: &[u8], source: &mut impl Read) -> Result<Whole, Broken> {
         let mut bytes = Vec::new();
         let mut chunks = Chunks::new(self.max);
-        let mut part = [0; PART];
+        let mut part = Vec::new();
         let mut now = start;
         loop {
-            reserve(&mut bytes, now.len())?;
+            self.share.room.memory.reserve(&mut bytes, now.len())?;
             let used = chunks.decode(now, &mut bytes)?;
             self.share.hold(bytes.len())?;
             if let Some(used) = used {
@@ -168,17 +171,18 @@ impl Coming {
                     more: used < now.len(),
                 });
             }
+            part.resize(PART, 0);
             let read = some(source, &mut part)?;
             now = part.get(..read).unwrap_or_default();
         }
     }
 }
 
-/// Read at once (bytes).
+/// Read at once (bytes). Not on the stack: what one thread's has ever held stays with the process.
 const PART: usize = 16 * 1024;
 
 /// A read that brings something.
-fn some(source: &mut impl Read, into: &mut [u8]) -> Result<usize, Broken> {
+pub(super) fn some(source: &mut impl Read, into: &mut [u8]) -> Result<usize, Broken> {
     loop {
         match source.read(into) {
             Ok(0) => return Err(Refusal::BadHead.into()),
@@ -187,10 +191,6 @@ fn some(source: &mut impl Read, into: &mut [u8]) -> Result<usize, Broken> {
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-fn reserve(bytes: &mut Vec<u8>, more: usize) -> Result<(), Refusal> {
-    bytes.try_reserve(more).map_err(|_| Refusal::Busy)
 }
 
 /// Decodes chunks (RFC 9112 section 7.1) as they come.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Inside;
-use super::body::{Broken, Coming, Share};
+use super::body::{self, Broken, Coming, Share};
 use super::head::{self, Head, Scan};
 use super::peer;
 use super::reply::{self, Body};
@@ -19,6 +19,8 @@ use crate::request::{Refusal, Request, Wait};
 use crate::signature::Sealed;
 
 /// Serves one connection to its end. A panic in whoever stands behind is answered like any other mistake of ours.
+// Inlined, its frame would be on the stack of every thread that never served anybody.
+#[inline(never)]
 pub(super) fn serve(inside: &Inside, visit: &Visit) {
     let asked = match read(inside, visit) {
         Ok(asked) => asked,
@@ -104,21 +106,22 @@ fn request(inside: &Inside, visit: &Visit, head: Head, body: Vec<u8>) -> Request
 /// Everything up to the end of the head, perhaps more; and where the head ends.
 fn read_head(source: &mut impl Read) -> Result<(Vec<u8>, usize), Broken> {
     let (mut bytes, mut scan) = (Vec::new(), Scan::default());
-    let mut part = [0; 4 * 1024];
     loop {
-        let read = match source.read(&mut part) {
-            Ok(0) if bytes.is_empty() => return Err(Broken::Gone),
-            Ok(0) => return Err(Refusal::BadHead.into()),
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
-        };
-        bytes.extend_from_slice(part.get(..read).unwrap_or_default());
+        let before = bytes.len();
+        bytes.resize(before + PART, 0);
+        match body::some(source, bytes.get_mut(before..).unwrap_or_default()) {
+            Ok(read) => bytes.truncate(before + read),
+            Err(Broken::Refused(Refusal::BadHead)) if before == 0 => return Err(Broken::Gone),
+            Err(broken) => return Err(broken),
+        }
         if let Some(end) = scan.find_end(&bytes)? {
             return Ok((bytes, end));
         }
     }
 }
+
+/// Read at once of a head (bytes): most requests are no longer, body and all.
+const PART: usize = 4 * 1024;
 
 fn not_asked(path: Option<String>, broken: Broken) -> NotAsked {
     match broken {
@@ -203,7 +206,7 @@ fn linger(stream: &TcpStream) {
         stream,
         until: Instant::now() + time,
     };
-    let (mut part, mut all) = ([0; 4 * 1024], 0);
+    let (mut part, mut all) = (vec![0; PART], 0);
     while all < bytes {
         match source.read(&mut part) {
             Ok(read @ 1..) => all += read,

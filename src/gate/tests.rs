@@ -280,32 +280,6 @@ fn a_stop_closes_who_is_asking_and_answers_who_has_asked() {
     eventually(|| TcpStream::connect(running.address).is_err());
 }
 
-#[test]
-fn the_limit_of_descriptors_says_how_many_places_there_are() {
-    for (limit, expected) in [
-        (0, 4),
-        (24, 4),
-        (39, 5),
-        (64, 13),
-        (168, 48),
-        (1_048_576, 48),
-        (usize::MAX, 48),
-    ] {
-        assert_eq!(places(limit), expected, "{limit}");
-    }
-    for (limit, expected) in [(0, 1), (64, 7), (1024, 452), (1_048_576, 2048)] {
-        assert_eq!(room(limit, places(limit)), expected, "{limit}");
-    }
-    let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                Max file size             unlimited            unlimited            bytes     \n\
-                Max open files            1024                 524288               files     \n";
-    assert_eq!(limit_of_open_files(text), Some(1024));
-    let unlimited =
-        "Max open files            unlimited            unlimited            files     \n";
-    assert_eq!(limit_of_open_files(unlimited), None);
-    assert!(open_files() > 0);
-}
-
 #[track_caller]
 fn eventually(done: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);

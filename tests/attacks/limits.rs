@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::siege::{besiege, setup, taken};
 use super::{ATTACKS, LASTING};
 use crate::support::fake::{Behaviour, Era};
+use crate::support::program::is_released;
 use crate::support::shop::{Shop, portainer};
 
 /// Sends a byte now and then; the reply, and after how long the connection was closed.
@@ -58,7 +59,7 @@ fn a_trickle_does_not_move_the_deadline() {
 
 #[test]
 fn few_descriptors_are_enough() {
-    for limit in [64, 30] {
+    for limit in [64, 30, 24] {
         let server = setup()
             .env("STACKHOOK_LOG", "debug")
             .limited(&format!("-n {limit}"))
@@ -71,6 +72,8 @@ fn few_descriptors_are_enough() {
             super::linger(field, 3 * LASTING);
         });
         report.holds(&format!("ulimit -n {limit}"), &server);
+        let words = format!("at most {limit} files may be open (ulimit -n, LimitNOFILE=), 168");
+        assert!(server.log().contains(&words), "{}", server.log());
     }
 }
 
@@ -79,7 +82,7 @@ fn few_descriptors_are_enough() {
 fn descriptors_that_run_out_end_nothing() {
     let server = setup()
         .env("STACKHOOK_LOG", "debug")
-        .limited("-n 24")
+        .limited("-n 16")
         .serve();
     let silent: Vec<_> = (0..100)
         .filter_map(|_| TcpStream::connect(server.address).ok())
@@ -100,6 +103,31 @@ fn requests_that_never_end_make_room() {
         drop(held);
     });
     report.holds("requests that never end", &server);
+}
+
+/// More bodies than there is memory: a small allocation that fails would end the process, so that large ones are refused before.
+#[test]
+fn little_memory_is_enough() {
+    // Half of the first is taken at the beginning; the second is hardly more than what is always kept back.
+    let limits = if is_released() {
+        [60_000, 45_000]
+    } else {
+        [100_000, 66_000]
+    };
+    for limit in limits {
+        // What the C library of an ordinary build sets aside for threads is a matter of chance, and more than all this.
+        let server = setup()
+            .env("MALLOC_ARENA_MAX", "1")
+            .limited(&format!("-v {limit}"))
+            .serve();
+        let report = besiege(
+            &server,
+            LASTING,
+            2,
+            super::attack::bodies_share_a_bounded_room,
+        );
+        report.holds(&format!("ulimit -v {limit}"), &server);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The real program, started with an environment and files of its own. Whatever it lets out is looked through for secrets.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -19,6 +20,19 @@ use super::temp_dir::TempDir;
 
 /// How long anything may take that should be there at once.
 const SOON: Duration = Duration::from_secs(20);
+
+/// The program under test: a released one where `STACKHOOK_BINARY` says so.
+fn program() -> OsString {
+    let named = std::env::var_os(BINARY);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_stackhook").into())
+}
+
+/// Whether it is the one that users get, so that what is measured means something.
+pub(crate) fn is_released() -> bool {
+    std::env::var_os(BINARY).is_some()
+}
+
+const BINARY: &str = "STACKHOOK_BINARY";
 
 /// An environment and files; nothing is inherited from whoever runs the tests.
 #[derive(Debug)]
@@ -140,16 +154,13 @@ impl Setup {
 
     #[track_caller]
     fn spawn(&self, arguments: &[&str], stdout: Stdio) -> Running {
-        let program = env!("CARGO_BIN_EXE_stackhook");
+        let program = program();
         let mut command = match &self.limit {
             None => Command::new(program),
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args([
-                    "-c",
-                    &format!("ulimit {limit} && exec \"$0\" \"$@\""),
-                    program,
-                ]);
+                let line = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &line]).arg(program);
                 shell
             }
         };

@@ -21,7 +21,7 @@ impl Read for Slow<'_> {
 }
 
 fn room() -> Arc<Room> {
-    Arc::new(Room::new(limits::LARGE_BODIES))
+    Arc::new(Room::new(limits::LARGE_BODIES, Memory::own()))
 }
 
 /// However it is cut, it is the same body.
@@ -157,7 +157,7 @@ fn a_body_is_refused_before_anything_is_reserved_for_it() {
 #[test]
 fn large_bodies_share_a_room_and_small_ones_need_none() {
     let mib = 1024 * 1024;
-    let room = Arc::new(Room::new(3 * mib));
+    let room = Arc::new(Room::new(3 * mib, Memory::own()));
     let coming = |length| Coming::new(Framing::Length(length), 4 * mib, &room);
     let (one, two) = (coming(mib).unwrap(), coming(2 * mib).unwrap());
     assert_eq!(coming(limits::SMALL_BODY + 1).err(), Some(Refusal::Busy));

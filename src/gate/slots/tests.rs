@@ -1,0 +1,44 @@
+//! Places and waiting room together.
+
+use std::net::TcpListener;
+
+use super::*;
+
+#[test]
+fn a_newcomer_gets_the_place_of_somebody_who_never_asks() {
+    let slots = Slots::new(2, 2);
+    let ushered = Arc::clone(&slots);
+    let usher = thread::spawn(move || ushered.usher());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        slots.offer(stream, address.ip());
+        client
+    };
+    let (_silent, _busy) = (connect(), connect());
+    let (first, second) = (slots.take().unwrap(), slots.take().unwrap());
+    second.has_asked();
+    let leaving = thread::spawn(move || {
+        let mut byte = [0];
+        // Ends only because the place was needed.
+        let read = std::io::Read::read(&mut first.stream(), &mut byte).unwrap();
+        assert_eq!(read, 0);
+        drop(first);
+    });
+    let (_silent, mut newcomer) = (connect(), connect());
+    let request = b"GET / HTTP/1.1\r\n\r\n";
+    std::io::Write::write_all(&mut newcomer, request).unwrap();
+    leaving.join().unwrap();
+    let third = slots.take().unwrap();
+    let mut head = [0; 18];
+    std::io::Read::read_exact(&mut third.stream(), &mut head).unwrap();
+    assert_eq!(&head, request, "who has asked comes before who is silent");
+    third.has_asked();
+    slots.close();
+    usher.join().unwrap();
+    assert!(slots.take().is_none());
+    assert!(!slots.all_left(Duration::ZERO));
+    drop((second, third));
+    assert!(slots.all_left(Duration::ZERO));
+}
