@@ -16,6 +16,7 @@ mod configuration;
 mod deliveries;
 mod failures;
 mod fake_portainer;
+mod growth;
 mod lasting;
 mod readme;
 mod senders;

@@ -1,0 +1,241 @@
+//! How it grows: many deliveries, many stacks, a full journal at the start. Memory and files stay within bounds that do not
+//! depend on how long it has been running. `DELIVERIES` says how many (2,000), `STACKHOOK_BINARY` which program.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::client::Reply;
+use crate::support::fake::{Behaviour, Era, Fake, Fault, Gate, When};
+use crate::support::program::{Setup, Stackhook};
+use crate::support::shop::{self, SECRET, side_by_side, variables};
+use crate::support::sign::hex_hmac;
+
+const FILE: &str = "
+state_dir = \"state\"
+[[stack]]
+name = \"shop\"
+";
+const UPDATE: &str = "/webhook/update/";
+/// As many as may be open at once.
+const OPEN: usize = 4096;
+/// As many as are kept at most when they have ended.
+const ENDED: usize = 8192;
+
+fn number(name: &str, default: usize) -> usize {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |text| text.parse().unwrap())
+}
+
+fn setup(fake: &Fake) -> Setup {
+    variables(Setup::with(fake).file("stackhook.toml", FILE))
+}
+
+/// Kilobytes of memory, and how many threads.
+fn size(server: &Stackhook) -> (usize, usize) {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let of = |name: &str| -> usize {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    (of("VmRSS:"), of("Threads:"))
+}
+
+/// Bytes of all files below a directory. One that is being replaced counts as nothing.
+fn bytes_in(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => bytes_in(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
+
+/// One delivery. Unlike with [`Stackhook::signed`] the log is not searched for its signature: so many would take longer than all.
+fn deliver(server: &Stackhook, path: &str, secret: &str, body: &str) -> Reply {
+    let signature = hex_hmac(secret, body.as_bytes());
+    let headers = [
+        ("X-Portainer-Signature", signature.as_str()),
+        ("Prefer", "respond-async"),
+    ];
+    server.post(path, &headers, body.as_bytes())
+}
+
+/// Accepts numbered deliveries, eight at a time.
+fn accept(server: &Stackhook, numbers: std::ops::Range<usize>) -> Vec<String> {
+    let urls = Mutex::new(Vec::new());
+    let numbers = Mutex::new(numbers);
+    side_by_side(0..8, |_| {
+        let next = || numbers.lock().unwrap().next();
+        while let Some(number) = next() {
+            let body = json!({"id": number.to_string()}).to_string();
+            let reply = deliver(server, UPDATE, SECRET, &body);
+            assert_eq!(reply.status, 202, "{}", reply.text());
+            let url = reply.header("Location").unwrap().to_owned();
+            urls.lock().unwrap().push(url);
+        }
+    });
+    urls.into_inner().unwrap()
+}
+
+/// Waits until these have ended, and ended well.
+#[track_caller]
+fn all_end(server: &Stackhook, urls: &[String]) {
+    let deadline = Instant::now() + Duration::from_secs(240);
+    for url in urls {
+        loop {
+            let waits = [("Prefer", "wait=20")];
+            let reply = server.request("GET", url, &waits, b"");
+            match reply.status {
+                202 => assert!(Instant::now() < deadline, "{}", reply.text()),
+                200 => break,
+                _ => panic!("{}", reply.text()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_life_leaves_no_more_behind_than_a_short_one() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let all = number("DELIVERIES", 2000);
+    let (began, part) = (Instant::now(), (all / 20).max(1));
+    let mut sizes: Vec<(usize, usize, u64)> = Vec::new();
+    println!(
+        "| deliveries | seconds | memory, kB | threads | state directory, kB |\n|---|---|---|---|---|"
+    );
+    for done in (0..all).step_by(part) {
+        let urls = accept(&server, done..(done + part).min(all));
+        for _ in 0..part {
+            let reply = deliver(&server, UPDATE, "not-the-secret-but-as-long-as-it-is", "{}");
+            assert_eq!(reply.status, 401);
+        }
+        all_end(&server, &urls);
+        fake.forget_calls();
+        let (memory, threads) = size(&server);
+        let files = bytes_in(&server.setup().path().join("state"));
+        println!(
+            "| {} | {:.1} | {memory} | {threads} | {} |",
+            done + urls.len(),
+            began.elapsed().as_secs_f64(),
+            files / 1024
+        );
+        sizes.push((done + urls.len(), memory, files));
+        assert!(threads <= 100, "{threads} threads");
+    }
+    // Each is known for an hour, or until there are too many: until then a delivery may cost so much, and nothing afterwards.
+    let (_, first, _) = sizes[0];
+    for (done, memory, files) in &sizes {
+        let kept = (*done).min(ENDED + OPEN);
+        assert!(memory - first.min(*memory) <= 2048 + kept * 3, "{sizes:?}");
+        assert!(*files <= (4 << 20) + kept as u64 * 2048, "{sizes:?}");
+    }
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn as_many_as_may_be_open_at_a_start_are_all_done_and_told() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let gate = Gate::default();
+    let finding = When::every("GET", "/api/stacks");
+    fake.fault(finding, Fault::Hold(gate.clone()));
+    let began = Instant::now();
+    let urls = accept(&server, 0..OPEN);
+    println!("{OPEN} accepted in {:?}", began.elapsed());
+    let reply = deliver(&server, UPDATE, SECRET, "{}");
+    assert_eq!(reply.status, 503, "one more: {}", reply.text());
+    let (_, setup) = server.kill();
+    let began = Instant::now();
+    let server = setup.serve();
+    let took = began.elapsed();
+    println!(
+        "listens {took:?} after it was started, {} kB",
+        size(&server).0
+    );
+    gate.open();
+    fake.forget_calls();
+    let began = Instant::now();
+    all_end(&server, &urls);
+    println!("all ended and told after {:?}", began.elapsed());
+    // The one that ran and the one that waited, both with all who had joined them.
+    let runs = fake
+        .calls()
+        .iter()
+        .filter(|call| call.path == "/api/stacks")
+        .count();
+    assert!((1..=2).contains(&runs), "{runs} redeploys");
+}
+
+#[test]
+fn a_hundred_stacks_are_served_by_as_few_threads_as_one() {
+    let fake = Fake::start(Era::A);
+    let mut file = String::new();
+    fake.world(|world| {
+        for number in 1..=100 {
+            let (name, image) = (format!("s{number}"), format!("ghcr.io/acme/s{number}:1"));
+            world.push(&image, Behaviour::Runs);
+            let compose = format!("services:\n  web:\n    image: {image}\n    restart: always\n");
+            world.compose_stack(&name, &compose, &[]);
+            file.push_str(&format!("[[stack]]\nname = \"{name}\"\n"));
+        }
+    });
+    let setup = Setup::with(&fake)
+        .file("stackhook.toml", &format!("state_dir = \"state\"\n{file}"))
+        .env("PORTAINER_WEBHOOK_SECRET", SECRET);
+    let server = setup.serve();
+    let (began, urls) = (Instant::now(), Mutex::new(Vec::new()));
+    side_by_side(0..4, |part| {
+        for number in (1..=100).filter(|number| number % 4 == part) {
+            let path = format!("/webhook/update/s{number}/");
+            let reply = deliver(&server, &path, SECRET, "{}");
+            assert_eq!(reply.status, 202, "{}", reply.text());
+            let url = reply.header("Location").unwrap().to_owned();
+            urls.lock().unwrap().push(url);
+        }
+    });
+    let (memory, threads) = size(&server);
+    assert!(threads <= 100, "{threads} threads");
+    all_end(&server, &urls.into_inner().unwrap());
+    println!(
+        "100 stacks in {:?}, {memory} kB, {threads} threads",
+        began.elapsed()
+    );
+}
+
+/// From a delivery to the first question at Portainer: the journal, the queue and a thread are on the way. The best of a few
+/// tries counts, so that it can be told on a busy machine; the bound is ten times what it should be.
+#[test]
+fn the_first_question_follows_a_delivery_at_once() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let mut medians = Vec::new();
+    for round in 0..5 {
+        let mut took: Vec<Duration> = (0..21)
+            .map(|turn| first_question(&fake, &server, round * 21 + turn))
+            .collect();
+        took.sort();
+        println!(
+            "delivery to first call at Portainer: p50 {:?}, p95 {:?}",
+            took[10], took[19]
+        );
+        medians.push(took[10]);
+        if took[10] <= Duration::from_millis(20) {
+            return;
+        }
+    }
+    panic!("{medians:?}");
+}
+
+fn first_question(fake: &Fake, server: &Stackhook, number: usize) -> Duration {
+    fake.forget_calls();
+    let began = Instant::now();
+    let urls = accept(server, number..number + 1);
+    all_end(server, &urls);
+    fake.calls()[0].began - began
+}
