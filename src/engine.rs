@@ -3,20 +3,20 @@
 
 pub(crate) mod notify;
 pub(crate) mod probe;
+mod places;
+mod runners;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use self::notify::Notifier;
-use self::watch::Watch;
+use self::places::Places;
 use crate::clock::Clock;
-use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat, report};
+use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat};
 use crate::delivery::{Accepted, Asked, Delivery};
 use crate::journal::lock::Turns;
 use crate::journal::stacks::Shelf;
@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::redeploy::{Images, Observer};
 use crate::request::DeliveryId;
 use crate::stack::order::Order;
-use crate::stack::outcome::{Fault, Outcome, StackReport};
+use crate::stack::outcome::StackReport;
 use crate::stack::{Stack, StackKey};
 
 /// What carries out one redeploy.
@@ -106,8 +106,13 @@ pub(crate) struct Engine {
 #[derive(Default)]
 struct State {
     ledger: Ledger,
-    /// Redeploys that a crash cut short, to be taken up again before anything else.
-    cut_short: VecDeque<StackKey>,
+    /// Redeploys that have begun and have no runner: a crash cut them short, or what they need is another one's. They go first.
+    begun: VecDeque<StackKey>,
+    places: Places,
+    /// Whose turn it was last among those that wait.
+    last: Option<StackKey>,
+    /// Updates that are on record as sent and perhaps have not left yet, and since when.
+    leaving: BTreeMap<StackKey, Instant>,
     runners: usize,
     /// Runners on their way to the next redeploy.
     idle: usize,
@@ -167,7 +172,7 @@ impl Engine {
             }
         }
         let state = State {
-            cut_short: ledger.all_running().into(),
+            begun: ledger.all_running().into(),
             ledger,
             ..State::default()
         };
@@ -192,7 +197,7 @@ impl Engine {
             log::info!(
                 "{} deliveries were open when stackhook ended, and {} redeploys under way; they go on",
                 state.ledger.open(),
-                state.cut_short.len()
+                state.begun.len()
             );
         }
         self.start_runners(&mut state);
@@ -273,18 +278,22 @@ impl Engine {
         }
     }
 
-    /// Accepts and begins nothing more. What runs is left to the journal; without one it may end, so long. Returns whether
-    /// nothing is lost.
+    /// Accepts and begins nothing more. What runs is left to the journal, and only what is on record as sent leaves first; without a
+    /// journal it may end, so long. Returns whether nothing is lost.
     pub(crate) fn stop(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         let mut state = self.lock();
         state.stopping = true;
         self.changed.notify_all();
-        while state.runners > 0 && !self.lasts {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+        loop {
+            let until = match self.lasts {
+                true => state.leaving_until(),
+                false => Some(until).filter(|_| state.runners > 0),
+            };
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let Some(left) = left.filter(|left| !left.is_zero()) else {
                 break;
-            }
+            };
             state = self
                 .changed
                 .wait_timeout(state, left)
@@ -373,125 +382,6 @@ impl Engine {
         }
     }
 
-    fn start_runners(self: &Arc<Self>, state: &mut State) {
-        while !state.stopping
-            && state.ledger.ready_lanes() + state.cut_short.len() > state.idle
-            && state.runners < limits::RUNNERS
-        {
-            let engine = Arc::clone(self);
-            let runner = thread::Builder::new()
-                .name("redeploy".to_owned())
-                .spawn(move || engine.run());
-            if let Err(error) = runner {
-                log::error!(
-                    "cannot start a thread for a redeploy: {error}; it begins with the next delivery"
-                );
-                break;
-            }
-            state.runners += 1;
-            state.idle += 1;
-        }
-    }
-
-    /// A runner: redeploys as long as something is ready.
-    fn run(self: Arc<Self>) {
-        while let Some(task) = self.next() {
-            let report = self.carry_out(&task);
-            log_end(&report);
-            self.lock().idle += 1;
-            self.commit_end(task.stack.key, report);
-        }
-    }
-
-    /// The next redeploy, or the runner's end: both under one lock, so that none is left without a runner.
-    fn next(self: &Arc<Self>) -> Option<Task> {
-        let mut tail = self.tail();
-        loop {
-            let mut state = self.lock();
-            let cut_short = state.cut_short.pop_front().filter(|_| !state.stopping);
-            let next = cut_short.clone().or_else(|| state.ledger.ready());
-            let Some(key) = next.filter(|_| !state.stopping) else {
-                state.idle -= 1;
-                state.runners -= 1;
-                self.changed.notify_all();
-                return None;
-            };
-            drop(state);
-            if cut_short.is_none() {
-                let entry = Entry::Started { stack: key.clone() };
-                let written = self.append(&mut tail, &entry, Sync::Later);
-                self.fold(&mut self.lock(), entry);
-                if written.is_err() {
-                    self.never_began(&key, Fault::NotWritten, NOT_WRITTEN);
-                    continue;
-                }
-            }
-            let mut state = self.lock();
-            let running = state.ledger.running(&key).cloned();
-            match (self.stacks.get(&key).cloned(), running) {
-                (Some(stack), Some(running)) => {
-                    state.idle -= 1;
-                    self.changed.notify_all();
-                    return Some(Task {
-                        stack,
-                        order: running.job.order,
-                        before: running.before,
-                        submission: running.submission,
-                    });
-                }
-                (None, Some(running)) => {
-                    drop(state);
-                    let (outcome, words) = match running.submission {
-                        None => (Outcome::Failed, GONE),
-                        Some(_) => (Outcome::Unknown, GONE_AFTER),
-                    };
-                    let unix = self.clock.unix();
-                    let report = report(&key, key.as_str(), outcome, words.to_owned());
-                    log_end(&report);
-                    let entry = Entry::Ended {
-                        stack: key,
-                        report,
-                        unix,
-                    };
-                    let _ = self.append(&mut tail, &entry, Sync::Now);
-                    self.fold(&mut self.lock(), entry);
-                }
-                (_, None) => {}
-            }
-        }
-    }
-
-    /// A redeploy ends before it has begun; the journal cannot be told.
-    fn never_began(&self, stack: &StackKey, fault: Fault, words: &str) {
-        let name = self
-            .stacks
-            .get(stack)
-            .map_or(stack.as_str(), |stack| &stack.name);
-        let report = StackReport {
-            fault: Some(fault),
-            ..report(stack, name, Outcome::Failed, words.to_owned())
-        };
-        log_end(&report);
-        let unix = self.clock.unix();
-        let stack = stack.clone();
-        let mut state = self.lock();
-        let entry = Entry::Ended {
-            stack,
-            report,
-            unix,
-        };
-        self.fold(&mut state, entry);
-        self.changed.notify_all();
-    }
-
-    fn carry_out(self: &Arc<Self>, task: &Task) -> StackReport {
-        let watch = Watch { engine: self, task };
-        catch_unwind(AssertUnwindSafe(|| (self.redeploy)(task, &watch))).unwrap_or_else(|_| {
-            let words = "stackhook itself failed in the middle of it (its log says more); look at the stack in Portainer";
-            report(&task.stack.key, &task.stack.name, Outcome::Unknown, words.to_owned())
-        })
-    }
-
     fn tail(&self) -> MutexGuard<'_, Option<Journal>> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -500,26 +390,6 @@ impl Engine {
         // A panic under this lock leaves a ledger that is whole: every change is one `apply`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What everybody is told whose redeploy needs the journal and cannot have it.
-const NOT_WRITTEN: &str = "journal cannot be written, nothing was sent";
-const GONE: &str = "this stack is not configured any more; nothing was sent";
-const GONE_AFTER: &str = "this stack is not configured any more, so it was not found out how its update ended; look at it in Portainer";
-
-fn log_end(report: &StackReport) {
-    let level = match report.outcome {
-        Outcome::Updated | Outcome::Unchanged | Outcome::Skipped => log::Level::Info,
-        Outcome::Failed | Outcome::Unknown => log::Level::Error,
-    };
-    log::log!(
-        level,
-        stack = report.stack.as_str(),
-        name = report.name.as_str(),
-        outcome = report.outcome.name(),
-        seconds = report.seconds;
-        "redeploy ended: {}", report.message
-    );
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ pub(crate) const OPEN_DELIVERIES: usize = 4096;
 pub(crate) const ENDED_DELIVERIES: usize = 8192;
 /// Redeploys that may run side by side.
 pub(crate) const RUNNERS: usize = 16;
+/// Redeploys of one environment among them: all but one of these are being verified, and other environments find a place.
+pub(crate) const RUNNERS_OF_ONE: usize = 12;
+/// A stop waits so long for an update to leave that is on record as sent: one that left later than that was waiting for a connection.
+pub(crate) const LEAVING: Duration = Duration::from_secs(5);
 /// Threads that take requests from tiny_http, and private connections to it.
 pub(crate) const WORKERS: usize = 4;
 /// How long a request waits for a private connection, and then for its reply; handlers take milliseconds, or one fsync.

@@ -179,14 +179,9 @@ impl Ledger {
         self.failures.values()
     }
 
-    /// A stack whose waiting redeploy can begin.
-    pub(crate) fn ready(&self) -> Option<StackKey> {
-        self.lanes.ready().next().cloned()
-    }
-
-    /// How many stacks' waiting redeploys can begin.
-    pub(crate) fn ready_lanes(&self) -> usize {
-        self.lanes.ready().count()
+    /// The stacks whose waiting redeploy nothing of their own holds up, in the order of their keys.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = &StackKey> {
+        self.lanes.ready()
     }
 
     /// The running redeploy of a stack.

@@ -4,14 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::thread;
 
 use super::*;
 use crate::clock::SystemClock;
 use crate::delivery::{Asked, Print, Status};
 use crate::image::Reference;
+use crate::journal::lock::Thing;
 use crate::journal::tests::TempDir;
 use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{Step, Submission, Way};
+use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
 
 /// With a journal in `dir`, or in memory. Begins at once.
@@ -429,4 +432,114 @@ fn a_stop_leaves_what_runs_to_the_journal_and_the_waiting_go_home_at_once() {
         engine.accept(accepted(1, &stacks)),
         Err(NotAccepted::Stopping)
     );
+}
+
+#[test]
+fn stacks_that_wait_for_one_environment_hold_up_no_other() {
+    // More than there are runners, in keys before and after the other one's.
+    let crowd: Vec<Stack> = (0..30)
+        .map(|number| stack(&format!("crowd{number}")))
+        .collect();
+    let elsewhere = stack("elsewhere");
+    let all: Vec<Stack> = crowd.iter().chain([&elsewhere]).cloned().collect();
+    let dir = TempDir::new();
+    let (open, gate) = mpsc::channel::<()>();
+    let (began, begins) = mpsc::channel();
+    let (gate, began) = (Mutex::new(gate), Mutex::new(began));
+    let there = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (counted, seen) = (Arc::clone(&there), Arc::clone(&most));
+    let redeploy = move |task: &Task, observer: &dyn Observer| {
+        let crowd = task.stack.key.as_str() != "elsewhere";
+        let environment = Thing::Environment(if crowd { 1 } else { 2 });
+        let Ok(turn) = observer.turn(environment, Duration::from_secs(60)) else {
+            // What the redeploy makes of having to wait is nobody's end.
+            return StackReport {
+                outcome: Outcome::Failed,
+                ..updated(&task.stack)
+            };
+        };
+        if crowd {
+            seen.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            began.lock().unwrap().send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+            counted.fetch_sub(1, Ordering::SeqCst);
+        }
+        drop(turn);
+        updated(&task.stack)
+    };
+    let engine = engine(&all, Some(dir.path()), redeploy);
+    let end = |number: u16| engine.wait(&accepted(number, &[]).id, soon()).unwrap();
+    engine.accept(accepted(0, &crowd)).unwrap();
+    begins.recv_timeout(Duration::from_secs(20)).unwrap();
+    // Nobody knows yet where any of them is; then it is known of some, and later of all.
+    for number in 1..4 {
+        engine
+            .accept(accepted(number, &[elsewhere.clone()]))
+            .unwrap();
+        assert_eq!(end(number).status(), Status::Succeeded);
+        open.send(()).unwrap();
+        begins.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+    (3..30).for_each(|_| open.send(()).unwrap());
+    assert_eq!(end(0).status(), Status::Succeeded);
+    assert_eq!(most.load(Ordering::SeqCst), 1, "one at a time");
+}
+
+#[test]
+fn a_stop_waits_for_what_is_on_record_as_sent_until_it_has_left_and_nothing_more_gets_on_record() {
+    let stacks = [stack("a"), stack("b")];
+    let dir = TempDir::new();
+    let (recorded, records) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let (go_late, late) = mpsc::channel::<()>();
+    let (recorded, gone, late) = (Mutex::new(recorded), Mutex::new(gone), Mutex::new(late));
+    let left = Arc::new(AtomicUsize::new(0));
+    let leaves = Arc::clone(&left);
+    let redeploy = move |task: &Task, observer: &dyn Observer| {
+        let tell = |words: String| recorded.lock().unwrap().send(words).unwrap();
+        let wait = |gone: &Mutex<mpsc::Receiver<()>>| gone.lock().unwrap().recv().unwrap();
+        let key = task.stack.key.as_str();
+        match key {
+            "b" => {
+                tell("b begins".to_owned());
+                wait(&late);
+                observer.submitting(&submission()).unwrap();
+                tell("b is on record".to_owned());
+            }
+            _ => {
+                observer.submitting(&submission()).unwrap();
+                tell("a is on record".to_owned());
+                wait(&gone);
+                leaves.fetch_add(1, Ordering::SeqCst);
+                observer.step(&Step::Following);
+                wait(&gone);
+            }
+        }
+        updated(&task.stack)
+    };
+    let engine = engine(&stacks, Some(dir.path()), redeploy);
+    engine.accept(accepted(0, &stacks)).unwrap();
+    let mut begun = [(); 2].map(|()| records.recv_timeout(Duration::from_secs(20)).unwrap());
+    begun.sort();
+    assert_eq!(begun, ["a is on record", "b begins"]);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let stop = scope.spawn(|| {
+            assert!(engine.stop(Duration::ZERO), "nothing is lost");
+            (left.load(Ordering::SeqCst), began.elapsed())
+        });
+        while !engine.lock().stopping {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            thread::yield_now();
+        }
+        go.send(()).unwrap();
+        let (left, took) = stop.join().unwrap();
+        assert!(left == 1 || took >= limits::LEAVING, "{took:?}");
+    });
+    go_late.send(()).unwrap();
+    let more = records.recv_timeout(Duration::from_millis(300));
+    assert!(more.is_err(), "{more:?}");
+    let text = fs::read_to_string(dir.path().join("journal")).unwrap();
+    assert_eq!(text.matches("\"submitting\"").count(), 1);
 }

@@ -1,7 +1,8 @@
 //! What a running redeploy tells the engine, and asks of it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::delivery::ledger::Entry;
 use crate::engine::{Engine, Task};
@@ -9,14 +10,33 @@ use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::journal::{self, Sync};
 use crate::portainer::StackId;
 use crate::redeploy::{Images, NotWritten, Observer, Step, Submission};
+use crate::stack::StackKey;
 
 /// One redeploy under watch.
 pub(super) struct Watch<'a> {
-    pub(super) engine: &'a Arc<Engine>,
-    pub(super) task: &'a Task,
+    engine: &'a Arc<Engine>,
+    task: &'a Task,
+    /// It had its turn: from here on it waits where it stands.
+    had_its_turn: AtomicBool,
+    /// It began too early, and will begin again.
+    for_later: AtomicBool,
 }
 
 impl Watch<'_> {
+    pub(super) fn new<'a>(engine: &'a Arc<Engine>, task: &'a Task) -> Watch<'a> {
+        Watch {
+            engine,
+            task,
+            had_its_turn: AtomicBool::new(false),
+            for_later: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it has to begin again once another redeploy is done.
+    pub(super) fn is_for_later(&self) -> bool {
+        self.for_later.load(Ordering::SeqCst)
+    }
+
     fn commit(&self, sync: Sync, entry: Entry) -> Result<(), NotWritten> {
         let written = self
             .engine
@@ -28,11 +48,22 @@ impl Watch<'_> {
         let stack = &self.task.stack.key;
         self.engine.lock().ledger.step(stack, step);
     }
+
+    /// Nothing is on its way that a stop would have to wait for.
+    fn has_left(&self) {
+        let mut state = self.engine.lock();
+        if state.leaving.remove(&self.task.stack.key).is_some() {
+            self.engine.changed.notify_all();
+        }
+    }
 }
 
 impl Observer for Watch<'_> {
     fn step(&self, step: &Step) {
         self.show(&step.to_string());
+        if *step != Step::Submitting {
+            self.has_left();
+        }
     }
 
     fn pulling(&self, before: &Images) -> Result<(), NotWritten> {
@@ -45,13 +76,19 @@ impl Observer for Watch<'_> {
         let stack = self.task.stack.key.clone();
         let submission = serde_json::to_value(submission)
             .map_err(|error| NotWritten(format!("what is sent cannot be written down: {error}")))?;
-        self.commit(Sync::Now, Entry::Submitting { stack, submission })
+        self.engine.may_leave(&stack);
+        let written = self.commit(Sync::Now, Entry::Submitting { stack, submission });
+        if written.is_err() {
+            self.has_left();
+        }
+        written
     }
 
     fn not_sent(&self) {
         let stack = self.task.stack.key.clone();
         // Where that cannot be written, a crash now makes the end of a redeploy unknown that never began; the log says so.
         let _ = self.commit(Sync::Later, Entry::NotSent { stack });
+        self.has_left();
     }
 
     fn earlier(&self) -> Images {
@@ -66,7 +103,38 @@ impl Observer for Watch<'_> {
     }
 
     fn turn(&self, thing: Thing, within: Duration) -> Result<Turn, NoTurn> {
+        let key = &self.task.stack.key;
         let waits_for = |who: &str| self.show(&format!("waiting for {who}"));
-        self.engine.turns.take(thing, within, &waits_for)
+        if !self.had_its_turn.load(Ordering::SeqCst) && !self.engine.lock().places.want(key, thing)
+        {
+            waits_for("another redeploy of this stackhook");
+            self.for_later.store(true, Ordering::SeqCst);
+            return Err(NoTurn::Later);
+        }
+        let turn = self.engine.turns.take(thing, within, &waits_for)?;
+        if matches!(thing, Thing::Environment(_)) {
+            self.had_its_turn.store(true, Ordering::SeqCst);
+        }
+        let (engine, key) = (Arc::clone(self.engine), key.clone());
+        Ok(turn.and_then(move || {
+            let mut state = engine.lock();
+            state.places.leave(&key, thing);
+            engine.start_runners(&mut state);
+        }))
+    }
+}
+
+impl Engine {
+    /// Returns when an update may be put on record as sent. Once a stop has begun it never does: what is not on record runs again after
+    /// the next start, what is on record and did not leave nobody could tell from what did.
+    fn may_leave(&self, stack: &StackKey) {
+        let mut state = self.lock();
+        while state.stopping && self.lasts {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.leaving.insert(stack.clone(), Instant::now());
     }
 }

@@ -3,6 +3,7 @@
 //! is known within the process only.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -41,7 +42,11 @@ struct Shared {
 pub(crate) struct Turn {
     /// Given back when it is dropped.
     _taken: Option<Taken>,
+    /// Afterwards.
+    _then: Option<Then>,
 }
+
+struct Then(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 #[derive(Debug)]
 struct Taken {
@@ -55,6 +60,8 @@ struct Taken {
 pub(crate) enum NoTurn {
     /// Somebody else still has it; who, as far as it is known.
     Held(String),
+    /// Another redeploy of this process has it; whoever asked begins again when that one is done.
+    Later,
     /// The lock cannot be used: in words for who can set that right.
     Unusable(String),
 }
@@ -115,7 +122,10 @@ impl Turns {
         if let Some(dir) = &self.0.dir {
             turn.file = Some(self.lock(dir, thing, until, waits_for)?);
         }
-        Ok(Turn { _taken: Some(turn) })
+        Ok(Turn {
+            _taken: Some(turn),
+            _then: None,
+        })
     }
 
     fn lock(
@@ -157,7 +167,33 @@ impl Turns {
 impl Turn {
     /// One that nobody else could want.
     pub(crate) fn free() -> Turn {
-        Turn { _taken: None }
+        Turn {
+            _taken: None,
+            _then: None,
+        }
+    }
+
+    /// Calls this when the turn has been given back.
+    pub(crate) fn and_then(self, call: impl FnOnce() + Send + Sync + 'static) -> Turn {
+        let then = Then(Some(Box::new(call)));
+        Turn {
+            _then: Some(then),
+            ..self
+        }
+    }
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then")
+    }
+}
+
+impl Drop for Then {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
     }
 }
 

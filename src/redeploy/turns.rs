@@ -59,6 +59,10 @@ impl Run<'_> {
                     self.cx.timeout.as_secs()
                 ),
             ),
+            NoTurn::Later => End::failed(
+                Fault::NotReached,
+                "another redeploy has its turn; nothing was sent",
+            ),
             NoTurn::Unusable(why) => {
                 End::failed(Fault::NotWritten, format!("{why}; nothing was sent"))
             }
