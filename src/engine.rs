@@ -4,8 +4,8 @@
 pub(crate) mod notify;
 pub(crate) mod probe;
 mod places;
-mod runners;
 mod watch;
+mod runners;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

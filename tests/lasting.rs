@@ -1,7 +1,11 @@
 //! Nothing accepted is lost and nothing is done twice: bursts, crashes, full disks and stops, through the real program.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+mod crowds;
+mod directory;
+mod figures;
+mod kills;
+mod pause;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -65,127 +69,6 @@ fn a_hundred_at_once_make_two_updates_and_each_gets_the_truth() {
         assert_eq!(body["status"], "succeeded", "{body}");
     });
     assert!(fake.puts().len() <= 2, "{} updates", fake.puts().len());
-}
-
-#[test]
-fn a_thousand_are_accepted_at_once_and_all_can_be_asked_about_afterwards() {
-    let fake = shop::portainer(Era::A);
-    let server = setup(&fake).serve();
-    fake.world(|world| world.push(WEB, GOOD));
-    fake.forget_calls();
-    let began = Instant::now();
-    let (urls, mut took): (Vec<String>, Vec<Duration>) = std::thread::scope(|scope| {
-        let client = |_| {
-            scope.spawn(|| {
-                let one = |_| {
-                    let asked = Instant::now();
-                    (accept(&server, "{}").unwrap(), asked.elapsed())
-                };
-                (0..50).map(one).collect::<Vec<_>>()
-            })
-        };
-        let clients: Vec<_> = (0..20).map(client).collect();
-        clients
-            .into_iter()
-            .flat_map(|client| client.join().unwrap())
-            .unzip()
-    });
-    took.sort();
-    println!(
-        "1000 deliveries in {:?}: p50 {:?}, p99 {:?}",
-        began.elapsed(),
-        took[500],
-        took[990]
-    );
-    assert_eq!(urls.iter().collect::<BTreeSet<_>>().len(), 1000);
-    assert!(took[990] < Duration::from_secs(1), "{:?}", took[990]);
-    for url in &urls {
-        assert_eq!(end(&server, url).0, 200);
-    }
-    assert!(fake.puts().len() <= 2, "{} updates", fake.puts().len());
-    // Neither does the end of the process take the answers away.
-    let server = server.kill().1.serve();
-    for url in &urls {
-        assert_eq!(server.get(url).status, 200);
-    }
-}
-
-/// A small generator, so that a run can be repeated.
-fn dice(seed: &mut u64, sides: u64) -> u64 {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    *seed % sides
-}
-
-/// `KILLS` says how often; the seed is printed and can be given in `SEED`. Several servers are killed side by side, because what
-/// takes time is to find out how an update ended of which nobody can say whether it was sent: a minute, in which kills that follow
-/// would find nothing new to interrupt.
-#[test]
-fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
-    let number = |name: &str, default: u64| {
-        let given = std::env::var(name).ok();
-        given.map_or(default, |text| text.parse().unwrap())
-    };
-    let (kills, seed) = (number("KILLS", 8), number("SEED", now()));
-    println!("{kills} kills, SEED={seed}");
-    let servers = (kills / 10).clamp(4, 20);
-    let share = |server: u64| kills / servers + u64::from(server < kills % servers);
-    side_by_side(0..servers, |server| {
-        kill(share(server), 25 * servers, seed + server)
-    });
-}
-
-/// With pauses of up to so many milliseconds between deliveries.
-fn kill(kills: u64, pause: u64, mut seed: u64) {
-    let fake = shop::portainer(Era::A);
-    let mut server = setup(&fake).serve();
-    let mut urls: Vec<String> = Vec::new();
-    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut mark, mut accepted) = (0, 0);
-    for round in 1..=kills {
-        fake.heal();
-        let late = Duration::from_millis(dice(&mut seed, 300));
-        fake.fault(When::every("PUT", "/api/stacks/"), Fault::Delay(late));
-        let alive = Duration::from_millis(dice(&mut seed, 1500));
-        let began = Instant::now();
-        while began.elapsed() < alive {
-            mark += 1;
-            let mark = mark.to_string();
-            let body = json!({"env": {"MARK": mark}, "time": now(), "id": mark});
-            urls.extend(accept(&server, &body.to_string()));
-            std::thread::sleep(Duration::from_millis(dice(&mut seed, pause)));
-            // Portainer tells updates apart by the second in which they were made.
-            fake.clock().fetch_add(1000, Ordering::SeqCst);
-        }
-        server = server.kill().1.serve();
-        if round % 5 != 0 && round != kills {
-            continue;
-        }
-        accepted += urls.len();
-        for url in urls.drain(..) {
-            let (code, body) = end(&server, &url);
-            let status = body["status"].as_str().unwrap().to_owned();
-            // Overtaken by a newer value; or nobody knows about the moment between journal and update.
-            assert!(matches!(code, 200 | 409 | 504), "{body}");
-            if status == "unknown" {
-                println!("{}", body["update_result"]);
-            }
-            *ends.entry(status).or_default() += 1;
-        }
-    }
-    println!(
-        "{accepted} deliveries, {} updates: {ends:?}",
-        fake.puts().len()
-    );
-    let mut seen = BTreeSet::new();
-    for put in fake.puts() {
-        let env = put.body["Env"].as_array().unwrap().clone();
-        let mark = env.into_iter().find(|one| one["name"] == "MARK").unwrap();
-        let first = seen.insert(mark["value"].to_string());
-        assert!(first, "{mark} was sent twice");
-    }
-    assert!(ends.contains_key("succeeded"), "{ends:?}");
 }
 
 #[test]
@@ -463,6 +346,34 @@ fn trigger_follows_a_delivery_and_ends_as_it_did() {
             .code,
         Some(78)
     );
+}
+
+#[test]
+fn variables_that_trigger_signs_arrive_in_the_container() {
+    let fake = shop::portainer(Era::A);
+    let file = FILE.replace("\"MARK\"", "\"MARK\", \"GREETING\"");
+    let server = variables(Setup::with(&fake).file("stackhook.toml", &file)).serve();
+    let trigger = |arguments: &[&str]| {
+        let sender = Setup::new()
+            .env("STACKHOOK_URL", &format!("http://{}", server.address))
+            .env("PORTAINER_WEBHOOK_SECRET", SECRET);
+        sender.run(&[&["trigger", "shop"], arguments].concat())
+    };
+    let web = || fake.world(|world| world.container("shop", "web").environment);
+    let output = trigger(&["--env", "GREETING=good-morning"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let set = web();
+    assert!(set.contains(&"GREETING=good-morning".to_owned()), "{set:?}");
+    let others = format!("DATABASE_PASSWORD={}", shop::DATABASE_PASSWORD);
+    assert!(set.contains(&others), "the others are kept");
+    // What is not on the list changes nothing, and the words say where the list is.
+    let output = trigger(&["--env", "GREETING=x", "--env", "DATABASE_PASSWORD=mine"]);
+    assert_eq!(output.code, Some(78), "{output:?}");
+    for words in ["DATABASE_PASSWORD", "its list \"env\" has"] {
+        assert!(output.stderr.contains(words), "{output:?}");
+    }
+    assert_eq!(web(), set);
+    assert_eq!(fake.puts().len(), 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How long a delivery waits for its outcome, and where the outcome is found otherwise.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -136,4 +137,35 @@ fn whoever_comes_meanwhile_joins_the_next_redeploy_and_all_get_its_outcome() {
     let pulls = shop.pulled().iter().filter(|image| *image == WEB).count();
     assert_eq!(pulls, 2, "two redeploys cover them all");
     assert_eq!(shop.fake.puts().len(), 1);
+}
+
+#[test]
+fn with_all_waiting_places_taken_everybody_else_is_answered_at_once() {
+    let (shop, gate) = held();
+    std::thread::scope(|scope| {
+        let (told, tells) = mpsc::channel();
+        let waiting = |told: mpsc::Sender<Reply>| {
+            let shop = &shop;
+            scope.spawn(move || told.send(prefer(shop, "wait=50")).unwrap());
+        };
+        (0..60).for_each(|_| waiting(told.clone()));
+        // Half of the 48 connections may wait; the others are told where to ask.
+        for _ in 0..60 - 24 {
+            let reply = tells.recv_timeout(Duration::from_secs(40)).unwrap();
+            is_open(&reply);
+        }
+        // The held pull is what they wait for, so these come while they wait.
+        for _ in 0..20 {
+            assert_eq!(shop.server.get("/healthz").status, 200);
+            let url = is_open(&prefer(&shop, "respond-async"));
+            is_open(&shop.server.get(&url));
+            is_open(&prefer(&shop, "wait=50"));
+        }
+        assert!(tells.try_recv().is_err(), "24 still wait");
+        gate.open();
+        for _ in 0..24 {
+            let reply = tells.recv_timeout(Duration::from_secs(40)).unwrap();
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+    });
 }

@@ -36,7 +36,11 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Sto
         file,
         &asked.which,
         &said,
-        asked.force,
+        match (asked.dry_run, asked.force) {
+            (true, _) => Manner::OnlyLooks,
+            (false, true) => Manner::PastPause,
+            (false, false) => Manner::Usual,
+        },
         |context, stack| match asked.dry_run {
             false => End::Report(redeploy::run(context, stack, &order)),
             true => match redeploy::preview(context, stack, &order) {
@@ -54,7 +58,7 @@ pub(super) fn roll_back(file: Option<&Path>, asked: cli::Rollback) -> Result<Exi
         quiet: asked.quiet,
     };
     let which = Which::Named(vec![asked.stack]);
-    carry_out(file, &which, &said, true, |context, stack| {
+    carry_out(file, &which, &said, Manner::PastPause, |context, stack| {
         End::Report(redeploy::roll_back(context, stack))
     })
 }
@@ -65,11 +69,22 @@ struct Said {
     quiet: bool,
 }
 
+/// What it may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Redeploys stacks that are not paused.
+    Usual,
+    /// Redeploys also what staff have paused.
+    PastPause,
+    /// Changes nothing, in the state directory neither.
+    OnlyLooks,
+}
+
 fn carry_out(
     file: Option<&Path>,
     which: &Which,
     said: &Said,
-    past_pause: bool,
+    manner: Manner,
     act: impl Fn(&Context<'_>, &Stack) -> End,
 ) -> Result<Exit, Stop> {
     let voice = if said.quiet {
@@ -82,13 +97,17 @@ fn carry_out(
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     let redactor = Redactor::new(config.secrets());
     let dir = config.state_dir.as_deref();
-    if dir.is_none() && voice != Voice::Quiet {
+    let looks = manner == Manner::OnlyLooks;
+    if dir.is_none() && voice != Voice::Quiet && !looks {
         super::warn(&[
             "there is no \"state_dir\": a server beside this command is not waited for, and no way back is kept".to_owned(),
         ]);
     }
-    let turns = Turns::new(dir, "redeploy").map_err(Stop::Configuration)?;
-    let shelf = Shelf::new(dir).map_err(Stop::Configuration)?;
+    let turns = Turns::new(dir.filter(|_| !looks), "redeploy").map_err(Stop::Configuration)?;
+    let shelf = match looks {
+        true => Shelf::only_read(dir),
+        false => Shelf::new(dir).map_err(Stop::Configuration)?,
+    };
     let mut ends = Vec::new();
     for stack in stacks {
         let watching = Watching {
@@ -96,7 +115,7 @@ fn carry_out(
             progress: Progress::new(),
             turns: &turns,
             shelf: &shelf,
-            past_pause,
+            past_pause: manner == Manner::PastPause,
         };
         let context = Context {
             portainer: &portainer,

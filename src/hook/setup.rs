@@ -246,6 +246,7 @@ fn notes(hook: &Hook) -> Vec<String> {
     let mut notes: Vec<&str> = match hook.sender {
         Sender::Generic => vec![
             "send \"time\" (Unix seconds) in the body: a body without it is signed the same for ever, and whoever records it can repeat it",
+            "send an \"id\" that is new every time: two bodies that are the same to the letter, sent within the same second, are one request, and the second is answered as the first",
             "sign exactly the bytes that are sent: printf '%s', not echo, and --data-binary, not -d",
         ],
         Sender::Github => vec![

@@ -1,5 +1,6 @@
 //! Ready jobs for pipelines, each in the form that survives proxies: a short wait, then the status URL until there is an end. The
-//! secret is a variable of the pipeline, `WEBHOOK_SECRET`.
+//! secret is a variable of the pipeline, `WEBHOOK_SECRET`. Each sends an `id` of its own: two jobs of the same second would otherwise be
+//! one signed request, and the later one a replay of the other.
 
 /// One ready job.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ fn sh(url: &str, header: &str) -> String {
     format!(
         r#"set -eu
 url='{url}'
-body=$(printf '{{"event":"stack_update","time":%s}}' "$(date +%s)")
+body=$(printf '{{"event":"stack_update","id":"%s","time":%s}}' "$(openssl rand -hex 16)" "$(date +%s)")
 signature=$(printf '%s' "$body" | openssl dgst -sha256 -hmac "$WEBHOOK_SECRET" -r | cut -d' ' -f1)
 reply=$(curl -sS -w '\n%{{http_code}}' -X POST -H "{header}: $signature" -H 'Content-Type: application/json' -H 'Prefer: wait=20' --data-binary "$body" "$url")
 while [ "$(printf '%s\n' "$reply" | tail -n 1)" = 202 ]; do
@@ -79,10 +80,10 @@ printf '%s\n' "$reply"
 fn python(url: &str, header: &str) -> String {
     format!(
         r#"python3 - <<'END'
-import hashlib, hmac, json, os, sys, time, urllib.error, urllib.parse, urllib.request
+import hashlib, hmac, json, os, secrets, sys, time, urllib.error, urllib.parse, urllib.request
 
 url = "{url}"
-body = json.dumps({{"event": "stack_update", "time": int(time.time())}}).encode()
+body = json.dumps({{"event": "stack_update", "id": secrets.token_hex(16), "time": int(time.time())}}).encode()
 signature = hmac.new(os.environb[b"WEBHOOK_SECRET"], body, hashlib.sha256).hexdigest()
 
 

@@ -57,7 +57,7 @@ pub(super) fn explain(what: &str, path: &Path, dir: &Path, error: &io::Error) ->
     };
     let mut text = format!("{what} {:?} for \"state_dir\": {why}", path.display());
     match error.kind() {
-        ErrorKind::PermissionDenied => text.push_str(&whose(dir)),
+        ErrorKind::PermissionDenied => text.push_str(&whose(path, dir)),
         ErrorKind::ReadOnlyFilesystem => {
             text.push_str("; mount a writable volume there, or name another directory");
         }
@@ -66,28 +66,40 @@ pub(super) fn explain(what: &str, path: &Path, dir: &Path, error: &io::Error) ->
     text
 }
 
-fn whose(dir: &Path) -> String {
-    let owner = dir
-        .ancestors()
-        .find_map(|dir| Some((dir, fs::metadata(dir).ok()?)));
+/// What a person can do about it: by who owns what is in the way, the path itself or the nearest thing above it that is there.
+fn whose(path: &Path, dir: &Path) -> String {
     // The one way to learn it without unsafe code.
-    let own = fs::metadata("/proc/self");
-    match (owner, own) {
-        (Some((_, owner)), Ok(own)) if owner.uid() == own.uid() => format!(
-            "; it belongs to uid {}, which stackhook runs as, but its mode is {:03o}: run \"chmod -R u+rwX {}\"",
-            owner.uid(),
-            owner.mode() & 0o777,
-            dir.display()
+    let Ok(own) = fs::metadata("/proc/self") else {
+        return String::new();
+    };
+    let mut closed = false;
+    let there = path.ancestors().find_map(|at| match fs::metadata(at) {
+        Ok(owner) => Some((at, owner)),
+        Err(error) => {
+            closed = error.kind() == ErrorKind::PermissionDenied;
+            None
+        }
+    });
+    let Some((at, owner)) = there else {
+        return String::new();
+    };
+    let (uid, gid) = (own.uid(), own.gid());
+    let (name, dir_name, mode) = (at.display(), dir.display(), owner.mode() & 0o777);
+    match (at.starts_with(dir), owner.uid() == uid) {
+        (true, true) => format!(
+            "; {name:?} belongs to uid {uid}, which stackhook runs as, but its mode is {mode:03o}: run \"chmod -R u+rwX {dir_name}\""
         ),
-        (Some((at, owner)), Ok(own)) => format!(
-            "; {:?} belongs to uid {}, stackhook runs as uid {}: run \"chown -R {}:{} {}\"",
-            at.display(),
-            owner.uid(),
-            own.uid(),
-            own.uid(),
-            own.gid(),
-            dir.display()
+        (true, false) => format!(
+            "; {name:?} belongs to uid {}, stackhook runs as uid {uid}: run \"chown -R {uid}:{gid} {dir_name}\"",
+            owner.uid()
         ),
-        _ => String::new(),
+        (false, _) if closed => format!(
+            "; uid {uid}, which stackhook runs as, may not look into {name:?} (uid {}, mode {mode:03o}): name another directory, or let it in",
+            owner.uid()
+        ),
+        (false, _) => format!(
+            "; {dir_name:?} does not exist, and uid {uid}, which stackhook runs as, may not make it in {name:?} (uid {}, mode {mode:03o}): run \"install -d -o {uid} -g {gid} {dir_name}\"",
+            owner.uid()
+        ),
     }
 }

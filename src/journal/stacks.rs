@@ -46,6 +46,14 @@ impl Shelf {
         Ok(Shelf(Arc::new(kept)))
     }
 
+    /// For one that only reads: nothing is made ready, and what is not there is not missed.
+    pub(crate) fn only_read(state_dir: Option<&Path>) -> Shelf {
+        Shelf(Arc::new(match state_dir {
+            Some(dir) => Kept::Disk(dir.to_owned()),
+            None => Kept::Memory(Mutex::default()),
+        }))
+    }
+
     /// Whether it outlives the process.
     pub(crate) fn lasts(&self) -> bool {
         matches!(*self.0, Kept::Disk(_))

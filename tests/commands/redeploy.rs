@@ -162,6 +162,10 @@ fn a_dry_run_only_looks() {
     assert!(news.contains("would restart nothing"), "{output:?}");
     let calls = fake.calls();
     assert!(!calls.is_empty() && calls.iter().all(|call| call.method == "GET"));
+    assert!(
+        !setup.path().join("state").exists(),
+        "a dry run makes nothing"
+    );
     let output = setup.run(&["redeploy", "--all", "--dry-run", "--json"]);
     let json: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(json["stacks"][1]["stack"], "news");
@@ -211,4 +215,29 @@ fn a_reader_that_leaves_does_not_stop_the_redeploy() {
     let output = setup.run_into_closed_pipe(&["redeploy", "--all"]);
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn a_dry_run_needs_no_state_dir_and_a_redeploy_says_what_it_lacks() {
+    let (fake, _) = two_stacks();
+    let setup = Setup::with(&fake)
+        .env("PORTAINER_STACK_NAME", "shop")
+        .secret("hush-hush-database");
+    let output = setup.run(&["redeploy", "--dry-run"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    // Neither one that cannot be made, nor one that is a file.
+    let setup = setup
+        .file("file", "not a directory")
+        .env("STACKHOOK_STATE_DIR", "file");
+    let output = setup.run(&["redeploy", "--dry-run"]);
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    let output = setup.run(&["redeploy"]);
+    assert_eq!(output.code, Some(78), "{output:?}");
+    assert!(output.stderr.contains("it is no directory"), "{output:?}");
+    let setup = setup.env("STACKHOOK_STATE_DIR", "");
+    let output = setup.run(&["redeploy"]);
+    assert!(
+        output.stderr.contains("there is no \"state_dir\""),
+        "{output:?}"
+    );
 }

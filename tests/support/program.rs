@@ -6,6 +6,7 @@ use std::fs::Permissions;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -41,6 +42,8 @@ pub(crate) struct Setup {
     environment: BTreeMap<String, String>,
     /// What `ulimit` is told before the program starts.
     limit: Option<String>,
+    /// Who runs it, where that is not whoever runs the tests.
+    user: Option<u32>,
     sentinels: Arc<Sentinels>,
 }
 
@@ -59,6 +62,7 @@ impl Setup {
             dir: TempDir::new(),
             environment: BTreeMap::new(),
             limit: None,
+            user: None,
             sentinels: Arc::default(),
         }
     }
@@ -99,6 +103,14 @@ impl Setup {
     /// Less of something than usual, in the words of `ulimit`: `-n 64`.
     pub(crate) fn limited(mut self, limit: &str) -> Setup {
         self.limit = Some(limit.to_owned());
+        self
+    }
+
+    /// Run by another user; only root may say so. The program is copied to where that one can reach it.
+    pub(crate) fn run_by(mut self, user: u32) -> Setup {
+        let copy = self.dir.path().join("stackhook");
+        std::fs::copy(program(), copy).unwrap();
+        self.user = Some(user);
         self
     }
 
@@ -154,7 +166,10 @@ impl Setup {
 
     #[track_caller]
     fn spawn(&self, arguments: &[&str], stdout: Stdio) -> Running {
-        let program = program();
+        let program = match self.user {
+            None => program(),
+            Some(_) => self.dir.path().join("stackhook").into(),
+        };
         let mut command = match &self.limit {
             None => Command::new(program),
             Some(limit) => {
@@ -172,6 +187,9 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(Stdio::piped());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         let mut child = command.spawn().unwrap();
         Running {
             stdout: Captured::start(child.stdout.take()),

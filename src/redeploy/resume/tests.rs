@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::fake::{Behaviour, Era};
+use crate::fake::{Behaviour, Era, World};
 use crate::portainer::StackId;
-use crate::redeploy::bench::{Bench, GOOD};
+use crate::redeploy::bench::{Bench, FILE, GOOD};
 use crate::redeploy::past::Memory as _;
 use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::Order;
@@ -189,3 +189,62 @@ fn wherever_an_update_that_takes_the_stack_down_is_cut_short_the_previous_images
         }
     }
 }
+
+#[test]
+fn wherever_an_update_of_a_git_or_swarm_stack_is_cut_short_it_is_sent_once_and_its_end_is_true() {
+    let images = |world: &mut World| {
+        world.push("ghcr.io/acme/web:1", GOOD);
+        world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
+    };
+    let git = |world: &mut World| {
+        images(world);
+        world.git_stack("web-stack", FILE, &[("TAG", "1"), ("GREETING", "hello")]);
+    };
+    let swarm = |world: &mut World| {
+        images(world);
+        world.swarm_stack("web-stack", SWARM, &[]);
+    };
+    type Set<'a> = (&'a str, &'a dyn Fn(&mut World));
+    let both: [Set<'_>; 2] = [("git", &git), ("swarm", &swarm)];
+    for (era, (kind, set)) in [Era::A, Era::D]
+        .into_iter()
+        .flat_map(|era| both.map(|one| (era, one)))
+    {
+        let (mut crashes, mut sent) = (0, 0);
+        for crash_at in 1.. {
+            let bench = Bench::with(era, set);
+            bench
+                .fake
+                .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+            let (crashed, _, report) = crash_and_go_on(&bench, crash_at);
+            let expected = match bench.fake.puts().len() {
+                1 => Outcome::Updated,
+                0 => Outcome::Unknown,
+                more => panic!("{kind} {era:?} {crash_at}: sent {more} times"),
+            };
+            assert_eq!(
+                report.outcome, expected,
+                "{kind} {era:?} {crash_at} {report:?}"
+            );
+            sent += bench.fake.puts().len();
+            if !crashed {
+                break;
+            }
+            crashes += 1;
+        }
+        // Two points lie between the record and the update.
+        assert!(crashes >= 5, "{kind} {era:?}: {crashes} points");
+        assert_eq!(crashes + 1 - sent, 2, "{kind} {era:?}");
+    }
+}
+
+const SWARM: &str = "
+services:
+  web:
+    image: ghcr.io/acme/web:1
+    deploy:
+      replicas: 2
+      update_config: {failure_action: pause, monitor: 3s}
+  worker:
+    image: ghcr.io/acme/worker:1
+";

@@ -1,0 +1,89 @@
+//! A stack that staff have paused stays so, whoever asks and whatever is restarted.
+
+use super::end;
+use crate::support::fake::{Era, Fake};
+use crate::support::program::{Setup, Stackhook};
+use crate::support::shop::{self, GOOD, QUICK, SECRET, WEB};
+use crate::support::staff::{self, page, press};
+
+fn open() -> (Fake, Stackhook) {
+    let fake = shop::portainer(Era::A);
+    let server = staff::serve(&fake, QUICK);
+    fake.world(|world| world.push(WEB, GOOD));
+    fake.forget_calls();
+    (fake, server)
+}
+
+#[track_caller]
+fn is_paused(server: &Stackhook) {
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(reply.status, 409, "{}", reply.text());
+    for words in [
+        "paused by staff since 20",
+        "resume it on the settings page",
+        "stackhook redeploy shop --force",
+    ] {
+        assert!(reply.text().contains(words), "{}", reply.text());
+    }
+}
+
+#[test]
+fn a_pause_outlives_a_restart_and_nothing_is_made_up_for_afterwards() {
+    let (fake, server) = open();
+    press(&server, "pause", "shop");
+    is_paused(&server);
+    let server = server.kill().1.serve();
+    assert!(page(&server).contains("<strong>Paused</strong> since"));
+    is_paused(&server);
+    press(&server, "resume", "shop");
+    let server = server.kill().1.serve();
+    assert!(!page(&server).contains("<strong>Paused</strong> since"));
+    assert_eq!(fake.puts().len(), 0, "nothing is made up for");
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(fake.puts().len(), 1);
+}
+
+#[test]
+fn whoever_was_accepted_before_the_pause_and_begins_after_it_is_told() {
+    let (fake, server) = open();
+    let gate = shop::pull_held(&fake);
+    let first = super::accept(&server, "{}").unwrap();
+    shop_is_pulling(&fake);
+    let second = super::accept(&server, "{}").unwrap();
+    press(&server, "pause", "shop");
+    gate.open();
+    assert_eq!(end(&server, &first).0, 200, "it had begun");
+    let (code, body) = end(&server, &second);
+    assert_eq!(code, 409, "{body}");
+}
+
+#[track_caller]
+fn shop_is_pulling(fake: &Fake) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let pulls = || {
+        let calls = fake.calls();
+        calls
+            .iter()
+            .any(|call| call.path.ends_with("/images/create"))
+    };
+    while !pulls() {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn commands_beside_the_server_heed_a_pause_unless_they_are_told_not_to() {
+    let (fake, server) = open();
+    press(&server, "pause", "shop");
+    let beside: &Setup = server.setup();
+    let output = beside.run(&["redeploy"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let words = "stackhook: shop: skipped: paused by staff since 20";
+    assert!(output.stderr.starts_with(words), "{output:?}");
+    assert_eq!(fake.puts().len(), 0);
+    let output = beside.run(&["redeploy", "--force"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    is_paused(&server);
+}
