@@ -1,7 +1,7 @@
-//! The command line: arguments as typed become arguments as meant. The home of pico-args, which takes the first of repeated
-//! options, takes an option for a value and keeps silent about what is left: here all of that is refused by name.
+//! The command line: arguments as typed become arguments as meant, or a sentence about what is wrong with them.
 
 pub(crate) mod help;
+mod typed;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,6 +13,7 @@ use crate::named::named;
 use crate::near::hint;
 use crate::signature::SchemeName;
 use help::Topic;
+use typed::Typed;
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
@@ -182,12 +183,9 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Meant, Usage> {
     if has(["-V", "--version"]) {
         return Ok(Meant::Version);
     }
-    let mut typed = Typed {
-        left: pico_args::Arguments::from_vec(arguments),
-        known: vec!["--help", "--version"],
-    };
+    let mut typed = Typed::new(arguments);
     let config = typed.path("--config")?;
-    let command = typed.command()?;
+    let command = typed.meant()?;
     Ok(Meant::Run { config, command })
 }
 
@@ -196,25 +194,9 @@ fn topic(command: &str) -> Option<Topic> {
     Some(found.1)
 }
 
-/// What was typed and has not been understood yet.
-struct Typed {
-    left: pico_args::Arguments,
-    /// The options that were asked for, to suggest one for an unknown one.
-    known: Vec<&'static str>,
-}
-
 impl Typed {
-    fn command(mut self) -> Result<Command, Usage> {
-        let words = self.left.subcommand();
-        let Some(word) = words.map_err(|_| Usage::new("the command is not UTF-8"))? else {
-            return Err(match self.left.finish().first() {
-                None => Usage::new("a command is missing; stackhook --help lists them"),
-                Some(first) => Usage(format!(
-                    "unknown option {:?} in front of the command; only --config FILE may stand there",
-                    name(first)
-                )),
-            });
-        };
+    fn meant(mut self) -> Result<Command, Usage> {
+        let word = self.command()?;
         let command = match topic(&word) {
             Some(Topic::Serve) => Command::Serve,
             Some(Topic::GenerateSecret) => Command::GenerateSecret(self.secret_format()?),
@@ -348,363 +330,7 @@ impl Typed {
             )),
         }
     }
-
-    fn flag(&mut self, option: &'static str) -> Result<bool, Usage> {
-        self.known.push(option);
-        match (self.left.contains(option), self.left.contains(option)) {
-            (_, true) => Err(twice(option)),
-            (given, false) => Ok(given),
-        }
-    }
-
-    /// An option with a value, which may be given once.
-    fn value(&mut self, option: &'static str, what: &str) -> Result<Option<String>, Usage> {
-        let value = self.next_value(option, what)?;
-        match self.next_value(option, what)? {
-            Some(_) => Err(twice(option)),
-            None => Ok(value),
-        }
-    }
-
-    /// The first that is left of an option with a value.
-    fn next_value(&mut self, option: &'static str, what: &str) -> Result<Option<String>, Usage> {
-        self.known.push(option);
-        let missing = || Usage(format!("{option} needs a value: {option} {what}"));
-        let value = self.left.opt_value_from_str::<_, String>(option);
-        let value = value.map_err(|_| missing())?;
-        match value {
-            Some(value) if value.is_empty() || value.starts_with('-') => Err(missing()),
-            value => Ok(value),
-        }
-    }
-
-    /// Like [`Typed::value`], for a path, which need not be UTF-8 where a blank precedes it.
-    fn path(&mut self, option: &'static str) -> Result<Option<PathBuf>, Usage> {
-        let missing = || Usage(format!("{option} needs a value: {option} FILE"));
-        let whole = |value: &std::ffi::OsStr| match value.as_encoded_bytes().first() {
-            None | Some(b'-') => Err("no value"),
-            Some(_) => Ok(PathBuf::from(value)),
-        };
-        let after_blank = self.left.opt_value_from_os_str(option, whole);
-        let after_blank = after_blank.map_err(|_| missing())?;
-        match (after_blank, self.value(option, "FILE")?) {
-            (Some(_), Some(_)) => Err(twice(option)),
-            (Some(path), None) => Ok(Some(path)),
-            (None, other) => Ok(other.map(PathBuf::from)),
-        }
-    }
-
-    /// The arguments that are no options; refuses options that nobody asked for.
-    fn rest(self) -> Result<Vec<String>, Usage> {
-        let mut words = Vec::new();
-        for argument in self.left.finish() {
-            let word = argument.to_string_lossy();
-            if argument.to_str().is_none() {
-                return Err(Usage(format!("argument {word:?} is not UTF-8")));
-            }
-            if word.is_empty() {
-                return Err(Usage::new("an argument is empty"));
-            }
-            if word.starts_with('-') {
-                let name = name(&argument);
-                return Err(Usage(match self.known.contains(&name.as_str()) {
-                    true => format!("{name} takes no value"),
-                    false => format!("unknown option {name:?}{}", hint(&name, self.known)),
-                }));
-            }
-            words.push(word.into_owned());
-        }
-        Ok(words)
-    }
-}
-
-/// An argument without the value behind `=`.
-fn name(argument: &std::ffi::OsStr) -> String {
-    let text = argument.to_string_lossy();
-    text.split('=').next().unwrap_or_default().to_owned()
-}
-
-fn twice(option: &str) -> Usage {
-    Usage(format!("{option} is given twice"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn typed(line: &str) -> Result<Meant, Usage> {
-        parse(line.split_whitespace().map(OsString::from).collect())
-    }
-
-    #[track_caller]
-    fn check(line: &str, expected: Command) {
-        let command = expected;
-        assert_eq!(
-            typed(line),
-            Ok(Meant::Run {
-                config: None,
-                command
-            }),
-            "{line}"
-        );
-    }
-
-    #[track_caller]
-    fn refused(line: &str, why: &str) {
-        assert_eq!(
-            typed(line).map_err(|usage| usage.to_string()),
-            Err(why.to_owned()),
-            "{line}"
-        );
-    }
-
-    fn image(text: &str) -> Reference {
-        Reference::parse(text).unwrap()
-    }
-
-    #[test]
-    fn every_command_is_understood() {
-        check("serve", Command::Serve);
-        check("test-connection", Command::TestConnection { notify: false });
-        check(
-            "test-connection --notify",
-            Command::TestConnection { notify: true },
-        );
-        check("show-config", Command::ShowConfig);
-        check("healthcheck", Command::Healthcheck);
-        check(
-            "generate-secret",
-            Command::GenerateSecret(SecretFormat::Plain),
-        );
-        let standard = || Command::GenerateSecret(SecretFormat::StandardWebhooks);
-        check("generate-secret --format standard-webhooks", standard());
-        check("generate-secret --format=standard-webhooks", standard());
-        check("redeploy", Command::Redeploy(Redeploy::default()));
-        check(
-            "redeploy --image nginx app --force --image=redis:7 db --json --quiet --dry-run",
-            Command::Redeploy(Redeploy {
-                which: Which::Named(vec!["app".to_owned(), "db".to_owned()]),
-                images: vec![image("nginx"), image("redis:7")],
-                force: true,
-                dry_run: true,
-                json: true,
-                quiet: true,
-            }),
-        );
-        check(
-            "redeploy --all",
-            Command::Redeploy(Redeploy {
-                which: Which::All,
-                ..Redeploy::default()
-            }),
-        );
-    }
-
-    #[test]
-    fn a_body_is_signed_or_a_sender_is_set_up() {
-        let hook = || Some("web".to_owned());
-        check("sign", Command::Sign(Sign::default()));
-        let body = Some(PathBuf::from("body.json"));
-        check(
-            "sign body.json --hook web",
-            Command::Sign(Sign {
-                body,
-                hook: hook(),
-                ..Sign::default()
-            }),
-        );
-        let scheme = Some(SchemeName::Github);
-        check(
-            "sign --scheme=github",
-            Command::Sign(Sign {
-                scheme,
-                ..Sign::default()
-            }),
-        );
-        check(
-            "sign --setup --hook web",
-            Command::Sign(Sign {
-                setup: true,
-                hook: hook(),
-                ..Sign::default()
-            }),
-        );
-        refused("sign a b", "sign takes one file at most");
-        refused(
-            "sign a --setup",
-            "--setup signs nothing, so it takes no file",
-        );
-        refused(
-            "sign --scheme gitub",
-            "unknown scheme \"gitub\"; did you mean \"github\"?; there are generic, github, gitea, forgejo, gogs, bitbucket, standard-webhooks, token, url-token",
-        );
-    }
-
-    #[test]
-    fn a_rollback_is_of_one_stack() {
-        let stack = "app".to_owned();
-        check(
-            "rollback app --json",
-            Command::Rollback(Rollback {
-                stack,
-                json: true,
-                quiet: false,
-            }),
-        );
-        let one = "rollback takes exactly one stack: stackhook rollback STACK";
-        refused("rollback", one);
-        refused("rollback app db", one);
-    }
-
-    #[test]
-    fn a_delivery_is_described() {
-        check("trigger", Command::Trigger(Trigger::default()));
-        check(
-            "trigger app --env TAG=1=2 --image nginx --url https://hooks.example.com db --force --no-wait --json --quiet",
-            Command::Trigger(Trigger {
-                stacks: vec!["app".to_owned(), "db".to_owned()],
-                url: Some("https://hooks.example.com".to_owned()),
-                images: vec![image("nginx")],
-                set: BTreeMap::from([("TAG".to_owned(), "1=2".to_owned())]),
-                force: true,
-                no_wait: true,
-                json: true,
-                quiet: true,
-            }),
-        );
-        refused(
-            "trigger --env TAG",
-            "--env needs a name and a value: --env NAME=VALUE",
-        );
-        refused(
-            "trigger --env =hush",
-            "--env needs a name and a value: --env NAME=VALUE",
-        );
-        refused("trigger --env A=1 --env A=2", "--env sets \"A\" twice");
-        refused("trigger --dry-run", "unknown option \"--dry-run\"");
-    }
-
-    #[test]
-    fn the_file_may_be_named_on_either_side_of_the_command() {
-        for line in [
-            "--config a.toml serve",
-            "--config=a.toml serve",
-            "serve --config a.toml",
-            "serve --config=a.toml",
-        ] {
-            let meant = Meant::Run {
-                config: Some(PathBuf::from("a.toml")),
-                command: Command::Serve,
-            };
-            assert_eq!(typed(line), Ok(meant), "{line}");
-        }
-    }
-
-    #[test]
-    fn help_and_version_win_over_everything_else() {
-        for (line, topic) in [
-            ("-h", Topic::Program),
-            ("--nonsense --help", Topic::Program),
-            ("redeploy --nonsense -h", Topic::Redeploy),
-            ("--version --help", Topic::Program),
-            ("--config -h", Topic::Program),
-        ] {
-            assert_eq!(typed(line), Ok(Meant::Help(topic)), "{line}");
-        }
-        for line in ["-V", "--version", "redeploy --nonsense -V", "nonsense -V"] {
-            assert_eq!(typed(line), Ok(Meant::Version), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_by_name() {
-        refused("", "a command is missing; stackhook --help lists them");
-        refused(
-            "redploy",
-            "unknown command \"redploy\"; did you mean \"redeploy\"?",
-        );
-        refused("deploy-everything", "unknown command \"deploy-everything\"");
-        refused(
-            "--json redeploy",
-            "unknown option \"--json\" in front of the command; only --config FILE may stand there",
-        );
-        refused(
-            "redeploy --forse",
-            "unknown option \"--forse\"; did you mean \"--force\"?",
-        );
-        refused("redeploy -f", "unknown option \"-f\"");
-        refused("redeploy --force=yes", "--force takes no value");
-        refused("redeploy --token=hush", "unknown option \"--token\"");
-        refused("redeploy --", "unknown option \"--\"");
-        refused("serve now", "serve takes no argument \"now\"");
-        refused("serve --force", "unknown option \"--force\"");
-        refused(
-            "show-config --confg=x",
-            "unknown option \"--confg\"; did you mean \"--config\"?",
-        );
-    }
-
-    #[test]
-    fn options_are_complete_and_given_once() {
-        refused("redeploy --image", "--image needs a value: --image REF");
-        refused("redeploy --image=", "--image needs a value: --image REF");
-        refused(
-            "redeploy --image --force",
-            "--image needs a value: --image REF",
-        );
-        refused("redeploy --force --force", "--force is given twice");
-        refused(
-            "redeploy --all app",
-            "--all and names of stacks exclude each other",
-        );
-        refused("--config", "--config needs a value: --config FILE");
-        refused("--config= serve", "--config needs a value: --config FILE");
-        refused(
-            "serve --config --force",
-            "--config needs a value: --config FILE",
-        );
-        refused("--config a serve --config=b", "--config is given twice");
-        refused("--config a serve --config b", "--config is given twice");
-        refused("--config=a serve --config=b", "--config is given twice");
-        refused(
-            "generate-secret --format plain --format plain",
-            "--format is given twice",
-        );
-        refused(
-            "generate-secret --format long",
-            "unknown format \"long\"; there are plain, standard-webhooks",
-        );
-    }
-
-    #[test]
-    fn every_command_has_help_that_names_it() {
-        for (name, topic) in COMMANDS {
-            assert!(
-                help::text(topic).contains(&format!("stackhook {name}"))
-                    || help::text(topic).contains(&format!("] {name}")),
-                "{name}"
-            );
-            assert!(
-                help::text(Topic::Program).contains(&format!("\n  {name} ")),
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn help_fits_a_terminal_and_lists_the_exit_codes() {
-        for code in ["0", "1", "2", "75", "78", "130"] {
-            assert!(
-                help::text(Topic::Program).contains(&format!("\n  {code} ")),
-                "{code}"
-            );
-        }
-        let topics = COMMANDS
-            .iter()
-            .map(|(_, topic)| *topic)
-            .chain([Topic::Program]);
-        for line in topics.flat_map(|topic| help::text(topic).lines()) {
-            assert!(line.chars().count() <= 120, "{line}");
-        }
-    }
-}
+mod tests;
