@@ -1,6 +1,9 @@
 //! The settings page in a real browser. Needs chromium and chromium-driver, so it runs only when it is asked for:
 //! `cargo test browser -- --ignored`, as `.ci/run` does. With `SCREENSHOTS=directory` it leaves pictures there.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -251,4 +254,62 @@ fn what_is_not_right_is_said_with_what_to_do() {
     fake.come_back();
     browser.click("button[value=test]");
     browser.wait_for_text("#stack-shop .badge", "well");
+}
+
+/// A proxy that publishes the server under `/deploy/`, as nginx does with a path behind `proxy_pass`; where it listens.
+fn under_a_path(listener: TcpListener, server: SocketAddr) {
+    thread::spawn(move || {
+        for mut client in listener.incoming().take(500).map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n") && client.read(&mut byte).is_ok_and(|read| read == 1)
+                {
+                    head.push(byte[0]);
+                }
+                let line = String::from_utf8_lossy(&head).into_owned();
+                if !line.contains(" /deploy/") {
+                    let _ = client.write_all(b"HTTP/1.1 404 Not here\r\nContent-Length: 0\r\n\r\n");
+                    return;
+                }
+                let mut behind = TcpStream::connect(server).unwrap();
+                let _ = behind.write_all(line.replacen(" /deploy/", " /", 1).as_bytes());
+                let (mut from, mut to) = (client.try_clone().unwrap(), behind.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+                let _ = std::io::copy(&mut behind, &mut client);
+                let _ = client.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs chromium and chromium-driver"]
+fn under_a_path_of_a_proxy_links_forms_and_progress_go_on_working() {
+    let fake = crate::support::shop::portainer(crate::support::fake::Era::A);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // A name that is no secure context, so that the browser sends an Origin and no Sec-Fetch-Site.
+    let public = format!("http://stackhook.test:{port}/deploy/");
+    let server = staff::set_up(&fake, QUICK)
+        .env("STACKHOOK_PUBLIC_URL", &public)
+        .serve();
+    under_a_path(listener, server.address);
+    let browser = Browser::start();
+    let page = format!("stackhook.test:{port}/deploy{}", staff::PAGE);
+    browser.open(&format!("http://staff:{PASSWORD}@{page}"));
+    browser.open(&format!("http://{page}"));
+    browser.wait_for("Portainer answers");
+    let url = browser.run("return document.getElementById('url-update').value");
+    assert_eq!(url, format!("{public}webhook/update/"));
+    let pull = pull_held(&fake);
+    browser.click(&button("update"));
+    browser.wait_for("pulling ghcr.io/acme/web:1");
+    pull.open();
+    // The script follows the delivery, and loads the page again at its end.
+    browser.wait_for("1 of 2 services updated, all healthy");
+    let path = browser.run("return location.pathname + location.hash");
+    assert_eq!(path, format!("/deploy{}#stack-shop", staff::PAGE));
+    browser.click("footer a");
+    browser.wait_for("stackhook_build_info");
 }
