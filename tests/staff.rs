@@ -7,7 +7,7 @@ mod validity;
 
 use crate::support::fake::{Behaviour, Era, Fault, When};
 use crate::support::program::Setup;
-use crate::support::shop::{self, GOOD, QUICK, SECRET, WEB};
+use crate::support::shop::{self, DATABASE_PASSWORD, GOOD, QUICK, SECRET, WEB};
 use crate::support::staff::{
     PAGE, PASSWORD, basic, get, page, post, press, serve, shop, token, wait_for,
 };
@@ -118,6 +118,8 @@ fn an_update_from_the_page_is_followed_to_its_end() {
         dry.contains("Would restart web with ghcr.io/acme/web:1"),
         "{dry}"
     );
+    assert!(dry.contains("Keeps 3 variables"), "{dry}");
+    assert!(!dry.contains("hello"), "a value of a variable is in {dry}");
     assert_eq!(fake.puts().len(), 0, "a dry run changes nothing");
     press(&server, "update", "shop");
     let page = wait_for(&server, "1 of 2 services updated, all healthy");
@@ -133,13 +135,14 @@ fn a_failure_is_shown_with_its_log_and_the_way_back_is_one_button() {
     let (fake, server) = shop();
     let old = fake.world(|world| world.container("shop", "web").image_id);
     fake.world(|world| {
-        world.push(
-            WEB,
-            Behaviour::CrashLoop {
-                every: std::time::Duration::from_millis(1),
-                code: 3,
-            },
-        )
+        let every = std::time::Duration::from_millis(1);
+        let bad = world.push(WEB, Behaviour::CrashLoop { every, code: 3 });
+        let mut log: Vec<String> = (0..30).map(|line| format!("line {line};")).collect();
+        log.push(format!(
+            "no login with {DATABASE_PASSWORD} and ptr_abcdefghijklmnopqrstuvwxyz0123456789abcdefgh at postgres://shop:pass-in-url@db/"
+        ));
+        log.push("<b>not bold</b>".to_owned());
+        world.image(&bad).log = log;
     });
     let reply = server.signed("/webhook/update/", SECRET, "{}");
     assert_eq!(reply.status, 502, "{}", reply.text());
@@ -152,6 +155,9 @@ fn a_failure_is_shown_with_its_log_and_the_way_back_is_one_button() {
         "What failed",
         "exit code 3",
         "Last lines of web",
+        "line 29;",
+        "no login with *** and *** at postgres://***@db/",
+        "&lt;b&gt;not bold&lt;/b&gt;",
         "needs somebody",
         "Back to the previous images",
     ] {
@@ -160,6 +166,8 @@ fn a_failure_is_shown_with_its_log_and_the_way_back_is_one_button() {
             "{words:?} is not on the page:\n{failed}"
         );
     }
+    assert!(!failed.contains("line 11;"), "more than 20 lines");
+    assert!(!failed.contains("pass-in-url"), "{failed}");
     press(&server, "rollback", "shop");
     let back = wait_for(&server, "The previous images run again");
     assert!(

@@ -177,6 +177,41 @@ mod tests {
         );
     }
 
+    /// The names of the texts and sections of a page.
+    fn names(pieces: &[Piece], texts: &mut Vec<&'static str>, sections: &mut Vec<&'static str>) {
+        for piece in pieces {
+            match piece {
+                Piece::Literal(_) => {}
+                Piece::Text(name) => texts.push(name),
+                Piece::Section { name, pieces, .. } => {
+                    sections.push(name);
+                    names(pieces, texts, sections);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_of_the_real_page_becomes_markup() {
+        let page = include_str!("page.html");
+        let template = Template::new(page);
+        let (mut texts, mut sections) = (Vec::new(), Vec::new());
+        names(&template.0, &mut texts, &mut sections);
+        assert!(texts.len() > 60 && sections.len() > 30);
+        let render = |value: &str| {
+            let one = |fields: Fields, name: &&'static str| fields.given(name, true);
+            let fields = sections.iter().fold(Fields::default(), one);
+            let text = |fields: Fields, name: &&'static str| fields.text(name, value);
+            template.render(&texts.iter().fold(fields, text))
+        };
+        let signs = |page: &str, sign: char| page.matches(sign).count();
+        let (plain, hostile) = (render("x"), render("'><b>\"&{{token}}"));
+        for sign in ['<', '>', '"', '\''] {
+            assert_eq!(signs(&plain, sign), signs(&hostile, sign), "{sign}");
+        }
+        assert!(hostile.contains("&#39;&gt;&lt;b&gt;&quot;&amp;{{token}}"));
+    }
+
     #[test]
     fn sections_turn_for_every_entry_and_see_what_is_around_them() {
         let rows = ["a", "b"].map(|name| Fields::default().text("row", name));
