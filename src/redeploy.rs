@@ -1,6 +1,8 @@
 //! One redeploy, step by step: find, look, plan, pull, submit; then follow and verify. Two straight-line halves, joined by a
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
+mod submission;
+mod end;
 pub(crate) mod past;
 mod turns;
 pub(crate) mod find;
@@ -21,25 +23,22 @@ mod preview;
 mod check;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::Clock;
-use crate::health::{Seen, seen};
-use crate::image::Reference;
 use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::limits;
-use crate::portainer::{EnvironmentId, Error, Portainer, Record, StackId};
+use crate::portainer::{Portainer, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::past::{Memory, Past};
 use crate::redeploy::turns::Turns;
 use crate::stack::Stack;
 use crate::stack::order::Order;
-use crate::stack::outcome::{Fault, Outcome, ServiceLog, ServiceReport, StackReport};
+use crate::stack::outcome::{Fault, StackReport};
 pub(crate) use check::Checked;
+use end::{End, Halt};
+pub(crate) use submission::{Images, Submission, Way};
 pub(crate) use view::{Running, View};
 
 /// What a redeploy needs besides the stack and the order. `serve`, the command line and the tests differ only here.
@@ -132,77 +131,6 @@ impl fmt::Display for Step {
     }
 }
 
-/// The image id that each reference has on the host; `None`: it is not there.
-pub(crate) type Images = BTreeMap<Reference, Option<String>>;
-
-/// Forward to what is newer, or back to what ran before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Way {
-    /// To what is newer.
-    Forward,
-    /// To what ran before.
-    Back,
-}
-
-/// What was sent: all that the second half needs. Of the stack's variables it holds only the old values of those that
-/// were set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Submission {
-    /// Which stack.
-    pub(crate) id: StackId,
-    /// On which environment.
-    pub(crate) environment: EnvironmentId,
-    /// The project that its containers carry in a label.
-    pub(crate) project: String,
-    /// Forward or back.
-    pub(crate) way: Way,
-    /// Whether the previous images can be brought back: only for compose stacks whose file Portainer keeps.
-    pub(crate) has_way_back: bool,
-    /// Portainer's `UpdateDate` before: another one means that the update is done.
-    pub(crate) update_date: i64,
-    /// The containers or services before; `None`: they could not be seen.
-    pub(crate) before: Option<Seen>,
-    /// Services that must have a container afterwards; empty: what the file says then.
-    pub(crate) expected: BTreeSet<String>,
-    /// A git stack's deployed commit and the hash of its file, before.
-    pub(crate) checkout: Option<(String, [u8; 32])>,
-    /// The images before anything was pulled.
-    pub(crate) images_before: Images,
-    /// The images when the update was sent.
-    pub(crate) images: BTreeMap<Reference, String>,
-    /// The variables that the update changes, with their values before; `None`: it did not exist.
-    pub(crate) variables_before: BTreeMap<String, Option<String>>,
-}
-
-impl Submission {
-    /// About a stack, with nothing known yet.
-    fn of(record: &Record) -> Submission {
-        Submission {
-            id: record.id,
-            environment: record.environment,
-            project: record.name.clone(),
-            way: Way::Forward,
-            has_way_back: false,
-            update_date: record.update_date,
-            before: None,
-            expected: BTreeSet::new(),
-            checkout: None,
-            images_before: Images::new(),
-            images: BTreeMap::new(),
-            variables_before: BTreeMap::new(),
-        }
-    }
-
-    /// The containers of a compose stack before.
-    fn containers(&self) -> Option<&seen::Seen> {
-        match self.before.as_ref()? {
-            Seen::Compose(seen) => Some(seen),
-            Seen::Swarm(_) => None,
-        }
-    }
-}
-
 /// Redeploys a stack and says how it ended.
 pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport {
     let mut run = Run::new(cx, stack);
@@ -260,83 +188,6 @@ struct Run<'a> {
     redactor: Redactor,
     /// What the reply says besides.
     notes: Vec<String>,
-}
-
-/// How a redeploy ended, before it is made a report.
-#[derive(Debug)]
-struct End {
-    outcome: Outcome,
-    fault: Option<Fault>,
-    message: String,
-    services: Vec<ServiceReport>,
-    verified: Option<bool>,
-    /// What bad services wrote last; for staff alone.
-    logs: Vec<ServiceLog>,
-}
-
-/// Why an attempt to submit came to a halt.
-#[derive(Debug)]
-enum Halt {
-    /// For good.
-    Over(End),
-    /// Somebody changed the stack meanwhile: begin again.
-    Edited,
-    /// Portainer could not be reached and nothing was sent: begin again while patience lasts.
-    Away(Error),
-    /// Another deployment of this stack is under way: begin again when it is over.
-    Busy,
-}
-
-impl End {
-    fn new(outcome: Outcome, message: impl Into<String>) -> End {
-        End {
-            outcome,
-            fault: None,
-            message: message.into(),
-            services: Vec::new(),
-            verified: None,
-            logs: Vec::new(),
-        }
-    }
-
-    fn skipped(message: impl Into<String>) -> End {
-        End::new(Outcome::Skipped, message)
-    }
-
-    fn failed(fault: Fault, message: impl Into<String>) -> End {
-        End {
-            fault: Some(fault),
-            ..End::new(Outcome::Failed, message)
-        }
-    }
-
-    fn refused(message: impl Into<String>) -> End {
-        End::failed(Fault::Refused, message)
-    }
-}
-
-impl From<Error> for Halt {
-    fn from(error: Error) -> Halt {
-        match error {
-            Error::Unreachable(_) => Halt::Away(error),
-            _ => Halt::Over(End::refused(error.to_string())),
-        }
-    }
-}
-
-impl From<End> for Halt {
-    fn from(end: End) -> Halt {
-        Halt::Over(end)
-    }
-}
-
-impl From<NotWritten> for Halt {
-    fn from(NotWritten(why): NotWritten) -> Halt {
-        Halt::Over(End::failed(
-            Fault::NotWritten,
-            format!("{why}; nothing was sent"),
-        ))
-    }
 }
 
 impl<'a> Run<'a> {

@@ -1,0 +1,300 @@
+//! Containers that settle, sicken, crash and end, and what is said of each at which time.
+
+use super::*;
+
+fn container(id: &str, service: &str, state: &str) -> Container {
+    Container {
+        id: id.to_owned(),
+        service: service.to_owned(),
+        image_id: format!("sha256:{id}"),
+        reference: format!("example.org/{service}:1"),
+        state: state.to_owned(),
+        health: None,
+        exit_code: 0,
+        restarts: 0,
+        started_at: "2026-11-24T11:40:00Z".to_owned(),
+        restart_policy: "unless-stopped".to_owned(),
+        health_takes: None,
+        waits_for: BTreeSet::new(),
+    }
+}
+
+fn seen(containers: &[Container]) -> Seen {
+    Seen {
+        containers: containers.to_vec(),
+        date: None,
+    }
+}
+
+fn with_health(id: &str, service: &str, health: &str, takes: u64) -> Container {
+    let health = Some(health.to_owned());
+    Container {
+        health,
+        health_takes: Some(Duration::from_secs(takes)),
+        ..container(id, service, "running")
+    }
+}
+
+fn ended(id: &str, service: &str, policy: &str, exit_code: i64) -> Container {
+    Container {
+        restart_policy: policy.to_owned(),
+        exit_code,
+        ..container(id, service, "exited")
+    }
+}
+
+/// Looks every second; `at(second)` is what is there. Returns the second of the verdict, and who is bad.
+#[track_caller]
+fn check(
+    before: &[Container],
+    at: impl Fn(u64) -> Vec<Container>,
+    second: u64,
+    bad: &[&str],
+    as_before: &[&str],
+) {
+    let began = Instant::now();
+    let expected = before
+        .iter()
+        .map(|container| container.service.clone())
+        .collect();
+    let mut watch = Watch::new(
+        seen(before),
+        expected,
+        BTreeSet::new(),
+        Duration::from_secs(120),
+        began,
+    );
+    for tick in 0..1000 {
+        if let Some(verdict) = watch.see(began + Duration::from_secs(tick), &seen(&at(tick))) {
+            assert_eq!(
+                (tick, verdict.bad, verdict.bad_as_before),
+                (second, owned(bad), owned(as_before))
+            );
+            return;
+        }
+    }
+    panic!("no verdict in 1000 s");
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn one_without_a_health_check_must_run_for_ten_seconds() {
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![container("b", "web", "running")],
+        10,
+        &[],
+        &[],
+    );
+}
+
+#[test]
+fn one_with_a_health_check_is_well_when_it_says_so() {
+    let at = |tick| {
+        vec![with_health(
+            "b",
+            "web",
+            if tick < 7 { "starting" } else { "healthy" },
+            20,
+        )]
+    };
+    check(&[container("a", "web", "running")], at, 7, &[], &[]);
+}
+
+#[test]
+fn an_unhealthy_one_may_recover_until_the_deadline() {
+    let at = |tick| {
+        vec![with_health(
+            "b",
+            "web",
+            if tick < 119 { "unhealthy" } else { "healthy" },
+            20,
+        )]
+    };
+    check(&[container("a", "web", "running")], at, 119, &[], &[]);
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![with_health("b", "web", "unhealthy", 20)],
+        120,
+        &["web"],
+        &[],
+    );
+}
+
+#[test]
+fn a_health_check_that_takes_longer_moves_the_deadline() {
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![with_health("b", "web", "starting", 300)],
+        300,
+        &["web"],
+        &[],
+    );
+}
+
+#[test]
+fn a_crash_loop_that_looks_running_is_caught() {
+    let at = |tick| {
+        let started_at = format!("2026-11-24T11:40:{:02}Z", tick / 5);
+        vec![Container {
+            restarts: tick / 5,
+            started_at,
+            ..container("b", "web", "running")
+        }]
+    };
+    check(&[container("a", "web", "running")], at, 130, &["web"], &[]);
+}
+
+#[test]
+fn an_end_that_nothing_restarts_is_final_at_once() {
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![ended("b", "web", "no", 1)],
+        0,
+        &["web"],
+        &[],
+    );
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![ended("b", "web", "no", 0)],
+        0,
+        &["web"],
+        &[],
+    );
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![ended("b", "web", "on-failure", 0)],
+        0,
+        &["web"],
+        &[],
+    );
+}
+
+#[test]
+fn an_end_that_will_be_restarted_is_waited_for() {
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![ended("b", "web", "always", 1)],
+        120,
+        &["web"],
+        &[],
+    );
+}
+
+#[test]
+fn a_one_shot_service_completes() {
+    check(
+        &[ended("a", "job", "no", 0)],
+        |_| vec![ended("b", "job", "no", 0)],
+        0,
+        &[],
+        &[],
+    );
+    check(
+        &[],
+        |_| vec![ended("b", "job", "on-failure", 0)],
+        0,
+        &[],
+        &[],
+    );
+    let awaited = |_| {
+        let waits_for = BTreeSet::from(["job".to_owned()]);
+        vec![
+            ended("b", "job", "no", 0),
+            Container {
+                waits_for,
+                ..with_health("c", "web", "healthy", 1)
+            },
+        ]
+    };
+    check(&[container("a", "job", "running")], awaited, 0, &[], &[]);
+    check(
+        &[ended("a", "job", "no", 0)],
+        |_| vec![ended("b", "job", "always", 0)],
+        120,
+        &["job"],
+        &[],
+    );
+}
+
+#[test]
+fn a_service_without_a_container_is_missing() {
+    check(
+        &[container("a", "web", "running")],
+        |_| vec![],
+        10,
+        &["web"],
+        &[],
+    );
+}
+
+#[test]
+fn an_old_story_is_a_warning_only_beside_real_work() {
+    let before = [
+        container("a", "web", "running"),
+        with_health("s", "sick", "unhealthy", 20),
+    ];
+    let at = |_| {
+        vec![
+            with_health("b", "web", "healthy", 1),
+            with_health("s", "sick", "unhealthy", 20),
+        ]
+    };
+    check(&before, at, 0, &[], &["sick"]);
+    let nothing_done = |_| {
+        vec![
+            container("a", "web", "running"),
+            with_health("s", "sick", "unhealthy", 20),
+        ]
+    };
+    check(&before, nothing_done, 120, &["sick"], &[]);
+}
+
+#[test]
+fn what_our_last_redeploy_left_sick_is_no_old_story() {
+    let before = seen(&[
+        container("a", "web", "running"),
+        with_health("s", "sick", "unhealthy", 20),
+    ]);
+    let ours = BTreeSet::from(["sick".to_owned()]);
+    let now = Instant::now();
+    let mut watch = Watch::new(before, BTreeSet::new(), ours, Duration::from_secs(30), now);
+    let after = seen(&[
+        with_health("b", "web", "healthy", 1),
+        with_health("s", "sick", "unhealthy", 20),
+    ]);
+    assert_eq!(watch.see(now, &after), None);
+    let verdict = watch.see(now + Duration::from_secs(30), &after).unwrap();
+    assert_eq!(
+        (verdict.bad, verdict.bad_as_before),
+        (owned(&["sick"]), owned(&[]))
+    );
+}
+
+#[test]
+fn one_that_has_run_for_long_by_its_host_needs_no_second_look() {
+    let began = Instant::now();
+    let mut watch = Watch::new(
+        Seen::default(),
+        BTreeSet::new(),
+        BTreeSet::new(),
+        Duration::from_secs(30),
+        began,
+    );
+    let started = Seen {
+        containers: vec![container("a", "web", "running")],
+        date: Some(1_795_520_410),
+    };
+    assert_eq!(
+        watch.see(began, &started).map(|verdict| verdict.bad),
+        Some(vec![])
+    );
+    let young = Seen {
+        date: Some(1_795_520_409),
+        ..started
+    };
+    assert_eq!(watch.see(began, &young), None);
+}

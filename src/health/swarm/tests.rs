@@ -1,0 +1,182 @@
+//! Services whose tasks come and go, and what is said of each at which time.
+
+use super::*;
+
+const OLD: &str = "example.org/web:1@sha256:old";
+const NEW: &str = "example.org/web:1@sha256:new";
+
+fn task(image: &str, state: &str, desired: &str, error: &str) -> Task {
+    let (image, state) = (image.to_owned(), state.to_owned());
+    let exit_code = if error.contains("(3)") { 3 } else { 0 };
+    Task {
+        image,
+        force_update: 0,
+        state,
+        desired: desired.to_owned(),
+        error: error.to_owned(),
+        exit_code,
+    }
+}
+
+fn service(image: &str, version: u64, rollout: Option<&str>, tasks: Vec<Task>) -> Service {
+    Service {
+        id: "s1".to_owned(),
+        name: "web".to_owned(),
+        image: image.to_owned(),
+        version,
+        force_update: 0,
+        wants: Wants::Running(1),
+        rollout: rollout.map(|state| (state.to_owned(), format!("update {state}"))),
+        tasks,
+    }
+}
+
+fn running(image: &str) -> Vec<Task> {
+    vec![task(image, "running", "running", "")]
+}
+
+/// Looks every second; returns the second of the verdict, who is bad, and whether something was recreated.
+#[track_caller]
+fn check(
+    before: Service,
+    at: impl Fn(u64) -> Service,
+    second: u64,
+    bad: bool,
+    recreated: bool,
+) -> Verdict {
+    let began = Instant::now();
+    let seen = |service| Seen {
+        services: vec![service],
+    };
+    let mut watch = Watch::new(seen(before), Duration::from_secs(60), began);
+    for tick in 0..1000 {
+        if let Some(verdict) = watch.see(began + Duration::from_secs(tick), &seen(at(tick))) {
+            assert_eq!(
+                (tick, !verdict.bad.is_empty(), verdict.recreated()),
+                (second, bad, recreated)
+            );
+            return verdict;
+        }
+    }
+    panic!("no verdict in 1000 s");
+}
+
+#[test]
+fn a_rollout_is_followed_to_its_end() {
+    let at = |tick| match tick {
+        0..5 => service(NEW, 20, Some("updating"), running(OLD)),
+        _ => service(NEW, 30, Some("completed"), running(NEW)),
+    };
+    check(service(OLD, 10, None, running(OLD)), at, 5, false, true);
+}
+
+#[test]
+fn a_submit_that_changes_nothing_is_seen_as_that() {
+    check(
+        service(OLD, 10, Some("completed"), running(OLD)),
+        |_| service(OLD, 12, None, running(OLD)),
+        0,
+        false,
+        false,
+    );
+}
+
+#[test]
+fn a_paused_rollout_is_a_failure_with_the_tasks_words() {
+    let tasks = vec![
+        task(NEW, "failed", "shutdown", "task: non-zero exit (3)"),
+        task(NEW, "ready", "ready", ""),
+    ];
+    let at = |tick| match tick {
+        0..4 => service(NEW, 20, Some("updating"), running(OLD)),
+        _ => service(NEW, 22, Some("paused"), tasks.clone()),
+    };
+    let verdict = check(service(OLD, 10, None, running(OLD)), at, 4, true, true);
+    assert_eq!(
+        verdict.reasons["web"],
+        "task: non-zero exit (3); update paused"
+    );
+    assert_eq!(
+        (verdict.services[0].exit_code, verdict.services[0].restarts),
+        (Some(3), Some(1))
+    );
+}
+
+#[test]
+fn a_rolled_back_rollout_is_a_failure_although_the_old_image_runs() {
+    let at = |_| service(OLD, 30, Some("rollback_completed"), running(OLD));
+    check(service(OLD, 10, None, running(OLD)), at, 0, true, true);
+}
+
+#[test]
+fn an_old_failure_of_another_update_is_not_ours() {
+    let before = service(OLD, 30, Some("rollback_completed"), running(OLD));
+    check(before.clone(), |_| before.clone(), 0, false, false);
+}
+
+#[test]
+fn an_image_that_does_not_exist_is_a_failure_in_time() {
+    let tasks = vec![task(
+        "example.org/web:nope",
+        "rejected",
+        "shutdown",
+        "No such image: example.org/web:nope",
+    )];
+    let at = |_| service("example.org/web:nope", 20, Some("updating"), tasks.clone());
+    let verdict = check(service(OLD, 10, None, running(OLD)), at, 60, true, true);
+    assert!(verdict.reasons["web"].starts_with("No such image"));
+}
+
+#[test]
+fn jobs_complete_and_nothing_may_be_wanted() {
+    let job = |tasks| Service {
+        wants: Wants::Completed(2),
+        ..service(NEW, 20, None, tasks)
+    };
+    let done = vec![
+        task(NEW, "complete", "shutdown", ""),
+        task(NEW, "complete", "shutdown", ""),
+    ];
+    let verdict = check(job(vec![]), |_| job(done.clone()), 0, false, false);
+    assert_eq!(verdict.services[0].state, ServiceState::Completed);
+    let none = |_| Service {
+        wants: Wants::Running(0),
+        ..service(NEW, 20, Some("completed"), vec![])
+    };
+    check(service(OLD, 10, None, vec![]), none, 0, false, true);
+}
+
+#[test]
+fn what_nobody_monitored_must_settle() {
+    check(
+        service(OLD, 10, None, running(OLD)),
+        |_| service(NEW, 20, None, running(NEW)),
+        10,
+        false,
+        true,
+    );
+}
+
+#[test]
+fn a_global_service_is_whole_when_all_its_tasks_run() {
+    let global = |state: &str| Service {
+        wants: Wants::RunningEverywhere,
+        ..service(
+            NEW,
+            20,
+            Some("completed"),
+            vec![
+                task(NEW, "running", "running", ""),
+                task(NEW, state, "running", ""),
+            ],
+        )
+    };
+    let at = |tick| {
+        if tick < 3 {
+            global("preparing")
+        } else {
+            global("running")
+        }
+    };
+    check(service(OLD, 10, None, running(OLD)), at, 3, false, true);
+}

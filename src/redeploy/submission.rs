@@ -1,0 +1,80 @@
+//! What lies between the halves of a redeploy: the update as it was sent, and how everything was before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::{Seen, seen};
+use crate::image::Reference;
+use crate::portainer::{EnvironmentId, Record, StackId};
+
+/// The image id that each reference has on the host; `None`: it is not there.
+pub(crate) type Images = BTreeMap<Reference, Option<String>>;
+
+/// Forward to what is newer, or back to what ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Way {
+    /// To what is newer.
+    Forward,
+    /// To what ran before.
+    Back,
+}
+
+/// What was sent: all that the second half needs. Of the stack's variables it holds only the old values of those that
+/// were set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Submission {
+    /// Which stack.
+    pub(crate) id: StackId,
+    /// On which environment.
+    pub(crate) environment: EnvironmentId,
+    /// The project that its containers carry in a label.
+    pub(crate) project: String,
+    /// Forward or back.
+    pub(crate) way: Way,
+    /// Whether the previous images can be brought back: only for compose stacks whose file Portainer keeps.
+    pub(crate) has_way_back: bool,
+    /// Portainer's `UpdateDate` before: another one means that the update is done.
+    pub(crate) update_date: i64,
+    /// The containers or services before; `None`: they could not be seen.
+    pub(crate) before: Option<Seen>,
+    /// Services that must have a container afterwards; empty: what the file says then.
+    pub(crate) expected: BTreeSet<String>,
+    /// A git stack's deployed commit and the hash of its file, before.
+    pub(crate) checkout: Option<(String, [u8; 32])>,
+    /// The images before anything was pulled.
+    pub(crate) images_before: Images,
+    /// The images when the update was sent.
+    pub(crate) images: BTreeMap<Reference, String>,
+    /// The variables that the update changes, with their values before; `None`: it did not exist.
+    pub(crate) variables_before: BTreeMap<String, Option<String>>,
+}
+
+impl Submission {
+    /// About a stack, with nothing known yet.
+    pub(super) fn of(record: &Record) -> Submission {
+        Submission {
+            id: record.id,
+            environment: record.environment,
+            project: record.name.clone(),
+            way: Way::Forward,
+            has_way_back: false,
+            update_date: record.update_date,
+            before: None,
+            expected: BTreeSet::new(),
+            checkout: None,
+            images_before: Images::new(),
+            images: BTreeMap::new(),
+            variables_before: BTreeMap::new(),
+        }
+    }
+
+    /// The containers of a compose stack before.
+    pub(super) fn containers(&self) -> Option<&seen::Seen> {
+        match self.before.as_ref()? {
+            Seen::Compose(seen) => Some(seen),
+            Seen::Swarm(_) => None,
+        }
+    }
+}
