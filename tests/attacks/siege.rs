@@ -126,9 +126,6 @@ pub(super) struct Report {
     pub(super) before: Taken,
     /// The most of each.
     pub(super) most: Taken,
-    /// When a third was over, and at the end.
-    pub(super) early: Taken,
-    pub(super) late: Taken,
 }
 
 /// Lets some attackers loose for a while.
@@ -171,10 +168,6 @@ pub(super) fn besiege(
             report.most.memory = report.most.memory.max(now.memory);
             report.most.threads = report.most.threads.max(now.threads);
             report.most.descriptors = report.most.descriptors.max(now.descriptors);
-            report.late = now;
-            if begun.elapsed() < lasting / 3 {
-                report.early = now;
-            }
             drop(report);
             thread::sleep(Duration::from_millis(10));
         }
