@@ -329,15 +329,17 @@ impl<'a> Run<'a> {
 
     /// Where Portainer did the pulling, only now it can be seen which references moved.
     fn after_portainers_pull(&self, submission: &mut Submission) {
-        if submission.has_way_back && submission.expected.is_empty() {
-            for reference in submission.images_before.keys() {
-                if let Ok(Some(image)) = self
-                    .cx
-                    .portainer
-                    .image(submission.environment, &reference.familiar())
-                {
-                    submission.images.insert(reference.clone(), image.id);
-                }
+        if !submission.has_way_back || !submission.expected.is_empty() {
+            return;
+        }
+        let environment = submission.environment;
+        let references: Vec<&Reference> = submission.images_before.keys().collect();
+        let images = look::side_by_side(&references, |reference| {
+            self.cx.portainer.image(environment, &reference.familiar())
+        });
+        for (reference, image) in references.into_iter().zip(images) {
+            if let Ok(Some(image)) = image {
+                submission.images.insert(reference.clone(), image.id);
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::redeploy::bench::Bench;
 use crate::redeploy::look;
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
+use crate::stack::{PullMode, RollBack};
 
 fn bench(services: usize) -> Bench {
     Bench::with(Era::A, |world| {
@@ -79,17 +80,62 @@ fn calls_grow_with_the_services_and_not_with_their_square() {
     }
 }
 
+/// However a redeploy goes: Portainer pulls, a pull fails, the new image does not start, and the stack goes back.
+#[test]
+fn calls_are_not_repeated_without_need() {
+    let check = |pull: PullMode, rollback: RollBack, newer: Behaviour, expected: Outcome| {
+        let mut bench = bench(3);
+        bench.stack.pull = pull;
+        bench.stack.rollback = rollback;
+        bench
+            .fake
+            .world(|world| world.push("ghcr.io/acme/s2:1", newer));
+        bench.fake.forget_calls();
+        let report = bench.run(&Order::default());
+        assert_eq!(report.outcome, expected, "{report:?}");
+        let repeated = repeated(&bench.fake.calls());
+        assert_eq!(repeated, Vec::<String>::new(), "{report:?}");
+    };
+    let crashes = || Behaviour::CrashLoop {
+        every: Duration::from_millis(300),
+        code: 3,
+    };
+    let never = RollBack::Never;
+    check(PullMode::First, never, Behaviour::Runs, Outcome::Updated);
+    check(PullMode::Never, never, Behaviour::Runs, Outcome::Unchanged);
+    check(
+        PullMode::Portainer,
+        never,
+        Behaviour::Runs,
+        Outcome::Updated,
+    );
+    check(PullMode::First, never, crashes(), Outcome::Failed);
+    let back = RollBack::WhenUnhealthy;
+    check(PullMode::First, back, crashes(), Outcome::Failed);
+    check(PullMode::Portainer, back, crashes(), Outcome::Failed);
+    let down = RollBack::WhenDown;
+    check(
+        PullMode::First,
+        down,
+        Behaviour::CannotStart,
+        Outcome::Failed,
+    );
+}
+
 fn is_look(call: &Call) -> bool {
     call.path.ends_with("/containers/json")
 }
 
 /// GETs that were sent again although nothing had happened since that could change the answer: neither did something act, nor
-/// did a new look begin.
+/// did a new look or search begin. The stack and its file are read once more right before an update, for somebody may have edited them.
 fn repeated(calls: &[Call]) -> Vec<String> {
     let mut asked = BTreeSet::new();
     let mut repeated = Vec::new();
-    for call in calls {
-        if call.method != "GET" || is_look(call) {
+    for (at, call) in calls.iter().enumerate() {
+        let sends = |call: &Call| call.method == "PUT";
+        let last_check = calls[at..].iter().take(3).any(sends);
+        let begins = is_look(call) || call.path == "/api/stacks";
+        if call.method != "GET" || begins || last_check {
             asked.clear();
         } else if !asked.insert((&call.path, &call.query)) {
             repeated.push(call.path.clone());
