@@ -27,6 +27,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::image::Reference;
 use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::limits;
 use crate::portainer::{Portainer, StackId};
