@@ -9,7 +9,7 @@ use crate::support::fake::{Behaviour, Era, Fault, When};
 use crate::support::program::Setup;
 use crate::support::shop::{self, DATABASE_PASSWORD, GOOD, QUICK, SECRET, WEB};
 use crate::support::staff::{
-    PAGE, PASSWORD, basic, get, page, post, press, serve, shop, token, wait_for,
+    PAGE, PASSWORD, basic, get, page, post, press, serve, set_up, shop, token, wait_for,
 };
 
 #[test]
@@ -281,6 +281,38 @@ fn rejections_are_shown_with_their_reason_in_words() {
         "{page}"
     );
     assert!(page.contains("The sender signs nothing"), "{page}");
+}
+
+#[test]
+fn a_hook_says_which_secret_was_used_last_and_how_to_set_up_its_sender() {
+    let fake = shop::portainer(Era::A);
+    let old = "the-older-secret-of-the-tests";
+    let server = set_up(&fake, QUICK)
+        .env("PORTAINER_WEBHOOK_SECRET", &format!("{SECRET}\n{old}"))
+        .serve();
+    let first = wait_for(&server, "Portainer answers");
+    assert!(first.contains("2 set, all accepted, from PORTAINER_WEBHOOK_SECRET"));
+    assert!(first.contains("not since the start"), "{first}");
+    for (secret, words) in [
+        (old, "secret 2 of 2, <time"),
+        (SECRET, "secret 1 of 2, <time"),
+    ] {
+        let reply = server.signed("/webhook/update/", secret, "{}");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(page(&server).contains(words), "{words:?}");
+    }
+    // The command prints the same, with another beginning of the address.
+    let address = format!("http://{}", server.address);
+    let setup = server.setup().run(&["sign", "--setup", "--hook", "update"]);
+    let mut same = 0;
+    for line in setup.stdout.lines().map(str::trim) {
+        let escaped = line.replace('&', "&amp;").replace('"', "&quot;");
+        let escaped = escaped.replace('\'', "&#39;").replace('>', "&gt;");
+        let escaped = escaped.replace('<', "&lt;");
+        same += usize::from(!line.is_empty() && first.contains(&escaped));
+    }
+    assert!(same > 20, "{same} lines of {}", setup.stdout);
+    assert!(first.contains(&format!("{address}/webhook/update/")));
 }
 
 #[test]
