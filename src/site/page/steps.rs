@@ -96,7 +96,7 @@ fn stacks(known: &Known<'_>) -> (Mood, Fields) {
             "A configured stack cannot be updated",
             &bad.join(" "),
             &format!(
-                "The configured names come from: {}. A name is right when it is the one that Portainer shows under Stacks.",
+                "The configured names come from: {}. A name is right when it is the one that Portainer shows under Stacks. Mend it, and start stackhook again.",
                 known.sources("stack.", ".name")
             ),
         ),
