@@ -35,6 +35,8 @@ pub(crate) const RUNNERS_OF_ONE: usize = 12;
 pub(crate) const LEAVING: Duration = Duration::from_secs(5);
 /// Threads that take requests from tiny_http, and private connections to it.
 pub(crate) const WORKERS: usize = 4;
+/// With more workers than this that have not come back from what they do, tiny_http is not started anew.
+pub(crate) const WORKERS_LEFT: usize = 2 * WORKERS;
 /// How long a request waits for a private connection, and then for its reply; handlers take milliseconds, or one fsync.
 pub(crate) const HAND_OVER: Duration = Duration::from_secs(30);
 /// Time for a private connection to prove that a worker answers on it.

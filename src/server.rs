@@ -2,25 +2,24 @@
 //! one plain request each, and its workers answer them. The only module that knows it; without it, everything works the same.
 
 mod private;
+mod worker;
 
-use std::collections::BTreeMap;
-use std::io::{self, BufReader, Cursor, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{IpAddr, Shutdown};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::gate::open_files;
-use crate::http::{Headers, Reply};
+use crate::http::Reply;
 use crate::limits;
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
 use crate::secret::{self, Secret};
-use crate::signature::Sealed;
+use worker::{Inside, Workers};
 
 /// Passes on what it is asked, requests to be handled by way of tiny_http.
 pub(crate) struct Hop {
@@ -30,27 +29,19 @@ pub(crate) struct Hop {
 }
 
 /// Private connections that were proven to work.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Lines {
     free: Vec<Line>,
     /// Free or in use.
     alive: usize,
     /// Who waits for a free one.
     wanted: usize,
+    /// Of the tiny_http that they lead to.
+    workers: Option<Workers>,
 }
 
 /// A private connection; nothing is left in its buffer between two requests.
 type Line = BufReader<UnixStream>;
-
-/// What the workers need.
-struct Inside {
-    behind: Arc<dyn Behind>,
-    /// Only who knows it is served.
-    token: Secret,
-    /// What replies under way propose to wait for, by the number that they carry.
-    waits: Mutex<BTreeMap<u64, Wait>>,
-    next: AtomicU64,
-}
 
 impl Hop {
     /// Starts tiny_http and its workers, and proves that they answer.
@@ -59,22 +50,12 @@ impl Hop {
     /// What the system refused.
     pub(crate) fn new(behind: Arc<dyn Behind>) -> Result<Hop, String> {
         let token = Secret::generate(32).map_err(|error| error.to_string())?;
-        let inside = Arc::new(Inside {
-            behind,
-            token,
-            waits: Mutex::default(),
-            next: AtomicU64::new(0),
-        });
-        let free = open(&inside)
+        let inside = Arc::new(Inside::new(behind, token));
+        let lines = open(&inside)
             .map_err(|error| format!("cannot open the private connections: {error}"))?;
-        let lines = Mutex::new(Lines {
-            alive: free.len(),
-            free,
-            wanted: 0,
-        });
         Ok(Hop {
             inside,
-            lines,
+            lines: Mutex::new(lines),
             freed: Condvar::new(),
         })
     }
@@ -106,13 +87,9 @@ impl Hop {
                 return Ok(line);
             }
             if lines.alive == 0 {
-                let opened = catch_unwind(AssertUnwindSafe(|| open(&self.inside)));
-                let opened = opened.unwrap_or_else(|_| Err(io::Error::other("no threads")));
-                let fresh = opened.map_err(|error| {
-                    log::error!("cannot open the private connections: {error}");
-                    NotAnswered::Broken
-                })?;
-                (lines.alive, lines.free) = (fresh.len(), fresh);
+                let wanted = lines.wanted;
+                *lines = self.open()?;
+                lines.wanted = wanted;
                 self.freed.notify_all();
                 continue;
             }
@@ -127,6 +104,19 @@ impl Hop {
         }
     }
 
+    fn open(&self) -> Result<Lines, NotAnswered> {
+        let opened = if self.inside.workers.load(Ordering::SeqCst) > limits::WORKERS_LEFT {
+            Err(io::Error::other("too many workers have not come back"))
+        } else {
+            let opened = catch_unwind(AssertUnwindSafe(|| open(&self.inside)));
+            opened.unwrap_or_else(|_| Err(io::Error::other("the system gives no thread")))
+        };
+        opened.map_err(|error| {
+            log::error!("cannot open the private connections: {error}");
+            NotAnswered::Broken
+        })
+    }
+
     fn give_back(&self, line: Line) {
         let mut lines = lock(&self.lines);
         lines.free.push(line);
@@ -138,7 +128,12 @@ impl Hop {
     }
 
     fn lost(&self) {
-        lock(&self.lines).alive -= 1;
+        let mut lines = lock(&self.lines);
+        lines.alive -= 1;
+        if lines.alive == 0 {
+            lines.workers = None;
+        }
+        drop(lines);
         self.freed.notify_one();
     }
 }
@@ -180,21 +175,13 @@ impl Behind for Hop {
 
 /// A tiny_http of its own with workers and proven lines, which nobody else can reach: once they are connected, nothing listens any
 /// more. An abstract socket has no file that could be in the way, or forbidden.
-fn open(inside: &Arc<Inside>) -> io::Result<Vec<Line>> {
+fn open(inside: &Arc<Inside>) -> io::Result<Lines> {
     let name: [u8; 16] = secret::random().map_err(|error| io::Error::other(error.to_string()))?;
     let address = SocketAddr::from_abstract_name(format!("stackhook-{}", secret::to_hex(&name)))?;
     let listener = UnixListener::bind_addr(&address)?;
     let door = UnixStream::from(OwnedFd::from(listener.try_clone()?));
     let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-    let http = Arc::new(http);
-    // Its end would panic on an abstract socket: it has none.
-    std::mem::forget(Arc::clone(&http));
-    for number in 0..limits::WORKERS {
-        let (http, inside) = (Arc::clone(&http), Arc::clone(inside));
-        thread::Builder::new()
-            .name(format!("worker-{number}"))
-            .spawn(move || work(&http, &inside))?;
-    }
+    let workers = Workers::start(http, inside)?;
     // Each line takes three descriptors.
     let few = open_files() < limits::FEW_DESCRIPTORS;
     let wanted = if few { 1 } else { limits::WORKERS };
@@ -204,9 +191,14 @@ fn open(inside: &Arc<Inside>) -> io::Result<Vec<Line>> {
         prove(&mut line, &inside.token)?;
         Ok(line)
     });
-    let lines = lines.collect::<io::Result<Vec<_>>>()?;
+    let free = lines.collect::<io::Result<Vec<_>>>()?;
     door.shutdown(Shutdown::Both)?;
-    Ok(lines)
+    Ok(Lines {
+        alive: free.len(),
+        free,
+        wanted: 0,
+        workers: Some(workers),
+    })
 }
 
 /// Of a line (bytes): most replies are no longer.
@@ -247,99 +239,6 @@ fn exchange(
         Ok(reply)
     } else {
         Err(io::Error::other("more than one reply came"))
-    }
-}
-
-/// A worker, as long as the process lives: no error and no panic ends it.
-fn work(http: &tiny_http::Server, inside: &Inside) {
-    loop {
-        match http.recv() {
-            Ok(request) => {
-                if catch_unwind(AssertUnwindSafe(|| inside.answer(request))).is_err() {
-                    log::error!("a reply was dropped in the middle of a panic");
-                }
-            }
-            // The private door was closed, which is told once.
-            Err(error) => {
-                log::debug!("tiny_http: {error}");
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-}
-
-impl Inside {
-    fn answer(&self, mut http: tiny_http::Request) {
-        let mut headers = Headers::default();
-        for header in http.headers() {
-            headers.push(header.field.as_str().as_str(), header.value.as_str());
-        }
-        let token = headers.get(private::TOKEN).unwrap_or_default();
-        if !self.token.is(token.as_bytes()) {
-            return respond(http, Reply::text(403, ""), None);
-        }
-        if headers.get(private::PROBE).is_some() {
-            return respond(http, Reply::text(204, ""), None);
-        }
-        let Some(request) = self.request(&mut http, &headers) else {
-            log::error!("a private request was not understood, or there is no memory for it");
-            return respond(http, Reply::text(500, ""), None);
-        };
-        let handled = catch_unwind(AssertUnwindSafe(|| self.behind.handle(&request)));
-        let answer = handled.unwrap_or_else(|_| Answer {
-            reply: self
-                .behind
-                .refuse(Some(&request.path), request.peer, Refusal::Panicked),
-            wait: None,
-        });
-        let number = answer.wait.map(|wait| {
-            let number = self.next.fetch_add(1, Ordering::SeqCst);
-            lock(&self.waits).insert(number, wait);
-            number
-        });
-        respond(http, answer.reply, number);
-    }
-
-    fn request(&self, http: &mut tiny_http::Request, headers: &Headers) -> Option<Request> {
-        let length = http.body_length().unwrap_or(0);
-        let mut body = Vec::new();
-        body.try_reserve_exact(length).ok()?;
-        http.as_reader().read_to_end(&mut body).ok()?;
-        let line = private::restore(http.method().as_str(), http.url(), headers)?;
-        (body.len() == length).then(|| Request {
-            method: line.method,
-            path: line.path,
-            query: line.query,
-            headers: line.headers,
-            peer: line.peer,
-            body: Sealed::new(body),
-        })
-    }
-}
-
-/// `number`: what the other end may wait for.
-fn respond(http: tiny_http::Request, reply: Reply, number: Option<u64>) {
-    let mut headers: Vec<tiny_http::Header> = Vec::new();
-    let mut push = |name: &str, value: &str| {
-        headers.extend(tiny_http::Header::from_bytes(
-            name.as_bytes(),
-            value.as_bytes(),
-        ));
-    };
-    for (name, value) in private::reply_headers(&reply, number) {
-        push(&name, &value);
-    }
-    let length = reply.body.len();
-    let response = tiny_http::Response::new(
-        tiny_http::StatusCode(reply.status),
-        headers,
-        Cursor::new(reply.body),
-        Some(length),
-        None,
-    );
-    // Chunked from 32 KiB on is tiny_http's default, and one more thing to go wrong.
-    if let Err(error) = http.respond(response.with_chunked_threshold(usize::MAX)) {
-        log::debug!("a private reply was not taken: {error}");
     }
 }
 

@@ -1,10 +1,14 @@
 //! tiny_http behind its private door, and that requests arrive there as they were sent.
 
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::gate::chance::{Chance, rounds};
+use crate::http::Headers;
 use crate::request::{Asked, Awaited, DeliveryId};
+use crate::signature::Sealed;
 
 /// Tells what it was asked, and answers what it is told.
 struct Recorder {
@@ -293,12 +297,33 @@ fn nobody_else_reaches_tiny_http() {
 #[test]
 fn when_every_line_is_broken_tiny_http_is_started_anew() {
     let (hop, _questions, _answers) = hop();
-    for line in &lock(&hop.lines).free {
-        line.get_ref().shutdown(Shutdown::Both).unwrap();
+    for _ in 0..5 {
+        for line in &lock(&hop.lines).free {
+            line.get_ref().shutdown(Shutdown::Both).unwrap();
+        }
+        for _ in 0..limits::WORKERS {
+            assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 500);
+        }
+        // Those of the old one leave.
+        eventually(|| hop.inside.workers.load(Ordering::SeqCst) == 0);
+        assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 200);
+        assert_eq!(lock(&hop.lines).free.len(), limits::WORKERS);
     }
-    for _ in 0..limits::WORKERS {
-        assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 500);
-    }
+    // Who does not come back is not replaced without end.
+    let hung = limits::WORKERS_LEFT + 1;
+    hop.inside.workers.fetch_add(hung, Ordering::SeqCst);
+    lock(&hop.lines).free.clear();
+    lock(&hop.lines).alive = 0;
+    assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 500);
+    hop.inside.workers.fetch_sub(hung, Ordering::SeqCst);
     assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 200);
-    assert_eq!(lock(&hop.lines).free.len(), limits::WORKERS);
+}
+
+#[track_caller]
+fn eventually(done: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < until, "it never came to that");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
