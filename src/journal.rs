@@ -34,6 +34,9 @@ pub(crate) struct Journal {
     strangers: Vec<String>,
     /// The file does not say what happened: only rewriting it helps.
     behind: bool,
+    /// Up to here a power cut leaves it; what comes after, perhaps not.
+    #[cfg(test)]
+    on_disk: u64,
     _only_server: File,
 }
 
@@ -122,6 +125,8 @@ impl Journal {
             rewritten: 0,
             strangers: read.strangers,
             behind,
+            #[cfg(test)]
+            on_disk: 0,
             _only_server: only_server,
         };
         Ok((journal, read.entries))
@@ -149,12 +154,24 @@ impl Journal {
         });
         let Err(error) = written else {
             self.length += bytes_u64(line.len());
+            #[cfg(test)]
+            if sync == Sync::Now {
+                self.on_disk = self.length;
+            }
             return Ok(());
         };
         // Half a line in front of others would be damage. And what a failed sync left on disk, nobody knows.
         self.behind = true;
         let _ = self.file.set_len(self.length);
         Err(told(&error))
+    }
+
+    /// What a power cut would leave, if it came now.
+    #[cfg(test)]
+    pub(crate) fn after_a_power_cut(&self) -> Vec<Entry> {
+        let bytes = fs::read(self.dir.join(NAME)).unwrap_or_default();
+        let on_disk = usize::try_from(self.on_disk).unwrap_or_default();
+        entries(bytes.get(..on_disk).unwrap_or_default())
     }
 
     /// Whether [`Journal::rewrite`] is needed before anything else.
@@ -177,6 +194,10 @@ impl Journal {
         match made {
             Ok(()) => {
                 self.behind = false;
+                #[cfg(test)]
+                {
+                    self.on_disk = self.length;
+                }
                 Ok(())
             }
             Err(error) => {

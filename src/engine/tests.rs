@@ -544,3 +544,47 @@ fn a_stop_waits_for_what_is_on_record_as_sent_until_it_has_left_and_nothing_more
     let text = fs::read_to_string(dir.path().join("journal")).unwrap();
     assert_eq!(text.matches("\"submitting\"").count(), 1);
 }
+
+#[test]
+fn what_was_promised_is_there_after_a_power_cut() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let there = Arc::new(Mutex::new(None::<Arc<Engine>>));
+    let engine_of_it = Arc::clone(&there);
+    let (tell, told) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let (tell, gone) = (Mutex::new(tell), Mutex::new(gone));
+    let redeploy = move |task: &Task, observer: &dyn Observer| {
+        gone.lock().unwrap().recv().unwrap();
+        let engine = engine_of_it.lock().unwrap().clone().unwrap();
+        let left = || engine.tail().as_ref().unwrap().after_a_power_cut();
+        let images = Images::from([(image("web:1"), None)]);
+        observer.pulling(&images).unwrap();
+        tell.lock().unwrap().send(left()).unwrap();
+        observer.submitting(&submission()).unwrap();
+        tell.lock().unwrap().send(left()).unwrap();
+        updated(&task.stack)
+    };
+    let engine = engine(&stacks, Some(dir.path()), redeploy);
+    *there.lock().unwrap() = Some(Arc::clone(&engine));
+    let accepts = accepted(0, &stacks);
+    engine.accept(accepts.clone()).unwrap();
+    let left = engine.tail().as_ref().unwrap().after_a_power_cut();
+    let is_accepted =
+        |entry: &Entry| matches!(entry, Entry::Accepted { accepted, .. } if *accepted == accepts);
+    assert!(left.iter().any(is_accepted), "{left:?}");
+    go.send(()).unwrap();
+    let left: Vec<Entry> = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(
+        matches!(left.last(), Some(Entry::Pulling { .. })),
+        "{left:?}"
+    );
+    let left: Vec<Entry> = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(
+        matches!(left.last(), Some(Entry::Submitting { .. })),
+        "{left:?}"
+    );
+    engine.wait(&accepts.id, soon()).unwrap();
+    let left = engine.tail().as_ref().unwrap().after_a_power_cut();
+    assert!(matches!(left.last(), Some(Entry::Ended { .. })), "{left:?}");
+}
