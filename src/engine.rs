@@ -284,6 +284,8 @@ impl Engine {
         let until = Instant::now() + within;
         let mut state = self.lock();
         state.stopping = true;
+        // Whoever waits need not wait for what only has to leave.
+        state.over = self.lasts;
         self.changed.notify_all();
         loop {
             let until = match self.lasts {

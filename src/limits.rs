@@ -32,7 +32,7 @@ pub(crate) const RUNNERS: usize = 16;
 /// Redeploys of one environment among them: all but one of these are being verified, and other environments find a place.
 pub(crate) const RUNNERS_OF_ONE: usize = 12;
 /// A stop waits so long for an update to leave that is on record as sent: one that left later than that was waiting for a connection.
-pub(crate) const LEAVING: Duration = Duration::from_secs(5);
+pub(crate) const LEAVING: Duration = Duration::from_secs(3);
 /// Threads that take requests from tiny_http, and private connections to it.
 pub(crate) const WORKERS: usize = 4;
 /// With more workers than this that have not come back from what they do, tiny_http is not started anew.
