@@ -105,16 +105,18 @@ fn request(inside: &Inside, visit: &Visit, head: Head, body: Vec<u8>) -> Request
 
 /// Everything up to the end of the head, perhaps more; and where the head ends.
 fn read_head(source: &mut impl Read) -> Result<(Vec<u8>, usize), Broken> {
-    let (mut bytes, mut scan) = (Vec::new(), Scan::default());
+    let (mut bytes, mut read, mut scan) = (vec![0; PART], 0, Scan::default());
     loop {
-        let before = bytes.len();
-        bytes.resize(before + PART, 0);
-        match body::some(source, bytes.get_mut(before..).unwrap_or_default()) {
-            Ok(read) => bytes.truncate(before + read),
-            Err(Broken::Refused(Refusal::BadHead)) if before == 0 => return Err(Broken::Gone),
+        if read == bytes.len() {
+            bytes.resize(read + PART, 0);
+        }
+        match body::some(source, bytes.get_mut(read..).unwrap_or_default()) {
+            Ok(more) => read += more,
+            Err(Broken::Refused(Refusal::BadHead)) if read == 0 => return Err(Broken::Gone),
             Err(broken) => return Err(broken),
         }
-        if let Some(end) = scan.find_end(&bytes)? {
+        if let Some(end) = scan.find_end(bytes.get(..read).unwrap_or_default())? {
+            bytes.truncate(read);
             return Ok((bytes, end));
         }
     }
