@@ -438,14 +438,20 @@ fn a_command_and_the_server_take_turns() {
 
 #[test]
 fn an_environment_is_changed_by_one_redeploy_at_a_time_and_another_one_beside_it() {
+    // More than there are runners.
+    let neighbours: Vec<String> = (0..20).map(|number| format!("neighbour{number}")).collect();
     let fake = shop::portainer(Era::A);
     fake.world(|world| {
         let remote = world.stack("shop").environment;
         let other = world.environment("other");
-        world.compose_stack_in(remote, "neighbour", shop::FILE, &shop::ENV);
+        for neighbour in &neighbours {
+            world.compose_stack_in(remote, neighbour, shop::FILE, &shop::ENV);
+        }
         world.compose_stack_in(other, "elsewhere", shop::FILE, &shop::ENV);
     });
-    let file = format!("{FILE}[[stack]]\nname = \"neighbour\"\n[[stack]]\nname = \"elsewhere\"\n");
+    let configured = neighbours.iter().map(String::as_str).chain(["elsewhere"]);
+    let configured = configured.map(|name| format!("[[stack]]\nname = \"{name}\"\n"));
+    let file = format!("{FILE}{}", configured.collect::<String>());
     let setup = variables(Setup::with(&fake).file("stackhook.toml", &file));
     let server = setup.serve();
     let gate = pull_held(&fake);
@@ -460,15 +466,18 @@ fn an_environment_is_changed_by_one_redeploy_at_a_time_and_another_one_beside_it
     };
     let first = ask("shop");
     until(&first, "pulling");
-    let second = ask("neighbour");
-    until(&second, "waiting for another redeploy");
+    let others: Vec<String> = neighbours.iter().map(|name| ask(name)).collect();
+    for other in &others {
+        until(other, "waiting for another redeploy");
+    }
     assert_eq!(end(&server, &ask("elsewhere")).0, 200, "not held up");
-    assert!(step(&second).contains("waiting for another redeploy"));
+    for other in &others {
+        assert!(step(other).contains("waiting for another redeploy"));
+    }
     gate.open();
-    assert_eq!(
-        (end(&server, &first).0, end(&server, &second).0),
-        (200, 200)
-    );
+    for url in [&first].into_iter().chain(&others) {
+        assert_eq!(end(&server, url).0, 200);
+    }
 }
 
 #[test]
