@@ -26,7 +26,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use siege::{Field, SECRET, besiege, setup, status};
+use siege::{Field, SECRET, besiege, crowd, setup, status};
 
 /// How long each attack lasts.
 const LASTING: Duration = Duration::from_millis(1200);
@@ -94,7 +94,7 @@ attacks! {
     /// tiny_http gives each a thread and never closes one.
     fn two_thousand_silent_connections_make_room(field) {
         let mut silent = Vec::new();
-        while silent.len() < 1000 && field.goes_on() {
+        while silent.len() < crowd() && field.goes_on() {
             silent.push(field.connect());
         }
         linger(field, Duration::from_millis(500));

@@ -70,6 +70,19 @@ impl Field<'_> {
     }
 }
 
+/// How many connections one attacker may hold: the other tests of this process need descriptors too, and an ordinary login has
+/// a thousand of them.
+pub(super) fn crowd() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|line| line.split_whitespace().next());
+    files
+        .and_then(|files| files.parse::<usize>().ok())
+        .map_or(1000, |files| (files / 6).min(1000))
+}
+
 /// The status that comes back, once the other side has closed.
 pub(super) fn status(mut stream: TcpStream) -> u16 {
     let mut reply = Vec::new();

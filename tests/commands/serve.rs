@@ -43,7 +43,7 @@ fn a_signed_delivery_updates_the_stack() {
     let (fake, setup) = shop();
     let server = setup.serve();
     let reply = server.signed("/webhook/update/", SECRET, "{}");
-    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.status, 200, "{}\n{}", reply.text(), server.log());
     assert_eq!(reply.json()["update_result"], "Stack updated successfully");
     assert_eq!(fake.puts().len(), 1);
     let reply = server.signed("/webhook/update/", "another-secret-nobody-configured", "{}");
