@@ -4,7 +4,8 @@
 //!
 //! 1. `gate` takes the connection, bounds every byte and every second of it, and makes a `request` of it.
 //! 2. `site` says whether it is admitted: route, method, peer, and by `signature` whether the sender knows a secret. Who is
-//!    not is answered right there; the others go through `server` (tiny_http) to a worker.
+//!    not is answered right there, and so is a small delivery that asks for nothing; the others go through `server` (tiny_http)
+//!    to a worker.
 //! 3. `event` reads what the body says happened, `hook` what that means for which stacks: orders.
 //! 4. `engine` takes the delivery in: `journal` has it on disk before it is queued in a lane of `delivery`.
 //! 5. `redeploy` carries out what a lane has to do, step by step, by way of `portainer`; `health` judges what is seen.
@@ -22,6 +23,7 @@ mod image;
 mod stack;
 mod named;
 mod http;
+mod json;
 mod signature;
 mod request;
 mod event;

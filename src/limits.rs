@@ -59,6 +59,11 @@ pub(crate) const SPARE_THREADS: usize = 8;
 pub(crate) const FEW_DESCRIPTORS: usize = 48;
 /// The stack of a connection's thread (bytes); what runs on it needs a tenth of that.
 pub(crate) const CONNECTION_STACK: usize = 256 * 1024;
+/// A signed body up to this size (bytes) is read on the connection's thread, to answer at once what asks for nothing; read as JSON it
+/// takes some twenty times as much memory.
+pub(crate) const READ_AT_THE_DOOR: usize = 16 * 1024;
+/// Levels of a body's JSON; the deepest of a known sender, Bitbucket's, has ten.
+pub(crate) const NESTING: usize = 32;
 /// A request's head: request line and headers with their line ends (bytes).
 pub(crate) const HEAD: usize = 16 * 1024;
 /// The request line (bytes).

@@ -78,7 +78,8 @@ pub(crate) struct Asked {
 
 /// What stands behind the network edge.
 pub(crate) trait Behind: Send + Sync {
-    /// A reply for what needs no worker: wrong route, method, peer, signature. Called on the connection's own thread.
+    /// A reply for what needs no worker: wrong route, method, peer, signature, or a small delivery that asks for nothing. Called on the
+    /// connection's own thread.
     fn turn_away(&self, request: &Request) -> Option<Reply>;
     /// Answers what was not turned away. Called by a worker; never waits.
     fn handle(&self, request: &Request) -> Answer;

@@ -94,21 +94,27 @@ const NO_DELIVERY: &str = "no such delivery, or no longer known";
 
 impl Behind for Site {
     fn turn_away(&self, request: &Request) -> Option<Reply> {
-        let rejected = self.admit_or_slow_down(request).err()?;
-        self.log_rejected(request, &rejected);
-        Some(rejected.reply)
+        match self.admit_or_slow_down(request) {
+            Err(rejected) => {
+                self.log_rejected(request, &rejected);
+                Some(rejected.reply)
+            }
+            // Most of what Git hosts send is not for us. Larger bodies are read by workers alone, of which there are few.
+            Ok(Call::Delivery {
+                hook,
+                only,
+                verified,
+            }) if request.body.len() <= limits::READ_AT_THE_DOOR => {
+                let nothing = self.meant(hook, only.as_ref(), &verified).err()?;
+                let asked = asked(request, Some(hook));
+                Some(self.nothing_done(hook, &nothing, &verified, &asked))
+            }
+            Ok(_) => None,
+        }
     }
 
     fn handle(&self, request: &Request) -> Answer {
-        let at = Instant::now();
-        let route = Route::of(&request.path).map_or("-", |route| route.template());
-        let asked = |hook: Option<&Hook>| Asked {
-            at,
-            method: request.method.clone(),
-            route,
-            peer: request.peer,
-            hook: hook.map(|hook| hook.name.to_string()),
-        };
+        let asked = |hook: Option<&Hook>| asked(request, hook);
         match self.admit_or_slow_down(request) {
             Err(rejected) => {
                 self.log_rejected(request, &rejected);
@@ -201,6 +207,17 @@ impl Rejected {
             hint: why.hint().to_owned(),
             hook: Some(hook.name.to_string()),
         }
+    }
+}
+
+/// What the log says of a request that is answered now.
+fn asked(request: &Request, hook: Option<&Hook>) -> Asked {
+    Asked {
+        at: Instant::now(),
+        method: request.method.clone(),
+        route: Route::of(&request.path).map_or("-", |route| route.template()),
+        peer: request.peer,
+        hook: hook.map(|hook| hook.name.to_string()),
     }
 }
 

@@ -186,6 +186,27 @@ fn fields_that_nobody_agreed_on_are_left_alone_whatever_the_content_type() {
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
+/// Small bodies are read on the thread of the connection, whose stack is small.
+#[test]
+fn nested_deeply_a_body_is_read_or_refused_and_the_server_stays() {
+    let shop = Shop::open(Era::A);
+    for (depth, code) in [(31, 200), (32, 400), (120, 400), (8000, 400)] {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let inside = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            let body = format!(r#"{{"event": "ping", "inside": {inside}}}"#);
+            let reply = shop.server.signed("/webhook/update/", SECRET, &body);
+            assert_eq!(reply.status, code, "{depth} {open}: {}", reply.text());
+            let words = if code == 200 { "ping" } else { "JSON" };
+            assert!(
+                reply.text().contains(words),
+                "{depth} {open}: {}",
+                reply.text()
+            );
+        }
+    }
+    assert_eq!(shop.server.get("/healthz").status, 200);
+}
+
 #[test]
 fn by_force_everything_is_submitted_and_nothing_is_lost() {
     let shop = Shop::quick(Era::A);

@@ -8,6 +8,7 @@ use super::git::{self, text, wants};
 use super::{Event, Reading, Unreadable, header, ignored, quoted};
 use crate::http;
 use crate::image::Reference;
+use crate::json;
 use crate::signature::Verified;
 use crate::stack::order::Cause;
 
@@ -23,7 +24,7 @@ pub(super) fn read(verified: &Verified<'_>) -> Result<Reading, Unreadable> {
         return ignored("ping");
     }
     let body: Value =
-        serde_json::from_slice(&unwrap(verified)).map_err(|error| Unreadable::no_json(&error))?;
+        json::from_slice(&unwrap(verified)).map_err(|error| Unreadable::no_json(&error))?;
     let event = match name.as_str() {
         "push" => push(&body),
         "package" | "registry_package" => package(&name, &body),

@@ -5,9 +5,11 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Reads one value; serde_json itself refuses deep nesting.
+use crate::json;
+
+/// Reads one value.
 pub(super) fn from_slice(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice::<Strict>(bytes).map(|strict| strict.0)
+    json::from_slice::<Strict>(bytes).map(|strict| strict.0)
 }
 
 struct Strict(Value);

@@ -7,16 +7,32 @@ use crate::engine::{NotAccepted, Taken};
 use crate::event::{Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
-use crate::http::Prefer;
+use crate::http::{Prefer, Reply};
 use crate::image::Reference;
 use crate::request::{Answer, Asked, Awaited, DeliveryId, Wait};
 use crate::secret;
-use crate::signature::Verified;
+use crate::signature::{Rejection, Verified};
 use crate::site::lines::{About, peer};
 use crate::site::recent::Idle;
 use crate::site::{NO_DELIVERY, Rejected, Site};
 use crate::stack::StackKey;
 use crate::stack::order::Order;
+
+/// Why nothing is to be done for a verified delivery.
+pub(super) struct Nothing {
+    /// What the body says, where it was the rules that had nothing for it.
+    told: Option<Told>,
+    why: Why,
+}
+
+enum Why {
+    /// Deliberately, for this reason.
+    Ignored(String),
+    /// It is not what the hook's sender may send.
+    Malformed(String),
+    /// Its signed time is too far from now.
+    Stale(Rejection),
+}
 
 impl Site {
     /// In this order: what the body says, its time, the hook's rules; then it is accepted.
@@ -27,19 +43,61 @@ impl Site {
         verified: &Verified<'_>,
         asked: Asked,
     ) -> Answer {
-        let told = match hook.read(verified, self.clock.unix()) {
-            Ok(Reading::Told(told)) => {
+        match self.meant(hook, only, verified) {
+            Ok((told, orders)) => {
                 log_told(hook, &told);
-                told
+                let stacks: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
+                log::debug!(hook = hook.name.as_str(); "decided: the rules let it through to {stacks:?}");
+                self.accept(hook, &told, only, orders, verified, asked)
             }
-            Ok(Reading::Ignored(reason)) => {
+            Err(nothing) => Answer {
+                reply: self.nothing_done(hook, &nothing, verified, &asked),
+                wait: None,
+            },
+        }
+    }
+
+    /// What is to be done for a delivery. Says and counts nothing, so it may be asked twice.
+    pub(super) fn meant(
+        &self,
+        hook: &Hook,
+        only: Option<&StackKey>,
+        verified: &Verified<'_>,
+    ) -> Result<(Told, Vec<(StackKey, Order)>), Nothing> {
+        let nothing = |told, why| Err(Nothing { told, why });
+        let told = match hook.read(verified, self.clock.unix()) {
+            Ok(Reading::Told(told)) => told,
+            Ok(Reading::Ignored(reason)) => return nothing(None, Why::Ignored(reason)),
+            Err(Unreadable::Malformed(words)) => return nothing(None, Why::Malformed(words)),
+            Err(Unreadable::Stale(why)) => return nothing(None, Why::Stale(why)),
+        };
+        match hook.orders(&told, only, &self.stacks) {
+            Ok(orders) => Ok((told, orders)),
+            Err(NotForUs::Ignored(reason)) => nothing(Some(told), Why::Ignored(reason)),
+            Err(NotForUs::Refused(words)) => nothing(Some(told), Why::Malformed(words)),
+        }
+    }
+
+    /// Answers a delivery for which nothing is to be done.
+    pub(super) fn nothing_done(
+        &self,
+        hook: &Hook,
+        nothing: &Nothing,
+        verified: &Verified<'_>,
+        asked: &Asked,
+    ) -> Reply {
+        if let Some(told) = &nothing.told {
+            log_told(hook, told);
+        }
+        match &nothing.why {
+            Why::Ignored(reason) => {
                 self.recent
                     .used(hook.name.as_str(), verified.secret(), self.clock.unix());
-                return self.ignored(&asked, &reason);
+                self.ignored(asked, reason)
             }
-            Err(Unreadable::Malformed(words)) => return self.refused(&asked, &words),
-            Err(Unreadable::Stale(why)) => {
-                let rejected = Rejected::stale(hook, &why);
+            Why::Malformed(words) => self.refused(asked, words),
+            Why::Stale(why) => {
+                let rejected = Rejected::stale(hook, why);
                 self.count_rejected(asked.peer, &rejected);
                 log::warn!(
                     method = asked.method.as_str(),
@@ -50,20 +108,8 @@ impl Site {
                     reason = rejected.reason;
                     "turned away: {}", rejected.hint
                 );
-                return Answer {
-                    reply: rejected.reply,
-                    wait: None,
-                };
+                rejected.reply
             }
-        };
-        match hook.orders(&told, only, &self.stacks) {
-            Ok(orders) => {
-                let stacks: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
-                log::debug!(hook = hook.name.as_str(); "decided: the rules let it through to {stacks:?}");
-                self.accept(hook, &told, only, orders, verified, asked)
-            }
-            Err(NotForUs::Ignored(reason)) => self.ignored(&asked, &reason),
-            Err(NotForUs::Refused(words)) => self.refused(&asked, &words),
         }
     }
 
@@ -143,7 +189,10 @@ impl Site {
                 );
                 first
             }
-            Ok(Taken::Forgotten) => return self.ignored(&asked, FORGOTTEN),
+            Ok(Taken::Forgotten) => {
+                let reply = self.ignored(&asked, FORGOTTEN);
+                return Answer { reply, wait: None };
+            }
             // Only a way back is refused so, and no sender can ask for one.
             Err(NotAccepted::Busy) => return self.busy(&asked, "something else is under way"),
             Err(NotAccepted::Full) => return self.busy(&asked, "too many deliveries are open"),
@@ -194,18 +243,18 @@ impl Site {
         }
     }
 
-    fn ignored(&self, asked: &Asked, reason: &str) -> Answer {
+    fn ignored(&self, asked: &Asked, reason: &str) -> Reply {
         let reply = reply::ignored(reason);
         self.not_acted_on(asked, "ignored", reason);
         self.log_answered(asked, &reply, &About::ended("ignored", reason));
-        Answer { reply, wait: None }
+        reply
     }
 
-    fn refused(&self, asked: &Asked, words: &str) -> Answer {
+    fn refused(&self, asked: &Asked, words: &str) -> Reply {
         let reply = reply::rejected(400, words);
         self.not_acted_on(asked, "refused", words);
         self.log_answered(asked, &reply, &About::ended("refused", words));
-        Answer { reply, wait: None }
+        reply
     }
 
     /// Verified, and yet no delivery of the engine's: counted and shown here.
