@@ -84,6 +84,21 @@ pub(crate) trait Observer: Sync {
     }
 }
 
+/// For what only looks: nothing is done, so nobody is told of it.
+pub(crate) struct Unobserved;
+
+impl Observer for Unobserved {
+    fn step(&self, _: &Step) {}
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
+        Ok(())
+    }
+}
+
 /// Why an [`Observer`] could not write down what must survive.
 #[derive(Debug)]
 pub(crate) struct NotWritten(pub(crate) String);

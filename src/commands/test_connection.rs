@@ -14,7 +14,7 @@ use crate::journal::stacks::Shelf;
 use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
 use crate::redact::Redactor;
 use crate::redeploy::past::InMemory;
-use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
+use crate::redeploy::{self, Context, Unobserved};
 use crate::secret::to_hex;
 use crate::stack::Stack;
 use crate::stack::outcome::{Fault, StackReport};
@@ -36,7 +36,7 @@ pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
     let context = Context {
         portainer: &portainer,
         clock: &SystemClock,
-        observer: &Nobody,
+        observer: &Unobserved,
         memory: &InMemory::default(),
         redactor: &redactor,
         timeout,
@@ -245,20 +245,5 @@ fn status(status: Status) -> &'static str {
         Status::Deploying => "deploying",
         Status::Error => "failed",
         Status::Unsaid => "unknown",
-    }
-}
-
-/// Nothing is done, so nobody is told of it.
-struct Nobody;
-
-impl Observer for Nobody {
-    fn step(&self, _: &Step) {}
-
-    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
-        Ok(())
-    }
-
-    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
-        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::portainer::{Error, Portainer};
 use crate::redact::Redactor;
-use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
+use crate::redeploy::{self, Context, Unobserved};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
 
@@ -265,7 +265,7 @@ impl Probe {
         Context {
             portainer: &self.means.portainer,
             clock: self.means.clock.as_ref(),
-            observer: &Nobody,
+            observer: &Unobserved,
             memory: &self.means.shelf,
             redactor: &self.means.redactor,
             timeout: limits::PROBE_WAIT,
@@ -275,20 +275,5 @@ impl Probe {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Nothing is done, so nobody is told of it.
-struct Nobody;
-
-impl Observer for Nobody {
-    fn step(&self, _: &Step) {}
-
-    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
-        Ok(())
-    }
-
-    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
-        Ok(())
     }
 }

@@ -34,14 +34,20 @@ impl Run<'_> {
         }
     }
 
-    fn checked(&mut self) -> Result<Checked, Halt> {
-        let order = Order::default();
+    /// The stack, where a user may do more than see that it is there.
+    pub(super) fn looked_at(&mut self, order: &Order) -> Result<(Found, Looked), Halt> {
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found, None);
         // Being listed is not enough: who may not manage stacks is refused only here (contract 7).
         self.cx.portainer.stack(found.record.id)?;
-        let looked = look::look(self.cx.portainer, &found, &order)?;
+        let looked = look::look(self.cx.portainer, &found, order)?;
         self.know(&found, Some(&looked));
+        Ok((found, looked))
+    }
+
+    fn checked(&mut self) -> Result<Checked, Halt> {
+        let order = Order::default();
+        let (found, looked) = self.looked_at(&order)?;
         if let (Kind::Compose, Err(why)) = (found.record.kind, &looked.seen) {
             let why = format!("{why}; without that no redeploy can be verified");
             return Err(End::refused(why).into());

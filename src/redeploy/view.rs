@@ -7,7 +7,7 @@ use crate::portainer::{Kind, Origin, StackId};
 use crate::redeploy::check::{doubts, facts};
 use crate::redeploy::look::Looked;
 use crate::redeploy::preview::at_once;
-use crate::redeploy::{Halt, Run, find, look, plan};
+use crate::redeploy::{Halt, Run, plan};
 use crate::stack::order::Order;
 use crate::stack::outcome::{ServiceReport, StackReport};
 
@@ -47,12 +47,7 @@ impl Run<'_> {
 
     fn viewed(&mut self) -> Result<View, Halt> {
         let order = Order::default();
-        let found = find::find(self.cx.portainer, self.stack)?;
-        self.know(&found, None);
-        // Being listed is not enough: who may not manage stacks is refused only here (contract 7).
-        self.cx.portainer.stack(found.record.id)?;
-        let looked = look::look(self.cx.portainer, &found, &order)?;
-        self.know(&found, Some(&looked));
+        let (found, looked) = self.looked_at(&order)?;
         let past = self.cx.memory.recall(found.record.id);
         let show = |line: &String| self.redactor.show(line);
         let (ready, doubts) = match plan::plan(self.stack, &order, &found, &looked) {
