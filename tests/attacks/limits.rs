@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,15 +78,20 @@ fn few_descriptors_are_enough() {
     }
 }
 
-/// Not one descriptor for everybody who has a place: while that lasts, nobody is promised anything; afterwards all is as before.
+/// Fewer descriptors than places, because the limit was lowered afterwards: while that lasts, nobody is promised anything; afterwards
+/// all is as before.
 #[test]
 fn descriptors_that_run_out_end_nothing() {
-    let server = setup()
-        .env("STACKHOOK_LOG", "debug")
-        .limited("-n 16")
-        .serve();
-    let silent: Vec<_> = (0..100)
-        .filter_map(|_| TcpStream::connect(server.address).ok())
+    let server = setup().env("STACKHOOK_LOG", "debug").serve();
+    let free = 4;
+    let limit = taken(&server).descriptors + free;
+    let lowered = Command::new("prlimit")
+        .arg(format!("--pid={}", server.id()))
+        .arg(format!("--nofile={limit}:{limit}"))
+        .status();
+    assert!(lowered.unwrap().success());
+    let silent: Vec<_> = (0..10 * free)
+        .map(|_| TcpStream::connect(server.address).unwrap())
         .collect();
     eventually(|| server.log().contains("no connection could be accepted"));
     drop(silent);
