@@ -2,9 +2,9 @@
 //! engine.
 //!
 //! `journal` in the state directory: the first line names the format and its version, every further one is a JSON object,
-//! `{"sum":"1f0c…","entry":{"kind":"accepted",…}}`; the sum is the beginning of the SHA-256 of the entry's text. A kind that this
-//! version does not know is kept and skipped, so that an older stackhook starts on what a newer one left. A line without an end
-//! is a write that a crash cut off: nobody was told of it, and it is cut off. Anything else that cannot be read is damage: the
+//! `{"sum":"1f0c…","entry":{"accepted":{…}}}`; the sum is the beginning of the SHA-256 of the entry's text. An entry of a name that
+//! this version does not know is kept and skipped, so that an older stackhook starts on what a newer one left. A line without an
+//! end is a write that a crash cut off: nobody was told of it, and it is cut off. Anything else that cannot be read is damage: the
 //! rest is used, and the file is kept under another name. A file that has grown is rewritten under a new name and renamed.
 
 mod place;

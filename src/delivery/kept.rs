@@ -7,7 +7,6 @@ use crate::stack::outcome::{Fault, ServiceLog, StackReport};
 
 #[derive(Serialize)]
 struct Out<'a> {
-    #[serde(flatten)]
     report: &'a StackReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
@@ -17,7 +16,6 @@ struct Out<'a> {
 
 #[derive(Deserialize)]
 struct In {
-    #[serde(flatten)]
     report: StackReport,
     #[serde(default)]
     fault: Option<Fault>,

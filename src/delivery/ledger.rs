@@ -16,7 +16,7 @@ use crate::stack::outcome::{Outcome, StackReport};
 
 /// Something lasting that happened; times are Unix seconds. The last four say what earlier entries amounted to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Entry {
     /// A delivery was accepted.
     Accepted {

@@ -151,7 +151,7 @@ fn a_foreign_file_of_that_name_is_kept_and_foreign_files_beside_it_are_left_alon
 fn what_a_newer_version_wrote_is_kept_and_skipped() {
     let dir = with_entries(1);
     let path = dir.path().join("journal");
-    let newer = b"{\"kind\":\"teleported\",\"stack\":\"app\"}";
+    let newer = b"{\"teleported\":{\"stack\":\"app\"}}";
     let sum = crate::secret::to_hex(&crate::secret::sha256(&[newer]));
     let line = format!(
         "{{\"sum\":\"{}\",\"entry\":{}}}",
