@@ -18,6 +18,7 @@ use self::places::Places;
 use crate::clock::Clock;
 use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat};
 use crate::delivery::{Accepted, Asked, Delivery};
+use crate::gather;
 use crate::journal::lock::Turns;
 use crate::journal::stacks::Shelf;
 use crate::journal::{self, Journal, Sync};
@@ -146,10 +147,8 @@ impl Engine {
         ears: Ears,
         redeploy: Box<Redeploy>,
     ) -> Result<Arc<Engine>, journal::NotWritten> {
-        let stacks = stacks
-            .iter()
-            .map(|stack| (stack.key.clone(), stack.clone()))
-            .collect();
+        let keyed = |stack: &Stack| (stack.key.clone(), stack.clone());
+        let stacks = gather::map(stacks.iter().map(keyed));
         let mut ledger = Ledger::default();
         let (mut journal, entries) = match lasting.journal {
             Some((journal, entries)) => (Some(journal), entries),

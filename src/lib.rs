@@ -15,6 +15,7 @@
 
 // Words: pure values, no input or output, no clock, no threads.
 mod limits;
+mod gather;
 mod secret;
 mod redact;
 mod glob;

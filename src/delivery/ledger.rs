@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::delivery::queue::{Lane, Lanes, Running};
 use crate::delivery::{Accepted, Delivery, Part, Print, Progress, Status, kept};
+use crate::gather;
 use crate::image::Reference;
 use crate::limits;
 use crate::request::DeliveryId;
@@ -152,15 +153,10 @@ impl Ledger {
 
     /// The last deliveries, newest first: the open ones, then those that have ended.
     pub(crate) fn history(&self) -> impl Iterator<Item = &Delivery> {
-        let mut open: Vec<&Delivery> = self
-            .deliveries
-            .values()
-            .filter(|delivery| delivery.ended.is_none())
-            .collect();
-        open.sort_by_key(|delivery| std::cmp::Reverse(delivery.at));
+        let open = self.not_ended().into_iter().rev();
         let ended = self.ended.iter().rev();
         let ended = ended.filter_map(|id| self.deliveries.get(id));
-        open.into_iter().chain(ended).take(limits::HISTORY)
+        open.chain(ended).take(limits::HISTORY)
     }
 
     /// The deliveries that ended last.
@@ -267,13 +263,8 @@ impl Ledger {
     /// Entries that amount to this: deliveries before the lanes that cover them.
     pub(crate) fn state(&self) -> Vec<Entry> {
         let ended = self.ended.iter().filter_map(|id| self.deliveries.get(id));
-        let mut open: Vec<&Delivery> = self
-            .deliveries
-            .values()
-            .filter(|delivery| delivery.ended.is_none())
-            .collect();
-        open.sort_by_key(|delivery| delivery.at);
-        let deliveries = ended.chain(open).cloned().map(Entry::Delivery);
+        let deliveries = ended.chain(self.not_ended());
+        let deliveries = deliveries.cloned().map(Entry::Delivery);
         let lanes = self.lanes.all().map(|(stack, lane)| Entry::Lane {
             stack: stack.clone(),
             lane: lane.clone(),
@@ -298,11 +289,8 @@ impl Ledger {
     /// Returns how many there were.
     pub(crate) fn end_lost(&mut self, unix: u64) -> usize {
         let mut lost = Vec::new();
-        let covered: BTreeMap<&StackKey, _> = self
-            .lanes
-            .all()
-            .map(|(stack, lane)| (stack, lane.covers()))
-            .collect();
+        let lanes = self.lanes.all();
+        let covered = gather::map(lanes.map(|(stack, lane)| (stack, lane.covers())));
         for delivery in self.deliveries.values() {
             for part in delivery.parts.iter().filter(|part| !part.has_ended()) {
                 let lane = covered.get(&part.stack);
@@ -317,6 +305,14 @@ impl Ledger {
             self.end(id, stack, report, unix);
         }
         lost.len()
+    }
+
+    /// Oldest first.
+    fn not_ended(&self) -> Vec<&Delivery> {
+        let open = self.deliveries.values();
+        let mut open: Vec<&Delivery> = open.filter(|one| one.ended.is_none()).collect();
+        open.sort_unstable_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+        open
     }
 
     fn accept(&mut self, accepted: Accepted, unix: u64) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::gather;
 use crate::image::Reference;
 use crate::request::DeliveryId;
 use crate::stack::StackKey;
@@ -99,7 +100,7 @@ impl Lanes {
                         },
                     )
                 };
-                let setters = order.set.keys().map(setters).collect();
+                let setters = gather::map(order.set.keys().map(setters));
                 lane.waiting = Some(Job {
                     order,
                     deliveries: vec![id.clone()],
@@ -195,10 +196,8 @@ impl Lane {
     /// The deliveries that something here covers.
     pub(crate) fn covers(&self) -> BTreeSet<&DeliveryId> {
         let running = self.running.iter().map(|running| &running.job);
-        running
-            .chain(&self.waiting)
-            .flat_map(|job| &job.deliveries)
-            .collect()
+        let jobs = running.chain(&self.waiting);
+        gather::set(jobs.flat_map(|job| &job.deliveries))
     }
 
     /// What runs.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 pub(crate) use crate::engine::probe::seen::{Away, Job, Look, Note, Portal};
+use crate::gather;
 use crate::journal::stacks::Shelf;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -199,7 +200,7 @@ impl Probe {
             };
             (stack.key.clone(), seen)
         };
-        let stacks = self.means.stacks.iter().map(view).collect();
+        let stacks = gather::map(self.means.stacks.iter().map(view));
         let look = Look {
             unix: self.means.clock.unix(),
             at: Instant::now(),

@@ -147,17 +147,22 @@ fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, Unre
         Some(Value::Object(variables)) if variables.len() <= limits::NAMED_MAX => variables,
         Some(_) => return Err(wrong("env", "an object of at most 64 variables")),
     };
-    variables
-        .iter()
-        .map(|(name, value)| match value {
-            Value::String(value) if is_harmless(value) => Ok((name.clone(), value.clone())),
+    let mut harmless = BTreeMap::new();
+    for (name, value) in variables {
+        match value {
+            Value::String(value) if is_harmless(value) => {
+                harmless.insert(name.clone(), value.clone());
+            }
             // The value is not repeated: it may be a secret put in the wrong place.
-            _ => Err(Unreadable::Malformed(format!(
-                "the value of variable {} must be a text of 1 to 256 letters, digits and . _ @ : / + -",
-                quoted(name)
-            ))),
-        })
-        .collect()
+            _ => {
+                return Err(Unreadable::Malformed(format!(
+                    "the value of variable {} must be a text of 1 to 256 letters, digits and . _ @ : / + -",
+                    quoted(name)
+                )));
+            }
+        }
+    }
+    Ok(harmless)
 }
 
 /// What tags, digests and versions consist of; nothing that a compose file would interpolate or split.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::gather;
 use crate::health::Verdict;
 use crate::health::seen::{Container, Seen};
 use crate::limits;
@@ -100,7 +101,7 @@ impl Watch {
             .iter()
             .filter(|service| seen.of(service).is_empty());
         services.extend(missing.map(|service| self.missing(service)));
-        services.sort_by(|one, other| one.service.cmp(&other.service));
+        ServiceReport::sort(&mut services);
         let (mut bad, mut bad_as_before) = (BTreeSet::new(), BTreeSet::new());
         for container in &seen.containers {
             if self.look(container, now, seen) != Look::Well {
@@ -142,7 +143,7 @@ impl Watch {
                 (container.started_at.clone(), container.restarts, since),
             )
         });
-        self.steady = steady.collect();
+        self.steady = gather::map(steady);
     }
 
     fn look(&self, container: &Container, now: Instant, seen: &Seen) -> Look {

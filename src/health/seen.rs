@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gather;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
 /// One look at all containers of a stack.
@@ -107,10 +108,7 @@ impl Seen {
 
     /// The services that have a container.
     pub(crate) fn services(&self) -> BTreeSet<&str> {
-        self.containers
-            .iter()
-            .map(|container| container.service.as_str())
-            .collect()
+        gather::set(self.containers.iter().map(|one| one.service.as_str()))
     }
 
     /// Services that ran before and of which no container is left, not even one that is about to be started.
@@ -140,7 +138,7 @@ impl Seen {
     /// The services of which something runs.
     fn ran(&self) -> BTreeSet<&str> {
         let running = self.containers.iter().filter(|one| one.runs());
-        running.map(|one| one.service.as_str()).collect()
+        gather::set(running.map(|one| one.service.as_str()))
     }
 
     /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service
@@ -217,7 +215,7 @@ pub(crate) fn waits_for_completion(label: &str) -> BTreeSet<String> {
         let service = parts.next()?;
         (parts.next()? == "service_completed_successfully").then(|| service.to_owned())
     };
-    label.split(',').filter_map(completed).collect()
+    gather::set(label.split(',').filter_map(completed))
 }
 
 /// Seconds since 1970 of a time as Docker writes it: RFC 3339 in UTC, with any number of decimals.

@@ -1,11 +1,12 @@
 //! Judges a swarm stack look by look: Portainer's answer only says that the services were submitted, so the rollout and the tasks
 //! of the new spec are watched (contract 8).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::gather;
 use crate::health::Verdict;
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
@@ -189,17 +190,13 @@ impl Watch {
                 );
             }
         }
-        let there: BTreeSet<&str> = seen
-            .services
-            .iter()
-            .map(|service| service.name.as_str())
-            .collect();
+        let there = gather::set(seen.services.iter().map(|service| service.name.as_str()));
         let mut services: Vec<ServiceReport> = seen
             .services
             .iter()
             .map(|service| self.report(service, now))
             .collect();
-        services.sort_by(|one, other| one.service.cmp(&other.service));
+        ServiceReport::sort(&mut services);
         services.retain(|service| there.contains(service.service.as_str()));
         Verdict {
             services,
@@ -224,7 +221,7 @@ impl Watch {
                     self.whole_since.get(&service.name).copied().unwrap_or(now),
                 )
             });
-        self.whole_since = whole.collect();
+        self.whole_since = gather::map(whole);
     }
 
     fn old(&self, service: &Service) -> Option<&Service> {

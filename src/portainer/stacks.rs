@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::wire::{self, EnvironmentId, StackId, Variable};
+use crate::gather;
 
 /// A stack as Portainer has it.
 #[derive(Clone)]
@@ -102,10 +103,8 @@ impl Record {
 
     /// Its variables by name; of a repeated one the last.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
-        self.env
-            .iter()
-            .map(|variable| (variable.name.clone(), variable.value.clone()))
-            .collect()
+        let pair = |variable: &Variable| (variable.name.clone(), variable.value.clone());
+        gather::map(self.env.iter().map(pair))
     }
 }
 

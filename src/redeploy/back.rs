@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::gather;
 use crate::health::Seen;
 use crate::health::seen;
 use crate::image::Reference;
@@ -64,7 +65,7 @@ impl Run<'_> {
         .map_err(|error| stop(error.into()))?;
         let goal = Goal {
             environment: found.record.environment,
-            expected: before.services().into_iter().map(str::to_owned).collect(),
+            expected: gather::set(before.services().into_iter().map(str::to_owned)),
             before,
             images: past.previous,
             newer: BTreeMap::new(),
@@ -162,11 +163,12 @@ impl Run<'_> {
             },
             expected: submission.expected.clone(),
             images: submission.images.clone(),
-            newer: submission
-                .images_before
-                .iter()
-                .filter_map(|(reference, id)| Some((reference.clone(), id.clone()?)))
-                .collect(),
+            newer: gather::map(
+                submission
+                    .images_before
+                    .iter()
+                    .filter_map(|(reference, id)| Some((reference.clone(), id.clone()?))),
+            ),
             variables: submission.variables_before.clone(),
         };
         self.go_back(found, goal, true)
@@ -229,10 +231,8 @@ impl Run<'_> {
                     .map(|id| (reference.clone(), id.clone())),
             );
         }
-        let mut forward: BTreeMap<Reference, String> = tagged
-            .into_iter()
-            .filter(|(reference, _)| others.contains(reference))
-            .collect();
+        let mut forward = tagged;
+        forward.retain(|reference, _| others.contains(reference));
         forward.extend(self.hold_the_rest(&goal));
         let sent = self.send_back(&found, &goal, &newer);
         let end = sent.and_then(|sent| {
@@ -333,12 +333,9 @@ impl Run<'_> {
             .all_containers(environment)
             .map_err(|error| End::refused(format!("no way back: {error}")))?;
         let foreign = all.iter().filter(|one| one.labels.project != project);
-        let ids: BTreeSet<&str> = foreign.map(|one| one.image_id.as_str()).collect();
-        Ok(newer
-            .iter()
-            .filter(|(_, id)| ids.contains(id.as_str()))
-            .map(|(reference, _)| reference.clone())
-            .collect())
+        let ids = gather::set(foreign.map(|one| one.image_id.as_str()));
+        let used = newer.iter().filter(|(_, id)| ids.contains(id.as_str()));
+        Ok(gather::set(used.map(|(reference, _)| reference.clone())))
     }
 
     /// File and variables as Portainer has them now, with the old values of what the update set, and no pull.
@@ -348,27 +345,25 @@ impl Run<'_> {
         goal: &Goal,
         newer: &BTreeMap<Reference, String>,
     ) -> Result<Sent, End> {
-        let set = goal
-            .variables
-            .iter()
-            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
-            .collect();
-        let gone: BTreeSet<&str> = goal
-            .variables
-            .iter()
-            .filter(|(_, value)| value.is_none())
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let variables = goal.variables.iter();
+        let set = gather::map(
+            variables
+                .clone()
+                .filter_map(|(name, value)| Some((name.clone(), value.clone()?))),
+        );
+        let gone = variables.filter(|(_, value)| value.is_none());
+        let gone = gather::set(gone.map(|(name, _)| name.as_str()));
         let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
         let submission = Submission {
             way: Way::Back,
             has_way_back: false,
             before: Some(Seen::Compose(goal.before.clone())),
             expected: goal.expected.clone(),
-            images_before: newer
-                .iter()
-                .map(|(reference, id)| (reference.clone(), Some(id.clone())))
-                .collect(),
+            images_before: gather::map(
+                newer
+                    .iter()
+                    .map(|(reference, id)| (reference.clone(), Some(id.clone()))),
+            ),
             images: goal.images.clone(),
             variables_before: goal.variables.clone(),
             ..Submission::of(&found.record)

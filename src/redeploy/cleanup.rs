@@ -1,19 +1,18 @@
 //! Step 9, clean-up: removes exactly the images that the update before this one had replaced. One generation stays for the way
 //! back, and nothing is ever forced.
 
-use std::collections::BTreeSet;
-
+use crate::gather;
 use crate::redeploy::past::{Past, moved};
 use crate::redeploy::{Run, Submission};
 
 impl Run<'_> {
     /// After an update that has proved well.
     pub(super) fn clean_up(&mut self, submission: &Submission, past: &mut Past) {
-        let replaced: BTreeSet<String> = moved(submission).into_values().collect();
+        let replaced = gather::set(moved(submission).into_values());
         if replaced.is_empty() {
             return;
         }
-        let in_use: BTreeSet<&String> = submission.images.values().chain(&replaced).collect();
+        let in_use = gather::set(submission.images.values().chain(&replaced));
         let old: Vec<String> = past
             .replaced
             .iter()

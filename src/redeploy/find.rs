@@ -125,7 +125,7 @@ pub(crate) fn choose(
                 .map(name_of)
                 .chain([name_of(&record)])
                 .collect();
-            all.sort();
+            all.sort_unstable();
             Err(format!(
                 "several stacks are named {name:?}, on the environments {}; say which one is meant with PORTAINER_ENVIRONMENT or the stack's \"environment\"",
                 all.join(", ")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::gather;
 use crate::health::{Seen, seen, swarm};
 use crate::limits;
 use crate::portainer::{Error, Origin, Record, Status};
@@ -210,9 +211,9 @@ fn runs_now(before: &seen::Seen, seen: &seen::Seen) -> String {
     let new = |one: &&seen::Container| !before.containers.iter().any(|old| old.id == one.id);
     let services = |fits: &dyn Fn(&&seen::Container) -> bool| -> BTreeSet<String> {
         let containers = seen.containers.iter().filter(|one| fits(one));
-        containers.map(|one| one.service.clone()).collect()
+        gather::set(containers.map(|one| one.service.clone()))
     };
-    let down: BTreeSet<String> = seen.down_since(before).into_iter().collect();
+    let down = gather::set(seen.down_since(before));
     let started = services(&|one| new(one) && one.state != "created");
     let waiting = &services(&|one| new(one) && one.state == "created") - &down;
     let parts = [

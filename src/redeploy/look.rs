@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::gather;
 use crate::health::seen::{self, Container, waits_for_completion};
 use crate::health::{Seen, swarm};
 use crate::image::Reference;
@@ -36,10 +37,8 @@ impl Looked {
     /// The id that each reference has on the host.
     pub(super) fn images(&self) -> Images {
         let id = |image: &Option<LocalImage>| image.as_ref().map(|image| image.id.clone());
-        self.local
-            .iter()
-            .map(|(reference, image)| (reference.clone(), id(image)))
-            .collect()
+        let local = self.local.iter();
+        gather::map(local.map(|(reference, image)| (reference.clone(), id(image))))
     }
 
     /// The references that containers or tasks were made from.
@@ -122,7 +121,7 @@ pub(super) fn inspected(
             .extend(inspected?.map(|inspected| container(one, inspected)));
     }
     seen.containers
-        .sort_by(|one, other| (&one.service, &one.id).cmp(&(&other.service, &other.id)));
+        .sort_unstable_by(|one, other| (&one.service, &one.id).cmp(&(&other.service, &other.id)));
     Ok(seen)
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::gather;
 use crate::image::Reference;
 use crate::journal::stacks::Shelf;
 use crate::portainer::StackId;
@@ -68,7 +69,7 @@ pub(crate) fn moved(submission: &Submission) -> BTreeMap<Reference, String> {
             let now = submission.images.get(reference)?;
             (before != now).then(|| (reference.clone(), before.clone()))
         });
-    moved.collect()
+    gather::map(moved)
 }
 
 /// Where it is kept.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::gather;
 use crate::health::seen::Seen;
 use crate::health::swarm;
 use crate::image::Reference;
@@ -54,11 +55,8 @@ pub(super) enum Idle {
 impl Plan {
     /// Services that must have a container afterwards.
     pub(super) fn expected(&self) -> BTreeSet<String> {
-        self.selected
-            .keys()
-            .chain(self.others.keys())
-            .cloned()
-            .collect()
+        let services = self.selected.keys().chain(self.others.keys());
+        gather::set(services.cloned())
     }
 
     /// What a way back leads to: the id that each reference has on the host, or the one that its containers run where the
@@ -78,11 +76,8 @@ impl Plan {
 
     /// References that must be on the host before an update without a pull is sent.
     pub(super) fn needed(&self) -> BTreeSet<&Reference> {
-        self.selected
-            .values()
-            .chain(self.others.values())
-            .flatten()
-            .collect()
+        let services = self.selected.values().chain(self.others.values());
+        gather::set(services.flatten())
     }
 
     /// Whether every selected service runs what its reference is on the host: never "did the pull bring something".
@@ -176,9 +171,9 @@ fn git_stack(
             .services
             .iter()
             .filter(|_| first && stack.pull == PullMode::First);
-        plan.pulls = services
-            .filter_map(|(service, wants)| pulled(service, wants, &plan, looked))
-            .collect();
+        plan.pulls = gather::set(
+            services.filter_map(|(service, wants)| pulled(service, wants, &plan, looked)),
+        );
     }
     plan.idle = match &order.cause {
         Cause::Asked | Cause::Push(None) => Idle::Never,
@@ -218,7 +213,7 @@ fn swarm_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, En
     };
     let forced: Vec<swarm::Service> = services.iter().filter(picked).cloned().collect();
     if forced.is_empty() {
-        let uses: BTreeSet<&str> = services.iter().map(swarm::Service::reference).collect();
+        let uses = gather::set(services.iter().map(swarm::Service::reference));
         let uses: Vec<&str> = uses.into_iter().collect();
         return Err(End::skipped(format!(
             "{limit}, but no other service of this stack is there; it uses {}",
@@ -277,11 +272,10 @@ fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End
         }
     }
     if stack.pull == PullMode::First {
-        plan.pulls = wanted
-            .services
-            .iter()
-            .filter_map(|(service, wants)| pulled(service, wants, &plan, looked))
-            .collect();
+        let services = wanted.services.iter();
+        plan.pulls = gather::set(
+            services.filter_map(|(service, wants)| pulled(service, wants, &plan, looked)),
+        );
     }
     Ok(plan)
 }
@@ -347,18 +341,11 @@ fn not_in_this_stack(order: &Order, seen: &Seen, wanted: &ComposeFile) -> String
             .join(", "),
         Selection::All => "that".to_owned(),
     };
-    let running: BTreeSet<String> = seen
-        .containers
-        .iter()
-        .filter_map(reference_of)
-        .map(|one| one.familiar())
-        .collect();
-    let wants: BTreeSet<String> = wanted
-        .services
-        .values()
-        .filter_map(|one| Some(one.image.as_ref()?.familiar()))
-        .collect();
-    let both: Vec<String> = running.union(&wants).cloned().collect();
+    let running = seen.containers.iter().filter_map(reference_of);
+    let wants = wanted.services.values();
+    let wants = wants.filter_map(|one| Some(one.image.as_ref()?.familiar()));
+    let both = gather::set(running.map(|one| one.familiar()).chain(wants));
+    let both: Vec<String> = both.into_iter().collect();
     format!(
         "no service of this stack uses {asked}; it uses {}",
         both.join(", ")

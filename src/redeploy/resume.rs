@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::gather;
 use crate::health::{Seen, seen};
 use crate::limits;
 use crate::portainer::{Record, Status};
@@ -138,7 +139,7 @@ impl Run<'_> {
         };
         let gone = seen.gone_since(before);
         let ids = |seen: &seen::Seen| -> BTreeSet<String> {
-            seen.containers.iter().map(|one| one.id.clone()).collect()
+            gather::set(seen.containers.iter().map(|one| one.id.clone()))
         };
         match submission.way {
             Way::Forward if !gone.is_empty() && quiet_for >= limits::SETTLE => Some(
@@ -194,7 +195,7 @@ fn alike(one: &Seen, other: &Seen) -> bool {
     let glimpse = |seen: &seen::Seen| -> BTreeSet<(String, String, Option<String>)> {
         let glimpse =
             |one: &seen::Container| (one.id.clone(), one.state.clone(), one.health.clone());
-        seen.containers.iter().map(glimpse).collect()
+        gather::set(seen.containers.iter().map(glimpse))
     };
     match (one, other) {
         (Seen::Compose(one), Seen::Compose(other)) => glimpse(one) == glimpse(other),

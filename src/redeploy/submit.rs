@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::gather;
 use crate::health::Seen;
 use crate::limits;
 use crate::portainer::{Error, Kind, Origin, Record, Update};
@@ -103,10 +104,10 @@ impl Run<'_> {
                 Origin::File => None,
             },
             images_before,
-            images: ids.collect(),
-            variables_before: changed
-                .map(|(name, _)| (name.clone(), stored.get(name).cloned()))
-                .collect(),
+            images: gather::map(ids),
+            variables_before: gather::map(
+                changed.map(|(name, _)| (name.clone(), stored.get(name).cloned())),
+            ),
             ..Submission::of(&found.record)
         };
         let whole = || Update::of(&found.record, &found.file, &order.set, plan.repull);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::gather;
 use crate::health::seen::{self, Container};
 use crate::health::{Seen, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
@@ -57,7 +58,7 @@ impl Run<'_> {
                 });
             }
             self.remember(submission.id, |past| {
-                past.bad = verdict.bad.iter().cloned().collect()
+                past.bad = gather::set(verdict.bad.iter().cloned());
             });
             if let (Seen::Compose(before), Seen::Compose(seen)) = (before, &seen) {
                 self.notes.extend(other_image(submission, before, seen));
@@ -115,10 +116,8 @@ impl Run<'_> {
         };
         let wanted = self.cx.portainer.stack(submission.id).ok().and_then(wanted);
         let services = wanted.into_iter().flat_map(|wanted| wanted.services);
-        services
-            .filter(|(_, wants)| !wants.optional)
-            .map(|(service, _)| service)
-            .collect()
+        let needed = services.filter(|(_, wants)| !wants.optional);
+        gather::set(needed.map(|(service, _)| service))
     }
 
     fn conclude(&self, submission: &Submission, verdict: Verdict) -> Result<End, End> {
@@ -182,13 +181,8 @@ fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) 
         let sent = look::reference_of(one).and_then(|reference| submission.images.get(&reference));
         sent.is_some_and(|id| *id != one.image_id)
     };
-    let services: BTreeSet<&str> = seen
-        .containers
-        .iter()
-        .filter(is_new)
-        .filter(is_other)
-        .map(|one| one.service.as_str())
-        .collect();
+    let others = seen.containers.iter().filter(is_new).filter(is_other);
+    let services = gather::set(others.map(|one| one.service.as_str()));
     let services: Vec<&str> = services.into_iter().collect();
     (!services.is_empty()).then(|| {
         format!(

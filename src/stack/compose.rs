@@ -74,16 +74,12 @@ pub(crate) fn read(file: &str, env: &BTreeMap<String, String>) -> Result<Compose
     if services.is_empty() {
         return Err(NotCertain::NoServices);
     }
-    let services = services
-        .iter()
-        .map(|(name, node)| {
-            Service::open(name, node, env)?
-                .wanted()
-                .map(|wanted| (name.to_string(), wanted))
-        })
-        .collect::<Result<_, _>>()?;
+    let mut wanted = BTreeMap::new();
+    for (name, node) in services {
+        wanted.insert(name.to_string(), Service::open(name, node, env)?.wanted()?);
+    }
     Ok(ComposeFile {
-        services,
+        services: wanted,
         unset,
         variables,
     })

@@ -104,6 +104,13 @@ pub(crate) struct ServiceReport {
     pub(crate) restarts: Option<u64>,
 }
 
+impl ServiceReport {
+    /// In the order of the names, of which each is there once.
+    pub(crate) fn sort(reports: &mut [ServiceReport]) {
+        reports.sort_unstable_by(|one, other| one.service.cmp(&other.service));
+    }
+}
+
 /// How a redeploy of one stack ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StackReport {
