@@ -72,7 +72,7 @@ impl Door {
     pub(crate) fn bind(listen: SocketAddr) -> Result<Door, String> {
         TcpListener::bind(listen)
             .map(Door)
-            .map_err(|error| format!("cannot listen on {listen}: {error}"))
+            .map_err(|error| format!("cannot listen on {listen}: {}", not_taken(&error)))
     }
 
     /// The address; the port is the real one.
@@ -176,6 +176,19 @@ fn accept(listener: &TcpListener, slots: &Slots, closing: &AtomicBool) {
             }
         }
     }
+}
+
+/// Why an address cannot be had, and what to do about it.
+fn not_taken(error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this host has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 are kept for root)".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    format!("{why}; STACKHOOK_LISTEN, or listen in the file, sets another address")
 }
 
 /// Whether the client alone is to blame, so that there is nothing to wait for.

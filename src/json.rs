@@ -15,7 +15,22 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_j
             "it is nested deeper than {most} levels"
         )));
     }
-    serde_json::from_slice(bytes)
+    serde_json::from_slice(bytes).map_err(|error| match not_even_near(bytes) {
+        Some(words) => serde_json::Error::custom(words),
+        None => error,
+    })
+}
+
+/// What the body is instead, where that is plain to see. For a body that is no JSON.
+fn not_even_near(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Some("it begins with a byte order mark; send it without");
+    }
+    let name = bytes.split(|byte| *byte == b'=').next()?;
+    let of_form = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.+%[]".contains(byte);
+    let is_form = name.len() < bytes.len() && name.first().is_some_and(u8::is_ascii_alphabetic);
+    (is_form && name.iter().all(of_form))
+        .then_some("it is a form; the sender must send application/json")
 }
 
 /// Exact as far as it is JSON; behind that nobody reads.

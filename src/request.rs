@@ -94,6 +94,8 @@ pub(crate) trait Behind: Send + Sync {
 pub(crate) enum Refusal {
     /// The request line, a header or the framing is malformed.
     BadHead,
+    /// A TLS handshake instead of a request.
+    Tls,
     /// Head or body were not complete in time.
     TooSlow,
     /// The body is larger than `max_body`.
@@ -118,7 +120,7 @@ impl Refusal {
     /// The status code.
     pub(crate) fn status(self) -> u16 {
         match self {
-            Refusal::BadHead => 400,
+            Refusal::BadHead | Refusal::Tls => 400,
             Refusal::TooSlow => 408,
             Refusal::TooLarge => 413,
             Refusal::UriTooLong => 414,
@@ -135,8 +137,11 @@ impl Refusal {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Refusal::BadHead => "the request is not well-formed HTTP",
+            Refusal::Tls => {
+                "https was spoken to this port of plain http; only a proxy in front can speak it"
+            }
             Refusal::TooSlow => "the request was not complete in time",
-            Refusal::TooLarge => "the body is too large",
+            Refusal::TooLarge => "the body is too large; STACKHOOK_MAX_BODY is the most",
             Refusal::UriTooLong => "the request line is too long",
             Refusal::Expectation => "only the expectation 100-continue can be met",
             Refusal::HeadTooLarge => "the headers are too many or too long",

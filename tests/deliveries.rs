@@ -276,7 +276,8 @@ fn other_addresses_and_methods_are_told_apart() {
     check("GET", "/healthz", 200, None);
     check("HEAD", "/healthz/", 200, None);
     check("POST", "/healthz", 405, Some("GET, HEAD"));
-    check("GET", "/webhook/update/", 405, Some("POST"));
+    let looked = check("GET", "/webhook/update/", 405, Some("POST"));
+    assert!(looked.text().contains("this address takes only POST"));
     check("PUT", "/webhook/update/shop", 405, Some("POST"));
     check("GET", "/webhook/deliveries/0123/", 404, None);
     check(
@@ -292,6 +293,10 @@ fn other_addresses_and_methods_are_told_apart() {
     let settings = check("GET", "/settings/webhooks/", 404, None);
     assert!(settings.text().contains("STACKHOOK_STAFF_PASSWORD"));
     check("GET", "/metrics", 404, None);
+    for mistaken in ["/update/", "/webhook/"] {
+        let reply = check("POST", mistaken, 404, None);
+        assert!(reply.text().contains("deliveries go to /webhook/update/"));
+    }
     let unknown = check("GET", "/webhook/nothing", 404, None);
     assert_eq!(unknown.json()["success"], false);
     assert_eq!(shop.fake.calls().len(), 0);

@@ -184,6 +184,11 @@ fn choose<'c>(which: &Which, config: &'c Config) -> Result<Vec<&'c Stack>, Stop>
     let keys = || config.stacks.iter().map(|stack| stack.key.as_str());
     let list = || keys().collect::<Vec<_>>().join(", ");
     let usage = |text: String| Err(Stop::Usage(text));
+    if config.stacks.is_empty() {
+        let text =
+            "no stack is configured; set PORTAINER_STACK_NAME to the stack's name in Portainer";
+        return Err(Stop::Configuration(text.to_owned()));
+    }
     match which {
         Which::All => Ok(config.stacks.iter().collect()),
         Which::Unsaid => {

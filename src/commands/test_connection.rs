@@ -43,6 +43,11 @@ pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
         patience: Duration::ZERO,
     };
     terminal::print("\nConfigured stacks\n")?;
+    if config.stacks.is_empty() {
+        terminal::print(
+            "  none; set PORTAINER_STACK_NAME to the name of one of the stacks above\n",
+        )?;
+    }
     let mut exits = Vec::new();
     for stack in &config.stacks {
         exits.push(check(&context, stack)?);

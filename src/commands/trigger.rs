@@ -208,7 +208,7 @@ impl Sender<'_> {
             .filter(is_ours);
         let unclear = |exit| {
             let why = format!(
-                "{} answered {status}, but not in the words of stackhook",
+                "{} answered {status}, but not in the words of stackhook; is the address right?",
                 self.url
             );
             Trouble::new(exit, why)

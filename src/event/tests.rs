@@ -153,7 +153,12 @@ fn a_ping_is_answered_and_not_acted_on() {
 fn what_is_wrong_with_a_body_is_said() {
     for (body, words) in [
         ("{", "no JSON"),
-        ("\u{feff}{}", "no JSON"),
+        ("\u{feff}{}", "no JSON: it begins with a byte order mark"),
+        ("event=stack_update", "no JSON: it is a form"),
+        ("payload=%7B%7D&a=b", "no JSON: it is a form"),
+        ("true=false", "no JSON: it is a form"),
+        ("a b=c", "no JSON: expected"),
+        ("{\"a\"=1}", "no JSON: expected"),
         ("[]", "no object"),
         ("null", "no object"),
         ("{} {}", "trailing"),

@@ -83,6 +83,7 @@ impl Scan {
                 }
                 (_, true) => return Err(Refusal::BadHead),
                 (b'\r', false) => self.returned = true,
+                (TLS_HANDSHAKE, false) if self.seen == 1 => return Err(Refusal::Tls),
                 (b'\t' | b' '..=b'~' | 0x80.., false) => {
                     self.line += 1;
                     if self.lines == 0 && self.line > limits::REQUEST_LINE {
@@ -125,6 +126,9 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Bad> {
 }
 
 /// Methods that are known; what is answered to them is decided elsewhere.
+/// With what TLS begins, and no request does.
+const TLS_HANDSHAKE: &u8 = &0x16;
+
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE",
 ];

@@ -177,13 +177,34 @@ fn the_client_behind_a_trusted_proxy_is_the_peer() {
 }
 
 #[test]
+fn an_address_that_cannot_be_had_is_explained() {
+    let running = running();
+    let refused = |address: &str| Door::bind(address.parse().unwrap()).err().unwrap();
+    let (taken, another) = (running.address.to_string(), "STACKHOOK_LISTEN");
+    for (address, why) in [
+        (taken.as_str(), "another program listens there already"),
+        // Kept for documents, so no host has it.
+        ("192.0.2.1:0", "this host has no such address"),
+    ] {
+        let words = refused(address);
+        assert!(
+            words.starts_with(&format!("cannot listen on {address}: {why}; {another}")),
+            "{words}"
+        );
+    }
+}
+
+#[test]
 fn a_refusal_is_read_by_whoever_sent_too_much() {
     let running = running();
     let (status, body) =
         running.ask(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n");
     assert_eq!(
         (status, body.as_str()),
-        (413, "/x: the body is too large\n")
+        (
+            413,
+            "/x: the body is too large; STACKHOOK_MAX_BODY is the most\n"
+        )
     );
     // Everything is sent, though it was refused at the first bytes.
     let mut large = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n".to_vec();

@@ -102,6 +102,10 @@ impl Rejection {
                 "the body ends in a line end; was it signed without? use printf '%s' and --data-binary"
                     .to_owned(),
             ),
+            Reason::Mismatch if scheme.name == SchemeName::Generic => Some(format!(
+                "{}; sign exactly the bytes that are sent, by printf '%s' and not echo",
+                words(self.reason)
+            )),
             _ => None,
         };
         self.advice = advice.or(self.advice.take());

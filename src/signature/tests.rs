@@ -296,6 +296,7 @@ fn hints_name_the_usual_mistakes() {
     check_hint(generic, &signed, &format!("{BODY}\n"), "printf");
     check_hint(generic, &signed, "", "arrived empty");
     check_hint(generic, &signed, "{}", "secret differs");
+    check_hint(generic, &signed, "{}", "printf '%s' and not echo");
     check_hint(
         generic,
         &[("X-Portainer-Signature", "")],

@@ -41,7 +41,11 @@ impl Site {
     /// The whole order of checks before a worker is bothered: route, method, peer, signature over the raw bytes.
     fn admit<'r>(&'r self, request: &'r Request) -> Result<Call<'r>, Rejected> {
         let route = Route::of(&request.path).ok_or_else(|| {
-            Rejected::plain(&request.path, 404, "no_route", "there is nothing here")
+            let words = match request.method.as_str() {
+                "POST" => "there is nothing here; deliveries go to /webhook/update/",
+                _ => "there is nothing here",
+            };
+            Rejected::plain(&request.path, 404, "no_route", words)
         })?;
         route.allows(request)?;
         match route {
@@ -207,12 +211,8 @@ impl Route {
         if methods.split(", ").any(|method| method == request.method) {
             return Ok(());
         }
-        let rejected = Rejected::plain(
-            &request.path,
-            405,
-            "method",
-            "this address does not take this method",
-        );
+        let words = format!("this address takes only {methods}");
+        let rejected = Rejected::plain(&request.path, 405, "method", &words);
         Err(Rejected {
             reply: rejected.reply.with("Allow", methods),
             ..rejected

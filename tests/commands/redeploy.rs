@@ -191,6 +191,14 @@ fn a_stack_may_be_called_by_key_or_name_and_must_be_clear() {
         assert!(output.stdout.starts_with("blog:\n"), "{output:?}");
         assert_eq!(output.stdout.matches("blog:\n").count(), 1, "{output:?}");
     }
+    let none = "stackhook: no stack is configured; set PORTAINER_STACK_NAME to the stack's name in Portainer\n";
+    for arguments in [
+        &["redeploy"] as &[&str],
+        &["redeploy", "--all"],
+        &["redeploy", "shop"],
+    ] {
+        check(&Setup::with(&fake), arguments, 78, "", none);
+    }
     let setup = setup.env("PORTAINER_STACK_NAME", "blog");
     let output = setup.run(&["redeploy", "--dry-run"]);
     assert!(output.stdout.starts_with("blog:\n"), "{output:?}");

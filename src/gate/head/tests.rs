@@ -307,16 +307,17 @@ fn a_head_ends_within_its_limits() {
 
 #[test]
 fn what_can_be_no_head_is_refused_at_its_first_byte() {
-    for start in [
-        &b"\x16\x03\x01"[..],
-        b"\n",
-        b"\r\r",
-        b"\r\n",
-        b"GET / HTTP/1.1\n",
-        b"\0",
+    for (start, why) in [
+        (&b"\x16\x03\x01"[..], Refusal::Tls),
+        (b"\n", Refusal::BadHead),
+        (b"\r\r", Refusal::BadHead),
+        (b"\r\n", Refusal::BadHead),
+        (b"GET / HTTP/1.1\n", Refusal::BadHead),
+        (b"G\x16", Refusal::BadHead),
+        (b"\0", Refusal::BadHead),
     ] {
         let mut scan = Scan::default();
-        assert_eq!(scan.find_end(start), Err(Refusal::BadHead), "{start:?}");
+        assert_eq!(scan.find_end(start), Err(why), "{start:?}");
     }
 }
 
