@@ -31,6 +31,7 @@ mod sign;
 #[path = "demo/stackhook_process.rs"]
 mod stackhook_process;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -100,7 +101,9 @@ struct Demo {
 
 impl Demo {
     fn start() -> Result<Demo, String> {
-        let portainer = Fake::start(Era::A);
+        let mut portainer = Fake::start(Era::A);
+        // The address that everybody knows.
+        portainer.move_to(SocketAddr::from(([127, 0, 0, 1], 0)));
         portainer.world(|world| {
             world.push(IMAGE, GOOD);
             world.push("postgres:17", Behaviour::Runs);

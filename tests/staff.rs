@@ -54,13 +54,15 @@ fn wrong_passwords_are_slowed_down_and_the_right_one_then_too() {
             .status
     };
     assert_eq!(try_with(PASSWORD), 200);
-    let wrong: Vec<u16> = (0..12).map(|_| try_with("not-the-password")).collect();
-    assert_eq!(
-        (wrong[0], wrong[9], wrong[11]),
-        (401, 401, 429),
-        "{wrong:?}"
-    );
-    assert_eq!(try_with(PASSWORD), 429, "it is not even looked at");
+    let wrong: Vec<u16> = (0..10).map(|_| try_with("not-the-password")).collect();
+    assert_eq!(wrong, [401; 10]);
+    // One more is let through every six seconds; a slow machine may meet that moment.
+    let slowed = |_| {
+        let wrong = (0..50).find(|_| try_with("not-the-password") == 429);
+        assert!(wrong.is_some(), "guesses are not slowed down");
+        try_with(PASSWORD) == 429
+    };
+    assert!((0..5).any(slowed), "the right one is looked at");
     // Deliveries come from the same address, and are not slowed down.
     let reply = server.signed("/webhook/update/", SECRET, r#"{"event":"ping"}"#);
     assert_eq!(reply.status, 200);

@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::support::fake::{Behaviour, Era, ImageId};
 use crate::support::program::Setup;
 use crate::support::shop::{
-    ENV, GOOD, QUICK, Shop, WEB, WORKER, fails, now, portainer, portainer_with, says, side_by_side,
+    ENV, GOOD, QUICK, Shop, WEB, WORKER, fails, now, portainer, portainer_with, pull_held, says,
+    side_by_side,
 };
 
 const TRIGGERED: &str = "Stack update triggered";
@@ -269,13 +270,12 @@ fn an_update_that_fails_is_told_in_portainers_words_and_what_ran_runs_again() {
 #[test]
 fn a_person_who_edits_meanwhile_is_not_overwritten() {
     let shop = Shop::open(Era::A);
-    shop.push(WEB, GOOD);
-    shop.fake
-        .world(|world| world.pace.pull = Duration::from_millis(600));
+    let gate = pull_held(&shop.fake);
     std::thread::scope(|scope| {
         let delivery = scope.spawn(|| shop.deliver("{}"));
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while shop.pulled().is_empty() && std::time::Instant::now() < deadline {
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while shop.pulled().is_empty() {
+            assert!(std::time::Instant::now() < deadline, "it never pulls");
             std::thread::yield_now();
         }
         shop.fake.world(|world| {
@@ -284,6 +284,7 @@ fn a_person_who_edits_meanwhile_is_not_overwritten() {
             stack.update_date += 60;
             stack.env.as_mut().unwrap()[2].1 = "edited".to_owned();
         });
+        gate.open();
         says(&delivery.join().unwrap(), 200, TRIGGERED, UPDATED);
     });
     let mut env = ENV;

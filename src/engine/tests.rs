@@ -132,12 +132,7 @@ fn stacks_are_redeployed_side_by_side() {
     };
     let engine = engine(&stacks, None, redeploy);
     engine.accept(accepted(0, &stacks)).unwrap();
-    let delivery = engine
-        .wait(
-            &accepted(0, &[]).id,
-            Instant::now() + Duration::from_secs(5),
-        )
-        .unwrap();
+    let delivery = engine.wait(&accepted(0, &[]).id, soon()).unwrap();
     assert_eq!(delivery.status(), Status::Succeeded);
 }
 

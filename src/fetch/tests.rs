@@ -187,13 +187,17 @@ fn tls_to_a_plain_port_is_recognised() {
     assert!(why.contains("begins with http://"), "{why}");
 }
 
-/// What comes of a GET, with little patience.
+/// What comes of a GET, with little patience where an answer never comes or never ends.
 fn of(step: Step) -> Result<Answer, Error> {
+    let patience = match step {
+        Step::Say(_) => Duration::from_secs(20),
+        Step::SayAndStay(_) | Step::Silent => Duration::from_millis(300),
+    };
     let script = Script::start(vec![step]);
     let url = script.url();
     let mut request = Request::new(Method::Get, &url);
-    request.answer_within = Duration::from_millis(300);
-    request.body_within = Duration::from_millis(300);
+    request.answer_within = patience;
+    request.body_within = patience;
     request.body_max = 20;
     fetch(Trust::PublicRoots).exchange(&request)
 }
@@ -233,10 +237,9 @@ fn an_answer_that_breaks_off_may_have_been_meant() {
         say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
         "closed",
     );
-    maybe_sent(
-        Step::SayAndStay(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec()),
-        "did not end within 0.3 s",
-    );
+    // Its beginning may come too late as well, where much else is going on.
+    let stays = Step::SayAndStay(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec());
+    maybe_sent(stays, " within 0.3 s");
 }
 
 #[test]
@@ -273,12 +276,9 @@ fn whole_answers_are_read_in_every_framing() {
 
 #[test]
 fn nobody_there_means_that_nothing_was_sent() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let url = format!("http://127.0.0.1:{port}/");
+    // At an address of its own: nobody else listens there meanwhile.
+    let address = TcpListener::bind("127.98.76.54:0").unwrap().local_addr();
+    let url = format!("http://{}/", address.unwrap());
     let came = fetch(Trust::PublicRoots).exchange(&Request::new(Method::Get, &url));
     let Err(error @ Error::NotSent(_)) = came else {
         panic!("{came:?}");

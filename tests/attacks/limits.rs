@@ -50,7 +50,8 @@ fn a_trickle_does_not_move_the_deadline() {
     #[track_caller]
     fn check((reply, took): (String, Duration), seconds: u64) {
         assert!(reply.starts_with("HTTP/1.1 408 "), "{reply}");
-        let range = Duration::from_secs(seconds)..Duration::from_secs(seconds + 5);
+        // A deadline that moved would never come.
+        let range = Duration::from_secs(seconds)..Duration::from_secs(seconds + 30);
         assert!(range.contains(&took), "{took:?}");
     }
     check(head.join().unwrap(), 10);
@@ -95,6 +96,8 @@ fn descriptors_that_run_out_end_nothing() {
         .collect();
     eventually(|| server.log().contains("no connection could be accepted"));
     drop(silent);
+    // Each that has left is found in the queue first, and as long as descriptors run out, whoever has not asked may be closed.
+    eventually(|| taken(&server).descriptors <= limit - free);
     assert_eq!(server.get("/healthz").status, 200);
 }
 
@@ -201,7 +204,7 @@ fn a_waiter_whose_client_has_gone_frees_its_connection() {
             stream
         })
         .collect();
-    eventually(|| taken(&shop.server).descriptors >= before + 20);
+    eventually(|| taken(&shop.server).descriptors >= before + 15);
     drop(waiting);
     // What the redeploy itself holds does not matter.
     eventually(|| taken(&shop.server).descriptors < before + 10);
@@ -234,13 +237,10 @@ fn all_attacks_together_leave_nothing_behind() {
     besiege(&server, beginning, 2, all).holds("all attacks together, at first", &server);
     let before = taken(&server);
     besiege(&server, lasting, 2, all).holds("all attacks together", &server);
+    eventually(|| taken(&server).descriptors <= before.descriptors);
     let after = taken(&server);
     println!("quiet before: {before:?}; quiet after: {after:?}");
     assert!(after.threads <= before.threads, "{before:?}, {after:?}");
-    assert!(
-        after.descriptors <= before.descriptors,
-        "{before:?}, {after:?}"
-    );
     // In a build for tests each thread keeps the memory of the largest body that it has read.
     let growth = if is_released() { 2 } else { 16 } * 1024;
     let grown = after.memory.saturating_sub(before.memory);

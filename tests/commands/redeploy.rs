@@ -213,7 +213,8 @@ fn a_portainer_that_is_away_ends_with_75_at_once() {
     let output = setup.run(&["redeploy", "shop"]);
     assert_eq!(output.code, Some(75), "{output:?}");
     assert!(output.stderr.contains("nothing was sent"), "{output:?}");
-    assert!(began.elapsed().as_secs() < 10);
+    // A delivery would be tried for a minute.
+    assert!(began.elapsed().as_secs() < 50);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A stack that staff have paused stays so, whoever asks and whatever is restarted.
 
-use super::end;
+use super::{accept, end, pulls};
 use crate::support::fake::{Era, Fake};
 use crate::support::program::{Setup, Stackhook};
 use crate::support::shop::{self, GOOD, QUICK, SECRET, WEB};
@@ -48,29 +48,14 @@ fn a_pause_outlives_a_restart_and_nothing_is_made_up_for_afterwards() {
 fn whoever_was_accepted_before_the_pause_and_begins_after_it_is_told() {
     let (fake, server) = open();
     let gate = shop::pull_held(&fake);
-    let first = super::accept(&server, "{}").unwrap();
-    shop_is_pulling(&fake);
-    let second = super::accept(&server, "{}").unwrap();
+    let first = accept(&server, "{}").unwrap();
+    pulls(&fake);
+    let second = accept(&server, "{}").unwrap();
     press(&server, "pause", "shop");
     gate.open();
     assert_eq!(end(&server, &first).0, 200, "it had begun");
     let (code, body) = end(&server, &second);
     assert_eq!(code, 409, "{body}");
-}
-
-#[track_caller]
-fn shop_is_pulling(fake: &Fake) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    let pulls = || {
-        let calls = fake.calls();
-        calls
-            .iter()
-            .any(|call| call.path.ends_with("/images/create"))
-    };
-    while !pulls() {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -43,14 +43,31 @@ impl Reply {
     }
 }
 
-/// Sends bytes as they are and reads one reply, or until the other side closes; what came back, perhaps nothing.
+/// While all places are taken, whoever is one of a crowd and takes this long to say what he wants may be closed.
+pub(crate) const GRACE: Duration = Duration::from_millis(50);
+
+/// Sends bytes as they are and reads one reply, or until the other side closes; what came back, perhaps nothing. A client whose thread
+/// had to wait for a processor before it could say all tries again.
 pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
+    for _ in 0..20 {
+        let began = Instant::now();
+        let (reply, said) = try_exchange(server, request);
+        if !reply.is_empty() || said.duration_since(began) < GRACE {
+            return reply;
+        }
+    }
+    Vec::new()
+}
+
+/// The reply, and when all was said.
+fn try_exchange(server: SocketAddr, request: &[u8]) -> (Vec<u8>, Instant) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     // Who is refused early may find the door closed before all was said; the reply is there nevertheless.
     let _ = stream.write_all(request);
+    let said = Instant::now();
     let mut reply = Vec::new();
     let mut part = [0; 4096];
     while !is_whole(&reply, request.starts_with(b"HEAD ")) {
@@ -59,7 +76,7 @@ pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
             Ok(0) | Err(_) => break,
         }
     }
-    reply
+    (reply, said)
 }
 
 /// Whether the reply has all that its length promises.

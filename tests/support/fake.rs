@@ -77,7 +77,7 @@ mod faults;
 #[path = "fake/server.rs"]
 mod server;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -113,16 +113,15 @@ impl Fake {
     /// A Portainer of this era with one administrator, one API key of hers, and one environment: id 1, "local".
     pub(crate) fn start(era: Era) -> Fake {
         let clock = Clock::start();
-        let seed = clock.now()
-            ^ (u64::from(std::process::id()) << 40)
-            ^ (SEED.fetch_add(1, Ordering::SeqCst) << 20);
+        let number = SEED.fetch_add(1, Ordering::SeqCst);
+        let seed = clock.now() ^ (u64::from(std::process::id()) << 40) ^ (number << 20);
         let mut world = World::new(era, clock.clone(), seed);
         let password = format!("pw-sentinel-{}", world.hex(16));
         let admin = world.users.add("admin", &password, true);
         let api_key = world.new_key();
         world.users.add_key(admin, &api_key);
         let shared = Arc::new(Shared::new(world, clock));
-        let listening = Listening::start(&shared, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listening = Listening::start(&shared, own_address(number));
         Fake {
             address: listening.address,
             listening: Mutex::new(Some(listening)),
@@ -132,7 +131,7 @@ impl Fake {
         }
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.X.Y.Z:PORT`
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -225,6 +224,14 @@ impl Fake {
     pub(crate) fn forget_calls(&self) {
         self.shared.calls.lock().unwrap().clear();
     }
+}
+
+/// An address of this host at which nobody else listens (RFC 1122 section 3.2.1.3: all of 127.0.0.0/8 is this host): while the fake is
+/// down, no other one gets its port, and it is refused for sure.
+fn own_address(number: u64) -> SocketAddr {
+    let own = (std::process::id() & 0x3ff) << 12 | u32::try_from(number & 0xfff).unwrap();
+    let network = Ipv4Addr::new(127, 64, 0, 0).to_bits();
+    SocketAddr::from((Ipv4Addr::from_bits(network | own), 0))
 }
 
 impl Drop for Fake {

@@ -172,7 +172,10 @@ mod tests {
         assert!(room.next().unwrap().is_ready());
         assert_eq!(ages(&room), [500, 40]);
         drop(clients);
-        room.look();
-        assert_eq!(ages(&room), [0; 0], "who has left is not kept");
+        let until = Instant::now() + Duration::from_secs(20);
+        while !ages(&room).is_empty() {
+            assert!(Instant::now() < until, "who has left is not kept");
+            room.look();
+        }
     }
 }

@@ -132,7 +132,7 @@ services:
         thread::scope(|scope| {
             let first = scope.spawn(slow);
             let fake = &scene.bench.fake;
-            for _ in 0..1000 {
+            for _ in 0..10_000 {
                 if fake.puts().len() == 1 {
                     break;
                 }
@@ -458,7 +458,7 @@ fn a_portainer_that_goes_away_between_two_services_is_no_reason_to_begin_again()
     fake.fault(When::next("PUT", path), Fault::Hold(gate.clone()));
     let report = thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..2_000 {
+            for _ in 0..4_000 {
                 if !fake.puts().is_empty() {
                     break;
                 }
