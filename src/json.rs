@@ -1,4 +1,4 @@
-//! JSON as strangers send it: nested so little that reading it fits any stack.
+//! JSON as strangers send it: nested so little that reading it fits any stack, and with so few values that what is read fits the memory.
 
 use serde::de::{DeserializeOwned, Error};
 
@@ -7,13 +7,19 @@ use crate::limits;
 /// Reads a whole body.
 ///
 /// # Errors
-/// Where it stops being JSON, or that it is nested too deeply; nothing of its content.
+/// Where it stops being JSON, or that it is nested too deeply or has too many values; nothing of its content.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    if is_deeper_than(limits::NESTING, bytes) {
+    let shape = Shape::of(bytes);
+    if shape.depth > limits::NESTING {
         let most = limits::NESTING;
         return Err(serde_json::Error::custom(format_args!(
             "it is nested deeper than {most} levels"
         )));
+    }
+    let (least, times) = limits::TREE;
+    if shape.weight > bytes.len().saturating_mul(times).max(least) {
+        let why = "it has more values than any known sender puts into so many bytes";
+        return Err(serde_json::Error::custom(why));
     }
     serde_json::from_slice(bytes).map_err(|error| match not_even_near(bytes) {
         Some(words) => serde_json::Error::custom(words),
@@ -33,21 +39,59 @@ fn not_even_near(bytes: &[u8]) -> Option<&'static str> {
         .then_some("it is a form; the sender must send application/json")
 }
 
-/// Exact as far as it is JSON; behind that nobody reads.
-fn is_deeper_than(most: usize, bytes: &[u8]) -> bool {
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for byte in bytes {
-        match (in_text, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_text = !in_text,
-            (false, b'[' | b'{') if depth == most => return true,
-            (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            _ => {}
+/// What is known of a text before it is read. Exact as far as it is JSON; behind that nobody reads.
+#[derive(Debug, Default)]
+struct Shape {
+    /// Lists and maps within each other.
+    depth: usize,
+    /// What its values will take (bytes), roughly.
+    weight: usize,
+}
+
+/// What a map takes (bytes), even if there is one entry in it: room for eleven keys and values.
+const MAP: usize = 700;
+/// What a list takes (bytes): room for four values.
+const LIST: usize = 180;
+/// What every further value takes (bytes), whether it is in a list that grows or a short text.
+const VALUE: usize = 64;
+
+impl Shape {
+    fn of(bytes: &[u8]) -> Shape {
+        let mut shape = Shape {
+            weight: bytes.len(),
+            ..Shape::default()
+        };
+        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        for byte in bytes {
+            let takes = match (in_text, byte) {
+                (true, _) if escaped => {
+                    escaped = false;
+                    0
+                }
+                (true, b'\\') => {
+                    escaped = true;
+                    0
+                }
+                (_, b'"') => {
+                    in_text = !in_text;
+                    0
+                }
+                (false, b'[' | b'{') => {
+                    depth += 1;
+                    shape.depth = shape.depth.max(depth);
+                    if *byte == b'[' { LIST } else { MAP }
+                }
+                (false, b']' | b'}') => {
+                    depth = depth.saturating_sub(1);
+                    0
+                }
+                (false, b',') => VALUE,
+                _ => 0,
+            };
+            shape.weight = shape.weight.saturating_add(takes);
         }
+        shape
     }
-    false
 }
 
 #[cfg(test)]
@@ -57,17 +101,16 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, deeper_than: usize) {
-        assert!(is_deeper_than(deeper_than, text.as_bytes()), "{text}");
-        assert!(!is_deeper_than(deeper_than + 1, text.as_bytes()), "{text}");
+    fn check(text: &str, depth: usize) {
+        assert_eq!(Shape::of(text.as_bytes()).depth, depth, "{text}");
     }
 
     #[test]
     fn levels_are_counted_where_they_are_none_of_a_text() {
-        check("{}", 0);
-        check(r#"{"a": [1, {"b": []}]}"#, 3);
-        check(r#"[[1], [2], [[3]]]"#, 2);
-        check(r#"["]]", "[[[", "\"[[", [["\\\\"]]]"#, 2);
+        check("{}", 1);
+        check(r#"{"a": [1, {"b": []}]}"#, 4);
+        check(r#"[[1], [2], [[3]]]"#, 3);
+        check(r#"["]]", "[[[", "\"[[", [["\\\\"]]]"#, 3);
     }
 
     #[test]
@@ -77,5 +120,34 @@ mod tests {
         assert!(read(limits::NESTING).is_ok());
         let error = read(limits::NESTING + 1).unwrap_err().to_string();
         assert_eq!(error, "it is nested deeper than 32 levels");
+    }
+
+    #[test]
+    fn no_more_values_are_read_than_a_body_has_room_for() {
+        #[track_caller]
+        fn check(value: &str, length: usize, is_read: bool) {
+            let values = vec![value; length / (value.len() + 1)].join(",");
+            let read = from_slice::<Value>(format!("[{values}]").as_bytes());
+            match (read, is_read) {
+                (Ok(_), true) => {}
+                (Err(error), false) => {
+                    assert!(error.to_string().contains("more values"), "{error}")
+                }
+                (read, _) => panic!("{value}: {}", read.is_ok()),
+            }
+        }
+        // What stands there may be anything, as long as it is not much.
+        for value in [r#"{"":0}"#, "[0]", "0", r#""a""#] {
+            check(value, 8_000, true);
+            check(value, 500_000, false);
+        }
+        let image = format!(
+            r#"{{"repository":"library/test","tag":"latest","digest":"sha256:{}"}}"#,
+            "a".repeat(64)
+        );
+        let event = format!(
+            r#"{{"id":"320678d8-ca14-430f-8bb6-4ca139cd83f7","action":"push","target":{image}}}"#
+        );
+        check(&event, 500_000, true);
     }
 }

@@ -59,11 +59,15 @@ pub(crate) const SPARE_THREADS: usize = 8;
 pub(crate) const FEW_DESCRIPTORS: usize = 48;
 /// The stack of a connection's thread (bytes); what runs on it needs a tenth of that.
 pub(crate) const CONNECTION_STACK: usize = 256 * 1024;
-/// A signed body up to this size (bytes) is read on the connection's thread, to answer at once what asks for nothing; read as JSON it
-/// takes some twenty times as much memory.
+/// A signed body up to this size (bytes) is read on the connection's thread, to answer at once what asks for nothing.
 pub(crate) const READ_AT_THE_DOOR: usize = 16 * 1024;
 /// Levels of a body's JSON; the deepest of a known sender, Bitbucket's, has ten.
 pub(crate) const NESTING: usize = 32;
+/// Read as JSON, a body may take so much memory (bytes), or so many times its size if that is more; those of known senders take four
+/// to twelve times theirs.
+pub(crate) const TREE: (usize, usize) = (1024 * 1024, 16);
+/// Of signed bodies that are larger than this (bytes), one is read at a time: what knows a secret must not fill the memory either.
+pub(crate) const READ_ALONE: usize = 4 * 1024;
 /// A request's head: request line and headers with their line ends (bytes).
 pub(crate) const HEAD: usize = 16 * 1024;
 /// The request line (bytes).

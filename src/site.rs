@@ -13,7 +13,7 @@ mod staff;
 mod deliver;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ use crate::http::{Prefer, Reply};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::request::{Answer, Asked, Awaited, Behind, Refusal, Request, Wait};
-use crate::signature::{EXPECTED, Rejection};
+use crate::signature::{EXPECTED, Rejection, Sealed};
 use crate::site::admit::{Call, Route};
 pub(crate) use crate::site::desk::Desk;
 use crate::site::lines::About;
@@ -44,6 +44,8 @@ pub(crate) struct Site {
     rejections: Rejections,
     recent: Recent,
     metrics: Arc<Metrics>,
+    /// Held by whoever reads a larger body, and until what it says is accepted or refused.
+    reading: Mutex<()>,
     /// Nobody is let in without a configured password.
     desk: Option<Desk>,
 }
@@ -83,8 +85,15 @@ impl Site {
             rejections: Rejections::default(),
             recent: Recent::default(),
             metrics,
+            reading: Mutex::new(()),
             desk,
         }
+    }
+
+    /// The right to read such a body.
+    fn alone(&self, body: &Sealed) -> Option<MutexGuard<'_, ()>> {
+        let lock = || self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        (body.len() > limits::READ_ALONE).then(lock)
     }
 }
 
@@ -105,6 +114,7 @@ impl Behind for Site {
                 only,
                 verified,
             }) if request.body.len() <= limits::READ_AT_THE_DOOR => {
+                let _alone = self.alone(&request.body);
                 let nothing = self.meant(hook, only.as_ref(), &verified).err()?;
                 let asked = asked(request, Some(hook));
                 Some(self.nothing_done(hook, &nothing, &verified, &asked))
@@ -145,7 +155,10 @@ impl Behind for Site {
                 hook,
                 only,
                 verified,
-            }) => self.deliver(hook, only.as_ref(), &verified, asked(Some(hook))),
+            }) => {
+                let _alone = self.alone(&request.body);
+                self.deliver(hook, only.as_ref(), &verified, asked(Some(hook)))
+            }
         }
     }
 

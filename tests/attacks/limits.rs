@@ -7,11 +7,13 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::siege::{Field, besiege, setup, taken};
+use super::siege::{Field, SECRET, besiege, setup, status_of, taken};
 use super::{ATTACKS, LASTING};
+use crate::support::client;
 use crate::support::fake::{Behaviour, Era};
 use crate::support::program::is_released;
 use crate::support::shop::{Shop, portainer};
+use crate::support::sign;
 
 /// Sends a byte now and then; the reply, and after how long the connection was closed.
 fn trickle(server: std::net::SocketAddr, start: &[u8]) -> (String, Duration) {
@@ -148,6 +150,39 @@ fn little_memory_is_enough() {
     }
 }
 
+/// Who knows the secret is asked in, and can be more than one wishes for. What a body says takes many times the memory of the body.
+#[test]
+fn a_secret_that_leaked_does_not_fill_the_memory() {
+    let server = setup().serve();
+    let body = |value: &str| {
+        let values = vec![value; 1_000_000 / (value.len() + 1)].join(",");
+        format!(r#"{{"event":"ping","more":[{values}]}}"#)
+    };
+    // As many values as there can be, and nearly as many as are read.
+    let padded = format!(r#"{{"":"{}"}}"#, "x".repeat(50));
+    for body in [body(r#"{"":0}"#), body("[0]"), body(&padded)] {
+        let signature = sign::hex_hmac(SECRET, body.as_bytes());
+        let headers = [("X-Portainer-Signature", signature.as_str())];
+        let request = client::request(
+            server.address,
+            "POST",
+            "/webhook/update/",
+            &headers,
+            body.as_bytes(),
+        );
+        thread::scope(|scope| {
+            for _ in 0..48 {
+                scope.spawn(|| client::exchange(server.address, &request));
+            }
+        });
+        assert_eq!(server.get("/healthz").status, 200);
+    }
+    let most = status_of(&server, "VmHWM:");
+    println!("at most {most} KiB");
+    let memory = if is_released() { 56 } else { 112 } * 1024;
+    assert!(most <= memory, "{most} KiB");
+}
+
 #[test]
 fn a_large_body_may_be_configured() {
     let server = setup().env("STACKHOOK_MAX_BODY", "2KiB").serve();
@@ -185,12 +220,12 @@ fn a_waiter_whose_client_has_gone_frees_its_connection() {
     );
     let before = taken(&shop.server).descriptors;
     let body = br#"{}"#;
-    let signature = crate::support::sign::hex_hmac(crate::support::shop::SECRET, body);
+    let signature = sign::hex_hmac(crate::support::shop::SECRET, body);
     let headers = [
         ("X-Portainer-Signature", signature.as_str()),
         ("Prefer", "wait=300"),
     ];
-    let request = crate::support::client::request(
+    let request = client::request(
         shop.server.address,
         "POST",
         "/webhook/update/",

@@ -113,19 +113,22 @@ pub(super) struct Taken {
 
 #[track_caller]
 pub(super) fn taken(server: &Stackhook) -> Taken {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let value = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        // Who has ended still has a status, but no memory.
-        let line = line.unwrap_or_else(|| panic!("the server has ended: {}", server.log()));
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-    };
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     Taken {
-        memory: value("VmRSS:"),
-        threads: value("Threads:"),
+        memory: status_of(server, "VmRSS:"),
+        threads: status_of(server, "Threads:"),
         descriptors: descriptors.count(),
     }
+}
+
+/// A number of the process: KiB, or how many.
+#[track_caller]
+pub(super) fn status_of(server: &Stackhook, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    // Who has ended still has a status, but no memory.
+    let line = line.unwrap_or_else(|| panic!("the server has ended: {}", server.log()));
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// How a siege went.
