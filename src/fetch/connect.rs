@@ -127,9 +127,6 @@ fn explain(error: ureq::Error) -> Failed {
     match error {
         ureq::Error::Io(error) => match error.get_ref().and_then(|inside| inside.downcast_ref()) {
             Some(error) => Failed::Tls(trust::words(error)),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Failed::Connection("the connection was closed at once".to_owned())
-            }
             None => Failed::Connection(io_words(&error)),
         },
         ureq::Error::Rustls(error) => Failed::Tls(trust::words(&error)),
@@ -172,11 +169,25 @@ impl<In: Transport> Connector<In> for Tls {
             details.current_time.clone(),
         );
         socket.set_timeout(details.timeout);
-        connection.complete_io(&mut socket)?;
+        connection.complete_io(&mut socket).map_err(hung_up)?;
         Ok(Some(Either::B(TlsTransport {
             buffers: LazyBuffers::new(limits::HTTP_BUFFER, limits::HTTP_BUFFER),
             stream: StreamOwned::new(connection, socket),
         })))
+    }
+}
+
+/// A server of plain HTTP may hang up without a word: a greeting in TLS is no request.
+fn hung_up(error: io::Error) -> ureq::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => mark(Failed::Connection(format!(
+            "the connection was closed at once; {}",
+            trust::PERHAPS_PLAIN
+        ))),
+        _ => error.into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One exchange against servers that behave, that do not, and that are somebody else.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -169,22 +169,40 @@ fn plain_http_to_a_tls_port_is_recognised() {
     );
 }
 
-#[test]
-fn tls_to_a_plain_port_is_recognised() {
+/// What comes of a GET in TLS from a server that deals so with a greeting.
+fn of_a_plain_port(deal: fn(&mut TcpStream)) -> Result<Answer, Error> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/x", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+    thread::spawn(move || deal(&mut listener.accept().unwrap().0));
+    fetch(Trust::PublicRoots).exchange(&Request::new(Method::Get, &url))
+}
+
+#[test]
+fn tls_to_a_plain_port_is_recognised() {
+    let came = of_a_plain_port(|stream| {
         let _ = stream.read(&mut [0; 4096]);
-        stream
-            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-    let came = fetch(Trust::PublicRoots).exchange(&Request::new(Method::Get, &url));
     let Err(Error::Untrusted(why)) = came else {
         panic!("{came:?}");
     };
     assert!(why.contains("begins with http://"), "{why}");
+}
+
+#[test]
+fn a_plain_port_that_hangs_up_is_recognised() {
+    let read_and_leave = |stream: &mut TcpStream| {
+        let _ = stream.read(&mut [0; 4096]);
+    };
+    // What is left unread resets the connection.
+    for deal in [read_and_leave, |_: &mut TcpStream| {}] {
+        let came = of_a_plain_port(deal);
+        let Err(Error::NotSent(why)) = came else {
+            panic!("{came:?}");
+        };
+        assert!(why.contains("closed at once; if this port"), "{why}");
+        assert!(why.contains("begins with http://"), "{why}");
+    }
 }
 
 /// What comes of a GET, with little patience where an answer never comes or never ends.

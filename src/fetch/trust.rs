@@ -62,6 +62,10 @@ impl KeyProvider for NoKeys {
     }
 }
 
+/// What to look at when the other side does not answer in TLS.
+pub(super) const PERHAPS_PLAIN: &str =
+    "if this port speaks plain HTTP, the address begins with http://";
+
 /// What is said when TLS fails.
 pub(super) fn words(error: &rustls::Error) -> String {
     match error {
@@ -69,10 +73,7 @@ pub(super) fn words(error: &rustls::Error) -> String {
             inside.to_string()
         }
         rustls::Error::InvalidCertificate(why) => format!("certificate not trusted ({why})"),
-        rustls::Error::InvalidMessage(_) => {
-            "its answer is no TLS; if this port speaks plain HTTP, the address begins with http://"
-                .to_owned()
-        }
+        rustls::Error::InvalidMessage(_) => format!("its answer is no TLS; {PERHAPS_PLAIN}"),
         error => format!("TLS failed: {error}"),
     }
 }

@@ -144,7 +144,8 @@ fn without_words(step: &str, answer: &Answer) -> Error {
             step,
             format!("a proxy answers {status}: Portainer is not there"),
         )),
-        400 if mentions(&answer.body, "HTTPS server") => Error::NotPortainer(
+        // Go's words, and those of nginx.
+        400 if speaks_tls(&answer.body) => Error::NotPortainer(
             Failure::new(step, "this port speaks TLS").next("begin the address with https://"),
         ),
         _ if html(answer) => Error::NotPortainer(plain.next("check the address of Portainer")),
@@ -181,8 +182,10 @@ fn kind(head: &Head) -> String {
         )
 }
 
-fn mentions(body: &[u8], words: &str) -> bool {
-    String::from_utf8_lossy(body).contains(words)
+/// In the words of Go, which Portainer is made of, and of nginx.
+fn speaks_tls(body: &[u8]) -> bool {
+    let body = String::from_utf8_lossy(body);
+    body.contains("HTTPS server") || body.contains("HTTPS port")
 }
 
 /// Where a redirect points: without user, query and fragment, which may be secret.

@@ -170,18 +170,18 @@ fn a_portainer_without_an_administrator_is_recognised() {
 }
 
 #[test]
-fn plain_http_to_portainer_s_tls_port_is_recognised() {
-    let go = answer(
-        400,
-        &[],
+fn plain_http_to_a_tls_port_is_recognised() {
+    for said_by_go_or_nginx in [
         "Client sent an HTTP request to an HTTPS server.\n",
-    );
-    check(
-        &go,
-        "not Portainer",
-        "interrupted",
-        "begin the address with https://",
-    );
+        "<center>The plain HTTP request was sent to HTTPS port</center>",
+    ] {
+        check(
+            &answer(400, &[HTML], said_by_go_or_nginx),
+            "not Portainer",
+            "interrupted",
+            "begin the address with https://",
+        );
+    }
 }
 
 #[test]
