@@ -2,6 +2,7 @@
 
 pub(crate) mod help;
 mod typed;
+mod meant;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,7 +11,6 @@ use std::path::PathBuf;
 
 use crate::image::Reference;
 use crate::named::named;
-use crate::near::hint;
 use crate::signature::SchemeName;
 use help::Topic;
 use typed::Typed;
@@ -76,10 +76,8 @@ pub(crate) struct Redeploy {
     pub(crate) force: bool,
     /// Only say what would happen.
     pub(crate) dry_run: bool,
-    /// Print JSON instead of words.
-    pub(crate) json: bool,
-    /// Print nothing when all went well.
-    pub(crate) quiet: bool,
+    /// How the end is said.
+    pub(crate) output: Output,
 }
 
 /// What is signed, and for which hook.
@@ -95,7 +93,7 @@ pub(crate) struct Sign {
     pub(crate) setup: bool,
 }
 
-/// What is asked of a running stackhook, and how its end is said.
+/// What is asked of a running stackhook.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Trigger {
     /// Keys or names; none: the one that the hook means by itself.
@@ -110,17 +108,22 @@ pub(crate) struct Trigger {
     pub(crate) force: bool,
     /// Do not wait for the end.
     pub(crate) no_wait: bool,
-    /// Print JSON instead of words.
-    pub(crate) json: bool,
-    /// Print nothing when all went well.
-    pub(crate) quiet: bool,
+    /// How the end is said.
+    pub(crate) output: Output,
 }
 
-/// Which stack, and how that is said.
+/// Which stack goes back.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Rollback {
     /// Its key or name.
     pub(crate) stack: String,
+    /// How the end is said.
+    pub(crate) output: Output,
+}
+
+/// How the end of a command is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Output {
     /// Print JSON instead of words.
     pub(crate) json: bool,
     /// Print nothing when all went well.
@@ -192,144 +195,6 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Meant, Usage> {
 fn topic(command: &str) -> Option<Topic> {
     let found = COMMANDS.iter().find(|(name, _)| *name == command)?;
     Some(found.1)
-}
-
-impl Typed {
-    fn meant(mut self) -> Result<Command, Usage> {
-        let word = self.command()?;
-        let command = match topic(&word) {
-            Some(Topic::Serve) => Command::Serve,
-            Some(Topic::GenerateSecret) => Command::GenerateSecret(self.secret_format()?),
-            Some(Topic::TestConnection) => Command::TestConnection {
-                notify: self.flag("--notify")?,
-            },
-            Some(Topic::ShowConfig) => Command::ShowConfig,
-            Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
-            Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
-            Some(Topic::Trigger) => return self.trigger().map(Command::Trigger),
-            Some(Topic::Sign) => return self.sign().map(Command::Sign),
-            Some(Topic::Healthcheck) => Command::Healthcheck,
-            Some(Topic::Program) | None => {
-                let near = hint(&word, COMMANDS.map(|(name, _)| name));
-                return Err(Usage(format!("unknown command {word:?}{near}")));
-            }
-        };
-        match self.rest()?.first() {
-            None => Ok(command),
-            Some(left) => Err(Usage(format!("{word} takes no argument {left:?}"))),
-        }
-    }
-
-    fn secret_format(&mut self) -> Result<SecretFormat, Usage> {
-        let Some(text) = self.value("--format", "FORMAT")? else {
-            return Ok(SecretFormat::Plain);
-        };
-        SecretFormat::parse(&text).ok_or_else(|| {
-            let names = SecretFormat::NAMES.join(", ");
-            Usage(format!("unknown format {text:?}; there are {names}"))
-        })
-    }
-
-    fn redeploy(mut self) -> Result<Redeploy, Usage> {
-        let mut redeploy = Redeploy {
-            force: self.flag("--force")?,
-            dry_run: self.flag("--dry-run")?,
-            json: self.flag("--json")?,
-            quiet: self.flag("--quiet")?,
-            ..Redeploy::default()
-        };
-        let all = self.flag("--all")?;
-        while let Some(text) = self.next_value("--image", "REF")? {
-            let image = Reference::parse(&text)
-                .map_err(|why| Usage(format!("--image {text:?} is no image reference: {why}")))?;
-            redeploy.images.push(image);
-        }
-        let named = self.rest()?;
-        redeploy.which = match (all, named.is_empty()) {
-            (true, true) => Which::All,
-            (true, false) => {
-                return Err(Usage::new("--all and names of stacks exclude each other"));
-            }
-            (false, true) => Which::Unsaid,
-            (false, false) => Which::Named(named),
-        };
-        Ok(redeploy)
-    }
-
-    fn trigger(mut self) -> Result<Trigger, Usage> {
-        let mut trigger = Trigger {
-            url: self.value("--url", "URL")?,
-            force: self.flag("--force")?,
-            no_wait: self.flag("--no-wait")?,
-            json: self.flag("--json")?,
-            quiet: self.flag("--quiet")?,
-            ..Trigger::default()
-        };
-        while let Some(text) = self.next_value("--image", "REF")? {
-            let image = Reference::parse(&text)
-                .map_err(|why| Usage(format!("--image {text:?} is no image reference: {why}")))?;
-            trigger.images.push(image);
-        }
-        while let Some(text) = self.next_value("--env", "NAME=VALUE")? {
-            // The text is not repeated: whatever it is, it was meant to be a value.
-            let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty())
-            else {
-                return Err(Usage::new(
-                    "--env needs a name and a value: --env NAME=VALUE",
-                ));
-            };
-            if trigger
-                .set
-                .insert(name.to_owned(), value.to_owned())
-                .is_some()
-            {
-                return Err(Usage(format!("--env sets {name:?} twice")));
-            }
-        }
-        trigger.stacks = self.rest()?;
-        Ok(trigger)
-    }
-
-    fn sign(mut self) -> Result<Sign, Usage> {
-        let hook = self.value("--hook", "NAME")?;
-        let setup = self.flag("--setup")?;
-        let scheme = match self.value("--scheme", "SCHEME")? {
-            None => None,
-            Some(text) => Some(SchemeName::parse(&text).ok_or_else(|| {
-                let near = hint(&text, SchemeName::NAMES.iter().copied());
-                let names = SchemeName::NAMES.join(", ");
-                Usage(format!("unknown scheme {text:?}{near}; there are {names}"))
-            })?),
-        };
-        let mut files = self.rest()?.into_iter();
-        match (files.next(), files.next(), setup) {
-            (_, Some(_), _) => Err(Usage::new("sign takes one file at most")),
-            (Some(_), None, true) => Err(Usage::new("--setup signs nothing, so it takes no file")),
-            (None, None, true) if scheme.is_some() => Err(Usage::new(
-                "--setup shows the hook's own scheme; --scheme does not go with it",
-            )),
-            (body, None, _) => Ok(Sign {
-                body: body.map(PathBuf::from),
-                hook,
-                scheme,
-                setup,
-            }),
-        }
-    }
-
-    fn rollback(mut self) -> Result<Rollback, Usage> {
-        let (json, quiet) = (self.flag("--json")?, self.flag("--quiet")?);
-        match self.rest()?.as_slice() {
-            [stack] => Ok(Rollback {
-                stack: stack.clone(),
-                json,
-                quiet,
-            }),
-            _ => Err(Usage::new(
-                "rollback takes exactly one stack: stackhook rollback STACK",
-            )),
-        }
-    }
 }
 
 #[cfg(test)]

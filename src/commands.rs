@@ -1,14 +1,16 @@
 //! What the program does, from its arguments to its exit code: one place prints errors, one decides how the program ends.
 
-mod generate_secret;
-mod healthcheck;
-mod serve;
-mod show_config;
-mod sign;
 mod table;
-mod redeploy;
+mod report;
+mod choose;
+mod serve;
+mod generate_secret;
 mod test_connection;
+mod show_config;
+mod redeploy;
 mod trigger;
+mod sign;
+mod healthcheck;
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::cli::{self, Command, Meant, Usage, help};
+use crate::cli::{self, Command, Meant, Output, Usage, help};
 use crate::clock::Clock;
 use crate::config::{self, Config, Loaded, Need, Problems, Surroundings};
 use crate::logging;
@@ -96,6 +98,15 @@ enum Voice {
     Quiet,
 }
 
+impl Voice {
+    fn of(output: Output) -> Voice {
+        match output.quiet {
+            true => Voice::Quiet,
+            false => Voice::Command,
+        }
+    }
+}
+
 fn warn(warnings: &[String]) {
     for warning in warnings {
         terminal::complain(&format!("warning: {warning}"));
@@ -134,6 +145,16 @@ impl Exit {
             Exit::Configuration => 78,
         })
     }
+}
+
+/// The end of several together: 1 beats 75, which beats 0.
+fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
+    let weight = |exit: &Exit| match exit {
+        Exit::Fine => 0,
+        Exit::TryLater => 1,
+        Exit::Failed | Exit::Usage | Exit::Configuration => 2,
+    };
+    exits.max_by_key(weight).unwrap_or(Exit::Fine)
 }
 
 /// Why a command ended before it had a result, in words for stderr.
@@ -187,5 +208,22 @@ impl From<Problems> for Stop {
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
         Stop::Failed(format!("cannot write to stdout: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_beats_what_may_pass_and_that_beats_success() {
+        #[track_caller]
+        fn check(exits: &[Exit], expected: Exit) {
+            assert_eq!(worst(exits.iter().copied()), expected);
+            assert_eq!(worst(exits.iter().rev().copied()), expected);
+        }
+        check(&[], Exit::Fine);
+        check(&[Exit::Fine, Exit::TryLater], Exit::TryLater);
+        check(&[Exit::Failed, Exit::TryLater, Exit::Fine], Exit::Failed);
     }
 }

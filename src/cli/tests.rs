@@ -57,8 +57,10 @@ fn every_command_is_understood() {
             images: vec![image("nginx"), image("redis:7")],
             force: true,
             dry_run: true,
-            json: true,
-            quiet: true,
+            output: Output {
+                json: true,
+                quiet: true,
+            },
         }),
     );
     check(
@@ -117,8 +119,10 @@ fn a_rollback_is_of_one_stack() {
         "rollback app --json",
         Command::Rollback(Rollback {
             stack,
-            json: true,
-            quiet: false,
+            output: Output {
+                json: true,
+                quiet: false,
+            },
         }),
     );
     let one = "rollback takes exactly one stack: stackhook rollback STACK";
@@ -138,8 +142,10 @@ fn a_delivery_is_described() {
             set: BTreeMap::from([("TAG".to_owned(), "1=2".to_owned())]),
             force: true,
             no_wait: true,
-            json: true,
-            quiet: true,
+            output: Output {
+                json: true,
+                quiet: true,
+            },
         }),
     );
     refused(

@@ -1,72 +1,53 @@
 //! `stackhook redeploy`: what a delivery would do, done now and watched by whoever typed it.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::table::columns;
-use super::{Exit, Stop, Voice, connect, load};
-use crate::cli::{self, Which};
+use super::choose::choose;
+use super::report::words;
+use super::{Exit, Stop, Voice, connect, load, warn, worst};
+use crate::cli::{self, Output, Which};
 use crate::clock::SystemClock;
-use crate::config::{Config, Need};
+use crate::config::Need;
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
 use crate::journal::lock::{NoTurn, Thing, Turn, Turns};
 use crate::journal::stacks::Shelf;
-use crate::near::hint;
 use crate::portainer::StackId;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::Stack;
 use crate::stack::order::{Named, Order, Selection};
-use crate::stack::outcome::{Fault, Outcome, ServiceReport, StackReport};
+use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::terminal::{self, Progress};
 
 /// Redeploys the stacks one after the other, and ends as the worst of them did.
 pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Stop> {
     let order = order(&asked);
-    let said = Said {
-        json: asked.json,
-        quiet: asked.quiet,
+    let manner = match (asked.dry_run, asked.force) {
+        (true, _) => Manner::OnlyLooks,
+        (false, true) => Manner::PastPause,
+        (false, false) => Manner::Usual,
     };
-    carry_out(
-        file,
-        &asked.which,
-        &said,
-        match (asked.dry_run, asked.force) {
-            (true, _) => Manner::OnlyLooks,
-            (false, true) => Manner::PastPause,
-            (false, false) => Manner::Usual,
+    let act = |context: &Context<'_>, stack: &Stack| match asked.dry_run {
+        false => End::Report(redeploy::run(context, stack, &order)),
+        true => match redeploy::preview(context, stack, &order) {
+            Ok(lines) => End::Plan(lines),
+            Err(report) => End::Report(report),
         },
-        |context, stack| match asked.dry_run {
-            false => End::Report(redeploy::run(context, stack, &order)),
-            true => match redeploy::preview(context, stack, &order) {
-                Ok(lines) => End::Plan(lines),
-                Err(report) => End::Report(report),
-            },
-        },
-    )
+    };
+    carry_out(file, &asked.which, asked.output, manner, act)
 }
 
 /// Brings back the images that ran before the last update.
 pub(super) fn roll_back(file: Option<&Path>, asked: cli::Rollback) -> Result<Exit, Stop> {
-    let said = Said {
-        json: asked.json,
-        quiet: asked.quiet,
-    };
     let which = Which::Named(vec![asked.stack]);
-    carry_out(file, &which, &said, Manner::PastPause, |context, stack| {
-        End::Report(redeploy::roll_back(context, stack))
-    })
-}
-
-/// How the result is said.
-struct Said {
-    json: bool,
-    quiet: bool,
+    let act =
+        |context: &Context<'_>, stack: &Stack| End::Report(redeploy::roll_back(context, stack));
+    carry_out(file, &which, asked.output, Manner::PastPause, act)
 }
 
 /// What it may do.
@@ -83,23 +64,18 @@ enum Manner {
 fn carry_out(
     file: Option<&Path>,
     which: &Which,
-    said: &Said,
+    output: Output,
     manner: Manner,
     act: impl Fn(&Context<'_>, &Stack) -> End,
 ) -> Result<Exit, Stop> {
-    let voice = if said.quiet {
-        Voice::Quiet
-    } else {
-        Voice::Command
-    };
-    let config = load(Need::Portainer, file, voice)?.config;
+    let config = load(Need::Portainer, file, Voice::of(output))?.config;
     let stacks = choose(which, &config)?;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     let redactor = Redactor::new(config.secrets());
     let dir = config.state_dir.as_deref();
     let looks = manner == Manner::OnlyLooks;
-    if dir.is_none() && voice != Voice::Quiet && !looks {
-        super::warn(&[
+    if dir.is_none() && !output.quiet && !looks {
+        warn(&[
             "there is no \"state_dir\": a server beside this command is not waited for, and no way back is kept".to_owned(),
         ]);
     }
@@ -130,13 +106,13 @@ fn carry_out(
         let end = act(&context, stack);
         // Before anything is printed, so that the progress line is gone.
         drop(watching);
-        if !said.json && (!said.quiet || end.exit() != Exit::Fine) {
-            tell(stack, &end, said.quiet)?;
+        if !output.json && (!output.quiet || end.exit() != Exit::Fine) {
+            tell(stack, &end, output.quiet)?;
         }
         ends.push((stack, end));
     }
     let exit = worst(ends.iter().map(|(_, end)| end.exit()));
-    if said.json && (!said.quiet || exit != Exit::Fine) {
+    if output.json && (!output.quiet || exit != Exit::Fine) {
         terminal::print(&format!("{}\n", json(&ends)))?;
     }
     Ok(exit)
@@ -165,75 +141,6 @@ impl End {
                     Exit::Failed
                 }
             },
-        }
-    }
-}
-
-/// 1 beats 75, which beats 0.
-pub(super) fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
-    let weight = |exit: &Exit| match exit {
-        Exit::Fine => 0,
-        Exit::TryLater => 1,
-        Exit::Failed | Exit::Usage | Exit::Configuration => 2,
-    };
-    exits.max_by_key(weight).unwrap_or(Exit::Fine)
-}
-
-/// The stacks that are meant, each once.
-fn choose<'c>(which: &Which, config: &'c Config) -> Result<Vec<&'c Stack>, Stop> {
-    let keys = || config.stacks.iter().map(|stack| stack.key.as_str());
-    let list = || keys().collect::<Vec<_>>().join(", ");
-    let usage = |text: String| Err(Stop::Usage(text));
-    if config.stacks.is_empty() {
-        let text =
-            "no stack is configured; set PORTAINER_STACK_NAME to the stack's name in Portainer";
-        return Err(Stop::Configuration(text.to_owned()));
-    }
-    match which {
-        Which::All => Ok(config.stacks.iter().collect()),
-        Which::Unsaid => {
-            let default = |stack: &&Stack| config.default_stack.as_ref() == Some(&stack.key);
-            match (config.stacks.as_slice(), config.stacks.iter().find(default)) {
-                ([only], _) => Ok(vec![only]),
-                (_, Some(default)) => Ok(vec![default]),
-                (_, None) => usage(format!("which stack? there are {}; or --all", list())),
-            }
-        }
-        Which::Named(names) => {
-            let mut chosen: Vec<&Stack> = Vec::new();
-            for name in names {
-                let by_key = config
-                    .stacks
-                    .iter()
-                    .filter(|stack| stack.key.as_str() == name);
-                let by_name = config
-                    .stacks
-                    .iter()
-                    .filter(|stack| stack.name.eq_ignore_ascii_case(name));
-                let mut found: Vec<&Stack> = by_key.collect();
-                if found.is_empty() {
-                    found.extend(by_name);
-                }
-                match found.as_slice() {
-                    [one] if chosen.iter().any(|known| known.key == one.key) => {}
-                    [one] => chosen.push(one),
-                    [] => {
-                        let help = match hint(name, keys()) {
-                            near if near.is_empty() => format!("; there are {}", list()),
-                            near => near,
-                        };
-                        return usage(format!("no stack {name:?} is configured{help}"));
-                    }
-                    several => {
-                        let keys: Vec<&str> = several.iter().map(|one| one.key.as_str()).collect();
-                        let keys = keys.join(", ");
-                        return usage(format!(
-                            "several stacks are named {name:?}; their keys are {keys}"
-                        ));
-                    }
-                }
-            }
-            Ok(chosen)
         }
     }
 }
@@ -271,44 +178,6 @@ fn tell(stack: &Stack, end: &End, quiet: bool) -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-/// `shop on local: updated, 1 of 2 services updated, all healthy (8.2 s)`, and a line a service.
-pub(super) fn words(report: &StackReport, trouble: bool) -> String {
-    let mut text = report.name.clone();
-    if let Some(environment) = &report.environment {
-        let _ = write!(text, " on {environment}");
-    }
-    let _ = write!(text, ": {}", report.outcome.name());
-    if !trouble {
-        let _ = write!(text, ", {}", report.message);
-    }
-    let _ = writeln!(text, " ({} s)", report.seconds);
-    let rows: Vec<Vec<String>> = report.services.iter().map(row).collect();
-    text.push_str(&columns(2, &rows));
-    text
-}
-
-fn row(service: &ServiceReport) -> Vec<String> {
-    let state = match json!(service.state) {
-        Value::String(state) => state,
-        other => other.to_string(),
-    };
-    let mut more = Vec::new();
-    if service.new_image {
-        more.push("new image".to_owned());
-    }
-    if service.recreated {
-        more.push("recreated".to_owned());
-    }
-    more.extend(service.exit_code.map(|code| format!("exit code {code}")));
-    more.extend(service.restarts.map(|count| format!("{count} restarts")));
-    vec![
-        service.service.clone(),
-        service.image.clone(),
-        state,
-        more.join(", "),
-    ]
 }
 
 /// `status` and `stacks` as in a delivery's reply (design 2.1); of a dry run `would` instead of an outcome.
@@ -408,17 +277,5 @@ mod tests {
             Exit::Configuration,
         );
         check(Outcome::Unknown, None, Exit::TryLater);
-    }
-
-    #[test]
-    fn a_failure_beats_what_may_pass_and_that_beats_success() {
-        #[track_caller]
-        fn check(exits: &[Exit], expected: Exit) {
-            assert_eq!(worst(exits.iter().copied()), expected);
-            assert_eq!(worst(exits.iter().rev().copied()), expected);
-        }
-        check(&[], Exit::Fine);
-        check(&[Exit::Fine, Exit::TryLater], Exit::TryLater);
-        check(&[Exit::Failed, Exit::TryLater, Exit::Fine], Exit::Failed);
     }
 }

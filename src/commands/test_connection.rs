@@ -4,9 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::redeploy::worst;
 use super::table::columns;
-use super::{Exit, Stop, Voice, connect, load};
+use super::{Exit, Stop, Voice, connect, load, worst};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Need, Trust};
 use crate::engine::notify::Messenger;

@@ -1,0 +1,74 @@
+//! Where a delivery is posted, and where its status is asked.
+
+/// The hook's address: as given, or where the given one has no path, that of the default hook.
+pub(super) fn hook_url(url: &str) -> Result<String, String> {
+    let wrong = |why: &str| {
+        Err(format!(
+            "the address of stackhook {why}, such as https://hooks.example.com"
+        ))
+    };
+    let url = match url.contains("://") {
+        true => url.to_owned(),
+        false => format!("https://{url}"),
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    if !matches!(scheme, "http" | "https") {
+        return wrong("must begin with http:// or https://");
+    }
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if host.is_empty() || host.contains('@') {
+        return wrong("must have a host, and no user in front of it");
+    }
+    match path {
+        "" => Ok(format!("{scheme}://{host}/webhook/update/")),
+        _ => Ok(url),
+    }
+}
+
+/// A path on the same host.
+pub(super) fn beside(url: &str, path: &str) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let end = url
+        .get(after_scheme..)
+        .and_then(|rest| rest.find('/'))
+        .map_or(url.len(), |at| after_scheme + at);
+    format!("{}{path}", url.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_host_is_the_default_hook() {
+        #[track_caller]
+        fn check(given: &str, expected: Option<&str>) {
+            assert_eq!(hook_url(given).ok().as_deref(), expected, "{given}");
+        }
+        let default = Some("https://hooks.example.com/webhook/update/");
+        check("https://hooks.example.com", default);
+        check("https://hooks.example.com/", default);
+        check("hooks.example.com", default);
+        check(
+            "http://[::1]:8484",
+            Some("http://[::1]:8484/webhook/update/"),
+        );
+        check(
+            "https://example.com/hooks/webhook/update/app/",
+            Some("https://example.com/hooks/webhook/update/app/"),
+        );
+        check("ftp://example.com", None);
+        check("https://user:hush@example.com", None);
+        check("https://", None);
+    }
+
+    #[test]
+    fn the_status_is_asked_on_the_same_host() {
+        let url = "https://example.com:8443/hooks/webhook/update/";
+        assert_eq!(
+            beside(url, "/hooks/webhook/deliveries/1/"),
+            "https://example.com:8443/hooks/webhook/deliveries/1/"
+        );
+        assert_eq!(beside("http://example.com", "/a"), "http://example.com/a");
+    }
+}
