@@ -110,26 +110,38 @@ impl Network {
         };
         let address: IpAddr = address.parse().ok()?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
+        let bits: u8 = match bits {
             Some(bits) if bits.len() <= 3 && bits.bytes().all(|digit| digit.is_ascii_digit()) => {
                 bits.parse().ok()?
             }
             Some(_) => return None,
             None => most,
         };
-        (bits <= most).then_some(Network { address, bits })
+        match (address, address.to_canonical()) {
+            _ if bits > most => None,
+            // An IPv4 address in the spelling of IPv6; 96 bits of it say just that.
+            (IpAddr::V6(_), address @ IpAddr::V4(_)) => Some(Network {
+                address,
+                bits: bits.checked_sub(96)?,
+            }),
+            (address, _) => Some(Network { address, bits }),
+        }
     }
 
     /// An IPv4 address that a dual-stack socket shows as IPv6 counts as the IPv4 address.
     pub(crate) fn contains(&self, peer: IpAddr) -> bool {
-        let number = |address: IpAddr| match address.to_canonical() {
-            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
-            IpAddr::V6(address) => (address.to_bits(), 128),
-        };
-        let ((own, own_size), (other, other_size)) = (number(self.address), number(peer));
-        let shift = 128 - u32::from(self.bits);
-        own_size == other_size
-            && own.checked_shr(shift).unwrap_or(0) == other.checked_shr(shift).unwrap_or(0)
+        let bits = u32::from(self.bits);
+        match (self.address, peer.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(peer)) => {
+                let differ = own.to_bits() ^ peer.to_bits();
+                differ.leading_zeros() >= bits
+            }
+            (IpAddr::V6(own), IpAddr::V6(peer)) => {
+                let differ = own.to_bits() ^ peer.to_bits();
+                differ.leading_zeros() >= bits
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
     }
 }
 
@@ -154,18 +166,12 @@ mod tests {
     #[track_caller]
     fn check(network: &str, inside: &[&str], outside: &[&str]) {
         let network = Network::parse(network).unwrap();
-        inside.iter().for_each(|peer| {
-            assert!(
-                network.contains(peer.parse().unwrap()),
-                "{peer} in {network}"
-            )
-        });
-        outside.iter().for_each(|peer| {
-            assert!(
-                !network.contains(peer.parse().unwrap()),
-                "{peer} not in {network}"
-            )
-        });
+        for (peers, expected) in [(inside, true), (outside, false)] {
+            for peer in peers {
+                let contained = network.contains(peer.parse().unwrap());
+                assert_eq!(contained, expected, "{peer} in {network}");
+            }
+        }
     }
 
     #[test]
@@ -182,12 +188,16 @@ mod tests {
             &["2001:db9::1", "32.1.13.184"],
         );
         check("0.0.0.0/0", &["1.2.3.4"], &["::1"]);
+        check("::/0", &["2001:db8::1"], &["1.2.3.4"]);
+        check("::ffff:10.0.0.0/104", &["10.9.9.9"], &["11.0.0.1", "::1"]);
+        check("::ffff:10.0.0.1", &["10.0.0.1"], &["10.0.0.2"]);
         for wrong in [
             "",
             "10.0.0.0/33",
             "10.0.0.0/",
             "10.0.0/8",
             "::/129",
+            "::ffff:10.0.0.0/8",
             "10.0.0.0/+8",
             "10.0.0.0/8/8",
         ] {

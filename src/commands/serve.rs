@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -38,7 +39,8 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let lasting = lasting(&config, clock.unix())?;
     let shelf = lasting.shelf.clone();
-    let portainer = Arc::new(connect(&config, Arc::clone(&clock))?.0);
+    let (portainer, timeout) = connect(&config, Arc::clone(&clock))?;
+    let portainer = Arc::new(portainer);
     let metrics = Arc::new(Metrics::default());
     let notifier = config.notify.as_ref().map(|notify| {
         Notifier::start(notify, Arc::clone(&clock), shelf.clone()).map_err(Stop::Failed)
@@ -47,7 +49,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         metrics: Arc::clone(&metrics),
         notifier: notifier.transpose()?,
     };
-    let redeploy = redeploy(&config, &clock, &portainer, shelf.clone())?;
+    let redeploy = redeploy(&config, &clock, (&portainer, timeout), shelf.clone());
     let engine = Engine::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)
         .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
     let means = Means {
@@ -94,18 +96,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     wait_for_stop(signals);
     tell_systemd(Say::Stopping("stopping"));
     gate.close();
-    let nothing_lost = engine.stop(limits::STOP);
-    match (nothing_lost, engine.lasts()) {
-        (true, true) if engine.open() > 0 => log::info!(
-            "{} deliveries are open and go on with the next start",
-            engine.open()
-        ),
-        (true, _) => {}
-        (false, true) => log::error!("the journal could not be written to the end"),
-        (false, false) => log::warn!(
-            "stopped in the middle of a redeploy; nothing is kept on disk, so look at the stack in Portainer"
-        ),
-    }
+    stop(&engine);
     // Those who waited are told by their own threads.
     if !gate.finish(limits::FINISH) {
         log::warn!("stopped before every reply was taken");
@@ -152,6 +143,22 @@ fn wait_for_stop(mut signals: Signals) {
     }
 }
 
+/// Stops the engine, and says what is left undone.
+fn stop(engine: &Engine) {
+    let nothing_lost = engine.stop(limits::STOP);
+    match (nothing_lost, engine.lasts()) {
+        (true, true) if engine.open() > 0 => log::info!(
+            "{} deliveries are open and go on with the next start",
+            engine.open()
+        ),
+        (true, _) => {}
+        (false, true) => log::error!("the journal could not be written to the end"),
+        (false, false) => log::warn!(
+            "stopped in the middle of a redeploy; nothing is kept on disk, so look at the stack in Portainer"
+        ),
+    }
+}
+
 /// A service manager that cannot be told ends the service itself, some time later; then the log says why.
 fn tell_systemd(what: Say<'_>) {
     let socket = std::env::var_os(systemd::NOTIFY_SOCKET);
@@ -164,18 +171,12 @@ fn tell_systemd(what: Say<'_>) {
 fn redeploy(
     config: &Config,
     clock: &Arc<dyn Clock>,
-    portainer: &Arc<Portainer>,
+    (portainer, timeout): (&Arc<Portainer>, Duration),
     memory: Shelf,
-) -> Result<Box<Redeploy>, Stop> {
-    let Some(settings) = &config.portainer else {
-        return Err(Stop::Configuration(
-            "there is no Portainer to serve: set PORTAINER_URL".to_owned(),
-        ));
-    };
-    let portainer = Arc::clone(portainer);
+) -> Box<Redeploy> {
+    let (portainer, clock) = (Arc::clone(portainer), Arc::clone(clock));
     let redactor = Redactor::new(config.secrets());
-    let (timeout, clock) = (settings.timeout, Arc::clone(clock));
-    Ok(Box::new(move |task: &Task, observer: &dyn Observer| {
+    Box::new(move |task: &Task, observer: &dyn Observer| {
         let context = Context {
             portainer: &portainer,
             clock: clock.as_ref(),
@@ -197,5 +198,5 @@ fn redeploy(
                 report(key, name, Outcome::Unknown, words.to_owned())
             }
         }
-    }))
+    })
 }

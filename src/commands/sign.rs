@@ -1,5 +1,7 @@
 //! `stackhook sign`: the headers that prove a body to a hook, ready for curl; or what to enter at the hook's sender.
 
+use std::fmt::Display;
+use std::fs::File;
 use std::io::{Read as _, stdin};
 use std::path::Path;
 
@@ -19,14 +21,14 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
     if asked.setup {
         return print(&setup::text(&setup::of(hook, &url(&config, hook))));
     }
-    let scheme = asked.scheme.map_or_else(|| hook.scheme.clone(), plain);
-    let body = read(asked.body.as_deref())?;
     let Some(secret) = hook.secrets.first() else {
         return Err(Stop::Configuration(format!(
             "hook {:?} has no secret",
             hook.name.as_str()
         )));
     };
+    let scheme = asked.scheme.map_or_else(|| hook.scheme.clone(), plain);
+    let body = read(asked.body.as_deref())?;
     let id = random::<16>().map_err(|why| Stop::Failed(format!("cannot make an id: {why}")))?;
     let id = to_hex(&id);
     match signature::sign(&scheme, secret, &body, &id, SystemClock.unix()) {
@@ -56,15 +58,8 @@ fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
         .find(|hook| hook.name.as_str() == name)
         .ok_or_else(|| {
             let names: Vec<&str> = config.hooks.iter().map(|hook| hook.name.as_str()).collect();
-            match names.is_empty() {
-                true => {
-                    Stop::Configuration("there is no hook; set PORTAINER_WEBHOOK_SECRET".to_owned())
-                }
-                false => Stop::Usage(format!(
-                    "there is no hook {name:?}; there are {}",
-                    names.join(", ")
-                )),
-            }
+            let names = names.join(", ");
+            Stop::Usage(format!("there is no hook {name:?}; there are {names}"))
         })
 }
 
@@ -85,16 +80,23 @@ fn url(config: &Config, hook: &Hook) -> String {
     setup::url(&base, hook)
 }
 
+/// The whole body: the signature of a part of it would prove nothing.
 fn read(file: Option<&Path>) -> Result<Vec<u8>, Stop> {
+    let place = file.map_or_else(|| "stdin".to_owned(), |path| format!("{path:?}"));
+    let cannot = |why: &dyn Display| Stop::Failed(format!("cannot read {place}: {why}"));
     let most = u64::try_from(limits::BODY_MAX).unwrap_or(u64::MAX);
     let mut body = Vec::new();
     let read = match file {
-        None => stdin().take(most).read_to_end(&mut body),
-        Some(path) => {
-            std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut body))
-        }
+        None => stdin().take(most.saturating_add(1)).read_to_end(&mut body),
+        Some(path) => File::open(path)
+            .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut body)),
     };
-    let place = file.map_or_else(|| "stdin".to_owned(), |path| format!("{path:?}"));
-    read.map(|_| body)
-        .map_err(|why| Stop::Failed(format!("cannot read {place}: {why}")))
+    match read {
+        Ok(length) if length > limits::BODY_MAX => Err(cannot(&format!(
+            "it is larger than {} MiB, which no hook accepts",
+            limits::BODY_MAX / (1024 * 1024)
+        ))),
+        Ok(_) => Ok(body),
+        Err(error) => Err(cannot(&error)),
+    }
 }

@@ -16,17 +16,15 @@ pub(super) fn utc(unix: u64) -> String {
 
 /// `0.4 s`, `12 s`, `3 min 5 s`.
 pub(super) fn lasted(seconds: f64) -> String {
-    if seconds < 10.0 {
+    if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
-    if seconds < 60.0 {
-        return format!("{seconds:.0} s");
+    // Rounded first: there is no minute of 60 seconds.
+    let seconds = seconds.round();
+    match (seconds / 60.0).floor() {
+        0.0 => format!("{seconds} s"),
+        minutes => format!("{minutes} min {} s", seconds % 60.0),
     }
-    format!(
-        "{:.0} min {:.0} s",
-        (seconds / 60.0).floor(),
-        seconds % 60.0
-    )
 }
 
 pub(super) fn outcome_mood(outcome: Outcome) -> Mood {
@@ -112,7 +110,10 @@ mod tests {
     fn durations_are_short() {
         let cases = [
             (0.44, "0.4 s"),
+            (9.97, "10 s"),
             (12.3, "12 s"),
+            (59.7, "1 min 0 s"),
+            (119.6, "2 min 0 s"),
             (185.0, "3 min 5 s"),
             (3600.0, "60 min 0 s"),
         ];
