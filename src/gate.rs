@@ -31,6 +31,7 @@ use crew::Idle;
 use slots::Slots;
 
 pub(crate) use allowed::open_files;
+pub(crate) use peer::crowd;
 
 /// What an operator may decide.
 #[derive(Debug)]

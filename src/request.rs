@@ -37,6 +37,13 @@ pub(crate) struct Answer {
     pub(crate) wait: Option<Wait>,
 }
 
+impl Answer {
+    /// Nothing better is to be expected.
+    pub(crate) fn now(reply: Reply) -> Answer {
+        Answer { reply, wait: None }
+    }
+}
+
 /// What can be waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Awaited {

@@ -157,10 +157,7 @@ impl Behind for Hop {
                 NotAnswered::Busy => Refusal::Busy,
                 NotAnswered::Broken => Refusal::Panicked,
             };
-            Answer {
-                reply: self.refuse(Some(&request.path), request.peer, why),
-                wait: None,
-            }
+            Answer::now(self.refuse(Some(&request.path), request.peer, why))
         })
     }
 

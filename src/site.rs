@@ -105,7 +105,7 @@ impl Behind for Site {
     fn turn_away(&self, request: &Request) -> Option<Reply> {
         match self.admit_or_slow_down(request) {
             Err(rejected) => {
-                self.log_rejected(request, &rejected);
+                self.log_rejected(&asked(request, None), &rejected);
                 Some(rejected.reply)
             }
             // Most of what Git hosts send is not for us. Larger bodies are read by workers alone, of which there are few.
@@ -127,26 +127,17 @@ impl Behind for Site {
         let asked = |hook: Option<&Hook>| asked(request, hook);
         match self.admit_or_slow_down(request) {
             Err(rejected) => {
-                self.log_rejected(request, &rejected);
-                Answer {
-                    reply: rejected.reply,
-                    wait: None,
-                }
+                self.log_rejected(&asked(None), &rejected);
+                Answer::now(rejected.reply)
             }
             Ok(Call::Health) => {
                 log::debug!(peer = request.peer.to_string().as_str(); "healthz");
-                Answer {
-                    reply: Reply::text(200, "ok\n"),
-                    wait: None,
-                }
+                Answer::now(Reply::text(200, "ok\n"))
             }
             Ok(Call::Metrics) => {
                 log::debug!(peer = request.peer.to_string().as_str(); "metrics");
                 let text = self.metrics.render(self.engine.open());
-                Answer {
-                    reply: desk::guarded(desk::metrics(&text)),
-                    wait: None,
-                }
+                Answer::now(desk::guarded(desk::metrics(&text)))
             }
             Ok(Call::Page) => self.page(request, asked(None)),
             Ok(Call::Act(verified)) => self.act(request, &verified, asked(None)),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Pattern;
 use crate::limits;
+use crate::named::named;
 
 /// What hooks, payloads and the command line call a stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,24 +75,24 @@ pub(crate) struct Stack {
     pub(crate) cleanup: bool,
 }
 
-/// Who pulls images, and when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PullMode {
+named! {
+    /// Who pulls images, and when.
+    PullMode:
     /// Through Portainer's Docker proxy, before the stack is touched.
-    First,
+    First = "first",
     /// By Portainer, in the update itself.
-    Portainer,
+    Portainer = "portainer",
     /// Nobody: only what is on the host is used.
-    Never,
+    Never = "never",
 }
 
-/// When the previous images are brought back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RollBack {
+named! {
+    /// When the previous images are brought back.
+    RollBack:
     /// When a service that ran has no container left.
-    WhenDown,
+    WhenDown = "when-down",
     /// Also when new containers do not become healthy.
-    WhenUnhealthy,
+    WhenUnhealthy = "when-unhealthy",
     /// By a person only.
-    Never,
+    Never = "never",
 }

@@ -158,6 +158,20 @@ fn a_time_that_is_off_is_turned_away_like_a_wrong_signature() {
 }
 
 #[test]
+fn who_repeats_an_old_delivery_does_not_fill_the_log() {
+    let shop = Shop::quick(Era::A);
+    let recorded = json!({"time": now() - 3600}).to_string();
+    // A line every six seconds follows the first 20: all of these would take four minutes.
+    for _ in 0..60 {
+        assert_eq!(shop.deliver(&recorded).status, 401);
+    }
+    shop.deliver(r#"{"event":"ping"}"#);
+    shop.server.wait_for_log("reason=ping");
+    let lines = shop.server.log().matches("reason=too_old").count();
+    assert!((20..60).contains(&lines), "{lines}");
+}
+
+#[test]
 fn a_ping_is_answered_and_asks_nothing_of_portainer() {
     let shop = Shop::open(Era::A);
     let reply = shop.deliver(r#"{"event":"ping"}"#);

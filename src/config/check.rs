@@ -98,18 +98,14 @@ fn top(need: Need, top: &mut Section, config: &mut Config, reading: &mut Reading
         },
     );
     config.log = reading.setting(top, ("log", "log"), (config.log, "info"), |text| {
-        let name = parse::choice(text, &["error", "warn", "info", "debug"])?;
-        name.parse()
-            .map_err(|_| "expected error, warn, info or debug".to_owned())
+        let names = ["error", "warn", "info", "debug"];
+        parse::choice(text, &names, |name| name.parse().ok())
     });
     config.log_format = reading.setting(
         top,
         ("log_format", "log_format"),
         (LogFormat::Auto, "auto"),
-        |text| {
-            let name = parse::choice(text, LogFormat::NAMES)?;
-            LogFormat::parse(name).ok_or_else(String::new)
-        },
+        |text| parse::choice(text, LogFormat::NAMES, LogFormat::parse),
     );
 }
 
@@ -148,6 +144,16 @@ fn network(text: &str) -> Result<Network, String> {
 
 fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| error.to_string())
+}
+
+/// What can be a stack's key or a hook's name.
+fn key<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+    parse(text).ok_or_else(|| {
+        format!(
+            "expected at most {} letters, digits, \"_\", \"-\" and \".\", not beginning with a dot",
+            limits::NAME_MAX
+        )
+    })
 }
 
 /// Shows a list that may be missing, and yields it.

@@ -1,6 +1,6 @@
 //! Reading small files that people put there, and saying what keeps them from being read and how to mend it.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -23,7 +23,11 @@ pub(super) struct Own {
 pub(super) fn read(path: &Path, most: usize) -> Result<Text, String> {
     let why = |error: &std::io::Error| match error.kind() {
         ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => denied(path, std::fs::metadata(path).ok().as_ref(), own()),
+        ErrorKind::PermissionDenied => {
+            let about = std::fs::metadata(path).ok();
+            let owner = about.map(|about| (about.uid(), about.mode() & 0o7777));
+            denied(path, owner, own())
+        }
         kind => kind.to_string(),
     };
     let cannot = |why: &str| format!("cannot read {path:?}: {why}");
@@ -53,13 +57,8 @@ pub(super) fn read(path: &Path, most: usize) -> Result<Text, String> {
     })
 }
 
-/// What keeps us out, and the command that lets us in.
-fn denied(path: &Path, about: Option<&Metadata>, own: Option<Own>) -> String {
-    let owner = about.map(|about| (about.uid(), about.mode() & 0o7777));
-    denied_by(path, owner, own)
-}
-
-fn denied_by(path: &Path, owner: Option<(u32, u32)>, own: Option<Own>) -> String {
+/// What keeps us out, and the command that lets us in; the owner is a uid and a mode.
+fn denied(path: &Path, owner: Option<(u32, u32)>, own: Option<Own>) -> String {
     let path = path.display();
     let own_uid = own.map_or("another user".to_owned(), |own| format!("uid {}", own.uid));
     match (owner, own) {
@@ -115,7 +114,7 @@ mod tests {
 
     #[track_caller]
     fn check(owner: Option<(u32, u32)>, own: Option<Own>, text: &str) {
-        assert_eq!(denied_by(Path::new("/run/secrets/key"), owner, own), text);
+        assert_eq!(denied(Path::new("/run/secrets/key"), owner, own), text);
     }
 
     #[test]

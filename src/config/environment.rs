@@ -165,19 +165,17 @@ impl Over<'_> {
                 continue;
             }
             let place = Place::Variable(name.to_owned());
-            let stack = match index_of(&written.stacks, |stack| key_of(stack) == Some(key.clone()))
-            {
-                Some(index) => written.stacks.get_mut(index),
-                None => {
-                    written.stacks.push(Section::new("stack", place.clone()));
-                    written.stacks.last_mut()
-                }
-            };
-            if let Some(stack) = stack {
-                if !stack.entries.contains_key("key") {
-                    stack.put("key", &key, place.clone());
-                }
-                stack.put("name", &text, place);
+            let is_it = |stack: &&mut Section| key_of(stack).as_ref() == Some(&key);
+            let mut new = Section::new("stack", place.clone());
+            let existing = written.stacks.iter_mut().find(is_it);
+            let is_new = existing.is_none();
+            let stack = existing.unwrap_or(&mut new);
+            if !stack.entries.contains_key("key") {
+                stack.put("key", &key, place.clone());
+            }
+            stack.put("name", &text, place);
+            if is_new {
+                written.stacks.push(new);
             }
         }
         self.default_stack(written);
@@ -209,7 +207,7 @@ impl Over<'_> {
                 written.stacks.push(stack);
                 written.default_stack = Some(written.stacks.len() - 1);
             }
-            1 => written.default_stack = index_of(&written.stacks, named),
+            1 => written.default_stack = written.stacks.iter().position(named),
             count => self.problem(
                 STACK_NAME,
                 &format!("{count} stacks have that name, so it cannot tell which is the default"),
@@ -221,39 +219,19 @@ impl Over<'_> {
         let default = |hook: &Section| {
             !hook.entries.contains_key("name") || hook.text("name") == Some(HookName::DEFAULT)
         };
-        let existing = index_of(&written.hooks, default);
-        let mut hook = match existing.and_then(|index| written.hooks.get_mut(index)) {
-            Some(hook) => std::mem::replace(hook, Section::new("hook", Place::Nowhere)),
-            None => Section::new("hook", Place::Nowhere),
-        };
-        self.secret(
-            &mut hook,
-            "secret",
-            WEBHOOK_SECRET,
-            Some(WEBHOOK_CREDENTIAL),
-        );
+        let existing = written.hooks.iter_mut().find(|hook| default(hook));
+        let mut new = Section::new("hook", Place::Nowhere);
+        let is_new = existing.is_none();
+        let hook = existing.unwrap_or(&mut new);
+        self.secret(hook, "secret", WEBHOOK_SECRET, Some(WEBHOOK_CREDENTIAL));
         if let Some(text) = self.plain(WEBHOOK_SENDER) {
             hook.put("sender", &text, Place::Variable(WEBHOOK_SENDER.to_owned()));
         }
-        match existing.and_then(|index| written.hooks.get_mut(index)) {
-            Some(place) => *place = hook,
-            None => {
-                let first = hook
-                    .entries
-                    .values()
-                    .map(|value| value.place.clone())
-                    .next();
-                if let Some(place) = first {
-                    hook.place = place;
-                    written.hooks.push(hook);
-                }
-            }
+        if is_new && let Some(place) = new.written() {
+            new.place = place;
+            written.hooks.push(new);
         }
     }
-}
-
-fn index_of(sections: &[Section], fits: impl Fn(&Section) -> bool) -> Option<usize> {
-    sections.iter().position(fits)
 }
 
 /// The key that a stack will have, where it can be known so early.

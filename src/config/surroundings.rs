@@ -32,7 +32,7 @@ impl Surroundings {
         }
     }
 
-    /// A variable's value; an empty one counts as not set, one that is not UTF-8 too .
+    /// A variable's value; an empty one counts as not set, and so does one that is not UTF-8.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.value(name)?.to_str()
     }

@@ -158,6 +158,13 @@ impl Section {
         }
     }
 
+    /// Where the first of its keys was written, or else it itself; `None`: there is nothing.
+    pub(super) fn written(&self) -> Option<Place> {
+        let first = self.entries.values().next().map(|value| &value.place);
+        let here = Some(&self.place).filter(|place| **place != Place::Nowhere);
+        first.or(here).cloned()
+    }
+
     /// What nobody takes is an unknown key.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
         self.entries.remove(key)

@@ -1,4 +1,4 @@
-//! Who is at the other end: the client behind proxies that are trusted, and who counts as one peer when places are short.
+//! Who is at the other end: the client behind proxies that are trusted, and who counts as one peer where something is short.
 //! Values in, values out.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -26,8 +26,8 @@ pub(super) fn client(peer: IpAddr, headers: &Headers, trusted: &[Network]) -> Ip
     client
 }
 
-/// Who shares a peer's places: itself, with IPv6 its whole /64, which costs a stranger as much as one address.
-pub(super) fn crowd(peer: IpAddr) -> IpAddr {
+/// Who counts as one with a peer: itself, with IPv6 its whole /64, which costs a stranger as much as one address.
+pub(crate) fn crowd(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() >> 64 << 64;

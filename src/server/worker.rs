@@ -114,11 +114,9 @@ impl Inside {
             return respond(http, Reply::text(500, ""), None);
         };
         let handled = catch_unwind(AssertUnwindSafe(|| self.behind.handle(&request)));
-        let answer = handled.unwrap_or_else(|_| Answer {
-            reply: self
-                .behind
-                .refuse(Some(&request.path), request.peer, Refusal::Panicked),
-            wait: None,
+        let answer = handled.unwrap_or_else(|_| {
+            let (path, peer) = (Some(request.path.as_str()), request.peer);
+            Answer::now(self.behind.refuse(path, peer, Refusal::Panicked))
         });
         let number = answer.wait.map(|wait| {
             let number = self.next.fetch_add(1, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use crate::image::Reference;
 use crate::request::{Answer, Asked, Awaited, DeliveryId, Wait};
 use crate::secret;
 use crate::signature::{Rejection, Verified};
-use crate::site::lines::{About, peer};
+use crate::site::lines::About;
 use crate::site::recent::Idle;
 use crate::site::{NO_DELIVERY, Rejected, Site};
 use crate::stack::StackKey;
@@ -50,10 +50,7 @@ impl Site {
                 log::debug!(hook = hook.name.as_str(); "decided: the rules let it through to {stacks:?}");
                 self.accept(hook, &told, only, orders, verified, asked)
             }
-            Err(nothing) => Answer {
-                reply: self.nothing_done(hook, &nothing, verified, &asked),
-                wait: None,
-            },
+            Err(nothing) => Answer::now(self.nothing_done(hook, &nothing, verified, &asked)),
         }
     }
 
@@ -98,16 +95,7 @@ impl Site {
             Why::Malformed(words) => self.refused(asked, words),
             Why::Stale(why) => {
                 let rejected = Rejected::stale(hook, why);
-                self.count_rejected(asked.peer, &rejected);
-                log::warn!(
-                    method = asked.method.as_str(),
-                    route = asked.route,
-                    status = rejected.reply.status,
-                    peer = peer(asked.peer).as_str(),
-                    hook = hook.name.as_str(),
-                    reason = rejected.reason;
-                    "turned away: {}", rejected.hint
-                );
+                self.log_rejected(asked, &rejected);
                 rejected.reply
             }
         }
@@ -118,7 +106,7 @@ impl Site {
         let Some(delivery) = self.engine.find(id) else {
             let reply = reply::unknown();
             self.log_answered(&asked, &reply, &About::not_done(NO_DELIVERY));
-            return Answer { reply, wait: None };
+            return Answer::now(reply);
         };
         self.answer(&delivery, prefer.wait().unwrap_or_default(), asked)
     }
@@ -190,8 +178,7 @@ impl Site {
                 first
             }
             Ok(Taken::Forgotten) => {
-                let reply = self.ignored(&asked, FORGOTTEN);
-                return Answer { reply, wait: None };
+                return Answer::now(self.ignored(&asked, FORGOTTEN));
             }
             // Only a way back is refused so, and no sender can ask for one.
             Err(NotAccepted::Busy) => return self.busy(&asked, "something else is under way"),
@@ -229,7 +216,7 @@ impl Site {
                 reason: &reply::reason(delivery),
             };
             self.log_answered(&asked, &reply, &about);
-            return Answer { reply, wait: None };
+            return Answer::now(reply);
         }
         let until = Instant::now() + wait;
         Answer {
@@ -272,7 +259,7 @@ impl Site {
     fn busy(&self, asked: &Asked, words: &str) -> Answer {
         let reply = reply::rejected(503, &format!("{words}; try again")).with("Retry-After", "10");
         self.log_answered(asked, &reply, &About::not_done(words));
-        Answer { reply, wait: None }
+        Answer::now(reply)
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use crate::delivery::Delivery;
 use crate::http::Reply;
-use crate::request::{Asked, Request};
-use crate::site::admit::Route;
+use crate::request::Asked;
 use crate::site::recent::TurnedAway;
 use crate::site::{HOME, Rejected, Site, desk};
 
@@ -48,38 +47,33 @@ impl Site {
         log_hidden(hidden);
     }
 
-    pub(super) fn count_rejected(&self, peer: IpAddr, rejected: &Rejected) {
-        self.metrics.rejection(rejected.reason);
-        // Whoever tries addresses must not push out what somebody looks for.
-        if matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
-            return;
-        }
-        self.recent.turned_away(TurnedAway {
-            unix: self.clock.unix(),
-            peer: self::peer(peer),
-            hook: rejected.hook.clone().unwrap_or_default(),
-            status: rejected.reply.status,
-            words: rejected.hint.clone(),
-            times: 1,
-        });
-    }
-
-    pub(super) fn log_rejected(&self, request: &Request, rejected: &Rejected) {
+    /// A request that is turned away: counted, shown on the page, and told in a line unless there are too many.
+    pub(super) fn log_rejected(&self, asked: &Asked, rejected: &Rejected) {
         // Whoever asks for the page without a password is about to be asked for one, and whoever goes home is on the way.
         if matches!(rejected.reason, HOME | desk::NO_PASSWORD) {
             return;
         }
-        self.count_rejected(request.peer, rejected);
+        self.metrics.rejection(rejected.reason);
+        // Whoever tries addresses must not push out what somebody looks for.
+        if !matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
+            self.recent.turned_away(TurnedAway {
+                unix: self.clock.unix(),
+                peer: peer(asked.peer),
+                hook: rejected.hook.clone().unwrap_or_default(),
+                status: rejected.reply.status,
+                words: rejected.hint.clone(),
+                times: 1,
+            });
+        }
         let Some(hidden) = self.rejections.may_be_logged(Instant::now()) else {
             return;
         };
-        let hook = rejected.hook.as_deref().unwrap_or("-");
         log::warn!(
-            method = request.method.as_str(),
-            route = Route::of(&request.path).map_or("-", |route| route.template()),
+            method = asked.method.as_str(),
+            route = asked.route,
             status = rejected.reply.status,
-            peer = peer(request.peer).as_str(),
-            hook = hook,
+            peer = peer(asked.peer).as_str(),
+            hook = rejected.hook.as_deref().unwrap_or("-"),
             reason = rejected.reason;
             "turned away: {}", rejected.hint
         );

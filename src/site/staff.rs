@@ -25,13 +25,13 @@ impl Site {
         if !request.path.ends_with('/') {
             // Relative links on the page need the slash.
             let reply = Reply::text(303, "").with("Location", "webhooks/");
-            return now(guarded(reply));
+            return Answer::now(guarded(reply));
         }
         let base = base(desk, &request.headers);
         let reply = self.rendered(desk, &base);
         if self.is_fresh(desk) {
             self.log_answered(&asked, &reply, &About::not_done(""));
-            return now(reply);
+            return Answer::now(reply);
         }
         let look = desk.probe.ask(Job::Look);
         let wait = Wait {
@@ -57,35 +57,30 @@ impl Site {
             found.map_or("", |(_, value)| value.as_str())
         };
         if let Err(words) = own_page(desk.public_url.as_deref(), &request.headers) {
-            return self.forged(request, &words);
+            return self.forged(&asked, &words);
         }
         if !desk.token.is(field("token").as_bytes()) {
             let words = "this form is from before stackhook was started again, or from elsewhere; load the page again";
-            return self.forged(request, words);
+            return self.forged(&asked, words);
         }
         let (action, key) = (field("action"), field("stack"));
-        let stack = self.stacks.iter().find(|stack| stack.key.as_str() == key);
-        let slash = if request.path.ends_with('/') {
-            "./"
-        } else {
-            "webhooks/"
+        // Relative, so that it is right under whatever path a proxy publishes it.
+        let page = match request.path.ends_with('/') {
+            true => "./",
+            false => "webhooks/",
         };
-        let job = match (action, stack) {
-            ("test", _) => (Job::Look, format!("{slash}#connection")),
-            (_, None) => return text(400, "there is no such stack"),
-            ("dry-run", Some(stack)) => (
-                Job::DryRun(stack.key.clone()),
-                format!("{slash}#stack-{}", stack.key),
-            ),
-            ("pause", Some(stack)) => (
-                Job::Pause(stack.key.clone()),
-                format!("{slash}#stack-{}", stack.key),
-            ),
-            ("resume", Some(stack)) => (
-                Job::Resume(stack.key.clone()),
-                format!("{slash}#stack-{}", stack.key),
-            ),
-            ("update" | "force" | "rollback", Some(stack)) => {
+        if action == "test" {
+            return self.job(desk, Job::Look, format!("{page}#connection"), asked);
+        }
+        let Some(stack) = self.stacks.iter().find(|stack| stack.key.as_str() == key) else {
+            return text(400, "there is no such stack");
+        };
+        let (key, back) = (stack.key.clone(), format!("{page}#stack-{}", stack.key));
+        match action {
+            "dry-run" => self.job(desk, Job::DryRun(key), back, asked),
+            "pause" => self.job(desk, Job::Pause(key), back, asked),
+            "resume" => self.job(desk, Job::Resume(key), back, asked),
+            "update" | "force" | "rollback" => {
                 let order = Order {
                     force: action == "force",
                     back: action == "rollback",
@@ -93,13 +88,16 @@ impl Site {
                     ..Order::default()
                 };
                 self.order(desk, stack, order, action);
-                let reply = see(&format!("{slash}#stack-{}", stack.key));
+                let reply = see(&back);
                 self.log_answered(&asked, &reply, &About::not_done(action));
-                return now(reply);
+                Answer::now(reply)
             }
-            (_, Some(_)) => return text(400, "there is no such action"),
-        };
-        let (job, back) = job;
+            _ => text(400, "there is no such action"),
+        }
+    }
+
+    /// Something for the probe; the reply, which leads back to the page, waits for it.
+    fn job(&self, desk: &Desk, job: Job, back: String, asked: Asked) -> Answer {
         let job = desk.probe.ask(job);
         Answer {
             reply: see(&back),
@@ -206,10 +204,10 @@ impl Site {
         }
     }
 
-    fn forged(&self, request: &Request, words: &str) -> Answer {
-        let rejected = Rejected::plain(&request.path, 403, "forged_form", words);
-        self.log_rejected(request, &rejected);
-        now(guarded(rejected.reply))
+    fn forged(&self, asked: &Asked, words: &str) -> Answer {
+        let rejected = Rejected::plain(asked.route, 403, "forged_form", words);
+        self.log_rejected(asked, &rejected);
+        Answer::now(guarded(rejected.reply))
     }
 }
 
@@ -218,9 +216,5 @@ fn see(back: &str) -> Reply {
 }
 
 fn text(status: u16, words: &str) -> Answer {
-    now(guarded(Reply::text(status, &format!("{words}\n"))))
-}
-
-fn now(reply: Reply) -> Answer {
-    Answer { reply, wait: None }
+    Answer::now(guarded(Reply::text(status, &format!("{words}\n"))))
 }

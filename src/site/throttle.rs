@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::gate::crowd;
 use crate::limits;
 
 /// Lets guesses through or not.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<BTreeMap<u128, Bucket>>);
+pub(super) struct Throttle(Mutex<BTreeMap<IpAddr, Bucket>>);
 
 /// What one peer has left.
 #[derive(Debug)]
@@ -25,11 +26,11 @@ impl Throttle {
     /// right, so that guesses made side by side count too.
     pub(super) fn take(&self, peer: IpAddr, now: Instant) -> bool {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(peer);
-        if !buckets.contains_key(&key) && buckets.len() >= limits::THROTTLED_PEERS {
+        let peer = crowd(peer);
+        if !buckets.contains_key(&peer) && buckets.len() >= limits::THROTTLED_PEERS {
             make_room(&mut buckets, now);
         }
-        let bucket = buckets.entry(key).or_insert(Bucket {
+        let bucket = buckets.entry(peer).or_insert(Bucket {
             guesses: limits::STAFF_GUESSES,
             since: now,
         });
@@ -46,11 +47,11 @@ impl Throttle {
     /// It was no wrong guess.
     pub(super) fn give_back(&self, peer: IpAddr) {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(peer);
-        if let Some(bucket) = buckets.get_mut(&key) {
+        let peer = crowd(peer);
+        if let Some(bucket) = buckets.get_mut(&peer) {
             bucket.guesses += 1;
             if bucket.guesses >= limits::STAFF_GUESSES {
-                buckets.remove(&key);
+                buckets.remove(&peer);
             }
         }
     }
@@ -76,24 +77,16 @@ impl Bucket {
 }
 
 /// Forgets those who may guess freely again, and else whoever has waited longest: a table full of strangers must not grow.
-fn make_room(buckets: &mut BTreeMap<u128, Bucket>, now: Instant) {
+fn make_room(buckets: &mut BTreeMap<IpAddr, Bucket>, now: Instant) {
     buckets.retain(|_, bucket| {
         bucket.grow(now);
         bucket.guesses < limits::STAFF_GUESSES
     });
     if buckets.len() >= limits::THROTTLED_PEERS {
         let oldest = buckets.iter().min_by_key(|(_, bucket)| bucket.since);
-        if let Some(oldest) = oldest.map(|(key, _)| *key) {
+        if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
             buckets.remove(&oldest);
         }
-    }
-}
-
-/// An IPv4 address, or the /64 that one customer of an IPv6 network has.
-fn key(peer: IpAddr) -> u128 {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
     }
 }
 

@@ -6,7 +6,7 @@ mod payload;
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::{listed, network, pattern};
+use super::{key, listed, network, pattern};
 use crate::config::parse;
 use crate::config::problem::Place;
 use crate::config::reading::{Reading, Taken};
@@ -94,7 +94,7 @@ fn hook(
     reading: &mut Reading<'_>,
 ) -> (Option<(HookName, Place)>, Option<Hook>) {
     let start = section.place.clone();
-    let name = match reading.text(&mut section, "name", name) {
+    let name = match reading.text(&mut section, "name", |text| key(text, HookName::parse)) {
         Taken::Absent => HookName::parse(HookName::DEFAULT).map(|name| (name, start.clone())),
         Taken::Good(name, place) => Some((name, place)),
         Taken::Bad => None,
@@ -108,10 +108,7 @@ fn hook(
         &mut section,
         ("sender", &label("sender")),
         (Sender::Generic, Sender::Generic.name()),
-        |text| {
-            let name = parse::choice(text, Sender::NAMES)?;
-            Sender::parse(name).ok_or_else(String::new)
-        },
+        |text| parse::choice(text, Sender::NAMES, Sender::parse),
     );
     let secrets = match read {
         true => reading.secrets(&mut section, ("secret", &label("secret")), true),
@@ -181,16 +178,14 @@ fn hook(
         }
     }
     let default = default_wait(sender);
-    let default_text = format!("{}m", default.as_secs() / 60);
-    let default_text = if default.is_zero() {
-        "0s"
-    } else {
-        &default_text
+    let default_text = match default.is_zero() {
+        true => "0s".to_owned(),
+        false => format!("{}m", default.as_secs() / 60),
     };
     let wait = reading.setting(
         &mut section,
         ("wait", &label("wait")),
-        (default, default_text),
+        (default, &default_text),
         wait,
     );
     let allow_from = rule(&mut section, "allow_from", &label, reading, network);
@@ -213,15 +208,6 @@ fn hook(
     };
     let hook = hook();
     (name, hook)
-}
-
-fn name(text: &str) -> Result<HookName, String> {
-    HookName::parse(text).ok_or_else(|| {
-        format!(
-            "expected at most {} letters, digits, \"_\", \"-\" and \".\", not beginning with a dot",
-            limits::NAME_MAX
-        )
-    })
 }
 
 fn wait(text: &str) -> Result<Duration, String> {
@@ -301,15 +287,12 @@ fn stacks(
         }
         Taken::Bad => None,
         taken => {
-            let mut keys = listed(reading, label("stacks"), taken);
-            let mut seen = Vec::new();
-            keys.retain(|key| match seen.contains(key) {
-                true => false,
-                false => {
-                    seen.push(key.clone());
-                    true
+            let mut keys = Vec::new();
+            for key in listed(reading, label("stacks"), taken) {
+                if !keys.contains(&key) {
+                    keys.push(key);
                 }
-            });
+            }
             Some(keys)
         }
     }

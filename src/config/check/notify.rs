@@ -12,12 +12,10 @@ pub(super) fn notify(
     section: &mut Section,
     reading: &mut Reading<'_>,
 ) -> Option<Notify> {
-    let given = section
-        .entries
-        .values()
-        .next()
-        .map(|value| value.place.clone());
-    let started = section.place.clone();
+    let Some(given) = section.written() else {
+        reading.show("notify", "none", Place::Nowhere);
+        return None;
+    };
     let (url, secret) = match read {
         true => (
             reading.secret(section, "url", "notify.url"),
@@ -25,25 +23,15 @@ pub(super) fn notify(
         ),
         false => (leave(section, "url"), leave(section, "secret")),
     };
-    let named = |text: &str| {
-        let name = parse::choice(text, NotifyFormat::NAMES)?;
-        NotifyFormat::parse(name).ok_or_else(String::new)
-    };
-    let format = match (&given, &started) {
-        (None, Place::Nowhere) => {
-            reading.show("notify", "none", Place::Nowhere);
-            return None;
-        }
-        _ => reading.setting(
-            section,
-            ("format", "notify.format"),
-            (NotifyFormat::Json, "json"),
-            named,
-        ),
-    };
+    let format = reading.setting(
+        section,
+        ("format", "notify.format"),
+        (NotifyFormat::Json, "json"),
+        |text| parse::choice(text, NotifyFormat::NAMES, NotifyFormat::parse),
+    );
     if url.is_absent() {
         reading.lost(
-            &given.unwrap_or(started),
+            &given,
             "notify",
             "has no URL; set STACKHOOK_NOTIFY_URL or STACKHOOK_NOTIFY_URL_FILE (url or url_file)",
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{listed, pattern, within_a_day};
+use super::{key, listed, pattern, within_a_day};
 use crate::config::environment::key_from_name;
 use crate::config::parse;
 use crate::config::problem::Place;
@@ -67,7 +67,7 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> (Option<Keyed>, Opt
             "is missing: the stack's name in Portainer",
         );
     }
-    let key = match reading.text(&mut section, "key", key) {
+    let key = match reading.text(&mut section, "key", |text| key(text, StackKey::parse)) {
         Taken::Absent => match &name {
             Taken::Good(name, place) => key_of(name, place, reading),
             Taken::Absent | Taken::Bad => None,
@@ -91,15 +91,7 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> (Option<Keyed>, Opt
         &mut section,
         ("pull", &label("pull")),
         (PullMode::First, "first"),
-        |text| {
-            Ok(
-                match parse::choice(text, &["first", "portainer", "never"])? {
-                    "portainer" => PullMode::Portainer,
-                    "never" => PullMode::Never,
-                    _ => PullMode::First,
-                },
-            )
-        },
+        |text| parse::choice(text, PullMode::NAMES, PullMode::parse),
     );
     let except = reading.list(&mut section, "except", pattern);
     if let (PullMode::Portainer, Taken::Good(patterns, place)) = (pull, &except)
@@ -125,14 +117,7 @@ fn stack(mut section: Section, reading: &mut Reading<'_>) -> (Option<Keyed>, Opt
         &mut section,
         ("rollback", &label("rollback")),
         (RollBack::WhenDown, "when-down"),
-        |text| {
-            let names = ["when-down", "when-unhealthy", "never"];
-            Ok(match parse::choice(text, &names)? {
-                "when-unhealthy" => RollBack::WhenUnhealthy,
-                "never" => RollBack::Never,
-                _ => RollBack::WhenDown,
-            })
-        },
+        |text| parse::choice(text, RollBack::NAMES, RollBack::parse),
     );
     let cleanup = reading.flag(&mut section, ("cleanup", &label("cleanup")));
     reading.finish(section);
@@ -158,15 +143,6 @@ fn name(text: &str) -> Result<String, String> {
         true => Err(format!("is longer than {} bytes", limits::NAME_MAX)),
         false => parse::word(text),
     }
-}
-
-fn key(text: &str) -> Result<StackKey, String> {
-    StackKey::parse(text).ok_or_else(|| {
-        format!(
-            "expected at most {} letters, digits, \"_\", \"-\" and \".\", not beginning with a dot",
-            limits::NAME_MAX
-        )
-    })
 }
 
 /// The key of a stack that has none of its own.

@@ -9,20 +9,14 @@ use crate::limits;
 
 /// Who may see the settings page, if anybody.
 pub(super) fn staff(read: bool, section: &mut Section, reading: &mut Reading<'_>) -> Option<Staff> {
-    let given = section
-        .entries
-        .values()
-        .next()
-        .map(|value| value.place.clone());
+    let Some(given) = section.written() else {
+        reading.show("staff", "none", Place::Nowhere);
+        return None;
+    };
     let password = match read {
         true => reading.secret(section, "password", "staff.password"),
         false => leave(section, "password"),
     };
-    let started = section.place.clone();
-    if let (None, Place::Nowhere) = (&given, &started) {
-        reading.show("staff", "none", Place::Nowhere);
-        return None;
-    }
     let user = reading.setting(
         section,
         ("user", "staff.user"),
@@ -34,7 +28,7 @@ pub(super) fn staff(read: bool, section: &mut Section, reading: &mut Reading<'_>
     );
     if password.is_absent() {
         reading.lost(
-            &given.unwrap_or(started),
+            &given,
             "staff",
             "has no password; set STACKHOOK_STAFF_PASSWORD or STACKHOOK_STAFF_PASSWORD_FILE (password or \
              password_file)",

@@ -17,14 +17,8 @@ pub(super) fn scheme(
     label: &impl Fn(&str) -> String,
     reading: &mut Reading<'_>,
 ) -> Option<Scheme> {
-    let named = |text: &str| {
-        let name = parse::choice(text, SchemeName::NAMES)?;
-        SchemeName::parse(name).ok_or_else(String::new)
-    };
-    let kind = |text: &str| {
-        let name = parse::choice(text, TokenKind::NAMES)?;
-        TokenKind::parse(name).ok_or_else(String::new)
-    };
+    let named = |text: &str| parse::choice(text, SchemeName::NAMES, SchemeName::parse);
+    let kind = |text: &str| parse::choice(text, TokenKind::NAMES, TokenKind::parse);
     let name = reading.text(section, "scheme", named);
     let header = reading.text(section, "header", parse::header);
     let kind = reading.text(section, "kind", kind);
