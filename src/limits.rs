@@ -65,7 +65,7 @@ pub(crate) const READ_AT_THE_DOOR: usize = 16 * 1024;
 pub(crate) const NESTING: usize = 32;
 /// Read as JSON, a body may take so much memory (bytes), or so many times its size if that is more; those of known senders take four
 /// to twelve times theirs.
-pub(crate) const TREE: (usize, usize) = (1024 * 1024, 16);
+pub(crate) const TREE: (usize, usize) = (2 * 1024 * 1024, 16);
 /// Of signed bodies that are larger than this (bytes), one is read at a time: what knows a secret must not fill the memory either.
 pub(crate) const READ_ALONE: usize = 4 * 1024;
 /// A request's head: request line and headers with their line ends (bytes).
