@@ -32,16 +32,18 @@ pub(crate) struct Hop {
 #[derive(Default)]
 struct Lines {
     free: Vec<Line>,
-    /// Free or in use.
-    alive: usize,
+    /// Of the tiny_http to which all of them lead; `None`: one of them broke, and a new tiny_http has to be started.
+    workers: Option<Arc<Workers>>,
     /// Who waits for a free one.
     wanted: usize,
-    /// Of the tiny_http that they lead to.
-    workers: Option<Workers>,
 }
 
 /// A private connection; nothing is left in its buffer between two requests.
-type Line = BufReader<UnixStream>;
+struct Line {
+    stream: Stream,
+    /// Its workers stay until the last line to them is gone.
+    workers: Arc<Workers>,
+}
 
 impl Hop {
     /// Starts tiny_http and its workers, and proves that they answer.
@@ -62,7 +64,7 @@ impl Hop {
 
     fn exchange(&self, request: &Request) -> Result<Answer, NotAnswered> {
         let mut line = self.take()?;
-        let exchanged = exchange(&mut line, &self.inside.token, request);
+        let exchanged = exchange(&mut line.stream, &self.inside.token, request);
         match exchanged {
             Ok((reply, number)) => {
                 self.give_back(line);
@@ -71,14 +73,14 @@ impl Hop {
             }
             Err(error) => {
                 log::error!("a private connection broke: {error}");
-                self.lost();
+                self.lost(&line);
                 Err(NotAnswered::Broken)
             }
         }
     }
 
-    /// A free line, perhaps after a while. Lines do not break unless something is wrong with tiny_http; when all have, it is
-    /// started anew.
+    /// A free line, perhaps after a while. Lines do not break unless something is wrong with tiny_http; when one has, a new one is
+    /// started by whoever comes next, because nothing listens at the old one any more.
     fn take(&self) -> Result<Line, NotAnswered> {
         let until = Instant::now() + limits::HAND_OVER;
         let mut lines = lock(&self.lines);
@@ -86,7 +88,7 @@ impl Hop {
             if let Some(line) = lines.free.pop() {
                 return Ok(line);
             }
-            if lines.alive == 0 {
+            if lines.workers.is_none() {
                 let wanted = lines.wanted;
                 *lines = self.open()?;
                 lines.wanted = wanted;
@@ -119,6 +121,9 @@ impl Hop {
 
     fn give_back(&self, line: Line) {
         let mut lines = lock(&self.lines);
+        if !lines.own(&line) {
+            return;
+        }
         lines.free.push(line);
         let wanted = lines.wanted > 0;
         drop(lines);
@@ -127,14 +132,23 @@ impl Hop {
         }
     }
 
-    fn lost(&self) {
+    /// Gives up all lines to this one's tiny_http. What is asked on others of them is still answered.
+    fn lost(&self, line: &Line) {
         let mut lines = lock(&self.lines);
-        lines.alive -= 1;
-        if lines.alive == 0 {
+        if lines.own(line) {
             lines.workers = None;
+            lines.free.clear();
         }
         drop(lines);
         self.freed.notify_one();
+    }
+}
+
+impl Lines {
+    /// Whether it is none of an earlier tiny_http.
+    fn own(&self, line: &Line) -> bool {
+        let workers = self.workers.as_ref();
+        workers.is_some_and(|workers| Arc::ptr_eq(workers, &line.workers))
     }
 }
 
@@ -178,31 +192,35 @@ fn open(inside: &Arc<Inside>) -> io::Result<Lines> {
     let listener = UnixListener::bind_addr(&address)?;
     let door = UnixStream::from(OwnedFd::from(listener.try_clone()?));
     let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-    let workers = Workers::start(http, inside)?;
+    let workers = Arc::new(Workers::start(http, inside)?);
     // Each line takes three descriptors.
     let few = open_files() < limits::FEW_DESCRIPTORS;
     let wanted = if few { 1 } else { limits::WORKERS };
     // One after the other: tiny_http may forget one of several that come at once.
     let lines = (0..wanted).map(|_| {
-        let mut line = BufReader::with_capacity(BUFFER, UnixStream::connect_addr(&address)?);
-        prove(&mut line, &inside.token)?;
-        Ok(line)
+        let mut stream = BufReader::with_capacity(BUFFER, UnixStream::connect_addr(&address)?);
+        prove(&mut stream, &inside.token)?;
+        Ok(Line {
+            stream,
+            workers: Arc::clone(&workers),
+        })
     });
     let free = lines.collect::<io::Result<Vec<_>>>()?;
     door.shutdown(Shutdown::Both)?;
     Ok(Lines {
-        alive: free.len(),
         free,
-        wanted: 0,
         workers: Some(workers),
+        wanted: 0,
     })
 }
+
+type Stream = BufReader<UnixStream>;
 
 /// Of a line (bytes): most replies are no longer.
 const BUFFER: usize = 2 * 1024;
 
 /// A request that a worker answers by itself.
-fn prove(line: &mut Line, token: &Secret) -> io::Result<()> {
+fn prove(line: &mut Stream, token: &Secret) -> io::Result<()> {
     line.get_ref().set_read_timeout(Some(limits::PROOF))?;
     line.get_ref().set_write_timeout(Some(limits::PROOF))?;
     line.get_ref().write_all(&private::probe(token))?;
@@ -216,7 +234,7 @@ fn prove(line: &mut Line, token: &Secret) -> io::Result<()> {
 }
 
 fn exchange(
-    line: &mut Line,
+    line: &mut Stream,
     token: &Secret,
     request: &Request,
 ) -> io::Result<(Reply, Option<u64>)> {
