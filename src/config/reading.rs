@@ -157,22 +157,36 @@ impl Reading<'_> {
         key: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Taken<T> {
+        match self.written(section, key) {
+            Taken::Good(text, place) => match parse(&text) {
+                Ok(parsed) => Taken::Good(parsed, place),
+                Err(text) => {
+                    self.problem(&place, section.path(key), text);
+                    Taken::Bad
+                }
+            },
+            Taken::Absent => Taken::Absent,
+            Taken::Bad => Taken::Bad,
+        }
+    }
+
+    /// The text itself. Apart from the above, so that it is there once for all types.
+    fn written(&mut self, section: &mut Section, key: &str) -> Taken<String> {
         let Some(value) = section.take(key) else {
             return Taken::Absent;
         };
-        let path = section.path(key);
-        let parsed = match &value.kind {
+        let text = match value.kind {
             Kind::Bad => return Taken::Bad,
             Kind::Text(text) if text.is_empty() => Err("is empty".to_owned()),
-            Kind::Text(text) => parse(text),
+            Kind::Text(text) => Ok(text),
             // Ids of environments and numbers of bytes are written without quotes, too.
-            Kind::Integer(text) if matches!(key, "environment" | "max_body") => parse(text),
+            Kind::Integer(text) if matches!(key, "environment" | "max_body") => Ok(text),
             other => Err(format!("expected a text in quotes, found {}", other.name())),
         };
-        match parsed {
-            Ok(parsed) => Taken::Good(parsed, value.place),
+        match text {
+            Ok(text) => Taken::Good(text, value.place),
             Err(text) => {
-                self.problem(&value.place, path, text);
+                self.problem(&value.place, section.path(key), text);
                 Taken::Bad
             }
         }

@@ -68,7 +68,7 @@ fn require(
         return Vec::new();
     };
     let mut entries: Vec<(String, Value)> = section.entries.into_iter().collect();
-    entries.sort_by_key(|(_, value)| value.position);
+    entries.sort_unstable_by_key(|(_, value)| value.position);
     let mut required = Vec::new();
     for (pointer, value) in entries {
         let pointer = match parse::pointer(&pointer) {
