@@ -12,7 +12,6 @@ use crate::engine::notify::Messenger;
 use crate::journal::stacks::Shelf;
 use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
 use crate::redact::Redactor;
-use crate::redeploy::past::InMemory;
 use crate::redeploy::{self, Context, Unobserved};
 use crate::secret::to_hex;
 use crate::stack::Stack;
@@ -36,7 +35,7 @@ pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
         portainer: &portainer,
         clock: &SystemClock,
         observer: &Unobserved,
-        memory: &InMemory::default(),
+        memory: &Shelf::only_read(None),
         redactor: &redactor,
         timeout,
         patience: Duration::ZERO,

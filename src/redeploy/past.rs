@@ -2,6 +2,7 @@
 //! is kept is decided by whoever implements [`Memory`].
 
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -52,10 +53,11 @@ impl Past {
     /// An update has proved well: nothing is bad any more, and what is newer than a held image ends its hold.
     pub(crate) fn proved_well(&mut self, submission: &Submission) {
         self.bad.clear();
-        self.held.retain(|reference, held| {
+        let held = std::mem::take(&mut self.held).into_iter();
+        self.held = gather::map(held.filter(|(reference, held)| {
             let runs = submission.images.get(reference);
             runs.is_none_or(|id| *id == held.back_to)
-        });
+        }));
     }
 }
 
@@ -107,10 +109,12 @@ impl Memory for Shelf {
     }
 }
 
-/// Kept as long as the process lives.
+/// Kept as long as the test lives.
+#[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct InMemory(Mutex<BTreeMap<StackId, Past>>);
 
+#[cfg(test)]
 impl Memory for InMemory {
     fn recall(&self, id: StackId) -> Past {
         self.0

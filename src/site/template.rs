@@ -1,8 +1,6 @@
 //! A page with holes: text goes in escaped, always; there is no way to put markup in. `{{name}}` is a text, `{{#name}}…{{/name}}`
 //! stands once for every entry of a list, `{{^name}}…{{/name}}` where the list or text is empty.
 
-use std::collections::BTreeMap;
-
 /// A page that was taken apart.
 #[derive(Debug)]
 pub(super) struct Template(Vec<Piece>);
@@ -18,9 +16,9 @@ enum Piece {
     },
 }
 
-/// What goes into the holes of a page, or of one turn of a section.
+/// What goes into the holes of a page, or of one turn of a section; of a name that is there twice the last one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fields(BTreeMap<&'static str, Field>);
+pub(super) struct Fields(Vec<(&'static str, Field)>);
 
 #[derive(Debug, Clone)]
 enum Field {
@@ -31,7 +29,7 @@ enum Field {
 impl Fields {
     /// A text.
     pub(super) fn text(mut self, name: &'static str, text: impl Into<String>) -> Fields {
-        self.0.insert(name, Field::Text(text.into()));
+        self.0.push((name, Field::Text(text.into())));
         self
     }
 
@@ -41,7 +39,8 @@ impl Fields {
         name: &'static str,
         list: impl IntoIterator<Item = Fields>,
     ) -> Fields {
-        self.0.insert(name, Field::List(list.into_iter().collect()));
+        let list = list.into_iter().collect();
+        self.0.push((name, Field::List(list)));
         self
     }
 
@@ -139,7 +138,8 @@ fn render(pieces: &[Piece], scopes: &mut Vec<&Fields>, page: &mut String) {
 
 /// The innermost field of that name.
 fn find<'f>(scopes: &[&'f Fields], name: &str) -> Option<&'f Field> {
-    scopes.iter().rev().find_map(|fields| fields.0.get(name))
+    let mut inmost = scopes.iter().rev().flat_map(|fields| fields.0.iter().rev());
+    inmost.find(|(own, _)| *own == name).map(|(_, field)| field)
 }
 
 /// For text and for attributes in quotes.
