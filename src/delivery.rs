@@ -42,7 +42,7 @@ pub(crate) struct Accepted {
 }
 
 /// A digest of what makes two deliveries the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Print(String);
 

@@ -7,7 +7,7 @@ mod places;
 mod watch;
 mod runners;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,6 @@ use self::places::Places;
 use crate::clock::Clock;
 use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat};
 use crate::delivery::{Accepted, Asked, Delivery};
-use crate::gather;
 use crate::journal::lock::Turns;
 use crate::journal::stacks::Shelf;
 use crate::journal::{self, Journal, Sync};
@@ -96,7 +95,7 @@ pub(crate) struct Engine {
     lasts: bool,
     state: Mutex<State>,
     changed: Condvar,
-    stacks: BTreeMap<StackKey, Stack>,
+    stacks: HashMap<StackKey, Stack>,
     redeploy: Box<Redeploy>,
     clock: Arc<dyn Clock>,
     shelf: Shelf,
@@ -113,7 +112,7 @@ struct State {
     /// Whose turn it was last among those that wait.
     last: Option<StackKey>,
     /// Updates that are on record as sent and perhaps have not left yet, and since when.
-    leaving: BTreeMap<StackKey, Instant>,
+    leaving: HashMap<StackKey, Instant>,
     runners: usize,
     /// Runners on their way to the next redeploy.
     idle: usize,
@@ -148,7 +147,7 @@ impl Engine {
         redeploy: Box<Redeploy>,
     ) -> Result<Arc<Engine>, journal::NotWritten> {
         let keyed = |stack: &Stack| (stack.key.clone(), stack.clone());
-        let stacks = gather::map(stacks.iter().map(keyed));
+        let stacks = stacks.iter().map(keyed).collect();
         let mut ledger = Ledger::default();
         let (mut journal, entries) = match lasting.journal {
             Some((journal, entries)) => (Some(journal), entries),

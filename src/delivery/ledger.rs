@@ -1,6 +1,6 @@
 //! All deliveries as a fold over entries: the one place where their state changes, the same while it happens and after a crash.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -108,15 +108,15 @@ pub(crate) enum Repeat {
 /// All deliveries that are open or still remembered, and the lanes.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Ledger {
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    deliveries: HashMap<DeliveryId, Delivery>,
     /// Ended ones, oldest first.
     ended: VecDeque<DeliveryId>,
     lanes: Lanes,
     /// What was made of signed requests, and when.
-    replays: BTreeMap<Print, (DeliveryId, u64)>,
+    replays: HashMap<Print, (DeliveryId, u64)>,
     /// The same, oldest first.
     replayed: VecDeque<Print>,
-    duplicates: BTreeMap<Print, DeliveryId>,
+    duplicates: HashMap<Print, DeliveryId>,
     failures: BTreeMap<StackKey, Failure>,
 }
 
@@ -291,7 +291,7 @@ impl Ledger {
         let mut lost = Vec::new();
         let lanes = self.lanes.all();
         let covered = gather::map(lanes.map(|(stack, lane)| (stack, lane.covers())));
-        for delivery in self.deliveries.values() {
+        for delivery in self.not_ended() {
             for part in delivery.parts.iter().filter(|part| !part.has_ended()) {
                 let lane = covered.get(&part.stack);
                 if !lane.is_some_and(|lane| lane.contains(&delivery.id)) {

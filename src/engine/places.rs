@@ -2,7 +2,7 @@
 //! has that now. So a redeploy that would only wait for its turn takes no runner's place. The turns themselves, which commands beside
 //! the server share, are taken by the redeploy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 
 use crate::journal::lock::Thing;
@@ -12,10 +12,10 @@ use crate::stack::StackKey;
 /// What is needed and who has it; forgotten with the process, and learned again.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    needs: BTreeMap<StackKey, Vec<Thing>>,
-    held: BTreeMap<Thing, StackKey>,
+    needs: HashMap<StackKey, Vec<Thing>>,
+    held: HashMap<Thing, StackKey>,
     /// Who has a runner.
-    out: BTreeSet<StackKey>,
+    out: HashSet<StackKey>,
 }
 
 impl Places {
@@ -27,10 +27,10 @@ impl Places {
 
     /// How many of these stacks could run side by side.
     pub(super) fn count<'s>(&self, stacks: impl Iterator<Item = &'s StackKey>) -> usize {
-        let mut spoken_for: BTreeSet<&Thing> = BTreeSet::new();
+        let mut spoken_for: Vec<&Thing> = Vec::new();
         let mut fits = |stack: &StackKey| {
             let needs = || self.needs(stack);
-            let fits = self.are_free(stack) && !needs().any(|thing| spoken_for.contains(thing));
+            let fits = self.are_free(stack) && !needs().any(|thing| spoken_for.contains(&thing));
             if fits {
                 spoken_for.extend(needs());
             }

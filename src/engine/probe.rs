@@ -3,7 +3,7 @@
 
 mod seen;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 pub(crate) use crate::engine::probe::seen::{Away, Job, Look, Note, Portal};
-use crate::gather;
 use crate::journal::stacks::Shelf;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -51,7 +50,7 @@ struct State {
     asked: u64,
     done: u64,
     look: Option<Arc<Look>>,
-    notes: BTreeMap<StackKey, Note>,
+    notes: HashMap<StackKey, Note>,
 }
 
 impl Probe {
@@ -200,7 +199,7 @@ impl Probe {
             };
             (stack.key.clone(), seen)
         };
-        let stacks = gather::map(self.means.stacks.iter().map(view));
+        let stacks = self.means.stacks.iter().map(view).collect();
         let look = Look {
             unix: self.means.clock.unix(),
             at: Instant::now(),

@@ -1,9 +1,8 @@
 //! Judges a compose stack look by look: a crash loop that seems to run for a moment must not pass, and a slow start must not fail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::gather;
 use crate::health::Verdict;
 use crate::health::seen::{Container, Seen};
 use crate::limits;
@@ -20,7 +19,7 @@ pub(crate) struct Watch {
     began: Instant,
     within: Duration,
     /// By container id: its last start, its restarts, and since when they have been the same.
-    steady: BTreeMap<String, (String, u64, Instant)>,
+    steady: HashMap<String, (String, u64, Instant)>,
 }
 
 /// What one look says of one container or service.
@@ -48,7 +47,7 @@ impl Watch {
             ours,
             began: now,
             within,
-            steady: BTreeMap::new(),
+            steady: HashMap::new(),
         }
     }
 
@@ -119,11 +118,13 @@ impl Watch {
                 .filter(|service| seen.of(service).is_empty())
                 .cloned(),
         );
-        bad_as_before.retain(|service| !bad.contains(service));
+        let bad_as_before = bad_as_before.into_iter();
         Verdict {
             services,
+            bad_as_before: bad_as_before
+                .filter(|service| !bad.contains(service))
+                .collect(),
             bad: bad.into_iter().collect(),
-            bad_as_before: bad_as_before.into_iter().collect(),
             reasons: BTreeMap::new(),
         }
     }
@@ -143,7 +144,7 @@ impl Watch {
                 (container.started_at.clone(), container.restarts, since),
             )
         });
-        self.steady = gather::map(steady);
+        self.steady = steady.collect();
     }
 
     fn look(&self, container: &Container, now: Instant, seen: &Seen) -> Look {

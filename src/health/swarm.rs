@@ -1,7 +1,7 @@
 //! Judges a swarm stack look by look: Portainer's answer only says that the services were submitted, so the rollout and the tasks
 //! of the new spec are watched (contract 8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -142,7 +142,7 @@ pub(crate) struct Watch {
     ahead: u64,
     within: Duration,
     /// Since when a service without a rollout has been whole.
-    whole_since: BTreeMap<String, Instant>,
+    whole_since: HashMap<String, Instant>,
 }
 
 impl Watch {
@@ -153,7 +153,7 @@ impl Watch {
             moved: now,
             ahead: 0,
             within,
-            whole_since: BTreeMap::new(),
+            whole_since: HashMap::new(),
         }
     }
 
@@ -221,7 +221,7 @@ impl Watch {
                     self.whole_since.get(&service.name).copied().unwrap_or(now),
                 )
             });
-        self.whole_since = gather::map(whole);
+        self.whole_since = whole.collect();
     }
 
     fn old(&self, service: &Service) -> Option<&Service> {

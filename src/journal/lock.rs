@@ -2,7 +2,6 @@
 //! something there. Lock files are shared by `serve` and the commands beside it, whoever runs them; without a state directory a turn
 //! is known within the process only.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
@@ -16,7 +15,7 @@ use crate::journal::{CannotOpen, place};
 use crate::limits;
 
 /// What one redeploy at a time may have, by Portainer's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Thing {
     /// From the moment it is found until its redeploy has ended.
     Stack(i64),
@@ -32,7 +31,7 @@ pub(crate) struct Turns(Arc<Shared>);
 struct Shared {
     dir: Option<PathBuf>,
     who: String,
-    taken: Mutex<BTreeSet<Thing>>,
+    taken: Mutex<Vec<Thing>>,
     freed: Condvar,
 }
 
@@ -111,7 +110,7 @@ impl Turns {
             let waited = self.0.freed.wait_timeout(taken, left);
             taken = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        taken.insert(thing);
+        taken.push(thing);
         drop(taken);
         // From here on the turn is given back whatever happens.
         let mut turn = Taken {
@@ -159,7 +158,7 @@ impl Turns {
         Ok(file)
     }
 
-    fn taken(&self) -> MutexGuard<'_, BTreeSet<Thing>> {
+    fn taken(&self) -> MutexGuard<'_, Vec<Thing>> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -204,7 +203,7 @@ impl Drop for Taken {
         let taken = self.shared.taken.lock();
         taken
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.thing);
+            .retain(|thing| *thing != self.thing);
         self.shared.freed.notify_all();
     }
 }

@@ -1,7 +1,7 @@
 //! What lasts about single stacks, whoever redeploys them: `stacks/<Portainer's number>.json`, whose content belongs to the redeploy,
 //! and beside it `<number>.paused`, a file of its own so that staff can pause a stack while a redeploy of it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -24,9 +24,9 @@ enum Kept {
 
 #[derive(Debug, Default)]
 struct Memory {
-    values: BTreeMap<i64, Value>,
+    values: HashMap<i64, Value>,
     /// Since when (Unix seconds).
-    paused: BTreeMap<i64, u64>,
+    paused: HashMap<i64, u64>,
     told: BTreeMap<String, bool>,
 }
 

@@ -231,8 +231,8 @@ impl Run<'_> {
                     .map(|id| (reference.clone(), id.clone())),
             );
         }
-        let mut forward = tagged;
-        forward.retain(|reference, _| others.contains(reference));
+        let tagged = tagged.into_iter();
+        let mut forward = gather::map(tagged.filter(|(reference, _)| others.contains(reference)));
         forward.extend(self.hold_the_rest(&goal));
         let sent = self.send_back(&found, &goal, &newer);
         let end = sent.and_then(|sent| {

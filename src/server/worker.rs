@@ -1,6 +1,6 @@
 //! What answers on the far side of tiny_http: its workers, each taking one request after the other to whoever stands behind.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ pub(super) struct Inside {
     /// Only who knows it is served.
     pub(super) token: Secret,
     /// What replies under way propose to wait for, by the number that they carry.
-    pub(super) waits: Mutex<BTreeMap<u64, Wait>>,
+    pub(super) waits: Mutex<HashMap<u64, Wait>>,
     next: AtomicU64,
     /// Workers that have not left.
     pub(super) workers: AtomicUsize,

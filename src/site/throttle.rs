@@ -1,7 +1,7 @@
 //! How often somebody may be wrong about the staff password: a few times at once, then one more every few seconds. Deliveries are
 //! never throttled.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::limits;
 
 /// Lets guesses through or not.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<BTreeMap<IpAddr, Bucket>>);
+pub(super) struct Throttle(Mutex<HashMap<IpAddr, Bucket>>);
 
 /// What one peer has left.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Bucket {
 }
 
 /// Forgets those who may guess freely again, and else whoever has waited longest: a table full of strangers must not grow.
-fn make_room(buckets: &mut BTreeMap<IpAddr, Bucket>, now: Instant) {
+fn make_room(buckets: &mut HashMap<IpAddr, Bucket>, now: Instant) {
     buckets.retain(|_, bucket| {
         bucket.grow(now);
         bucket.guesses < limits::STAFF_GUESSES

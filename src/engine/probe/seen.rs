@@ -1,6 +1,6 @@
 //! What the probe is asked, and what it has seen: values for whoever shows them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::portainer::{Environment, Me, Record};
@@ -30,7 +30,7 @@ pub(crate) struct Look {
     /// What Portainer says of itself, or why it says nothing.
     pub(crate) portainer: Result<Portal, Away>,
     /// Every configured stack, or why it cannot be seen.
-    pub(crate) stacks: BTreeMap<StackKey, Result<View, String>>,
+    pub(crate) stacks: HashMap<StackKey, Result<View, String>>,
 }
 
 /// Why nothing is known of Portainer.
