@@ -33,6 +33,7 @@ mod health;
 mod delivery;
 // Edges: the time, files, the network.
 mod clock;
+mod threads;
 mod config;
 mod logging;
 mod journal;

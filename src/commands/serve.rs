@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -29,6 +28,7 @@ use crate::server::Hop;
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
 use crate::systemd::{self, Say};
+use crate::threads;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -131,13 +131,11 @@ fn wait_for_stop(mut signals: Signals) {
         log::info!("stopping");
         break;
     }
-    let again = thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            if signals.forever().any(|signal| signal != SIGHUP) {
-                std::process::exit(130);
-            }
-        });
+    let again = threads::start("signals", move || {
+        if signals.forever().any(|signal| signal != SIGHUP) {
+            std::process::exit(130);
+        }
+    });
     if let Err(error) = again {
         log::warn!("a second signal will not be heard: {error}");
     }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
 
 use serde_json::{Value, json};
 
@@ -15,6 +14,7 @@ use crate::limits;
 use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
 use crate::stack::outcome::{Outcome, StackReport};
+use crate::threads;
 
 /// Takes ends in.
 #[derive(Debug, Clone)]
@@ -32,9 +32,7 @@ impl Notifier {
     ) -> Result<Notifier, String> {
         let sender = Messenger::new(settings, clock, shelf)?;
         let (ends, waiting) = mpsc::sync_channel(limits::NOTICES_WAITING);
-        thread::Builder::new()
-            .name("notify".to_owned())
-            .spawn(move || sender.run(&waiting))
+        threads::start("notify", move || sender.run(&waiting))
             .map_err(|error| format!("cannot start the thread that sends notices: {error}"))?;
         Ok(Notifier(ends))
     }

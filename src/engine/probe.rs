@@ -6,7 +6,6 @@ mod seen;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
@@ -19,6 +18,7 @@ use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Unobserved};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
+use crate::threads;
 
 /// What it needs.
 pub(crate) struct Means {
@@ -65,9 +65,7 @@ impl Probe {
             means,
         });
         let own = Arc::clone(&probe);
-        thread::Builder::new()
-            .name("probe".to_owned())
-            .spawn(move || own.run())
+        threads::start("probe", move || own.run())
             .map_err(|error| format!("cannot start the thread that looks at Portainer: {error}"))?;
         Ok(probe)
     }

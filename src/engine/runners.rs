@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 use super::watch::Watch;
@@ -13,6 +12,7 @@ use crate::journal::Sync;
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
+use crate::threads;
 
 impl Engine {
     /// As many as can do something, and not more than there may be.
@@ -20,10 +20,7 @@ impl Engine {
         while !state.stopping && state.runners < limits::RUNNERS && state.could_begin() > state.idle
         {
             let engine = Arc::clone(self);
-            let runner = thread::Builder::new()
-                .name("redeploy".to_owned())
-                .spawn(move || engine.run());
-            if let Err(error) = runner {
+            if let Err(error) = threads::start("redeploy", move || engine.run()) {
                 log::error!(
                     "cannot start a thread for a redeploy: {error}; it begins with the next delivery"
                 );

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::sync::mpsc::{self, SyncSender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::allowed::Memory;
 use crate::limits;
+use crate::threads;
 
 /// A thread that will do one thing, once it is told what.
 pub(super) struct Idle {
@@ -21,14 +22,11 @@ impl Idle {
     /// The system gives no thread.
     pub(super) fn start(name: &str) -> io::Result<Idle> {
         let (job, jobs) = mpsc::sync_channel::<Job>(1);
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(limits::CONNECTION_STACK)
-            .spawn(move || {
-                if let Ok(job) = jobs.recv() {
-                    job();
-                }
-            })?;
+        let thread = threads::start_with_stack(name, limits::CONNECTION_STACK, move || {
+            if let Ok(job) = jobs.recv() {
+                job();
+            }
+        })?;
         Ok(Idle { job, thread })
     }
 

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
 use crate::secret::Secret;
 use crate::signature::Sealed;
+use crate::threads;
 
 /// The workers of one tiny_http: told to leave when this is dropped, each as soon as it has nothing in hand.
 pub(super) struct Workers {
@@ -50,9 +51,9 @@ impl Workers {
                 Arc::clone(&workers.over),
                 Arc::clone(inside),
             );
-            thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || work(&http, &over, &inside))?;
+            threads::start(&format!("worker-{number}"), move || {
+                work(&http, &over, &inside);
+            })?;
         }
         Ok(workers)
     }
