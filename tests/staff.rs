@@ -286,6 +286,27 @@ fn rejections_are_shown_with_their_reason_in_words() {
 }
 
 #[test]
+fn the_first_delivery_may_be_none_to_act_on_and_says_where_to_look() {
+    let (_fake, server) = shop();
+    let says = |words: &str| {
+        let page = page(&server);
+        assert!(page.contains(words), "{words:?} is not in {page}");
+    };
+    says("None has come yet");
+    server.post("/webhook/update/", &[], b"{}");
+    says("the reason stands under Rejections");
+    assert_eq!(
+        server
+            .signed("/webhook/update/", SECRET, "event=form")
+            .status,
+        400
+    );
+    says("the reason stands under Deliveries");
+    // The sender's secret is right, which is what one looks for there.
+    assert!(!page(&server).contains("not since the start"));
+}
+
+#[test]
 fn a_hook_says_which_secret_was_used_last_and_how_to_set_up_its_sender() {
     let fake = shop::portainer(Era::A);
     let old = "the-older-secret-of-the-tests";

@@ -229,9 +229,9 @@ fn proposal(sender: Sender) -> Option<&'static str> {
         | Sender::Gogs
         | Sender::Bitbucket
         | Sender::AzureDevops => Some("branches = [\"main\"]"),
-        Sender::Dockerhub
-        | Sender::Quay
-        | Sender::Harbor
+        Sender::Dockerhub => Some("images = [\"docker.io/you/app:*\"] or tags = [\"v*\"]"),
+        Sender::Quay => Some("images = [\"quay.io/you/app:*\"] or tags = [\"v*\"]"),
+        Sender::Harbor
         | Sender::Distribution
         | Sender::Acr
         | Sender::Ecr

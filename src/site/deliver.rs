@@ -86,13 +86,20 @@ impl Site {
         if let Some(told) = &nothing.told {
             log_told(hook, told);
         }
+        let used = || {
+            let unix = self.clock.unix();
+            self.recent
+                .used(hook.name.as_str(), verified.secret(), unix);
+        };
         match &nothing.why {
             Why::Ignored(reason) => {
-                self.recent
-                    .used(hook.name.as_str(), verified.secret(), self.clock.unix());
+                used();
                 self.ignored(asked, reason)
             }
-            Why::Malformed(words) => self.refused(asked, words),
+            Why::Malformed(words) => {
+                used();
+                self.refused(asked, words)
+            }
             Why::Stale(why) => {
                 let rejected = Rejected::stale(hook, why);
                 self.log_rejected(asked, &rejected);

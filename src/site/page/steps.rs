@@ -118,12 +118,17 @@ fn delivery(known: &Known<'_>, came: bool) -> (Mood, Fields) {
         .rejections()
         .iter()
         .any(|one| !one.hook.is_empty());
-    let (mood, says) = match rejected {
-        true => (
+    let understood = !known.site.recent.idle().is_empty();
+    let (mood, says) = match (understood, rejected) {
+        (true, _) => (
+            Mood::Warn,
+            "Something came with the right proof, but led to no update; the reason stands under Deliveries.",
+        ),
+        (false, true) => (
             Mood::Warn,
             "Something came and was turned away; the reason stands under Rejections.",
         ),
-        false => (Mood::Soft, "None has come yet."),
+        (false, false) => (Mood::Soft, "None has come yet."),
     };
     let words = match hook {
         Some(hook) => format!(
