@@ -80,6 +80,8 @@ pub(crate) enum Taken {
 pub(crate) enum NotAccepted {
     /// Too many are open.
     Full,
+    /// It is signed with a time, and too many such are remembered to tell if it came again.
+    Unremembered,
     /// A way back is asked for, and something else is under way.
     Busy,
     /// It could not be made to last.
@@ -214,6 +216,9 @@ impl Engine {
             }
             if state.ledger.open() >= limits::OPEN_DELIVERIES {
                 return Err(Refused::Not(NotAccepted::Full));
+            }
+            if accepted.replay.is_some() && !state.ledger.can_remember(unix) {
+                return Err(Refused::Not(NotAccepted::Unremembered));
             }
             let busy = |asked: &Asked| asked.order.back && !state.ledger.is_idle(&asked.stack);
             if accepted.orders.iter().any(busy) {

@@ -202,6 +202,9 @@ pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const LOCK_NAME: u64 = 200;
 /// A replay of a signed request is known for this long: then its signed time has become too old, whatever it was.
 pub(crate) const REPLAY: Duration = Duration::from_secs(10 * 60);
+/// Signed requests of which a replay is known, some 300 bytes each: fifty a second. A further one is refused, because nobody could tell
+/// if it came again.
+pub(crate) const REPLAYS: usize = 32 * 1024;
 /// After it succeeded, a delivery that comes again is answered as the first one for this long.
 pub(crate) const DUPLICATE: Duration = Duration::from_secs(15 * 60);
 /// Ended deliveries that are neither among the last ones nor younger than this are forgotten.

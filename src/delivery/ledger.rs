@@ -151,6 +151,16 @@ impl Ledger {
         }
     }
 
+    /// Whether a replay of one more signed request would be known.
+    pub(crate) fn can_remember(&self, unix: u64) -> bool {
+        let oldest = self
+            .replayed
+            .front()
+            .and_then(|print| self.replays.get(print));
+        self.replayed.len() < limits::REPLAYS
+            || !oldest.is_some_and(|(_, at)| is_within(*at, unix, limits::REPLAY))
+    }
+
     /// The last deliveries, newest first: the open ones, then those that have ended.
     pub(crate) fn history(&self) -> impl Iterator<Item = &Delivery> {
         let open = self.not_ended().into_iter().rev();

@@ -8,6 +8,7 @@ use std::thread;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::clock::skipping::SkippingClock;
 use crate::delivery::{Asked, Print, Status};
 use crate::image::Reference;
 use crate::journal::lock::Thing;
@@ -380,6 +381,57 @@ fn replays_and_duplicates_are_known_after_a_restart() {
         second.accept(with(2, "", "d1")),
         Ok(Taken::New),
         "it failed, so it may run again"
+    );
+}
+
+/// What nobody could tell from its own replay is not taken in, however many ask.
+#[test]
+fn with_as_many_signed_times_as_are_remembered_no_other_one_is_accepted() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let now = SystemClock.unix();
+    let signed = |number: usize, unix: u64| Entry::Replay {
+        print: Print::of(&[b"signed", &number.to_be_bytes()]),
+        delivery: accepted(0, &[]).id,
+        unix,
+    };
+    // The first one is about to be forgotten, the others are not.
+    let old = now - limits::REPLAY.as_secs() + 300;
+    let entries =
+        (0..limits::REPLAYS).map(|number| signed(number, if number == 0 { old } else { now }));
+    let (journal, _) = Journal::open(dir.path(), 1, Duration::from_secs(20)).unwrap();
+    let lasting = Lasting {
+        journal: Some((journal, entries.collect())),
+        shelf: Shelf::new(None).unwrap(),
+        turns: Turns::new(None, "serve").unwrap(),
+    };
+    let clock = Arc::new(SkippingClock::new(Arc::default()));
+    let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+    let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
+    let engine = Engine::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
+    engine.begin();
+    let with = |number: u16, replay: &str| Accepted {
+        replay: Some(Print::of(&[replay.as_bytes()])),
+        ..accepted(number, &stacks)
+    };
+    assert_eq!(
+        engine.accept(with(1, "one")),
+        Err(NotAccepted::Unremembered)
+    );
+    assert_eq!(
+        engine.accept(accepted(2, &stacks)),
+        Ok(Taken::New),
+        "without a time"
+    );
+    clock.sleep(Duration::from_secs(301));
+    assert_eq!(engine.accept(with(3, "one")), Ok(Taken::New));
+    assert_eq!(
+        engine.accept(with(4, "one")),
+        Ok(Taken::Again(accepted(3, &[]).id))
+    );
+    assert_eq!(
+        engine.accept(with(5, "five")),
+        Err(NotAccepted::Unremembered)
     );
 }
 

@@ -190,6 +190,9 @@ impl Site {
             // Only a way back is refused so, and no sender can ask for one.
             Err(NotAccepted::Busy) => return self.busy(&asked, "something else is under way"),
             Err(NotAccepted::Full) => return self.busy(&asked, "too many deliveries are open"),
+            Err(NotAccepted::Unremembered) => {
+                return self.busy(&asked, "too many signed deliveries came in ten minutes");
+            }
             Err(NotAccepted::NotWritten) => {
                 return self.busy(&asked, "the journal cannot be written");
             }

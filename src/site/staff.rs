@@ -198,7 +198,10 @@ impl Site {
             Err(NotAccepted::Busy) => {
                 failed("an update of this stack is under way; wait for its end and try again");
             }
-            Err(NotAccepted::Full) => failed("too many deliveries are open"),
+            // What staff ask for carries no signed time.
+            Err(NotAccepted::Full | NotAccepted::Unremembered) => {
+                failed("too many deliveries are open")
+            }
             Err(NotAccepted::NotWritten) => failed("the journal cannot be written"),
             Err(NotAccepted::Stopping) => failed("stackhook is shutting down"),
         }
