@@ -333,6 +333,22 @@ fn what_sign_prints_is_accepted() {
     );
 }
 
+#[test]
+fn a_body_is_signed_whole_or_not_at_all() {
+    let shop = Shop::quick(Era::A);
+    let body = "x".repeat(32 * 1024 * 1024 + 1);
+    let setup = shop::variables(Setup::with(&shop.fake).file("body", &body));
+    let output = setup.run(&["sign", "body"]);
+    assert_eq!(
+        (output.code, output.stdout.as_str(), output.stderr.as_str()),
+        (
+            Some(1),
+            "",
+            "stackhook: cannot read \"body\": it is larger than 32 MiB, which no hook accepts\n"
+        )
+    );
+}
+
 /// The ready jobs, as `sign --setup` prints them for a server at this address: title and text.
 fn jobs(shop: &Shop) -> Vec<(String, String)> {
     let setup = shop::variables(Setup::with(&shop.fake)).env(

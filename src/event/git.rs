@@ -17,6 +17,11 @@ pub(super) fn owned(value: &Value, pointer: &str) -> Option<String> {
     text(value, pointer).map(str::to_owned)
 }
 
+/// Whether a pointer leads to `true`.
+pub(super) fn is(value: &Value, pointer: &str) -> bool {
+    value.pointer(pointer).and_then(Value::as_bool) == Some(true)
+}
+
 /// Whether a hash consists of zeros: the ref is gone.
 pub(super) fn is_zero(hash: &str) -> bool {
     !hash.is_empty() && hash.bytes().all(|digit| digit == b'0')
@@ -52,6 +57,20 @@ pub(super) fn on_short_ref(name: &str, short: Option<&str>, kind: &str) -> Resul
             "a ref of kind {} is neither a branch nor a tag",
             quoted(kind)
         )),
+    }
+}
+
+/// A new branch or tag, as GitHub, Gitea and its family tell of it.
+pub(super) fn create(body: &Value) -> Result<Event, String> {
+    let kind = text(body, "/ref_type").unwrap_or_default();
+    on_short_ref("create", text(body, "/ref"), kind)
+}
+
+/// The event with the repository that the payload is about, unless it says nothing of it.
+pub(super) fn in_repository(event: Event, body: &Value, pointer: &str) -> Event {
+    Event {
+        repository: owned(body, pointer).or(event.repository),
+        ..event
     }
 }
 

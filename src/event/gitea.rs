@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::git::{self, text, wants};
+use super::git::{self, is, text, wants};
 use super::{Event, Reading, Sender, Unreadable, header, ignored, quoted};
 use crate::image::Reference;
 use crate::signature::Verified;
@@ -31,22 +31,13 @@ pub(super) fn read(sender: Sender, verified: &Verified<'_>) -> Result<Reading, U
         "push" => push(&body),
         "release" => release(&body),
         "package" => package(&body),
-        "create" => git::on_short_ref(
-            "create",
-            text(&body, "/ref"),
-            text(&body, "/ref_type").unwrap_or_default(),
-        ),
+        "create" => git::create(&body),
         "delete" => Err("a deletion".to_owned()),
         _ => Err(format!("event {} means nothing new", quoted(&name))),
     };
     Ok(Reading::of(
         header(verified, id_header),
-        event.map(|event| {
-            vec![Event {
-                repository: git::owned(&body, "/repository/full_name").or(event.repository),
-                ..event
-            }]
-        }),
+        event.map(|event| vec![git::in_repository(event, &body, "/repository/full_name")]),
     ))
 }
 
@@ -70,7 +61,7 @@ fn push(body: &Value) -> Result<Event, String> {
 
 fn release(body: &Value) -> Result<Event, String> {
     wants(body, "/action", &["published"])?;
-    if body.pointer("/release/draft").and_then(Value::as_bool) == Some(true) {
+    if is(body, "/release/draft") {
         return Err("a draft".to_owned());
     }
     git::on_short_ref("release", text(body, "/release/tag_name"), "tag")

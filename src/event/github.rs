@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::git::{self, text, wants};
+use super::git::{self, is, text, wants};
 use super::{Event, Reading, Unreadable, header, ignored, quoted};
 use crate::http;
 use crate::image::Reference;
@@ -31,18 +31,14 @@ pub(super) fn read(verified: &Verified<'_>) -> Result<Reading, Unreadable> {
         "workflow_run" => workflow_run(&body),
         "release" => release(&body),
         "deployment_status" => deployment_status(&body),
-        "create" => git::on_short_ref(
-            "create",
-            text(&body, "/ref"),
-            text(&body, "/ref_type").unwrap_or_default(),
-        ),
+        "create" => git::create(&body),
         "delete" => Err("a deletion".to_owned()),
         _ => Err(format!("event {} means nothing new", quoted(&name))),
     };
     let id = header(verified, "x-github-delivery");
     Ok(Reading::of(
         id,
-        event.map(|event| vec![in_repository(event, &body)]),
+        event.map(|event| vec![git::in_repository(event, &body, "/repository/full_name")]),
     ))
 }
 
@@ -57,17 +53,6 @@ fn unwrap<'r>(verified: &Verified<'r>) -> Cow<'r, [u8]> {
         Some((_, json)) => Cow::Owned(json.into_bytes()),
         None => Cow::Borrowed(bytes),
     }
-}
-
-fn in_repository(event: Event, body: &Value) -> Event {
-    Event {
-        repository: git::owned(body, "/repository/full_name").or(event.repository),
-        ..event
-    }
-}
-
-fn is(body: &Value, pointer: &str) -> bool {
-    body.pointer(pointer).and_then(Value::as_bool) == Some(true)
 }
 
 fn push(body: &Value) -> Result<Event, String> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::git::{self, text, wants};
+use super::git::{self, is, text, wants};
 use super::{Event, Reading, Unreadable, header, quoted};
 use crate::signature::Verified;
 use crate::stack::order::Cause;
@@ -27,10 +27,11 @@ pub(super) fn read(verified: &Verified<'_>) -> Result<Reading, Unreadable> {
     Ok(Reading::of(
         verified.stamp().map(|stamp| stamp.id.clone()).or(id),
         event.map(|event| {
-            vec![Event {
-                repository: git::owned(&body, "/project/path_with_namespace"),
-                ..event
-            }]
+            vec![git::in_repository(
+                event,
+                &body,
+                "/project/path_with_namespace",
+            )]
         }),
     ))
 }
@@ -59,10 +60,10 @@ fn pipeline(body: &Value) -> Result<Event, String> {
     if for_request || source.ends_with("_request_event") {
         return Err("a pipeline of a merge request".to_owned());
     }
-    let tag = body
-        .pointer("/object_attributes/tag")
-        .and_then(Value::as_bool);
-    let kind = if tag == Some(true) { "tag" } else { "branch" };
+    let kind = match is(body, "/object_attributes/tag") {
+        true => "tag",
+        false => "branch",
+    };
     git::on_short_ref("pipeline", text(body, "/object_attributes/ref"), kind)
 }
 

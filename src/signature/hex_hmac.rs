@@ -127,23 +127,22 @@ fn read(form: &Form, value: &str) -> Result<[u8; 32], Rejection> {
 
 /// Whether the name of a hash stands before the digits: another one, another spelling, or a second time.
 fn is_labelled(text: &str) -> bool {
-    text.split_once('=').is_some_and(|(label, _)| {
-        let number = label
-            .get(..3)
-            .filter(|name| name.eq_ignore_ascii_case("sha"))
-            .and_then(|_| label.get(3..));
-        number.is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+    let label = text.split_once('=').map(|(label, _)| label);
+    label
+        .and_then(|label| label.split_at_checked(3))
+        .is_some_and(|(name, number)| {
+            name.eq_ignore_ascii_case("sha")
+                && !number.is_empty()
+                && number.bytes().all(|digit| digit.is_ascii_digit())
         })
-    })
 }
 
 /// Whether the value is a secret instead of a signature: bare, labelled, or as a bearer token.
 fn is_raw_secret(secrets: &[Secret], value: &str) -> bool {
     let bearer = value
-        .get(..7)
-        .filter(|word| word.eq_ignore_ascii_case("bearer "))
-        .and_then(|_| value.get(7..));
+        .split_once(' ')
+        .filter(|(word, _)| word.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token);
     let spellings = [Some(value), value.strip_prefix(LABEL), bearer];
     spellings
         .into_iter()

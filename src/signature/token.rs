@@ -10,11 +10,7 @@ pub(super) fn in_header(
     secrets: &[Secret],
     headers: &Headers,
 ) -> Result<Found, Rejection> {
-    let header = match scheme.header.as_str() {
-        "" => "authorization",
-        header => header,
-    };
-    let mut values = headers.all(header);
+    let mut values = headers.all(name(scheme));
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Err(Reason::DuplicateHeader.into()),
@@ -30,16 +26,20 @@ pub(super) fn in_header(
 
 /// The header that carries it.
 pub(super) fn header(scheme: &Scheme, secret: &Secret) -> (String, String) {
-    let name = match scheme.header.as_str() {
-        "" => "authorization",
-        header => header,
-    };
     let value = match scheme.kind {
         TokenKind::Raw => secret.expose().to_owned(),
         TokenKind::Bearer => format!("Bearer {}", secret.expose()),
         TokenKind::Basic => format!("Basic {}", to_base64(secret.expose().as_bytes())),
     };
-    (name.to_owned(), value)
+    (name(scheme).to_owned(), value)
+}
+
+/// Of the header.
+fn name(scheme: &Scheme) -> &str {
+    match scheme.header.as_str() {
+        "" => "authorization",
+        header => header,
+    }
 }
 
 /// Checks `token=` in the query.
