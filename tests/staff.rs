@@ -339,6 +339,22 @@ fn a_hook_says_which_secret_was_used_last_and_how_to_set_up_its_sender() {
 }
 
 #[test]
+fn the_command_for_a_first_delivery_signs_as_the_hook_reads_it() {
+    let by_hand = "Send one from any machine that reaches this address";
+    let with_hook = |hook: &str| {
+        let fake = shop::portainer(Era::A);
+        let server = serve(&fake, &format!("{QUICK}\n[[hook]]\n{hook}\n"));
+        wait_for(&server, "A delivery comes")
+    };
+    let own_header = with_hook("header = \"X-Shop\"");
+    assert!(own_header.contains(by_hand), "{own_header}");
+    assert!(own_header.contains("X-Shop: sha256=$signature"));
+    let token = with_hook("scheme = \"token\"");
+    assert!(!token.contains(by_hand), "{token}");
+    assert!(token.contains("Set up the sender with the URL"), "{token}");
+}
+
+#[test]
 fn an_unreachable_portainer_is_said_with_what_to_do() {
     let server = shop::variables(Setup::new())
         .env("PORTAINER_URL", "http://127.0.0.1:9")

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::snippets::{self, Snippet};
 use super::{Hook, HookName, Sender};
 use crate::event::default_events;
-use crate::signature::{SchemeName, TokenKind};
+use crate::signature::{Scheme, SchemeName, TokenKind};
 
 /// What to enter.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,18 +115,10 @@ fn place(sender: Sender) -> &'static str {
 
 /// How the sender proves that it knows the secret.
 fn proof(hook: &Hook) -> Vec<(&'static str, String)> {
-    let header = match hook.scheme.header.as_str() {
-        "" => "Authorization".to_owned(),
-        header => capitals(header),
-    };
     let secret = "the hook's secret, and nothing else".to_owned();
     match hook.scheme.name {
         SchemeName::Generic => {
-            let header = if hook.scheme.header.is_empty() {
-                "X-Portainer-Signature".to_owned()
-            } else {
-                header
-            };
+            let header = header(&hook.scheme, "X-Portainer-Signature");
             vec![(
                 "Header",
                 format!(
@@ -153,13 +145,19 @@ fn proof(hook: &Hook) -> Vec<(&'static str, String)> {
                         .to_owned()
                 }
             };
+            let header = header(&hook.scheme, "Authorization");
             vec![("Header", format!("{header}: {value}"))]
         }
         SchemeName::UrlToken => Vec::new(),
     }
 }
 
-fn capitals(header: &str) -> String {
+/// The header that a scheme reads, as people write it.
+pub(crate) fn header(scheme: &Scheme, usual: &str) -> String {
+    let header = match scheme.header.as_str() {
+        "" => usual,
+        header => header,
+    };
     let word = |word: &str| {
         let mut signs = word.chars();
         signs.next().map_or_else(String::new, |first| {

@@ -2,7 +2,6 @@
 //! client travels under another name, so that none of them means anything on the way.
 
 use std::io::{self, BufRead, ErrorKind, Read};
-use std::net::IpAddr;
 
 use percent_encoding::{
     AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode,
@@ -12,6 +11,7 @@ use crate::http::{Headers, Reply};
 use crate::limits;
 use crate::request::Request;
 use crate::secret::Secret;
+use crate::signature::Sealed;
 
 /// Who may ask.
 pub(super) const TOKEN: &str = "gate-token";
@@ -35,16 +35,6 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 /// What is encoded in a value; blanks at its ends would be lost otherwise.
 const VALUE: &AsciiSet = &CONTROLS.add(b'%').add(b' ');
-
-/// A request without its body.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: Option<String>,
-    pub(super) headers: Headers,
-    pub(super) peer: IpAddr,
-}
 
 /// A request up to its body.
 pub(super) fn head(token: &Secret, request: &Request) -> Vec<u8> {
@@ -78,8 +68,13 @@ pub(super) fn probe(token: &Secret) -> Vec<u8> {
     format!("GET / HTTP/1.1\r\n{TOKEN}: {token}\r\n{PROBE}: 1\r\n\r\n").into_bytes()
 }
 
-/// What `head` wrote, from what tiny_http read. `None`: it is something else.
-pub(super) fn restore(method: &str, url: &str, headers: &Headers) -> Option<Line> {
+/// The request of which tiny_http has read what `head` wrote. `None`: it is something else.
+pub(super) fn restore(
+    method: &str,
+    url: &str,
+    headers: &Headers,
+    body: Vec<u8>,
+) -> Option<Request> {
     let original = headers.get(METHOD)?;
     if original != method && (original, method) != ("HEAD", "GET") {
         return None;
@@ -94,11 +89,12 @@ pub(super) fn restore(method: &str, url: &str, headers: &Headers) -> Option<Line
             sent.push(name, decoded(value)?);
         }
     }
-    Some(Line {
+    Some(Request {
         method: original.to_owned(),
         path: decoded(path)?,
         query,
         headers: sent,
+        body: Sealed::new(body),
         peer: headers.get(PEER)?.parse().ok()?,
     })
 }

@@ -13,7 +13,6 @@ use crate::http::{Headers, Reply};
 use crate::limits;
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
 use crate::secret::Secret;
-use crate::signature::Sealed;
 use crate::threads;
 
 /// The workers of one tiny_http: told to leave when this is dropped, each as soon as it has nothing in hand.
@@ -110,7 +109,7 @@ impl Inside {
         if headers.get(private::PROBE).is_some() {
             return respond(http, Reply::text(204, ""), None);
         }
-        let Some(request) = self.request(&mut http, &headers) else {
+        let Some(request) = Inside::request(&mut http, &headers) else {
             log::error!("a private request was not understood, or there is no memory for it");
             return respond(http, Reply::text(500, ""), None);
         };
@@ -127,20 +126,15 @@ impl Inside {
         respond(http, answer.reply, number);
     }
 
-    fn request(&self, http: &mut tiny_http::Request, headers: &Headers) -> Option<Request> {
+    fn request(http: &mut tiny_http::Request, headers: &Headers) -> Option<Request> {
         let length = http.body_length().unwrap_or(0);
         let mut body = Vec::new();
         body.try_reserve_exact(length).ok()?;
         http.as_reader().read_to_end(&mut body).ok()?;
-        let line = private::restore(http.method().as_str(), http.url(), headers)?;
-        (body.len() == length).then(|| Request {
-            method: line.method,
-            path: line.path,
-            query: line.query,
-            headers: line.headers,
-            peer: line.peer,
-            body: Sealed::new(body),
-        })
+        if body.len() != length {
+            return None;
+        }
+        private::restore(http.method().as_str(), http.url(), headers, body)
     }
 }
 

@@ -84,7 +84,10 @@ fn github_pushes_say_ref_commit_and_files() {
     let many = with(
         &push,
         "/commits",
-        Value::Array(vec![json!({"added": ["x"]}); 2048]),
+        Value::Array(vec![
+            json!({"message": "m".repeat(100), "added": ["x"]});
+            2048
+        ]),
     );
     github(
         "push",

@@ -1,6 +1,6 @@
 //! The webhooks on the page: the address to copy, which secret is in use, which rules there are, and how to set up the sender.
 
-use crate::hook::{Hook, Rules, Sender, setup};
+use crate::hook::{Hook, Rules, SchemeName, Sender, setup};
 use crate::site::page::Known;
 use crate::site::page::words::{time, utc};
 use crate::site::template::Fields;
@@ -11,20 +11,21 @@ pub(super) fn add(known: &Known<'_>, fields: Fields) -> Fields {
     fields.list("hooks", hooks)
 }
 
-/// What to type to send a first delivery by hand; only senders of kind `generic` can be imitated like that.
-pub(super) fn command(known: &Known<'_>, hook: &Hook) -> String {
-    if hook.sender != Sender::Generic {
-        return String::new();
+/// What to type to send a first delivery by hand; only senders of kind `generic` that sign as it says can be imitated like that.
+pub(super) fn command(known: &Known<'_>, hook: &Hook) -> Option<String> {
+    if (hook.sender, hook.scheme.name) != (Sender::Generic, SchemeName::Generic) {
+        return None;
     }
     let several = hook.stacks.len() > 1 && hook.default_stack.is_none();
     let stack = match hook.stacks.first() {
         Some(stack) if several => format!("\"stack\":\"{stack}\","),
         _ => String::new(),
     };
-    format!(
-        "body='{{{stack}\"time\":'$(date +%s)'}}'\nsignature=$(printf '%s' \"$body\" | openssl dgst -sha256 -hmac \"$SECRET\" -r | cut -d' ' -f1)\ncurl -sS -H \"X-Portainer-Signature: sha256=$signature\" --data-binary \"$body\" {}",
+    Some(format!(
+        "body='{{{stack}\"time\":'$(date +%s)'}}'\nsignature=$(printf '%s' \"$body\" | openssl dgst -sha256 -hmac \"$SECRET\" -r | cut -d' ' -f1)\ncurl -sS -H \"{}: sha256=$signature\" --data-binary \"$body\" {}",
+        setup::header(&hook.scheme, "X-Portainer-Signature"),
         setup::url(known.base, hook)
-    )
+    ))
 }
 
 fn card(known: &Known<'_>, hook: &Hook) -> Fields {

@@ -107,11 +107,8 @@ fn delivery(known: &Known<'_>, came: bool) -> (Mood, Fields) {
     if came {
         return step(Mood::Good, "A delivery has come", "", "");
     }
-    let hook = known
-        .site
-        .hooks
-        .iter()
-        .find(|hook| !hooks::command(known, hook).is_empty());
+    let with_command = |hook| Some((hook, hooks::command(known, hook)?));
+    let by_hand = known.site.hooks.iter().find_map(with_command);
     let rejected = known
         .site
         .recent
@@ -130,15 +127,20 @@ fn delivery(known: &Known<'_>, came: bool) -> (Mood, Fields) {
         ),
         (false, false) => (Mood::Soft, "None has come yet."),
     };
-    let words = match hook {
-        Some(hook) => format!(
-            "Send one from any machine that reaches this address, with the hook’s secret ({}) in the variable SECRET:",
-            known.sources(&hooks::secret_key(hook), "")
+    let (words, command) = match by_hand {
+        Some((hook, command)) => (
+            format!(
+                "Send one from any machine that reaches this address, with the hook’s secret ({}) in the variable SECRET:",
+                known.sources(&hooks::secret_key(hook), "")
+            ),
+            command,
         ),
-        None => "Set up the sender with the URL that stands under Webhooks, and let it send one."
-            .to_owned(),
+        None => (
+            "Set up the sender with the URL that stands under Webhooks, and let it send one."
+                .to_owned(),
+            String::new(),
+        ),
     };
     let (mood, fields) = step(mood, "A delivery comes", says, &words);
-    let command = hook.map(|hook| hooks::command(known, hook));
-    (mood, fields.text("command", command.unwrap_or_default()))
+    (mood, fields.text("command", command))
 }
