@@ -26,9 +26,22 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts chromedriver and a browser that finds `stackhook.test` on this machine: a name that is no secure context.
+    /// Starts chromedriver and a browser that finds `stackhook.test` on this machine: a name that is no secure context. More than
+    /// once, for either gives up now and then on a busy machine: the driver when its port is free for one family of addresses
+    /// only, the browser when it is slow to start.
     #[track_caller]
     pub(crate) fn start() -> Browser {
+        let mut last = String::new();
+        for _ in 0..3 {
+            match Browser::start_once() {
+                Ok(browser) => return browser,
+                Err(why) => last = why,
+            }
+        }
+        panic!("no browser: {last}");
+    }
+
+    fn start_once() -> Result<Browser, String> {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdin(Stdio::null())
@@ -45,9 +58,12 @@ impl Browser {
         std::thread::spawn(move || lines.for_each(drop));
         let mut browser = Browser {
             driver,
-            address: SocketAddr::from(([127, 0, 0, 1], port.expect("chromedriver listens"))),
+            address: SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_default())),
             session: String::new(),
         };
+        if port.is_none() {
+            return Err("chromedriver does not listen".to_owned());
+        }
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -64,10 +80,8 @@ impl Browser {
         let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
         let said = browser.exchange("POST", "/session", Some(&wanted));
         let session = said["value"]["sessionId"].as_str();
-        browser.session = session
-            .unwrap_or_else(|| panic!("no browser: {said}"))
-            .to_owned();
-        browser
+        browser.session = session.ok_or_else(|| said.to_string())?.to_owned();
+        Ok(browser)
     }
 
     #[track_caller]
