@@ -113,9 +113,8 @@ impl Order {
             // Somebody who asked gets a submit, whatever else happened.
             (Cause::Asked, _) | (_, Cause::Asked) => Cause::Asked,
             (Cause::Push(_), Cause::Push(commit)) => Cause::Push(commit),
-            (Cause::Push(commit), Cause::Image) | (Cause::Image, Cause::Push(commit)) => {
-                Cause::Push(commit)
-            }
+            // That the commit is deployed says nothing of the image.
+            (Cause::Push(_), Cause::Image) | (Cause::Image, Cause::Push(_)) => Cause::Push(None),
             (Cause::Image, Cause::Image) => Cause::Image,
         };
     }

@@ -211,3 +211,24 @@ fn an_image_that_a_git_stack_has_already_is_not_deployed_again() {
     );
     assert_eq!(bench.fake.puts().len(), 1);
 }
+
+#[test]
+fn an_image_that_was_pushed_is_not_forgotten_over_a_commit_that_is_deployed_already() {
+    for era in ERAS {
+        let (bench, id) = git(era);
+        let commit = bench.fake.world(|world| world.commit(id, GIT));
+        let push = Order {
+            cause: Cause::Push(Some(commit)),
+            ..Order::default()
+        };
+        assert_eq!(bench.run(&push).outcome, Outcome::Updated, "{era:?}");
+        bench
+            .fake
+            .world(|world| world.push("ghcr.io/acme/web:1", Behaviour::Runs));
+        // Both have waited for their turn.
+        let mut both = push;
+        both.merge(named("ghcr.io/acme/web:1"));
+        let report = bench.run(&both);
+        assert_eq!(report.outcome, Outcome::Updated, "{era:?} {report:?}");
+    }
+}
