@@ -116,7 +116,13 @@ impl Run<'_> {
         looked: &Looked,
         plan: &Plan,
     ) -> Result<Option<End>, Halt> {
-        let Ok(seen) = &looked.seen else {
+        // An empty list is no proof of anything (contract 7).
+        let Some(seen) = looked
+            .seen
+            .as_ref()
+            .ok()
+            .filter(|seen| !seen.containers.is_empty())
+        else {
             return Ok(None);
         };
         let stored = found.record.variables();

@@ -1,5 +1,6 @@
 //! The redeploy of compose file stacks, era by era, against the fake Portainer.
 
+mod ends;
 mod kinds;
 
 use std::sync::Arc;
