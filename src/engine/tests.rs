@@ -205,6 +205,7 @@ fn submission() -> Submission {
         expected: Default::default(),
         images_before: Images::new(),
         images: Default::default(),
+        forced: Default::default(),
         checkout: None,
         variables_before: Default::default(),
     }

@@ -37,7 +37,7 @@ impl Run<'_> {
             let Ok(record) = self.cx.portainer.stack(submission.id) else {
                 continue;
             };
-            let untold = lost.is_some() && record.update_date == submission.update_date;
+            let untold = lost.is_some() && !self.has_arrived(submission, &record);
             if let Some(end) = self
                 .judge(submission, &record)
                 .filter(|end| end.is_err() || !untold)
@@ -62,6 +62,21 @@ impl Run<'_> {
         Err(End {
             services,
             ..End::new(Outcome::Unknown, message)
+        })
+    }
+
+    /// Whether it can be seen that the update was carried out: Portainer's record has another date, and services that are updated
+    /// one by one, which leave that as it is, have all been forced once more.
+    pub(super) fn has_arrived(&self, submission: &Submission, record: &Record) -> bool {
+        if submission.forced.is_empty() {
+            return record.update_date != submission.update_date;
+        }
+        let Ok(Seen::Swarm(seen)) = look::again(self.cx.portainer, submission) else {
+            return false;
+        };
+        submission.forced.iter().all(|(id, before)| {
+            let forced = |one: &swarm::Service| one.id == *id && one.force_update > *before;
+            seen.services.iter().any(forced)
         })
     }
 

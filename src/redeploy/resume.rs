@@ -77,7 +77,7 @@ impl Run<'_> {
                 self.recognise(record);
                 known = true;
             }
-            let moved = |record: &Record| record.update_date != submission.update_date;
+            let moved = |record: &Record| self.has_arrived(submission, record);
             let deploying = match record {
                 Some(record) => match record.status {
                     Status::Deploying => true,

@@ -41,6 +41,9 @@ pub(crate) struct Submission {
     pub(crate) before: Option<Seen>,
     /// Services that must have a container afterwards; empty: what the file says then.
     pub(crate) expected: BTreeSet<String>,
+    /// Swarm services that are updated one by one, and how often each had been forced before.
+    #[serde(default)]
+    pub(crate) forced: BTreeMap<String, u64>,
     /// A git stack's deployed commit and the hash of its file, before.
     pub(crate) checkout: Option<(String, [u8; 32])>,
     /// The images before anything was pulled.
@@ -63,6 +66,7 @@ impl Submission {
             update_date: record.update_date,
             before: None,
             expected: BTreeSet::new(),
+            forced: BTreeMap::new(),
             checkout: None,
             images_before: Images::new(),
             images: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::gather;
 use crate::health::Seen;
 use crate::limits;
-use crate::portainer::{Error, Kind, Origin, Record, Update};
+use crate::portainer::{Error, Kind, Origin, Record, Service, Status, Update};
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{self, Looked};
 use crate::redeploy::plan::Plan;
@@ -97,6 +97,11 @@ impl Run<'_> {
             } else {
                 plan.expected()
             },
+            forced: plan
+                .forced
+                .iter()
+                .map(|service| (service.id.clone(), service.force_update))
+                .collect(),
             checkout: match found.record.origin() {
                 Origin::Git { config_hash, .. } => {
                     Some((config_hash, sha256(&[found.file.as_bytes()])))
@@ -121,8 +126,8 @@ impl Run<'_> {
         }
     }
 
-    /// Variables first, by an update that pulls nothing; then each service by itself. The first refusal ends it; the parts
-    /// that are done already are not sent again.
+    /// Variables first, by an update that pulls nothing; when that is over, each service by itself. The first refusal ends it;
+    /// the parts that are done already are not sent again.
     fn one_by_one(
         &self,
         order: &Order,
@@ -132,22 +137,57 @@ impl Run<'_> {
         done: &mut usize,
     ) -> Result<Record, Error> {
         let portainer = self.cx.portainer;
-        if !order.set.is_empty() && *done == 0 {
-            portainer.update(variables(), self.left())?;
-            *done += 1;
-        }
         let before = usize::from(!order.set.is_empty());
-        for service in plan.forced.iter().skip(*done - before) {
-            portainer.force_update_service(
-                record.environment,
-                &service.id,
-                &service.name,
-                true,
-                self.left(),
-            )?;
+        if *done < before {
+            let answer = portainer.update(variables(), self.left());
+            let lost = matches!(answer, Err(Error::Interrupted(_)));
+            let answer = match lost || matches!(&answer, Ok(now) if now.status == Status::Deploying)
+            {
+                true => self.until_seen(answer, || {
+                    let now = portainer.stack(record.id).ok()?;
+                    let moved = !lost || now.update_date != record.update_date;
+                    (moved && now.status != Status::Deploying).then_some(now)
+                }),
+                false => answer,
+            }?;
+            if !matches!(answer.status, Status::Active | Status::Unsaid) {
+                return Ok(answer);
+            }
             *done += 1;
         }
-        Ok(record.clone())
+        for service in plan.forced.iter().skip(*done - before) {
+            let (id, name) = (&service.id, &service.name);
+            match portainer.force_update_service(record.environment, id, name, true, self.left()) {
+                lost @ Err(Error::Interrupted(_)) => self.until_seen(lost, || {
+                    let now = portainer.services(record.environment, &record.name).ok()?;
+                    let forced =
+                        |one: &Service| one.id == *id && one.force_update > service.force_update;
+                    now.iter().any(forced).then_some(())
+                }),
+                answer => answer,
+            }?;
+            *done += 1;
+        }
+        // What the record says of an earlier deployment says nothing of these.
+        let mut record = record.clone();
+        record.status = Status::Active;
+        Ok(record)
+    }
+
+    /// What is seen of a part that is under way once it is over; where that is not seen in time, its own `answer`.
+    fn until_seen<T>(
+        &self,
+        answer: Result<T, Error>,
+        seen: impl Fn() -> Option<T>,
+    ) -> Result<T, Error> {
+        self.step(Step::Following);
+        while !self.left().is_zero() {
+            self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+            if let Some(seen) = seen() {
+                return Ok(seen);
+            }
+        }
+        answer
     }
 
     /// Writes down what is sent, and sends it. Once more where the first attempt has changed nothing for good and has itself

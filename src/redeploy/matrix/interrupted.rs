@@ -12,6 +12,7 @@ use crate::redeploy::bench::{GOOD, Watcher, client};
 use crate::redeploy::matrix::expected::{ALL, NONE, WEB, failed, updated};
 use crate::redeploy::matrix::scene::{FILE, SHARED, Scene, Sort};
 use crate::redeploy::matrix::{check, play};
+use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault as Whose, Outcome};
 use crate::stack::{PullMode, RollBack};
@@ -475,4 +476,83 @@ fn a_portainer_that_goes_away_between_two_services_is_no_reason_to_begin_again()
         "{report:?}"
     );
     assert!(!report.message.contains("nothing was sent"), "{report:?}");
+}
+
+/// One named image of a swarm stack, with a variable for all of it.
+fn with_greeting() -> Order {
+    let mut order = super::case::only("ghcr.io/acme/web:1");
+    order.set = [("GREETING".to_owned(), "good day".to_owned())].into();
+    order
+}
+
+const FORCE: &str = "/api/endpoints/1/forceupdateservice";
+
+#[test]
+fn a_lost_answer_about_one_service_is_looked_up_and_the_next_one_is_sent() {
+    for era in Era::ALL {
+        for fault in [Fault::CloseAfter, Fault::GaveUp(504)] {
+            let scene = Scene::new(Sort::Swarm, era);
+            scene.push("web:1", GOOD);
+            scene.push("shared:1", Behaviour::Runs);
+            let mut order = super::case::only("ghcr.io/acme/web:1");
+            order.merge(super::case::only("ghcr.io/acme/shared:1"));
+            scene.bench.fake.fault(When::next("PUT", FORCE), fault);
+            let should = updated(2, &["web", "worker"], &["2 of 3"]);
+            check(&scene, &order, &Watcher::default(), &should);
+        }
+    }
+}
+
+#[test]
+fn variables_that_arrive_without_an_answer_do_not_stand_for_the_image() {
+    for era in Era::ALL {
+        let mut scene = Scene::new(Sort::Swarm, era);
+        let before = scene.look();
+        scene.push("web:1", GOOD);
+        scene.env = Some(vec![
+            ("TAG".to_owned(), "1".to_owned()),
+            ("GREETING".to_owned(), "good day".to_owned()),
+        ]);
+        let fake = &scene.bench.fake;
+        fake.fault(When::next("PUT", "/api/stacks/"), Fault::CloseAfter);
+        let should = updated(2, WEB, &["1 of 3"]);
+        check(&scene, &with_greeting(), &Watcher::default(), &should);
+        assert_ne!(before.images(), scene.look().images(), "{era:?}");
+    }
+}
+
+#[test]
+fn an_image_that_never_arrived_is_not_called_updated_because_the_variables_did() {
+    for era in Era::ALL {
+        let scene = Scene::new(Sort::Swarm, era);
+        scene.push("web:1", GOOD);
+        let fake = &scene.bench.fake;
+        fake.fault(When::next("PUT", FORCE), Fault::CloseBefore);
+        let kept = Kept::default();
+        let context = scene.bench.context(&kept);
+        let report = redeploy::run(&context, &scene.bench.stack, &with_greeting());
+        assert_eq!(report.outcome, Outcome::Unknown, "{era:?} {report:?}");
+        // Nor after a crash at that point.
+        let submission = kept.0.lock().unwrap().take().unwrap();
+        let report = redeploy::resume(&context, &scene.bench.stack, submission);
+        assert_eq!(report.outcome, Outcome::Unknown, "{era:?} {report:?}");
+        assert_eq!(fake.puts().len(), 2, "{era:?}");
+    }
+}
+
+/// Keeps what is sent.
+#[derive(Default)]
+struct Kept(std::sync::Mutex<Option<Submission>>);
+
+impl Observer for Kept {
+    fn step(&self, _: &Step) {}
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, submission: &Submission) -> Result<(), NotWritten> {
+        *self.0.lock().unwrap() = Some(submission.clone());
+        Ok(())
+    }
 }
