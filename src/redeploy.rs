@@ -241,9 +241,7 @@ impl<'a> Run<'a> {
         let mut held_up = None;
         loop {
             if self.left().is_zero() {
-                let over = "the time was over, nothing was sent";
-                let words = held_up.map_or_else(|| over.to_owned(), |why| format!("{why}; {over}"));
-                return Err(End::failed(Fault::NotReached, words));
+                return Err(time_over(held_up));
             }
             self.notes.clear();
             let halt = match self.attempt(order) {
@@ -257,8 +255,12 @@ impl<'a> Run<'a> {
                         "somebody keeps changing the stack in Portainer; nothing was sent",
                     ));
                 }
-                Halt::Edited => edits += 1,
+                Halt::Edited => {
+                    away_since = None;
+                    edits += 1;
+                }
                 Halt::Busy => {
+                    away_since = None;
                     held_up = Some("another deployment of this stack was under way".to_owned());
                     self.step(Step::WaitingForDeployment);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.1);
@@ -303,6 +305,10 @@ impl<'a> Run<'a> {
         self.refuse_held(order, &found, &looked, &plan)?;
         if let Some(end) = self.unchanged(order, &found, &looked, &plan)? {
             return Err(end.into());
+        }
+        // A pull may have used up the time.
+        if self.left().is_zero() {
+            return Err(time_over(None).into());
         }
         decided::sent(self.stack, order.force);
         self.submit(order, &found, &looked, &plan, before)
@@ -414,6 +420,13 @@ impl<'a> Run<'a> {
             logs: end.logs,
         }
     }
+}
+
+/// The time for all was over before anything was sent; what held it up last.
+fn time_over(held_up: Option<String>) -> End {
+    let over = "the time was over, nothing was sent";
+    let words = held_up.map_or_else(|| over.to_owned(), |why| format!("{why}; {over}"));
+    End::failed(Fault::NotReached, words)
 }
 
 #[cfg(test)]

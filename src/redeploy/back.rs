@@ -13,7 +13,7 @@ use crate::redeploy::still::PutBack;
 use crate::redeploy::submit::Sent;
 use crate::redeploy::{End, Halt, Run, Step, Submission, Way, find};
 use crate::stack::RollBack;
-use crate::stack::outcome::{Fault, Outcome};
+use crate::stack::outcome::Outcome;
 
 /// Where to go back to.
 struct Goal {
@@ -31,17 +31,17 @@ impl Run<'_> {
     /// A person asks for it.
     pub(super) fn asked_back(&mut self) -> Result<End, End> {
         self.step(Step::Finding);
-        let stop = |halt| match halt {
+        let unsent = |halt: Halt| match halt {
             Halt::Over(end) => end,
-            Halt::Away(error) => {
-                End::failed(Fault::NotReached, format!("{error}; nothing was sent"))
+            halt => {
+                let end = halt.at_once();
+                End {
+                    message: format!("{}; nothing was sent", end.message),
+                    ..end
+                }
             }
-            Halt::Busy | Halt::Edited => End::failed(
-                Fault::NotReached,
-                "another deployment of this stack is under way; nothing was sent",
-            ),
         };
-        let found = find::find(self.cx.portainer, self.stack).map_err(stop)?;
+        let found = find::find(self.cx.portainer, self.stack).map_err(unsent)?;
         self.know(&found, None);
         self.take_stack(found.record.id)?;
         let past = self.cx.memory.recall(found.record.id);
@@ -57,14 +57,12 @@ impl Run<'_> {
                 "no way back: only compose stacks whose file Portainer keeps can be rolled back",
             ));
         }
-        let before = look::containers(
-            self.cx.portainer,
-            found.record.environment,
-            &found.record.name,
-        )
-        .map_err(|error| stop(error.into()))?;
+        let environment = found.record.environment;
+        self.take_environment(environment)?;
+        let before = look::containers(self.cx.portainer, environment, &found.record.name)
+            .map_err(|error| unsent(error.into()))?;
         let goal = Goal {
-            environment: found.record.environment,
+            environment,
             expected: gather::set(before.services().into_iter().map(str::to_owned)),
             before,
             images: past.previous,
@@ -72,7 +70,7 @@ impl Run<'_> {
             variables: past.previous_variables,
         };
         let down = goal.before.containers.is_empty();
-        let end = self.go_back(found, goal, down)?;
+        let end = self.go_back(goal, down)?;
         Ok(End {
             outcome: Outcome::Updated,
             message: format!("the previous images run again, {}", end.message),
@@ -110,16 +108,7 @@ impl Run<'_> {
             newer: submission.images.clone(),
             variables: submission.variables_before.clone(),
         };
-        let back = find::find(self.cx.portainer, self.stack)
-            .map_err(|halt| match halt {
-                Halt::Over(end) => end,
-                Halt::Away(error) => End::refused(error.to_string()),
-                Halt::Busy | Halt::Edited => {
-                    End::refused("another deployment of this stack is under way")
-                }
-            })
-            .and_then(|found| self.go_back(found, goal, down));
-        match back {
+        match self.go_back(goal, down) {
             Ok(back) => End {
                 message: format!(
                     "{}; the previous images run again, {}",
@@ -148,13 +137,6 @@ impl Run<'_> {
 
     /// A rollback that was sent before a crash, and of which nothing is to be seen, is sent once more.
     pub(super) fn back_once_more(&mut self, submission: &Submission) -> Result<End, End> {
-        let found = find::find(self.cx.portainer, self.stack).map_err(|halt| match halt {
-            Halt::Over(end) => end,
-            Halt::Away(error) => End::refused(error.to_string()),
-            Halt::Busy | Halt::Edited => {
-                End::refused("another deployment of this stack is under way")
-            }
-        })?;
         let goal = Goal {
             environment: submission.environment,
             before: match &submission.before {
@@ -171,7 +153,7 @@ impl Run<'_> {
             ),
             variables: submission.variables_before.clone(),
         };
-        self.go_back(found, goal, true)
+        self.go_back(goal, true)
     }
 
     /// What a rollback that was sent before a crash leaves behind, as one that was not cut short does.
@@ -213,9 +195,13 @@ impl Run<'_> {
     }
 
     /// The way back itself: every image must still be there before anything is touched.
-    fn go_back(&mut self, found: find::Found, goal: Goal, down: bool) -> Result<End, End> {
+    fn go_back(&mut self, goal: Goal, down: bool) -> Result<End, End> {
         self.take_environment(goal.environment)?;
+        // What led here may have used up the time.
+        self.turns.since = Some(self.cx.clock.now());
         self.step(Step::RollingBack);
+        // Not before it has its turn: a person may have changed the stack while it waited.
+        let found = find::find(self.cx.portainer, self.stack).map_err(Halt::at_once)?;
         let newer = self.newer_ids(&goal)?;
         let others = self.used_by_others(&found.record.name, goal.environment, &newer, down)?;
         let mut tagged = BTreeMap::new();
@@ -371,13 +357,7 @@ impl Run<'_> {
         self.send(submission, |_| {
             self.cx.portainer.update(update(), self.left())
         })
-        .map_err(|halt| match halt {
-            Halt::Over(end) => end,
-            Halt::Away(error) => End::refused(error.to_string()),
-            Halt::Busy | Halt::Edited => {
-                End::refused("another deployment of this stack is under way")
-            }
-        })
+        .map_err(Halt::at_once)
     }
 
     /// What was rolled back stays out; what ran before it is no way back any more.

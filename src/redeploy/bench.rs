@@ -232,3 +232,20 @@ impl Observer for Watcher {
         }
     }
 }
+
+/// Keeps what is sent, as a journal does.
+#[derive(Default)]
+pub(super) struct Kept(pub(super) Mutex<Option<Submission>>);
+
+impl Observer for Kept {
+    fn step(&self, _: &Step) {}
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, submission: &Submission) -> Result<(), NotWritten> {
+        *self.0.lock().unwrap() = Some(submission.clone());
+        Ok(())
+    }
+}

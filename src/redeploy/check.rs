@@ -5,7 +5,6 @@ use crate::portainer::{Kind, Origin};
 use crate::redeploy::find::Found;
 use crate::redeploy::look::Looked;
 use crate::redeploy::plan::{self, Plan};
-use crate::redeploy::preview::at_once;
 use crate::redeploy::{End, Halt, Run, find, look};
 use crate::stack::order::Order;
 use crate::stack::outcome::StackReport;
@@ -30,7 +29,7 @@ impl Run<'_> {
                     doubts: doubts.iter().map(show).collect(),
                 })
             }
-            Err(halt) => Err(self.report(Err(at_once(halt)))),
+            Err(halt) => Err(self.report(Err(halt.at_once()))),
         }
     }
 

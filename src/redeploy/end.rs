@@ -57,6 +57,19 @@ impl End {
     }
 }
 
+impl Halt {
+    /// The end of an attempt that is not made again.
+    pub(super) fn at_once(self) -> End {
+        let words = match self {
+            Halt::Over(end) => return end,
+            Halt::Away(error) => error.to_string(),
+            Halt::Busy => "another deployment of this stack is under way".to_owned(),
+            Halt::Edited => "somebody is changing the stack".to_owned(),
+        };
+        End::failed(Fault::NotReached, words)
+    }
+}
+
 impl From<Error> for Halt {
     fn from(error: Error) -> Halt {
         match error {

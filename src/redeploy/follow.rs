@@ -30,25 +30,28 @@ impl Run<'_> {
     fn poll(&self, submission: &Submission, lost: Option<Error>) -> Result<(), End> {
         self.step(Step::Following);
         let mut pause = limits::FOLLOW_PAUSE.0;
-        while !self.left().is_zero() {
-            self.cx.clock.sleep(pause);
-            pause = (pause * 3 / 2).min(limits::FOLLOW_PAUSE.1);
-            // Portainer may be restarting: whatever it cannot say now it may say later.
-            let Ok(record) = self.cx.portainer.stack(submission.id) else {
-                continue;
-            };
-            let untold = lost.is_some() && !self.has_arrived(submission, &record);
-            if let Some(end) = self
-                .judge(submission, &record)
-                .filter(|end| end.is_err() || !untold)
-            {
-                return end;
+        loop {
+            // One look there is also where waiting for the answer has used up the time.
+            let last = self.left().is_zero();
+            if !last {
+                self.cx.clock.sleep(pause);
+                pause = (pause * 3 / 2).min(limits::FOLLOW_PAUSE.1);
             }
-            if let (true, Some(lost), Some(gone)) = (untold, &lost, self.gone(submission)) {
-                return Err(self.failed(
-                    submission,
-                    format!("{lost}; {} ran and has no container left", gone.join(", ")),
-                ));
+            // Portainer may be restarting: whatever it cannot say now it may say later.
+            if let Ok(record) = self.cx.portainer.stack(submission.id) {
+                let untold = lost.is_some() && !self.has_arrived(submission, &record);
+                let end = self.judge(submission, &record);
+                if let Some(end) = end.filter(|end| end.is_err() || !untold) {
+                    return end;
+                }
+                if let (true, Some(lost), Some(gone)) = (untold, &lost, self.gone(submission)) {
+                    let gone = gone.join(", ");
+                    let why = format!("{lost}; {gone} ran and has no container left");
+                    return Err(self.failed(submission, why));
+                }
+            }
+            if last {
+                break;
             }
         }
         let why = lost.map_or_else(

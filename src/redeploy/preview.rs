@@ -5,9 +5,9 @@ use crate::portainer::Error;
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{Looked, reference_of, side_by_side};
 use crate::redeploy::plan::{self, Plan};
-use crate::redeploy::{End, Halt, Run, find, look};
+use crate::redeploy::{Halt, Run, find, look};
 use crate::stack::order::Order;
-use crate::stack::outcome::{Fault, StackReport};
+use crate::stack::outcome::StackReport;
 
 /// What the registry has, against what the host has.
 enum Newer {
@@ -21,7 +21,7 @@ impl Run<'_> {
     pub(super) fn preview(mut self, order: &Order) -> Result<Vec<String>, StackReport> {
         match self.lines(order) {
             Ok(lines) => Ok(lines.iter().map(|line| self.redactor.show(line)).collect()),
-            Err(halt) => Err(self.report(Err(at_once(halt)))),
+            Err(halt) => Err(self.report(Err(halt.at_once()))),
         }
     }
 
@@ -123,19 +123,6 @@ impl Run<'_> {
             Err(error @ Error::Unreachable(_)) => Err(error.into()),
             Ok(None) | Err(_) => Ok(Newer::CannotTell),
         }
-    }
-}
-
-/// The end of an attempt that is not made again.
-pub(super) fn at_once(halt: Halt) -> End {
-    match halt {
-        Halt::Over(end) => end,
-        Halt::Away(error) => End::failed(Fault::NotReached, error.to_string()),
-        Halt::Busy => End::failed(
-            Fault::NotReached,
-            "another deployment of this stack is under way",
-        ),
-        Halt::Edited => End::failed(Fault::NotReached, "somebody is changing the stack"),
     }
 }
 

@@ -31,7 +31,7 @@ impl Run<'_> {
                 let followed = match found {
                     FoundOut::Done => Ok(()),
                     FoundOut::Failed(why) => Err(self.failed(&submission, why)),
-                    FoundOut::Unclear(why) => return Err(self.unclear(&submission, &why)),
+                    FoundOut::Unclear(why) => Err(self.unclear(&submission, &why)),
                 };
                 self.conclude_sent(submission, followed)
             }

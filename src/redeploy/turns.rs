@@ -14,7 +14,7 @@ pub(super) struct Turns {
     stack: Option<Turn>,
     /// Given back early: verification runs beside the next redeploy.
     pub(super) environment: Option<Turn>,
-    /// Since when both were had for the first time.
+    /// Since when the time for all is counted: from having both, and anew for a way back.
     pub(super) since: Option<Instant>,
 }
 

@@ -6,7 +6,6 @@ use crate::health::swarm;
 use crate::portainer::{Kind, Origin, StackId};
 use crate::redeploy::check::{doubts, facts};
 use crate::redeploy::look::Looked;
-use crate::redeploy::preview::at_once;
 use crate::redeploy::{Halt, Run, plan};
 use crate::stack::order::Order;
 use crate::stack::outcome::{ServiceReport, StackReport};
@@ -42,7 +41,7 @@ pub(crate) struct Running {
 impl Run<'_> {
     pub(super) fn view(mut self) -> Result<View, StackReport> {
         self.viewed()
-            .map_err(|halt| self.report(Err(at_once(halt))))
+            .map_err(|halt| self.report(Err(halt.at_once())))
     }
 
     fn viewed(&mut self) -> Result<View, Halt> {

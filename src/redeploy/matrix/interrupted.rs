@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::fake::{Behaviour, Era, Fault, Gate, When, World};
 use crate::portainer::Update;
-use crate::redeploy::bench::{GOOD, Watcher, client};
+use crate::redeploy;
+use crate::redeploy::bench::{GOOD, Kept, Watcher, client};
 use crate::redeploy::matrix::expected::{ALL, NONE, WEB, failed, updated};
 use crate::redeploy::matrix::scene::{FILE, SHARED, Scene, Sort};
 use crate::redeploy::matrix::{check, play};
-use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault as Whose, Outcome};
 use crate::stack::{PullMode, RollBack};
@@ -537,22 +537,5 @@ fn an_image_that_never_arrived_is_not_called_updated_because_the_variables_did()
         let report = redeploy::resume(&context, &scene.bench.stack, submission);
         assert_eq!(report.outcome, Outcome::Unknown, "{era:?} {report:?}");
         assert_eq!(fake.puts().len(), 2, "{era:?}");
-    }
-}
-
-/// Keeps what is sent.
-#[derive(Default)]
-struct Kept(std::sync::Mutex<Option<Submission>>);
-
-impl Observer for Kept {
-    fn step(&self, _: &Step) {}
-
-    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
-        Ok(())
-    }
-
-    fn submitting(&self, submission: &Submission) -> Result<(), NotWritten> {
-        *self.0.lock().unwrap() = Some(submission.clone());
-        Ok(())
     }
 }

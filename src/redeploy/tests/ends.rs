@@ -1,9 +1,19 @@
 //! Ends that would be easy to get wrong: what is said of them must be what happened.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::{Bench, GOOD, Watcher};
-use crate::fake::{Era, World};
+use crate::fake::{Behaviour, Era, Fault, Gate, When, World};
+use crate::journal::lock::{NoTurn, Thing, Turn};
+use crate::portainer::StackId;
+use crate::redeploy::bench::Kept;
+use crate::redeploy::past::Memory as _;
+use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::{Cause, Order};
 use crate::stack::outcome::Outcome;
+use crate::stack::{PullMode, RollBack};
 
 /// What it wants is not certain to us: compose alone knows what `:?` leads to.
 const UNCERTAIN: &str = "
@@ -35,7 +45,6 @@ fn remove_all(world: &mut World) {
 #[test]
 fn a_stack_that_somebody_takes_away_after_the_update_is_not_called_well() {
     let (bench, _) = uncertain(false);
-    let bench = std::sync::Arc::new(bench);
     bench
         .fake
         .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
@@ -60,4 +69,194 @@ fn a_git_stack_that_is_down_is_deployed_although_its_commit_is_the_one_that_was_
     let report = bench.run(&push);
     assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
     assert_eq!(bench.containers().len(), 1);
+}
+
+/// An hour passes when a step is reached whose text begins so.
+fn an_hour_at(bench: &Bench, begin: &'static str) -> Watcher {
+    let ahead = bench.fake.clock();
+    let act = move || {
+        ahead.fetch_add(3_600_000, Ordering::SeqCst);
+    };
+    Watcher {
+        at: Some((begin, Box::new(act))),
+        ..Watcher::default()
+    }
+}
+
+#[test]
+fn nothing_is_sent_once_the_time_is_over() {
+    let mut bench = Bench::new(Era::A);
+    bench.stack.pull = PullMode::Never;
+    bench.fake.world(|world| {
+        world.push("ghcr.io/acme/web:1", GOOD);
+        world.pull("ghcr.io/acme/web:1", 1);
+    });
+    let report = bench.run_watched(&Order::default(), &an_hour_at(&bench, "looking"));
+    let says = "the time was over, nothing was sent";
+    assert_eq!(
+        (report.outcome, report.message.as_str()),
+        (Outcome::Failed, says)
+    );
+    assert_eq!(bench.fake.puts().len(), 0);
+}
+
+#[test]
+fn a_way_back_has_time_of_its_own() {
+    let mut bench = Bench::new(Era::A);
+    bench.stack.rollback = RollBack::WhenUnhealthy;
+    let before = bench.images();
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", Behaviour::NeverHealthy));
+    let report = bench.run_watched(&Order::default(), &an_hour_at(&bench, "waiting for web"));
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    let says = "the previous images run again";
+    assert!(report.message.contains(says), "{}", report.message);
+    assert_eq!(bench.images(), before);
+}
+
+/// The answer never comes, and with waiting for it the time is over; the update was made all the same.
+#[test]
+fn an_update_whose_answer_is_waited_for_to_the_end_is_looked_at_once() {
+    let mut bench = Bench::new(Era::A);
+    // The client's own time is real: no clock skips what a socket waits for.
+    bench.timeout = Duration::from_secs(2);
+    let bench = Arc::new(bench);
+    let new = bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let path = "/api/stacks/";
+    let gate = Gate::default();
+    bench.fake.fault(When::next("PUT", path), Fault::Hold(gate));
+    let meanwhile = Arc::clone(&bench);
+    let act = move || {
+        // What the other side makes of it, a while before nobody waits for its answer any more.
+        meanwhile.fake.world(|world| {
+            world.pull("ghcr.io/acme/web:1", 1);
+            let stack = world.stack("web-stack").id;
+            world.deploy_hour_old(stack);
+            world.stack_mut(stack).update_date += 1;
+        });
+    };
+    let watcher = Watcher {
+        at: Some(("updating", Box::new(act))),
+        ..Watcher::default()
+    };
+    let report = bench.run_watched(&Order::default(), &watcher);
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    assert_eq!(bench.images()["web"], new);
+}
+
+/// Somebody else has the environment when the way back wants it; when it is free again, a person has edited the stack.
+struct Edited<'b> {
+    bench: &'b Bench,
+}
+
+impl Observer for Edited<'_> {
+    fn step(&self, _: &Step) {}
+
+    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
+        Ok(())
+    }
+
+    fn turn(&self, thing: Thing, _: Duration) -> Result<Turn, NoTurn> {
+        if matches!(thing, Thing::Environment(_)) {
+            self.bench.fake.world(|world| {
+                let id = world.stack("web-stack").id;
+                let stack = world.stack_mut(id);
+                stack.env = edited();
+                stack.update_date += 1;
+            });
+        }
+        Ok(Turn::free())
+    }
+}
+
+fn edited() -> Option<Vec<(String, String)>> {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Some(vec![pair("TAG", "1"), pair("GREETING", "good day")])
+}
+
+#[test]
+fn a_way_back_does_not_overwrite_what_a_person_changed_while_it_waited_for_its_turn() {
+    let bench = Bench::new(Era::A);
+    let before = bench.images();
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    assert_eq!(bench.run(&Order::default()).outcome, Outcome::Updated);
+    let observer = Edited { bench: &bench };
+    let context = bench.context(&observer);
+    let report = redeploy::roll_back(&context, &bench.stack);
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    assert_eq!(bench.images(), before);
+    let env = bench
+        .fake
+        .world(|world| world.stack("web-stack").env.clone());
+    assert_eq!(env, edited());
+}
+
+/// A short glitch, a long wait for somebody else's deployment, and another glitch are not one long absence.
+#[test]
+fn patience_begins_anew_when_portainer_has_answered() {
+    let mut bench = Bench::new(Era::C);
+    bench.patience = Duration::from_secs(60);
+    let bench = Arc::new(bench);
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let glitch = |bench: &Bench| {
+        let gone = Fault::Answer(502, "text/html", "<html>".to_owned());
+        bench.fake.fault(When::next("GET", "/api/stacks"), gone);
+    };
+    glitch(&bench);
+    let (meanwhile, deploys) = (Arc::clone(&bench), std::sync::atomic::AtomicUsize::new(0));
+    let status = |bench: &Bench, status| {
+        bench.fake.world(|world| {
+            let id = world.stack("web-stack").id;
+            world.stack_mut(id).status = status;
+        });
+    };
+    let act = move || match deploys.fetch_add(1, Ordering::SeqCst) {
+        // After the first glitch somebody deploys, for longer than our patience.
+        1 => status(&meanwhile, 3),
+        2..40 => {}
+        40 => {
+            status(&meanwhile, 1);
+            glitch(&meanwhile);
+        }
+        _ => {}
+    };
+    let watcher = Watcher {
+        at: Some(("finding", Box::new(act))),
+        ..Watcher::default()
+    };
+    let report = bench.run_watched(&Order::default(), &watcher);
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+}
+
+/// What nobody knows the end of may have to be taken back by a person.
+#[test]
+fn an_update_that_a_crash_left_unclear_can_be_rolled_back() {
+    let bench = Bench::new(Era::A);
+    let old = bench.images()["web"].clone();
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+    let kept = Kept::default();
+    let fault = When::next("PUT", "/api/stacks/");
+    bench.fake.fault(fault, Fault::CloseBefore);
+    let context = bench.context(&kept);
+    let cut_short = redeploy::run(&context, &bench.stack, &Order::default());
+    assert_eq!(cut_short.outcome, Outcome::Unknown, "{cut_short:?}");
+    bench.memory.keep(StackId(1), &Default::default()).unwrap();
+    let submission = kept.0.lock().unwrap().take().unwrap();
+    let report = redeploy::resume(&context, &bench.stack, submission);
+    assert_eq!(report.outcome, Outcome::Unknown, "{report:?}");
+    let previous = bench.memory.recall(StackId(1)).previous;
+    assert_eq!(previous.into_values().collect::<Vec<_>>(), [old]);
 }
