@@ -122,7 +122,7 @@ pub(crate) enum Step {
     Following,
     /// Going back to the images that ran before.
     RollingBack,
-    /// Waiting for services to be well; these are not yet.
+    /// Waiting for services to be well; these are not yet, with how they are where that is bad.
     Verifying(Vec<String>),
 }
 
@@ -343,7 +343,10 @@ impl<'a> Run<'a> {
             }
             Err(end) => {
                 let end = self.with_logs(&submission, end);
-                self.remember(submission.id, |past| past.sent(&submission));
+                self.remember(submission.id, |past| {
+                    past.sent(&submission);
+                    past.left_bad(&end);
+                });
                 Err(self.perhaps_back(&submission, end))
             }
         }

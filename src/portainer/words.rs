@@ -91,19 +91,26 @@ pub(super) fn read<T: DeserializeOwned>(
 pub(super) fn judge(step: &str, again: Again, answer: Answer) -> Result<Answer, Error> {
     match answer.head.status {
         200..=299 => Ok(answer),
-        _ => Err(match said(&answer) {
-            Some(said) => in_words(step, &answer.head, said),
-            None if again == Again::Never => Error::Interrupted(Failure::new(
-                step,
-                format!(
-                    "something answers {} with {}, which is not Portainer",
-                    answer.head.status,
-                    kind(&answer.head)
-                ),
-            )),
-            None => without_words(step, &answer),
-        }),
+        _ => Err(
+            match said(&answer).filter(|said| again == Again::Harmless || !is_a_proxys(said)) {
+                Some(said) => in_words(step, &answer.head, said),
+                None if again == Again::Never => Error::Interrupted(Failure::new(
+                    step,
+                    format!(
+                        "something answers {} with {}, which is not Portainer",
+                        answer.head.status,
+                        kind(&answer.head)
+                    ),
+                )),
+                None => without_words(step, &answer),
+            },
+        ),
     }
+}
+
+/// Gateways speak JSON with a `message` too when they give up waiting; Portainer's errors have `details` beside it.
+fn is_a_proxys(said: &Said) -> bool {
+    !said.with_details && matches!(said.status, 502..=504)
 }
 
 /// An error of Portainer's own.

@@ -8,7 +8,7 @@ use crate::health::seen;
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Kind, Origin, Update};
 use crate::redeploy::look;
-use crate::redeploy::past::{Held, Past, moved};
+use crate::redeploy::past::moved;
 use crate::redeploy::still::PutBack;
 use crate::redeploy::submit::Sent;
 use crate::redeploy::{End, Halt, Run, Step, Submission, Way, find};
@@ -145,37 +145,17 @@ impl Run<'_> {
             },
             expected: submission.expected.clone(),
             images: submission.images.clone(),
-            newer: gather::map(
-                submission
-                    .images_before
-                    .iter()
-                    .filter_map(|(reference, id)| Some((reference.clone(), id.clone()?))),
-            ),
+            newer: moved_to(submission),
             variables: submission.variables_before.clone(),
         };
         self.go_back(goal, true)
     }
 
     /// What a rollback that was sent before a crash leaves behind, as one that was not cut short does.
-    pub(super) fn remember_sent_back(&mut self, submission: &Submission, well: bool) {
-        let unix = self.cx.clock.unix();
+    pub(super) fn remember_sent_back(&mut self, submission: &Submission, end: &Result<End, End>) {
+        let (newer, unix) = (moved_to(submission), self.cx.clock.unix());
         self.remember(submission.id, |past| {
-            for (reference, newer) in &submission.images_before {
-                let (Some(id), Some(back_to)) = (newer, submission.images.get(reference)) else {
-                    continue;
-                };
-                let held = Held {
-                    id: id.clone(),
-                    back_to: back_to.clone(),
-                    unix,
-                };
-                past.held.insert(reference.clone(), held);
-            }
-            if well {
-                past.previous.clear();
-                past.previous_variables.clear();
-                past.bad.clear();
-            }
+            past.rolled_back(&newer, &submission.images, unix, end);
         });
     }
 
@@ -227,7 +207,10 @@ impl Run<'_> {
         });
         self.notes
             .extend(PutBack::of(forward).release(self.cx.portainer, goal.environment));
-        self.remember_back(&found, &goal, &newer, end.is_ok());
+        let unix = self.cx.clock.unix();
+        self.remember(found.record.id, |past| {
+            past.rolled_back(&newer, &goal.images, unix, &end);
+        });
         end
     }
 
@@ -359,35 +342,10 @@ impl Run<'_> {
         })
         .map_err(Halt::at_once)
     }
+}
 
-    /// What was rolled back stays out; what ran before it is no way back any more.
-    fn remember_back(
-        &mut self,
-        found: &find::Found,
-        goal: &Goal,
-        newer: &BTreeMap<Reference, String>,
-        well: bool,
-    ) {
-        let mut past: Past = self.cx.memory.recall(found.record.id);
-        let unix = self.cx.clock.unix();
-        for (reference, id) in newer {
-            let Some(back_to) = goal.images.get(reference).cloned() else {
-                continue;
-            };
-            past.held.insert(
-                reference.clone(),
-                Held {
-                    id: id.clone(),
-                    back_to,
-                    unix,
-                },
-            );
-        }
-        if well {
-            past.previous.clear();
-            past.previous_variables.clear();
-            past.bad.clear();
-        }
-        self.keep(found.record.id, &past);
-    }
+/// What a rollback that was sent has moved back from.
+fn moved_to(submission: &Submission) -> BTreeMap<Reference, String> {
+    let known = submission.images_before.iter();
+    gather::map(known.filter_map(|(reference, id)| Some((reference.clone(), id.clone()?))))
 }

@@ -12,6 +12,8 @@ pub(super) struct End {
     pub(super) message: String,
     pub(super) services: Vec<ServiceReport>,
     pub(super) verified: Option<bool>,
+    /// Services that were found not well, where that was looked at.
+    pub(super) bad: Vec<String>,
     /// What bad services wrote last; for staff alone.
     pub(super) logs: Vec<ServiceLog>,
 }
@@ -37,6 +39,7 @@ impl End {
             message: message.into(),
             services: Vec::new(),
             verified: None,
+            bad: Vec::new(),
             logs: Vec::new(),
         }
     }

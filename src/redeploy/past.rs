@@ -11,7 +11,7 @@ use crate::gather;
 use crate::image::Reference;
 use crate::journal::stacks::Shelf;
 use crate::portainer::StackId;
-use crate::redeploy::{NotWritten, Submission};
+use crate::redeploy::{End, NotWritten, Submission};
 
 /// What lasts about a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,41 @@ impl Past {
         if !moved.is_empty() || !submission.variables_before.is_empty() {
             self.previous = moved;
             self.previous_variables = submission.variables_before.clone();
+        }
+    }
+
+    /// Remembers which services a failed update, or way back, has left not well, where that was looked at.
+    pub(super) fn left_bad(&mut self, end: &End) {
+        if end.verified == Some(true) {
+            self.bad = gather::set(end.bad.iter().cloned());
+        }
+    }
+
+    /// What was rolled back stays out; what ran before it is no way back any more.
+    pub(super) fn rolled_back(
+        &mut self,
+        newer: &BTreeMap<Reference, String>,
+        images: &BTreeMap<Reference, String>,
+        unix: u64,
+        end: &Result<End, End>,
+    ) {
+        for (reference, id) in newer {
+            if let Some(back_to) = images.get(reference) {
+                let held = Held {
+                    id: id.clone(),
+                    back_to: back_to.clone(),
+                    unix,
+                };
+                self.held.insert(reference.clone(), held);
+            }
+        }
+        match end {
+            Ok(_) => {
+                self.previous.clear();
+                self.previous_variables.clear();
+                self.bad.clear();
+            }
+            Err(end) => self.left_bad(end),
         }
     }
 

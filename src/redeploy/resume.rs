@@ -41,7 +41,7 @@ impl Run<'_> {
                     FoundOut::Failed(_) => self.back_once_more(&submission),
                     FoundOut::Unclear(why) => Err(self.unclear(&submission, &why)),
                 };
-                self.remember_sent_back(&submission, end.is_ok());
+                self.remember_sent_back(&submission, &end);
                 let failed =
                     "the update failed (stackhook was restarted meanwhile and does not know how)";
                 // A rollback was due because an update had failed, so that is what the delivery is told, whatever came of it.

@@ -97,11 +97,11 @@ impl Run<'_> {
             } else {
                 plan.expected()
             },
-            forced: plan
-                .forced
-                .iter()
-                .map(|service| (service.id.clone(), service.force_update))
-                .collect(),
+            forced: gather::map(
+                plan.forced
+                    .iter()
+                    .map(|service| (service.id.clone(), service.force_update)),
+            ),
             checkout: match found.record.origin() {
                 Origin::Git { config_hash, .. } => {
                     Some((config_hash, sha256(&[found.file.as_bytes()])))

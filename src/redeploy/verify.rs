@@ -43,7 +43,7 @@ impl Run<'_> {
             }
             let Some(verdict) = verdict else {
                 let now = self.cx.clock.now();
-                self.step(Step::Verifying(watch.judge(now, &seen).bad));
+                self.step(Step::Verifying(awaited(&watch.judge(now, &seen))));
                 self.cx.clock.sleep(limits::LOOK_PAUSE);
                 last = seen;
                 continue;
@@ -52,15 +52,13 @@ impl Run<'_> {
             if seen.is_empty() {
                 return Err(End {
                     services: verdict.services,
+                    bad: verdict.bad,
                     verified: Some(true),
                     ..End::refused(
                         "Portainer took the update, but nothing of the stack is there: no container, no service",
                     )
                 });
             }
-            self.remember(submission.id, |past| {
-                past.bad = gather::set(verdict.bad.iter().cloned());
-            });
             if let (Seen::Compose(before), Seen::Compose(seen)) = (before, &seen) {
                 self.notes.extend(other_image(submission, before, seen));
             }
@@ -142,6 +140,7 @@ impl Run<'_> {
             (false, _) => {
                 return Err(End {
                     services: verdict.services,
+                    bad: verdict.bad,
                     verified: Some(true),
                     ..End::refused(message)
                 });
@@ -236,17 +235,7 @@ fn still(words: &str) -> String {
 /// `web is restarting (exit code 3, 5 restarts), worker is exited (exit code 1)`
 fn words(verdict: &Verdict, bad: &[String]) -> String {
     let one = |service: &ServiceReport| {
-        let state = match service.state {
-            ServiceState::Healthy => "healthy, but does not stay so",
-            ServiceState::Running => "running, but does not stay so",
-            ServiceState::Completed => "completed",
-            ServiceState::Starting => "still starting",
-            ServiceState::Unhealthy => "unhealthy",
-            ServiceState::Restarting => "restarting",
-            ServiceState::Exited => "exited",
-            ServiceState::Created => "created and not started",
-            ServiceState::Missing => "without a container",
-        };
+        let state = in_words(service.state);
         let mut more = Vec::new();
         more.extend(service.exit_code.map(|code| format!("exit code {code}")));
         more.extend(
@@ -265,4 +254,40 @@ fn words(verdict: &Verdict, bad: &[String]) -> String {
         .iter()
         .filter(|service| bad.contains(&service.service));
     services.map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The services that are not well yet, and of those that are worse than young how they are: somebody who waits may know enough.
+fn awaited(verdict: &Verdict) -> Vec<String> {
+    let one = |name: &String| {
+        let service = verdict.services.iter().find(|one| one.service == *name);
+        match service.map(|service| (service.state, service.restarts)) {
+            Some((ServiceState::Restarting, Some(restarts))) => {
+                format!("{name} (restarting, {restarts} restarts)")
+            }
+            Some((
+                state @ (ServiceState::Unhealthy
+                | ServiceState::Restarting
+                | ServiceState::Exited
+                | ServiceState::Created
+                | ServiceState::Missing),
+                _,
+            )) => format!("{name} ({})", in_words(state)),
+            _ => name.clone(),
+        }
+    };
+    verdict.bad.iter().map(one).collect()
+}
+
+fn in_words(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Healthy => "healthy, but does not stay so",
+        ServiceState::Running => "running, but does not stay so",
+        ServiceState::Completed => "completed",
+        ServiceState::Starting => "still starting",
+        ServiceState::Unhealthy => "unhealthy",
+        ServiceState::Restarting => "restarting",
+        ServiceState::Exited => "exited",
+        ServiceState::Created => "created and not started",
+        ServiceState::Missing => "without a container",
+    }
 }

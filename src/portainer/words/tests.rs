@@ -88,6 +88,13 @@ fn an_update_without_portainer_s_words_is_never_certain() {
         "interrupted",
         "504",
     );
+    let gateway = r#"{"message":"The upstream server is timing out"}"#;
+    check(
+        &answer(504, &[JSON], gateway),
+        "refused",
+        "interrupted",
+        "504",
+    );
     check(
         &answer(500, &[HTML], page),
         "not Portainer",

@@ -260,3 +260,23 @@ fn an_update_that_a_crash_left_unclear_can_be_rolled_back() {
     let previous = bench.memory.recall(StackId(1)).previous;
     assert_eq!(previous.into_values().collect::<Vec<_>>(), [old]);
 }
+
+#[test]
+fn whoever_waits_sees_that_a_service_is_restarting() {
+    let bench = Bench::new(Era::A);
+    let crash = Behaviour::CrashLoop {
+        every: Duration::from_millis(500),
+        code: 3,
+    };
+    bench
+        .fake
+        .world(|world| world.push("ghcr.io/acme/web:1", crash));
+    let watcher = Watcher::default();
+    let report = bench.run_watched(&Order::default(), &watcher);
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    let steps = watcher.steps.lock().unwrap();
+    let told = |step: &String| {
+        step.starts_with("waiting for web (restarting, ") && step.ends_with(" restarts) to be well")
+    };
+    assert!(steps.iter().any(told), "{steps:?}");
+}
