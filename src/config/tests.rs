@@ -2,6 +2,7 @@
 
 mod variables;
 mod mistakes;
+mod sections;
 mod secret_files;
 mod hooks;
 mod example;

@@ -1,6 +1,8 @@
 mod git_hosts;
 mod payloads;
 mod rows;
+mod custom;
+mod anything;
 
 use super::*;
 use crate::signature::tests::proven;

@@ -339,5 +339,7 @@ fn what_was_not_verified_is_not_shown() {
     });
 }
 
+mod standard_webhooks;
+mod tokens;
 mod schemes;
 mod vectors;
