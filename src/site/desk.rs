@@ -127,22 +127,27 @@ pub(super) fn guarded(reply: Reply) -> Reply {
         .with("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-/// Whether this page itself sent the form. Browsers say so where the connection is secure; elsewhere the Origin has to be ours.
+/// Whether this page itself sent the form. Browsers say so where the connection is secure; elsewhere the Origin has to be ours. Whoever
+/// says it twice is no browser.
 pub(super) fn own_page(public_url: Option<&str>, headers: &Headers) -> Result<(), String> {
-    let site = headers.get("sec-fetch-site");
-    if site == Some("same-origin") {
+    let lines = |name: &str| headers.all(name).collect::<Vec<_>>();
+    let site = lines("sec-fetch-site");
+    if site == ["same-origin"] {
         return Ok(());
     }
     let own = public_url.map(origin);
     let host = headers.get("host").unwrap_or_default();
-    let given = headers.get("origin").unwrap_or("nowhere");
-    let ours = |own: &str| own.eq_ignore_ascii_case(given);
+    let given = match lines("origin") {
+        none if none.is_empty() => "nowhere".to_owned(),
+        given => given.join(", "),
+    };
+    let ours = |own: &str| own.eq_ignore_ascii_case(&given);
     let is_host =
         !host.is_empty() && (ours(&format!("http://{host}")) || ours(&format!("https://{host}")));
     let is_ours = own.is_some_and(ours) || is_host;
-    match (site, is_ours) {
-        (None, true) => Ok(()),
-        _ => Err(format!(
+    match site.is_empty() && is_ours {
+        true => Ok(()),
+        false => Err(format!(
             "nothing was done: the form came from {given:?}, and this page is at {:?}; if that is where you see it, set \"public_url\" (STACKHOOK_PUBLIC_URL) to the address in your browser",
             own.map_or_else(|| format!("http://{host}"), str::to_owned)
         )),

@@ -61,6 +61,15 @@ fn only_this_page_sends_forms() {
     ] {
         check(public, &[host, ("Origin", origin)], false);
     }
+    let (same, cross) = (
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Sec-Fetch-Site", "cross-site"),
+    );
+    let own = ("Origin", "http://hooks.internal:8484");
+    let evil = ("Origin", "http://evil.example");
+    for twice in [[same, cross], [cross, same], [own, evil], [evil, own]] {
+        check(None, &[host, twice[0], twice[1]], false);
+    }
     check(public, &[host], false);
     check(None, &[("Origin", "http://")], false);
 }
