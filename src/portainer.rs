@@ -25,18 +25,11 @@ use crate::config;
 use crate::fetch::{Answer, Method};
 
 use auth::{Call, Door};
-#[allow(unused_imports, reason = "what builds on it comes next")]
-pub(crate) use docker::{Containers, Healthcheck, Inspected, Labels, Listed, LocalImage};
-#[allow(unused_imports, reason = "what builds on it comes next")]
-pub(crate) use error::{Error, Said};
-#[allow(unused_imports, reason = "what builds on it comes next")]
-pub(crate) use pull::Pulled;
-#[allow(unused_imports, reason = "what builds on it comes next")]
+pub(crate) use docker::{Containers, Inspected, Listed, LocalImage};
+pub(crate) use error::Error;
 pub(crate) use stacks::{Kind, Origin, Record, Status, Update};
-#[allow(unused_imports, reason = "what builds on it comes next")]
-pub(crate) use swarm::{Mode, Rollout, Service, Task};
-#[allow(unused_imports, reason = "what builds on it comes next")]
-pub(crate) use wire::{EnvironmentId, RegistryId, StackId, Variable};
+pub(crate) use swarm::{Mode, Service, Task};
+pub(crate) use wire::{EnvironmentId, RegistryId, StackId};
 use words::Again;
 
 /// One Portainer and who we are there. May be shared by threads.

@@ -1,5 +1,7 @@
 //! The engine, with redeploys that are closures.
 
+mod history;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gather;
 use crate::health::Verdict;
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
@@ -190,14 +189,12 @@ impl Watch {
                 );
             }
         }
-        let there = gather::set(seen.services.iter().map(|service| service.name.as_str()));
         let mut services: Vec<ServiceReport> = seen
             .services
             .iter()
             .map(|service| self.report(service, now))
             .collect();
         ServiceReport::sort(&mut services);
-        services.retain(|service| there.contains(service.service.as_str()));
         Verdict {
             services,
             bad,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::wire::nullable;
-pub(super) use spelled::{Distribution, Entry, Inspection};
+pub(super) use spelled::{Distribution, Inspection};
 
 /// The containers of one stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,21 +19,19 @@ pub(crate) struct Containers {
 }
 
 /// A container in a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct Listed {
     /// Docker's id.
     pub(crate) id: String,
-    /// Its name, without the leading slash.
-    pub(crate) name: String,
-    /// The reference it was made from, or a bare image id once the tag has moved: then only [`Inspected::reference`] has it.
-    pub(crate) image: String,
     /// The id of the image it runs.
+    #[serde(default, rename = "ImageID", deserialize_with = "nullable")]
     pub(crate) image_id: String,
     /// Docker's word: `created`, `running`, `restarting`, `exited`, ….
+    #[serde(default, deserialize_with = "nullable")]
     pub(crate) state: String,
-    /// When it was made, in seconds since 1970 by the engine's clock.
-    pub(crate) created: i64,
     /// What compose wrote on it.
+    #[serde(default, deserialize_with = "nullable")]
     pub(crate) labels: Labels,
 }
 
@@ -47,12 +45,6 @@ pub(crate) struct Labels {
     /// The service in the compose file.
     #[serde(rename = "com.docker.compose.service", deserialize_with = "nullable")]
     pub(crate) service: String,
-    /// Its number among the containers of its service, from 1.
-    #[serde(
-        rename = "com.docker.compose.container-number",
-        deserialize_with = "nullable"
-    )]
-    pub(crate) number: String,
     /// `True` for `docker compose run`.
     #[serde(rename = "com.docker.compose.oneoff", deserialize_with = "nullable")]
     one_off: String,
@@ -62,15 +54,6 @@ pub(crate) struct Labels {
         deserialize_with = "nullable"
     )]
     pub(crate) depends_on: String,
-    /// The id of the image that compose made it from.
-    #[serde(rename = "com.docker.compose.image", deserialize_with = "nullable")]
-    pub(crate) image: String,
-    /// Changes with the service's configuration, not with its image.
-    #[serde(
-        rename = "com.docker.compose.config-hash",
-        deserialize_with = "nullable"
-    )]
-    pub(crate) config_hash: String,
 }
 
 impl Labels {
@@ -91,12 +74,8 @@ pub(crate) struct Inspected {
     pub(crate) reference: String,
     /// Docker's word: `created`, `running`, `restarting`, `exited`, ….
     pub(crate) state: String,
-    /// Docker's flag; true also while it is being restarted.
-    pub(crate) running: bool,
     /// The code of its last end.
     pub(crate) exit_code: i64,
-    /// Why the engine could not start it; mostly empty.
-    pub(crate) error: String,
     /// `starting`, `healthy`, `unhealthy`; absent without a health check.
     pub(crate) health: Option<String>,
     /// How often the engine started it again.
@@ -107,8 +86,6 @@ pub(crate) struct Inspected {
     pub(crate) restart_policy: String,
     /// Its health check, its own or its image's.
     pub(crate) healthcheck: Option<Healthcheck>,
-    /// What compose wrote on it.
-    pub(crate) labels: Labels,
 }
 
 /// The times of a health check; where none are set, Docker's defaults.

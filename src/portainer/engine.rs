@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::auth::Call;
 use super::docker::{self, Containers, Inspected, Listed, LocalImage};
 use super::error::{Error, Failure};
-use super::pull::{self, Pulled};
+use super::pull;
 use super::swarm::{self, Service, Task};
 use super::wire::{self, EnvironmentId, RegistryId};
 use super::words::{self, Again};
@@ -32,20 +32,19 @@ impl Portainer {
             format!("cannot list the containers of {project:?}"),
         );
         let answer = self.door.call(&call)?;
-        let list: Vec<docker::Entry> = read(&call, &answer)?;
+        let list = read(&call, &answer)?;
         Ok(Containers {
-            list: list.into_iter().map(Listed::from).collect(),
+            list,
             date: answer.head.date.as_deref().and_then(wire::unix),
         })
     }
 
     /// Every container of an environment that the user may see, whatever stack it belongs to.
     pub(crate) fn all_containers(&self, environment: EnvironmentId) -> Result<Vec<Listed>, Error> {
-        let list: Vec<docker::Entry> = self.get(
+        self.get(
             wire::docker(environment, "/containers/json?all=1"),
-            "cannot list the containers of the environment".to_owned(),
-        )?;
-        Ok(list.into_iter().map(Listed::from).collect())
+            "cannot list the containers of the environment",
+        )
     }
 
     /// Removes an image by its id, never by force: one that is in use, or has several tags, stays.
@@ -110,7 +109,7 @@ impl Portainer {
         reference: &Reference,
         registry: Option<RegistryId>,
         within: Duration,
-    ) -> Result<Pulled, Error> {
+    ) -> Result<(), Error> {
         // Without a tag Docker would pull every tag of the repository.
         let reference = reference.clone().with_default_tag();
         let tag = reference.digest().or(reference.tag()).unwrap_or("latest");

@@ -5,21 +5,11 @@ use serde::Deserialize;
 use super::wire::nullable;
 use super::words::shown;
 
-/// What a pull brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pulled {
-    /// Something newer than what was there.
-    Newer,
-    /// What was there already.
-    UpToDate,
-    /// The engine ended well in words that are not known here.
-    Unsaid,
-}
-
 /// What has been read of the stream so far.
 #[derive(Default)]
 pub(super) struct Progress {
-    last: Option<Pulled>,
+    /// The engine has said its closing words, whatever they say.
+    closed: bool,
 }
 
 #[derive(Deserialize)]
@@ -40,20 +30,16 @@ impl Progress {
         if let Some(error) = line.error {
             return Err(shown(&error));
         }
-        if let Some(said) = line.status.strip_prefix("Status: ") {
-            self.last = Some(match said {
-                _ if said.starts_with("Downloaded newer image") => Pulled::Newer,
-                _ if said.starts_with("Image is up to date") => Pulled::UpToDate,
-                _ => Pulled::Unsaid,
-            });
-        }
+        self.closed |= line.status.starts_with("Status: ");
         Ok(())
     }
 
-    /// What it came to. A stream without its closing words broke off, whatever it looked like.
-    pub(super) fn end(self) -> Result<Pulled, String> {
-        self.last
-            .ok_or_else(|| "its progress ended before the pull did".to_owned())
+    /// A stream without its closing words broke off, whatever it looked like.
+    pub(super) fn end(self) -> Result<(), String> {
+        match self.closed {
+            true => Ok(()),
+            false => Err("its progress ended before the pull did".to_owned()),
+        }
     }
 }
 
@@ -62,7 +48,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(lines: &[&str], came: Result<Pulled, &str>) {
+    fn check(lines: &[&str], came: Result<(), &str>) {
         let mut progress = Progress::default();
         let ended = lines
             .iter()
@@ -79,9 +65,9 @@ mod tests {
         let newer = r#"{"status":"Status: Downloaded newer image for ghcr.io/acme/web:1"}"#;
         let same = r#"{"status":"Status: Image is up to date for ghcr.io/acme/web:1"}"#;
         let other = r#"{"status":"Status: Everything is fine"}"#;
-        check(&[BEGUN, LAYER, newer], Ok(Pulled::Newer));
-        check(&[BEGUN, same, ""], Ok(Pulled::UpToDate));
-        check(&[BEGUN, other], Ok(Pulled::Unsaid));
+        check(&[BEGUN, LAYER, newer], Ok(()));
+        check(&[BEGUN, same, ""], Ok(()));
+        check(&[BEGUN, other], Ok(()));
     }
 
     #[test]

@@ -48,8 +48,6 @@ pub(crate) struct Rollout {
 /// A task of a service; old ones stay in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Task {
-    /// Docker's id.
-    pub(crate) id: String,
     /// The reference it was made from, with its digest.
     pub(crate) image: String,
     /// [`Service::force_update`] when it was made.
@@ -168,8 +166,6 @@ impl From<ServiceEntry> for Service {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct TaskEntry {
-    #[serde(rename = "ID")]
-    id: String,
     #[serde(default, deserialize_with = "nullable")]
     spec: TaskSpec,
     #[serde(default, deserialize_with = "nullable")]
@@ -199,7 +195,6 @@ struct ContainerStatus {
 impl From<TaskEntry> for Task {
     fn from(entry: TaskEntry) -> Task {
         Task {
-            id: entry.id,
             image: entry.spec.container_spec.image,
             force_update: entry.spec.force_update,
             state: entry.status.state,
@@ -271,7 +266,6 @@ mod tests {
         assert_eq!(
             read,
             Task {
-                id: "t1".to_owned(),
                 image: "acme/web:nope".to_owned(),
                 force_update: 1,
                 state: "rejected".to_owned(),

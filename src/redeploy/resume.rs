@@ -162,7 +162,7 @@ impl Run<'_> {
 
     fn unclear(&self, submission: &Submission, why: &str) -> End {
         let message = format!(
-            "stackhook was restarted after it had sent the update, and {why}; it is not sent again, look at the stack in Portainer"
+            "stackhook was restarted when it had sent the update, or was about to, and {why}; it is not sent again, look at the stack in Portainer"
         );
         let (_, services) = self.now(submission);
         End {

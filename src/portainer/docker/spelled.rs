@@ -5,44 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::super::wire::nullable;
-use super::{Healthcheck, Inspected, Labels, Listed};
-
-/// An entry of the list of containers, as it is spelled.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(in super::super) struct Entry {
-    id: String,
-    #[serde(default, deserialize_with = "nullable")]
-    names: Vec<String>,
-    #[serde(default, deserialize_with = "nullable")]
-    image: String,
-    #[serde(default, rename = "ImageID", deserialize_with = "nullable")]
-    image_id: String,
-    #[serde(default, deserialize_with = "nullable")]
-    state: String,
-    #[serde(default, deserialize_with = "nullable")]
-    created: i64,
-    #[serde(default, deserialize_with = "nullable")]
-    labels: Labels,
-}
-
-impl From<Entry> for Listed {
-    fn from(entry: Entry) -> Listed {
-        Listed {
-            id: entry.id,
-            name: entry
-                .names
-                .first()
-                .map(|name| name.trim_start_matches('/').to_owned())
-                .unwrap_or_default(),
-            image: entry.image,
-            image_id: entry.image_id,
-            state: entry.state,
-            created: entry.created,
-            labels: entry.labels,
-        }
-    }
-}
+use super::{Healthcheck, Inspected};
 
 /// An inspection, as it is spelled. It also holds the container's environment, which is not even read.
 #[derive(Deserialize)]
@@ -67,11 +30,7 @@ struct State {
     #[serde(deserialize_with = "nullable")]
     status: String,
     #[serde(deserialize_with = "nullable")]
-    running: bool,
-    #[serde(deserialize_with = "nullable")]
     exit_code: i64,
-    #[serde(deserialize_with = "nullable")]
-    error: String,
     #[serde(deserialize_with = "nullable")]
     started_at: String,
     health: Option<Health>,
@@ -89,8 +48,6 @@ struct Health {
 struct Config {
     #[serde(deserialize_with = "nullable")]
     image: String,
-    #[serde(deserialize_with = "nullable")]
-    labels: Labels,
     healthcheck: Option<Check>,
 }
 
@@ -131,9 +88,7 @@ impl From<Inspection> for Inspected {
             image_id: inspection.image,
             reference: inspection.config.image,
             state: state.status,
-            running: state.running,
             exit_code: state.exit_code,
-            error: state.error,
             health: state
                 .health
                 .map(|health| health.status)
@@ -142,7 +97,6 @@ impl From<Inspection> for Inspected {
             started_at: state.started_at,
             restart_policy: inspection.host_config.restart_policy.name,
             healthcheck: inspection.config.healthcheck.and_then(Check::meant),
-            labels: inspection.config.labels,
         }
     }
 }
