@@ -201,5 +201,4 @@ fn is_of_one(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "gate/tests.rs"]
 mod tests;

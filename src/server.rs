@@ -262,5 +262,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-#[path = "server/tests.rs"]
 mod tests;

@@ -61,14 +61,16 @@ pub(super) fn choice<T>(
     meaning: impl Fn(&str) -> Option<T>,
 ) -> Result<T, String> {
     let meant = names.contains(&text).then(|| meaning(text)).flatten();
-    meant.ok_or_else(|| {
-        let (last, first) = names.split_last().unwrap_or((&"", &[]));
-        let near = hint(text, names.iter().copied());
-        match first {
-            [] => format!("expected {last}"),
-            _ => format!("expected {} or {last}{near}", first.join(", ")),
-        }
-    })
+    meant.ok_or_else(|| one_of(names, text))
+}
+
+fn one_of(names: &[&str], text: &str) -> String {
+    let (last, first) = names.split_last().unwrap_or((&"", &[]));
+    let near = hint(text, names.iter().copied());
+    match first {
+        [] => format!("expected {last}"),
+        _ => format!("expected {} or {last}{near}", first.join(", ")),
+    }
 }
 
 /// As written in a variable.

@@ -356,5 +356,4 @@ fn trailer(length: usize, line: usize, returned: bool, byte: u8) -> Result<State
 }
 
 #[cfg(test)]
-#[path = "body/tests.rs"]
 mod tests;

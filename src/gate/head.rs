@@ -366,5 +366,4 @@ fn lines(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 #[cfg(test)]
-#[path = "head/tests.rs"]
 mod tests;

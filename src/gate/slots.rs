@@ -287,5 +287,4 @@ impl Drop for Visit {
 }
 
 #[cfg(test)]
-#[path = "slots/tests.rs"]
 mod tests;

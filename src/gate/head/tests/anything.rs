@@ -1,0 +1,153 @@
+//! Whatever comes, its head is refused, or read as a second parser reads it.
+
+use super::*;
+use crate::gate::chance::{Chance, rounds};
+
+/// Pieces that heads are made of, good and bad.
+const PIECES: [&str; 34] = [
+    "GET",
+    "POST",
+    " ",
+    "/",
+    "/x",
+    "?",
+    "%2e",
+    "%",
+    "HTTP/1.1",
+    "HTTP/1.0",
+    "HTTP/2",
+    "\r\n",
+    "\r",
+    "\n",
+    "Host",
+    ":",
+    ": ",
+    "a",
+    "Content-Length",
+    "5",
+    "0",
+    ", ",
+    "Transfer-Encoding",
+    "chunked",
+    "Expect",
+    "100-continue",
+    "\t",
+    "\0",
+    "é",
+    "http://",
+    "[::1]",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "\r\n\r\n",
+];
+
+/// A head that is mostly in order.
+fn any_head(chance: &mut Chance) -> Vec<u8> {
+    let mut text = b"POST /x HTTP/1.1\r\nHost: a\r\n".to_vec();
+    for _ in 0..chance.below(3) {
+        text.extend(format!("X-{}: {}\r\n", chance.below(9), chance.next()).bytes());
+    }
+    if chance.below(2) == 0 {
+        text.extend(b"Content-Length: 3\r\n");
+    }
+    text.extend(b"\r\n");
+    for _ in 0..chance.below(5) {
+        let at = chance.below(text.len().max(1));
+        if text.is_empty() {
+            break;
+        }
+        match chance.below(4) {
+            0 => text[at] = chance.byte(),
+            1 => drop(text.remove(at)),
+            2 => drop(text.splice(at..at, PIECES[chance.below(PIECES.len())].bytes())),
+            _ => text.truncate(at.max(1)),
+        }
+    }
+    text.extend(b"\r\n\r\n");
+    text
+}
+
+/// What an independent parser makes of an accepted head: the same lines, and no second opinion on where it ends.
+#[test]
+fn whatever_is_accepted_a_second_parser_reads_alike() {
+    let (mut chance, mut accepted) = (Chance::new(1), 0);
+    for _ in 0..rounds(40_000) {
+        let text = any_head(&mut chance);
+        let mut scan = Scan::default();
+        let Ok(Some(end)) = scan.find_end(&text) else {
+            continue;
+        };
+        let Ok(head) = parse(&text[..end]) else {
+            continue;
+        };
+        accepted += 1;
+        let mut lines = [httparse::EMPTY_HEADER; 100];
+        let mut second = httparse::Request::new(&mut lines);
+        let shown = String::from_utf8_lossy(&text);
+        assert_eq!(
+            second.parse(&text),
+            Ok(httparse::Status::Complete(end)),
+            "{shown:?}"
+        );
+        assert_eq!(second.method, Some(head.method.as_str()));
+        let target = second.path.unwrap();
+        assert_eq!(
+            target.split_once('?').map(|(_, query)| query),
+            head.query.as_deref(),
+            "{shown:?}"
+        );
+        let theirs: Vec<(String, String)> = second
+            .headers
+            .iter()
+            .map(|line| {
+                let value = String::from_utf8_lossy(line.value);
+                (
+                    line.name.to_ascii_lowercase(),
+                    value.trim_matches([' ', '\t']).to_owned(),
+                )
+            })
+            .collect();
+        let ours: Vec<(String, String)> = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        assert_eq!(ours, theirs, "{shown:?}");
+        let lengths = theirs
+            .iter()
+            .filter(|(name, _)| name == "content-length")
+            .count();
+        let codings = theirs
+            .iter()
+            .filter(|(name, _)| name == "transfer-encoding")
+            .count();
+        assert!(lengths + codings <= 1, "{shown:?}");
+    }
+    assert!(
+        accepted > 1000,
+        "only {accepted} were accepted: nothing was shown"
+    );
+}
+
+#[test]
+fn no_bytes_break_the_parser() {
+    let mut chance = Chance::new(2);
+    for _ in 0..rounds(20_000) {
+        let text: Vec<u8> = match chance.below(3) {
+            0 => (0..chance.below(60)).map(|_| chance.byte()).collect(),
+            1 => (0..chance.below(30))
+                .flat_map(|_| PIECES[chance.below(PIECES.len())].bytes())
+                .collect(),
+            _ => any_head(&mut chance),
+        };
+        let _ = parse(&text);
+        // Wherever it is cut, it is judged alike.
+        let whole = Scan::default().find_end(&text);
+        let (mut scan, cut) = (Scan::default(), chance.below(text.len() + 1));
+        let parts = match scan.find_end(&text[..cut]) {
+            Ok(None) => scan.find_end(&text),
+            known => known,
+        };
+        assert_eq!(parts, whole, "{text:?}");
+    }
+}
