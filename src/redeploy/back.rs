@@ -199,7 +199,7 @@ impl Run<'_> {
         }
         let tagged = tagged.into_iter();
         let mut forward = gather::map(tagged.filter(|(reference, _)| others.contains(reference)));
-        forward.extend(self.hold_the_rest(&goal));
+        forward.extend(self.keep_the_rest(&goal));
         let sent = self.send_back(&found, &goal, &newer);
         let end = sent.and_then(|sent| {
             let followed = self.follow(&sent.submission, sent.answer);
@@ -215,8 +215,8 @@ impl Run<'_> {
     }
 
     /// A service that the update did not mean goes back to what it ran too, although somebody has moved its tag: for the time of
-    /// the submit. Returns what goes forward again. What cannot be held is a note: a newer image is better than none.
-    fn hold_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
+    /// the submit. Returns what goes forward again. What cannot be kept is a note: a newer image is better than none.
+    fn keep_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
         let mut forward = BTreeMap::new();
         for container in &goal.before.containers {
             let Some(reference) = look::reference_of(container) else {

@@ -1,4 +1,4 @@
-//! Step 4, hold still: a service that the order does not mean keeps its container although its tag has moved. The tag goes back
+//! Step 4, keep still: a service that the order does not mean keeps its container although its tag has moved. The tag goes back
 //! to the id that runs, for the time of the submit.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::redeploy::{End, Halt};
 pub(super) struct PutBack(BTreeMap<Reference, String>);
 
 /// Tags the references of the services outside the selection to the ids they run. Refused in the middle, it is undone.
-pub(super) fn hold_still(
+pub(super) fn keep_still(
     portainer: &Portainer,
     environment: EnvironmentId,
     looked: &Looked,

@@ -9,7 +9,7 @@ use crate::portainer::{Error, Kind, Origin, Record, Service, Status, Update};
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{self, Looked};
 use crate::redeploy::plan::Plan;
-use crate::redeploy::still::{PutBack, hold_still};
+use crate::redeploy::still::{PutBack, keep_still};
 use crate::redeploy::{Halt, Images, Run, Step, Submission, Way};
 use crate::secret::sha256;
 use crate::stack::order::Order;
@@ -33,7 +33,7 @@ impl Run<'_> {
         before: Images,
     ) -> Result<Sent, Halt> {
         let environment = found.record.environment;
-        let put_back = hold_still(self.cx.portainer, environment, looked, plan)?;
+        let put_back = keep_still(self.cx.portainer, environment, looked, plan)?;
         match self
             .unless_edited(found)
             .and_then(|()| self.send_forward(order, found, looked, plan, before))
