@@ -26,11 +26,8 @@ pub(crate) enum Entry {
         /// When.
         unix: u64,
     },
-    /// The waiting redeploy of a stack began.
-    Started {
-        /// Which.
-        stack: StackKey,
-    },
+    /// The waiting redeploy of this stack began.
+    Started(StackKey),
     /// The running redeploy of a stack is about to pull.
     Pulling {
         /// Which.
@@ -45,11 +42,8 @@ pub(crate) enum Entry {
         /// All that is needed to find out how it ends.
         submission: Value,
     },
-    /// It is certain that nothing of it was sent.
-    NotSent {
-        /// Which.
-        stack: StackKey,
-    },
+    /// It is certain that nothing of the running redeploy of this stack was sent.
+    NotSent(StackKey),
     /// The running redeploy of a stack is over.
     Ended {
         /// Which.
@@ -221,7 +215,7 @@ impl Ledger {
     pub(crate) fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Accepted { accepted, unix } => self.accept(accepted, unix),
-            Entry::Started { stack } => {
+            Entry::Started(stack) => {
                 self.lanes.start(&stack);
                 self.step(&stack, "starting");
             }
@@ -238,7 +232,7 @@ impl Ledger {
                     running.submission = Some(submission);
                 }
             }
-            Entry::NotSent { stack } => {
+            Entry::NotSent(stack) => {
                 if let Some(running) = self.lanes.running_mut(&stack) {
                     running.submission = None;
                 }

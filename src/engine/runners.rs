@@ -68,7 +68,7 @@ impl Engine {
             state.places.take(&key);
             drop(state);
             if !has_begun {
-                let entry = Entry::Started { stack: key.clone() };
+                let entry = Entry::Started(key.clone());
                 let written = self.append(&mut tail, &entry, Sync::Later);
                 self.fold(&mut self.lock(), entry);
                 if written.is_err() {

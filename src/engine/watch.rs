@@ -87,7 +87,7 @@ impl Observer for Watch<'_> {
     fn not_sent(&self) {
         let stack = self.task.stack.key.clone();
         // Where that cannot be written, a crash now makes the end of a redeploy unknown that never began; the log says so.
-        let _ = self.commit(Sync::Later, Entry::NotSent { stack });
+        let _ = self.commit(Sync::Later, Entry::NotSent(stack));
         self.has_left();
     }
 

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::portainer::{Error, Origin, Record, Status};
 use crate::redeploy::look;
 use crate::redeploy::{End, Run, Step, Submission};
-use crate::secret::sha256;
+use crate::secret::{sha256, to_hex};
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
@@ -178,7 +178,7 @@ impl Run<'_> {
         };
         let deployed =
             matches!(record.origin(), Origin::Git { config_hash, .. } if config_hash != *commit);
-        match deployed || sha256(&[now.as_bytes()]) == *file {
+        match deployed || to_hex(&sha256(&[now.as_bytes()])) == *file {
             true => String::new(),
             false => {
                 format!("; Portainer has checked out a newer file, but deployed is commit {commit}")

@@ -44,8 +44,8 @@ pub(crate) struct Submission {
     /// Swarm services that are updated one by one, and how often each had been forced before.
     #[serde(default)]
     pub(crate) forced: BTreeMap<String, u64>,
-    /// A git stack's deployed commit and the hash of its file, before.
-    pub(crate) checkout: Option<(String, [u8; 32])>,
+    /// A git stack's deployed commit and the hash of its file in hexadecimal, before.
+    pub(crate) checkout: Option<(String, String)>,
     /// The images before anything was pulled.
     pub(crate) images_before: Images,
     /// The images when the update was sent.

@@ -11,7 +11,7 @@ use crate::redeploy::look::{self, Looked};
 use crate::redeploy::plan::Plan;
 use crate::redeploy::still::{PutBack, keep_still};
 use crate::redeploy::{Halt, Images, Run, Step, Submission, Way};
-use crate::secret::sha256;
+use crate::secret::{sha256, to_hex};
 use crate::stack::order::Order;
 
 /// An update that was sent.
@@ -104,7 +104,7 @@ impl Run<'_> {
             ),
             checkout: match found.record.origin() {
                 Origin::Git { config_hash, .. } => {
-                    Some((config_hash, sha256(&[found.file.as_bytes()])))
+                    Some((config_hash, to_hex(&sha256(&[found.file.as_bytes()]))))
                 }
                 Origin::File => None,
             },

@@ -133,7 +133,7 @@ impl Ledger {
 }
 
 fn started() -> Entry {
-    Entry::Started { stack: key("app") }
+    Entry::Started(key("app"))
 }
 
 fn ended(outcome: Outcome) -> Entry {
@@ -276,9 +276,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                             .into_iter()
                             .cloned()
                             .collect();
-                        ledger.apply(Entry::Started {
-                            stack: stack.clone(),
-                        });
+                        ledger.apply(Entry::Started(stack.clone()));
                         *runs.entry(stack.clone()).or_default() += 1;
                         let running = ledger.running(&stack).unwrap();
                         let covered: Vec<_> = running
@@ -337,7 +335,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                     report,
                     unix: 2000,
                 });
-                ledger.apply(Entry::Started { stack });
+                ledger.apply(Entry::Started(stack));
             }
         }
         assert_eq!(ledger.open(), 0, "seed {seed}");
