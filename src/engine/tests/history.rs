@@ -28,9 +28,7 @@ fn a_full_history_is_there_after_a_start() {
     for number in 0..u16::try_from(limits::ENDED_DELIVERIES).unwrap() {
         let (accepted, stack) = (accepted(number, &stacks), stacks[0].key.clone());
         ledger.apply(Entry::Accepted { accepted, unix: 1 });
-        ledger.apply(Entry::Started {
-            stack: stack.clone(),
-        });
+        ledger.apply(Entry::Started(stack.clone()));
         let report = report.clone();
         ledger.apply(Entry::Ended {
             stack,
