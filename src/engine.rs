@@ -195,7 +195,7 @@ impl Engine {
         let mut state = self.lock();
         if state.ledger.open() > 0 {
             log::info!(
-                "{} deliveries were open when stackhook ended, and {} redeploys under way; they go on",
+                "what was open when stackhook ended goes on; deliveries: {}, redeploys under way: {}",
                 state.ledger.open(),
                 state.begun.len()
             );

@@ -146,7 +146,7 @@ fn stop(engine: &Engine) {
     let nothing_lost = engine.stop(limits::STOP);
     match (nothing_lost, engine.lasts()) {
         (true, true) if engine.open() > 0 => log::info!(
-            "{} deliveries are open and go on with the next start",
+            "deliveries that are open and go on with the next start: {}",
             engine.open()
         ),
         (true, _) => {}

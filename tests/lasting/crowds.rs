@@ -74,7 +74,7 @@ fn a_start_takes_up_all_that_may_be_open_and_more_than_that_is_refused() {
         server
     };
     let server = started(server, "4096 open deliveries");
-    server.wait_for_log("4096 deliveries were open");
+    server.wait_for_log("goes on; deliveries: 4096,");
     let headers = [("Prefer", "respond-async")];
     let reply = server.signed_with("/webhook/update/", SECRET, &headers, "{}");
     assert_eq!(
