@@ -203,6 +203,7 @@ fn submission() -> Submission {
         way: Way::Forward,
         has_way_back: true,
         update_date: 1,
+        status: None,
         before: None,
         expected: Default::default(),
         images_before: Images::new(),

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::wire::{self, EnvironmentId, StackId, Variable};
 use crate::gather;
 
@@ -61,7 +63,8 @@ pub(crate) enum Kind {
 }
 
 /// What Portainer says of a stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
     /// Deployed once, and not stopped.
     Active,

@@ -19,8 +19,10 @@ impl Run<'_> {
         answer: Result<Record, Error>,
     ) -> Result<(), End> {
         match answer {
-            Ok(record) if record.status == Status::Deploying => self.poll(submission, None),
-            Ok(record) => self.judge(submission, &record).unwrap_or(Ok(())),
+            Ok(record) => match ended(&record) {
+                Some(end) => end.map_err(|why| self.failed(submission, why)),
+                None => self.poll(submission, None),
+            },
             Err(error @ Error::Interrupted(_)) => self.poll(submission, Some(error)),
             Err(error) => Err(self.failed(submission, error.to_string())),
         }
@@ -29,7 +31,7 @@ impl Run<'_> {
     /// `None`: still under way. `lost`: the answer to the update did not arrive, so a record as before proves nothing.
     fn poll(&self, submission: &Submission, lost: Option<Error>) -> Result<(), End> {
         self.step(Step::Following);
-        let mut pause = limits::FOLLOW_PAUSE.0;
+        let (mut pause, mut anew) = (limits::FOLLOW_PAUSE.0, false);
         loop {
             // One look there is also where waiting for the answer has used up the time.
             let last = self.left().is_zero();
@@ -39,12 +41,18 @@ impl Run<'_> {
             }
             // Portainer may be restarting: whatever it cannot say now it may say later.
             if let Ok(record) = self.cx.portainer.stack(submission.id) {
-                let untold = lost.is_some() && !self.has_arrived(submission, &record);
-                let end = self.judge(submission, &record);
-                if let Some(end) = end.filter(|end| end.is_err() || !untold) {
-                    return end;
+                let under_way = record.status == Status::Deploying;
+                anew |= under_way;
+                let end = match lost {
+                    Some(_) => self.ended_unanswered(submission, &record, anew),
+                    None => ended(&record),
+                };
+                if let Some(end) = end {
+                    return end.map_err(|why| self.failed(submission, why));
                 }
-                if let (true, Some(lost), Some(gone)) = (untold, &lost, self.gone(submission)) {
+                if let (Some(lost), false) = (&lost, under_way)
+                    && let Some(gone) = self.gone(submission)
+                {
                     let gone = gone.join(", ");
                     let why = format!("{lost}; {gone} ran and has no container left");
                     return Err(self.failed(submission, why));
@@ -68,9 +76,32 @@ impl Run<'_> {
         })
     }
 
+    /// How the update ended, where no answer says that the record tells of it. A failure of an earlier deployment stays there until
+    /// the next one begins, so it counts only with another date, where the record told of none before, or `anew`: where a
+    /// deployment was seen under way meanwhile.
+    pub(super) fn ended_unanswered(
+        &self,
+        submission: &Submission,
+        record: &Record,
+        anew: bool,
+    ) -> Option<Result<(), String>> {
+        let end = ended(record)?;
+        let arrived = || self.has_arrived(submission, record);
+        match record.status {
+            Status::Active | Status::Unsaid => arrived().then_some(end),
+            // What the record says of an earlier deployment says nothing of services that are updated one by one.
+            Status::Error if !submission.forced.is_empty() && arrived() => Some(Ok(())),
+            Status::Error => {
+                let had_failed = matches!(submission.status, Some(Status::Error) | None);
+                (anew || !had_failed || arrived()).then_some(end)
+            }
+            Status::Inactive | Status::Deploying => Some(end),
+        }
+    }
+
     /// Whether it can be seen that the update was carried out: Portainer's record has another date, and services that are updated
     /// one by one, which leave that as it is, have all been forced once more.
-    pub(super) fn has_arrived(&self, submission: &Submission, record: &Record) -> bool {
+    fn has_arrived(&self, submission: &Submission, record: &Record) -> bool {
         if submission.forced.is_empty() {
             return record.update_date != submission.update_date;
         }
@@ -81,26 +112,6 @@ impl Run<'_> {
             let forced = |one: &swarm::Service| one.id == *id && one.force_update > *before;
             seen.services.iter().any(forced)
         })
-    }
-
-    fn judge(&self, submission: &Submission, record: &Record) -> Option<Result<(), End>> {
-        match record.status {
-            Status::Deploying => None,
-            Status::Active | Status::Unsaid => Some(Ok(())),
-            Status::Inactive => Some(Err(
-                self.failed(submission, "the stack was stopped meanwhile".to_owned())
-            )),
-            Status::Error => {
-                let said = record
-                    .deployment_message
-                    .as_deref()
-                    .unwrap_or("Portainer does not say why");
-                Some(Err(self.failed(
-                    submission,
-                    format!("the deployment failed: {said}"),
-                )))
-            }
-        }
     }
 
     /// Services that ran and of which nothing is left, where that can be seen.
@@ -203,6 +214,20 @@ impl Run<'_> {
             .filter(changed)
             .map(|(name, _)| name.clone())
             .collect()
+    }
+}
+
+/// How the last deployment ended by what Portainer says of it; `None`: it is under way.
+fn ended(record: &Record) -> Option<Result<(), String>> {
+    match record.status {
+        Status::Deploying => None,
+        Status::Active | Status::Unsaid => Some(Ok(())),
+        Status::Inactive => Some(Err("the stack was stopped meanwhile".to_owned())),
+        Status::Error => {
+            let said = record.deployment_message.as_deref();
+            let said = said.unwrap_or("Portainer does not say why");
+            Some(Err(format!("the deployment failed: {said}")))
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Run<'_> {
 
     /// By the rule for updates that nobody watched.
     fn find_out(&mut self, submission: &Submission) -> FoundOut {
-        let mut known = false;
+        let (mut known, mut anew) = (false, false);
         let mut quiet: Option<(Instant, Seen)> = None;
         let began = self.cx.clock.now();
         loop {
@@ -77,23 +77,14 @@ impl Run<'_> {
                 self.recognise(record);
                 known = true;
             }
-            let moved = |record: &Record| self.has_arrived(submission, record);
-            let deploying = match record {
-                Some(record) => match record.status {
-                    Status::Deploying => true,
-                    Status::Inactive => {
-                        return FoundOut::Failed("the stack was stopped meanwhile".to_owned());
-                    }
-                    Status::Error if moved(&record) => {
-                        let said = record.deployment_message.as_deref();
-                        let said = said.unwrap_or("Portainer does not say why");
-                        return FoundOut::Failed(format!("the deployment failed: {said}"));
-                    }
-                    Status::Active | Status::Unsaid if moved(&record) => return FoundOut::Done,
-                    Status::Active | Status::Unsaid | Status::Error => false,
-                },
-                None => false,
-            };
+            let deploying = record
+                .as_ref()
+                .is_some_and(|record| record.status == Status::Deploying);
+            anew |= deploying;
+            let end = record.and_then(|record| self.ended_unanswered(submission, &record, anew));
+            if let Some(end) = end {
+                return end.map_or_else(FoundOut::Failed, |()| FoundOut::Done);
+            }
             let now = self.cx.clock.now();
             let seen = look::again(self.cx.portainer, submission);
             quiet = match (quiet, seen.ok().filter(|_| !deploying)) {

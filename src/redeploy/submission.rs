@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::{Seen, seen};
 use crate::image::Reference;
-use crate::portainer::{EnvironmentId, Record, StackId};
+use crate::portainer::{EnvironmentId, Record, StackId, Status};
 
 /// The image id that each reference has on the host; `None`: it is not there.
 pub(crate) type Images = BTreeMap<Reference, Option<String>>;
@@ -37,6 +37,10 @@ pub(crate) struct Submission {
     pub(crate) has_way_back: bool,
     /// Portainer's `UpdateDate` before: another one means that the update is done.
     pub(crate) update_date: i64,
+    /// What Portainer said of the stack before: a failure of then says nothing of this update. `None`: an older release of
+    /// stackhook did not write it down.
+    #[serde(default)]
+    pub(crate) status: Option<Status>,
     /// The containers or services before; `None`: they could not be seen.
     pub(crate) before: Option<Seen>,
     /// Services that must have a container afterwards; empty: what the file says then.
@@ -64,6 +68,7 @@ impl Submission {
             way: Way::Forward,
             has_way_back: false,
             update_date: record.update_date,
+            status: Some(record.status),
             before: None,
             expected: BTreeSet::new(),
             forced: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! The redeploy of compose file stacks, era by era, against the fake Portainer.
 
+mod earlier;
 mod ends;
 mod kinds;
 

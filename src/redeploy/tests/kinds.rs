@@ -19,7 +19,7 @@ services:
       replicas: 1
 ";
 
-fn swarm(era: Era) -> Bench {
+pub(super) fn swarm(era: Era) -> Bench {
     let mut bench = Bench::new(era);
     bench
         .fake
@@ -28,7 +28,7 @@ fn swarm(era: Era) -> Bench {
     bench
 }
 
-fn named(image: &str) -> Order {
+pub(super) fn named(image: &str) -> Order {
     let images = Selection::Only(vec![Named::Reference(Reference::parse(image).unwrap())]);
     Order {
         images,
