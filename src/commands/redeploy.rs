@@ -16,6 +16,7 @@ use crate::delivery::Status;
 use crate::delivery::reply::status_of;
 use crate::journal::lock::{NoTurn, Thing, Turn, Turns};
 use crate::journal::stacks::Shelf;
+use crate::json;
 use crate::portainer::StackId;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
@@ -192,7 +193,7 @@ fn json(ends: &[(&Stack, End)]) -> Value {
         false => status_of(&reports),
     };
     let stack = |(stack, end): &(&Stack, End)| match end {
-        End::Report(report) => json!(report),
+        End::Report(report) => json::value(report).unwrap_or_default(),
         End::Plan(lines) => {
             json!({"stack": stack.key.as_str(), "name": stack.name, "would": lines})
         }

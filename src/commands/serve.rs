@@ -18,6 +18,7 @@ use crate::gate::{Door, Settings};
 use crate::journal::lock::Turns;
 use crate::journal::stacks::Shelf;
 use crate::journal::{CannotOpen, Journal, NotWritten};
+use crate::json;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::portainer::Portainer;
@@ -184,7 +185,7 @@ fn redeploy(
             timeout,
             patience: limits::PATIENCE,
         };
-        match task.submission.clone().map(serde_json::from_value) {
+        match task.submission.as_ref().map(json::meaning) {
             None if task.order.back => redeploy::roll_back(&context, &task.stack),
             None => redeploy::run(&context, &task.stack, &task.order),
             Some(Ok(submission)) => redeploy::resume(&context, &task.stack, submission),

@@ -10,6 +10,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::config::{Notify, NotifyFormat, Trust};
 use crate::fetch::{Fetch, Method, Request};
 use crate::journal::stacks::Shelf;
+use crate::json;
 use crate::limits;
 use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
@@ -162,7 +163,7 @@ impl Messenger {
 
     /// A few tries, with pauses.
     fn send(&self, news: News, report: &StackReport) -> Result<(), String> {
-        let data = serde_json::to_value(report).unwrap_or_default();
+        let data = json::value(report).unwrap_or_default();
         let text = text(report);
         // The same for every try, so that a receiver can tell that it already has the message.
         let id = id()?;

@@ -8,6 +8,7 @@ use crate::delivery::ledger::Entry;
 use crate::engine::{Engine, Task};
 use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::journal::{self, Sync};
+use crate::json;
 use crate::portainer::StackId;
 use crate::redeploy::{Images, NotWritten, Observer, Step, Submission};
 use crate::stack::StackKey;
@@ -74,7 +75,7 @@ impl Observer for Watch<'_> {
 
     fn submitting(&self, submission: &Submission) -> Result<(), NotWritten> {
         let stack = self.task.stack.key.clone();
-        let submission = serde_json::to_value(submission)
+        let submission = json::value(submission)
             .map_err(|error| NotWritten(format!("what is sent cannot be written down: {error}")))?;
         self.engine.may_leave(&stack);
         let written = self.commit(Sync::Now, Entry::Submitting { stack, submission });

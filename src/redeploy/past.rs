@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::gather;
 use crate::image::Reference;
 use crate::journal::stacks::Shelf;
+use crate::json;
 use crate::portainer::StackId;
 use crate::redeploy::{End, NotWritten, Submission};
 
@@ -121,8 +122,7 @@ pub(crate) trait Memory: Send + Sync {
 
 impl Memory for Shelf {
     fn recall(&self, id: StackId) -> Past {
-        let read = self.read(id.0).map(serde_json::from_value);
-        match read {
+        match self.read(id.0).as_ref().map(json::meaning) {
             Some(Ok(past)) => past,
             Some(Err(error)) => {
                 log::error!(
@@ -135,7 +135,7 @@ impl Memory for Shelf {
     }
 
     fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten> {
-        let value = serde_json::to_value(past).map_err(|error| NotWritten(error.to_string()))?;
+        let value = json::value(past).map_err(|error| NotWritten(error.to_string()))?;
         self.write(id.0, &value).map_err(NotWritten)
     }
 
