@@ -4,7 +4,7 @@ pub(crate) mod seen;
 pub(crate) mod compose;
 pub(crate) mod swarm;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,14 @@ impl Seen {
         match self {
             Seen::Compose(seen) => seen.containers.is_empty(),
             Seen::Swarm(seen) => seen.services.is_empty(),
+        }
+    }
+
+    /// The services that there are.
+    pub(crate) fn services(&self) -> BTreeSet<&str> {
+        match self {
+            Seen::Compose(seen) => seen.services(),
+            Seen::Swarm(seen) => seen.names(),
         }
     }
 }

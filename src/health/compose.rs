@@ -214,20 +214,9 @@ impl Watch {
     }
 
     fn missing(&self, service: &str) -> ServiceReport {
-        let image = self
-            .before
-            .of(service)
-            .first()
-            .map(|old| old.reference.clone());
-        ServiceReport {
-            service: service.to_owned(),
-            image: image.unwrap_or_default(),
-            new_image: false,
-            recreated: false,
-            state: ServiceState::Missing,
-            exit_code: None,
-            restarts: None,
-        }
+        let old = self.before.of(service);
+        let image = old.first().map(|old| old.reference.as_str());
+        ServiceReport::missing(service, image.unwrap_or_default())
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod seen;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::health::Verdict;
@@ -16,6 +16,9 @@ pub(crate) use seen::{Seen, Service, Task, Wants};
 #[derive(Debug)]
 pub(crate) struct Watch {
     before: Seen,
+    /// Services that must be there.
+    expected: BTreeSet<String>,
+    began: Instant,
     /// The last look at which something got ahead.
     moved: Instant,
     ahead: u64,
@@ -25,10 +28,18 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// `before`: what was seen before the submit; `within`: how long a rollout may take to get ahead.
-    pub(crate) fn new(before: Seen, within: Duration, now: Instant) -> Watch {
+    /// `before`: what was seen before the submit; `expected`: services that must be there; `within`: how long a rollout may
+    /// take to get ahead.
+    pub(crate) fn new(
+        before: Seen,
+        expected: BTreeSet<String>,
+        within: Duration,
+        now: Instant,
+    ) -> Watch {
         Watch {
             before,
+            expected,
+            began: now,
             moved: now,
             ahead: 0,
             within,
@@ -44,7 +55,10 @@ impl Watch {
             .iter()
             .any(|service| self.is_open(service, now));
         let failed = seen.services.iter().any(|service| self.has_failed(service));
-        (failed || !open || now.duration_since(self.moved) >= self.within)
+        // One that is not there may be about to be made.
+        let young = now.duration_since(self.began) < self.within.min(limits::SETTLE);
+        let awaited = young && self.missing(seen).next().is_some();
+        (failed || !(open || awaited) || now.duration_since(self.moved) >= self.within)
             .then(|| self.judge(now, seen))
     }
 
@@ -74,6 +88,11 @@ impl Watch {
             .iter()
             .map(|service| self.report(service, now))
             .collect();
+        for name in self.missing(seen) {
+            bad.push(name.to_owned());
+            reasons.insert(name.to_owned(), "the swarm has no such service".to_owned());
+            services.push(self.report_missing(name));
+        }
         ServiceReport::sort(&mut services);
         Verdict {
             services,
@@ -81,6 +100,12 @@ impl Watch {
             bad_as_before,
             reasons,
         }
+    }
+
+    fn missing<'a>(&'a self, seen: &Seen) -> impl Iterator<Item = &'a str> {
+        let there = seen.names();
+        let expected = self.expected.iter().map(String::as_str);
+        expected.filter(move |name| !there.contains(name))
     }
 
     fn remember(&mut self, now: Instant, seen: &Seen) {
@@ -144,6 +169,11 @@ impl Watch {
             since.is_some_and(|since| now.duration_since(*since) >= self.within.min(limits::SETTLE))
         };
         !service.is_whole() || (nobody_watched && !settled())
+    }
+
+    fn report_missing(&self, name: &str) -> ServiceReport {
+        let old = self.before.services.iter().find(|old| old.name == name);
+        ServiceReport::missing(name, old.map(Service::reference).unwrap_or_default())
     }
 
     fn report(&self, service: &Service, now: Instant) -> ServiceReport {

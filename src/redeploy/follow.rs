@@ -155,20 +155,25 @@ impl Run<'_> {
                 (runs_now(&before, &seen), with_missing(&before, &seen))
             }
             (Ok(Seen::Swarm(seen)), Some(Seen::Swarm(before))) => {
-                let now = self.cx.clock.now();
-                let verdict = swarm::Watch::new(before.clone(), self.stack.healthy_within, now)
-                    .judge(now, &seen);
-                let changed: Vec<&str> = verdict
-                    .services
-                    .iter()
-                    .filter(|one| one.recreated)
-                    .map(|one| one.service.as_str())
-                    .collect();
-                let words = match changed.is_empty() {
-                    true => "the services are as before".to_owned(),
-                    false => format!("changed all the same: {}", changed.join(", ")),
+                let there = gather::set(before.names().into_iter().map(str::to_owned));
+                let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
+                let services = swarm::Watch::new(before.clone(), there, within, now)
+                    .judge(now, &seen)
+                    .services;
+                let which = |fits: &dyn Fn(&&ServiceReport) -> bool| -> BTreeSet<String> {
+                    let services = services.iter().filter(fits);
+                    gather::set(services.map(|one| one.service.clone()))
                 };
-                (words, verdict.services)
+                let gone = &before.names() - &seen.names();
+                let words = parts([
+                    ("changed all the same", which(&|one| one.recreated)),
+                    (
+                        "no longer there",
+                        which(&|one| gone.contains(one.service.as_str())),
+                    ),
+                ]);
+                let as_before = || "the services are as before".to_owned();
+                (words.unwrap_or_else(as_before), services)
             }
             (Ok(Seen::Swarm(_)), _) | (Err(_), _) => {
                 ("what runs now cannot be seen".to_owned(), Vec::new())
@@ -259,23 +264,23 @@ fn runs_now(before: &seen::Seen, seen: &seen::Seen) -> String {
     let down = gather::set(seen.down_since(before));
     let started = services(&|one| new(one) && one.state != "created");
     let waiting = &services(&|one| new(one) && one.state == "created") - &down;
-    let parts = [
+    let words = parts([
         ("down", down),
         ("in a new container", started),
         ("made anew and not started", waiting),
-    ];
+    ]);
+    words.unwrap_or_else(|| "the containers are as before".to_owned())
+}
+
+/// `down: web, worker; in a new container: db`; `None` where there is nothing to say.
+fn parts<const N: usize>(parts: [(&str, BTreeSet<String>); N]) -> Option<String> {
     let parts: Vec<String> = parts
         .into_iter()
         .filter(|(_, services)| !services.is_empty())
         .map(|(what, services)| {
-            format!(
-                "{what}: {}",
-                services.into_iter().collect::<Vec<_>>().join(", ")
-            )
+            let services: Vec<String> = services.into_iter().collect();
+            format!("{what}: {}", services.join(", "))
         })
         .collect();
-    match parts.is_empty() {
-        true => "the containers are as before".to_owned(),
-        false => parts.join("; "),
-    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }

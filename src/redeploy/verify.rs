@@ -1,5 +1,7 @@
 //! Step 7: a success of Portainer says nothing about health, so the containers are watched until it is certain how they are.
 
+mod words;
+
 use std::collections::BTreeSet;
 
 use crate::gather;
@@ -12,6 +14,7 @@ use crate::redeploy::look;
 use crate::redeploy::{End, Run, Step, Submission};
 use crate::stack::compose;
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
+use words::{awaited, still, summary, words};
 
 impl Run<'_> {
     /// `Ok` where the containers are well, or cannot be seen and the end says so.
@@ -62,6 +65,7 @@ impl Run<'_> {
             if let (Seen::Compose(before), Seen::Compose(seen)) = (before, &seen) {
                 self.notes.extend(other_image(submission, before, seen));
             }
+            self.notes.extend(gone(before, &seen, &verdict));
             return self.conclude(submission, verdict);
         }
     }
@@ -84,7 +88,7 @@ impl Run<'_> {
         Ok((seen, verdict))
     }
 
-    fn watch(&self, submission: &Submission, before: &Seen) -> Watch {
+    fn watch(&mut self, submission: &Submission, before: &Seen) -> Watch {
         let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
         match before {
             Seen::Compose(before) => {
@@ -97,7 +101,19 @@ impl Run<'_> {
                     now,
                 ))
             }
-            Seen::Swarm(before) => Watch::Swarm(swarm::Watch::new(before.clone(), within, now)),
+            Seen::Swarm(before) => {
+                let mut expected = self.expected(submission);
+                // To update one service by itself brings back no other.
+                if !submission.forced.is_empty() {
+                    let there = before.names();
+                    let absent = expected.iter().map(String::as_str);
+                    let absent: Vec<&str> = absent.filter(|one| !there.contains(one)).collect();
+                    self.notes.extend(named("not there, as before", &absent));
+                    expected.retain(|service| there.contains(service.as_str()));
+                }
+                let before = before.clone();
+                Watch::Swarm(swarm::Watch::new(before, expected, within, now))
+            }
         }
     }
 
@@ -115,7 +131,13 @@ impl Run<'_> {
         };
         let wanted = self.cx.portainer.stack(submission.id).ok().and_then(wanted);
         let services = wanted.into_iter().flat_map(|wanted| wanted.services);
-        let needed = services.filter(|(_, wants)| !wants.optional);
+        // A swarm has a service also where it is to have no tasks.
+        let there = match &submission.before {
+            Some(Seen::Swarm(before)) => before.names(),
+            Some(Seen::Compose(_)) | None => BTreeSet::new(),
+        };
+        let needed =
+            services.filter(|(service, wants)| !wants.optional || there.contains(service.as_str()));
         gather::set(needed.map(|(service, _)| service))
     }
 
@@ -126,6 +148,9 @@ impl Run<'_> {
             (true, true) => summary(&verdict),
             (true, false) => format!("nothing needed an update, {}", verdict.wellness()),
             (false, true) => format!("the update was made, but {}", of(&verdict.bad)),
+            (false, false) if verdict.misses_any() => {
+                format!("nothing newer, but {}", of(&verdict.bad))
+            }
             (false, false) => format!("nothing newer, and {}", still(&of(&verdict.bad))),
         };
         if !verdict.bad_as_before.is_empty() {
@@ -160,6 +185,11 @@ impl Run<'_> {
 }
 
 impl Verdict {
+    fn misses_any(&self) -> bool {
+        let missing = |one: &ServiceReport| one.state == ServiceState::Missing;
+        self.services.iter().any(missing)
+    }
+
     /// How well the services are, for a message.
     pub(super) fn wellness(&self) -> &'static str {
         let healthy = |service: &ServiceReport| service.state == ServiceState::Healthy;
@@ -184,12 +214,23 @@ fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) 
     let others = seen.containers.iter().filter(is_new).filter(is_other);
     let services = gather::set(others.map(|one| one.service.as_str()));
     let services: Vec<&str> = services.into_iter().collect();
-    (!services.is_empty()).then(|| {
-        format!(
-            "not the image that its tag had when the update was sent: {}",
-            services.join(", ")
-        )
-    })
+    named(
+        "not the image that its tag had when the update was sent",
+        &services,
+    )
+}
+
+/// Services that were there before, are not any more, and are not missed: the file does not want them, or it is not certain what it wants.
+fn gone(before: &Seen, seen: &Seen, verdict: &Verdict) -> Option<String> {
+    let gone = &before.services() - &seen.services();
+    let missed = |service: &&str| verdict.bad.iter().any(|bad| bad == service);
+    let gone: Vec<&str> = gone.into_iter().filter(|one| !missed(one)).collect();
+    named("no longer there", &gone)
+}
+
+/// `None` where there is none to name.
+fn named(what: &str, services: &[&str]) -> Option<String> {
+    (!services.is_empty()).then(|| format!("{what}: {}", services.join(", ")))
 }
 
 fn unverified(why: &str) -> End {
@@ -199,95 +240,5 @@ fn unverified(why: &str) -> End {
     End {
         verified: Some(false),
         ..End::new(Outcome::Updated, message)
-    }
-}
-
-fn summary(verdict: &Verdict) -> String {
-    let recreated: Vec<&ServiceReport> = verdict
-        .services
-        .iter()
-        .filter(|service| service.recreated)
-        .collect();
-    let same_image: Vec<&str> = recreated
-        .iter()
-        .filter(|service| !service.new_image)
-        .map(|service| service.service.as_str())
-        .collect();
-    let mut text = format!(
-        "{} of {} services updated, {}",
-        recreated.len(),
-        verdict.services.len(),
-        verdict.wellness()
-    );
-    if !same_image.is_empty() {
-        text.push_str(&format!(
-            "; in a new container with the same image: {}",
-            same_image.join(", ")
-        ));
-    }
-    text
-}
-
-fn still(words: &str) -> String {
-    words.replacen(" is ", " is still ", 1)
-}
-
-/// `web is restarting (exit code 3, 5 restarts), worker is exited (exit code 1)`
-fn words(verdict: &Verdict, bad: &[String]) -> String {
-    let one = |service: &ServiceReport| {
-        let state = in_words(service.state);
-        let mut more = Vec::new();
-        more.extend(service.exit_code.map(|code| format!("exit code {code}")));
-        more.extend(
-            service
-                .restarts
-                .map(|restarts| format!("{restarts} restarts")),
-        );
-        more.extend(verdict.reasons.get(&service.service).cloned());
-        match more.is_empty() {
-            true => format!("{} is {state}", service.service),
-            false => format!("{} is {state} ({})", service.service, more.join(", ")),
-        }
-    };
-    let services = verdict
-        .services
-        .iter()
-        .filter(|service| bad.contains(&service.service));
-    services.map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// The services that are not well yet, and of those that are worse than young how they are: somebody who waits may know enough.
-fn awaited(verdict: &Verdict) -> Vec<String> {
-    let one = |name: &String| {
-        let service = verdict.services.iter().find(|one| one.service == *name);
-        match service.map(|service| (service.state, service.restarts)) {
-            Some((ServiceState::Restarting, Some(restarts))) => {
-                format!("{name} (restarting, {restarts} restarts)")
-            }
-            Some((
-                state @ (ServiceState::Unhealthy
-                | ServiceState::Restarting
-                | ServiceState::Exited
-                | ServiceState::Created
-                | ServiceState::Missing),
-                _,
-            )) => format!("{name} ({})", in_words(state)),
-            _ => name.clone(),
-        }
-    };
-    verdict.bad.iter().map(one).collect()
-}
-
-fn in_words(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Healthy => "healthy, but does not stay so",
-        ServiceState::Running => "running, but does not stay so",
-        ServiceState::Completed => "completed",
-        ServiceState::Starting => "still starting",
-        ServiceState::Unhealthy => "unhealthy",
-        ServiceState::Restarting => "restarting",
-        ServiceState::Exited => "exited",
-        ServiceState::Created => "created and not started",
-        ServiceState::Missing => "without a container",
     }
 }

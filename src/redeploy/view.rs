@@ -1,5 +1,6 @@
 //! What staff see of a stack: what it runs, how it would be redeployed, and which way back there is. Sends nothing but GETs.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::health::swarm;
@@ -86,7 +87,7 @@ fn services(looked: &Looked, kind: Kind, now: Instant) -> Result<Vec<Running>, S
     if kind == Kind::Swarm {
         let seen = looked.services.as_ref().map_err(Clone::clone)?;
         // Compared with itself, so that nothing counts as changed.
-        let mut watch = swarm::Watch::new(seen.clone(), Duration::ZERO, now);
+        let mut watch = swarm::Watch::new(seen.clone(), BTreeSet::new(), Duration::ZERO, now);
         let services = watch.judge(now, seen).services;
         let running = |service| Running {
             service,

@@ -105,6 +105,19 @@ pub(crate) struct ServiceReport {
 }
 
 impl ServiceReport {
+    /// One of which nothing is there; `image`: what it ran before, where it did.
+    pub(crate) fn missing(service: &str, image: &str) -> ServiceReport {
+        ServiceReport {
+            service: service.to_owned(),
+            image: image.to_owned(),
+            new_image: false,
+            recreated: false,
+            state: ServiceState::Missing,
+            exit_code: None,
+            restarts: None,
+        }
+    }
+
     /// In the order of the names, of which each is there once.
     pub(crate) fn sort(reports: &mut [ServiceReport]) {
         reports.sort_unstable_by(|one, other| one.service.cmp(&other.service));

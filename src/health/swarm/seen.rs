@@ -1,6 +1,10 @@
 //! What one look at a swarm stack's services and tasks saw, as values.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
+
+use crate::gather;
 
 /// One look at all services of a swarm stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +60,13 @@ pub(crate) struct Task {
     pub(crate) error: String,
     /// The code of its end.
     pub(crate) exit_code: i64,
+}
+
+impl Seen {
+    /// The names of the services.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        gather::set(self.services.iter().map(|one| one.name.as_str()))
+    }
 }
 
 impl Service {

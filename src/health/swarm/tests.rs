@@ -48,7 +48,12 @@ fn check(
     let seen = |service| Seen {
         services: vec![service],
     };
-    let mut watch = Watch::new(seen(before), Duration::from_secs(60), began);
+    let mut watch = Watch::new(
+        seen(before),
+        BTreeSet::new(),
+        Duration::from_secs(60),
+        began,
+    );
     for tick in 0..1000 {
         if let Some(verdict) = watch.see(began + Duration::from_secs(tick), &seen(at(tick))) {
             assert_eq!(
@@ -179,4 +184,41 @@ fn a_global_service_is_whole_when_all_its_tasks_run() {
         }
     };
     check(service(OLD, 10, None, running(OLD)), at, 3, false, true);
+}
+
+/// It may be about to be made.
+#[test]
+fn a_service_that_is_not_there_is_missed_after_a_while() {
+    let before = service(OLD, 10, None, running(OLD));
+    let expected = BTreeSet::from(["db".to_owned(), "web".to_owned()]);
+    for (comes_at, second, bad) in [(0, 0, false), (4, 4, false), (99, 10, true)] {
+        let began = Instant::now();
+        let mut watch = Watch::new(
+            Seen {
+                services: vec![before.clone()],
+            },
+            expected.clone(),
+            Duration::from_secs(60),
+            began,
+        );
+        let looks = (0..).map(|tick| {
+            let mut services = vec![before.clone()];
+            if tick >= comes_at {
+                services.push(Service {
+                    id: "s2".to_owned(),
+                    name: "db".to_owned(),
+                    ..service(OLD, 5, Some("completed"), running(OLD))
+                });
+            }
+            let now = began + Duration::from_secs(tick);
+            (tick, watch.see(now, &Seen { services }))
+        });
+        let mut verdicts = looks.filter_map(|(tick, verdict)| Some((tick, verdict?)));
+        let (tick, verdict) = verdicts.next().unwrap();
+        assert_eq!(
+            (tick, verdict.bad.contains(&"db".to_owned())),
+            (second, bad)
+        );
+        assert_eq!(verdict.services.len(), 2);
+    }
 }

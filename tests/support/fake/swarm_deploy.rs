@@ -79,6 +79,13 @@ impl World {
         Ok(())
     }
 
+    /// `docker service rm`.
+    pub(crate) fn remove_swarm_service(&mut self, name: &str) {
+        let before = self.swarm.services.len();
+        self.swarm.services.retain(|s| s.name != name);
+        assert!(self.swarm.services.len() < before, "no service {name}");
+    }
+
     pub(super) fn swarm_removed(&mut self, stack: &str) {
         self.swarm.services.retain(|s| s.stack != stack);
     }
