@@ -27,7 +27,6 @@ use crate::limits;
 use crate::request::Behind;
 use allowed::Memory;
 use body::Room;
-use crew::Idle;
 use slots::Slots;
 
 pub(crate) use allowed::open_files;
@@ -51,7 +50,9 @@ pub(crate) struct Gate {
     /// The listening socket once more, to be shut.
     listener: TcpStream,
     closing: Arc<AtomicBool>,
-    slots: Arc<Slots>,
+    inside: Arc<Inside>,
+    /// How many places there shall be.
+    wanted: usize,
 }
 
 /// What every connection's thread needs.
@@ -81,59 +82,61 @@ impl Door {
         self.0.local_addr().ok()
     }
 
-    /// Serves from now on. Where the system gives few descriptors, threads or memory, there are fewer places.
+    /// Serves from now on, a few at a time. Where the system gives few descriptors, there will be fewer places than otherwise.
     ///
     /// # Errors
     /// The system gives not even the fewest threads.
     pub(crate) fn open(self, settings: Settings, behind: Arc<dyn Behind>) -> Result<Gate, String> {
         let failed = |error: io::Error| format!("cannot open the gate: {error}");
         let listener = TcpStream::from(OwnedFd::from(self.0.try_clone().map_err(failed)?));
-        let (accepts, ushers) = (
-            Idle::start("accept").map_err(failed)?,
-            Idle::start("usher").map_err(failed)?,
-        );
-        let (files, memory) = (open_files(), Memory::own());
-        let places = allowed::places(files);
-        if places < limits::CONNECTIONS.1 {
+        let files = open_files();
+        let wanted = allowed::places(files);
+        if wanted < limits::CONNECTIONS.1 {
             log::warn!(
-                "only {places} connections at a time: at most {files} files may be open (ulimit -n, LimitNOFILE=), {} would be enough",
+                "only {wanted} connections at a time: at most {files} files may be open (ulimit -n, LimitNOFILE=), {} would be enough",
                 allowed::enough_files()
             );
         }
-        let crew = crew::start(places, &memory);
-        if crew.len() < limits::CONNECTIONS.0 {
-            return Err("cannot open the gate: the system gives too few threads".to_owned());
-        }
-        let slots = Slots::new(crew.len(), allowed::room(files, crew.len()));
+        let slots = Slots::new(allowed::room(files, wanted));
         let inside = Arc::new(Inside {
             behind,
             slots: Arc::clone(&slots),
             room: Arc::new(Room::new(
                 limits::LARGE_BODIES.max(settings.max_body),
-                memory,
+                Memory::own(),
             )),
             max_body: settings.max_body,
             trusted_proxies: settings.trusted_proxies,
             waiting: AtomicUsize::new(0),
         });
-        for idle in crew {
-            let inside = Arc::clone(&inside);
-            idle.put_to(move || attend(&inside));
-        }
-        let closing = Arc::new(AtomicBool::new(false));
+        crew::hire(&inside, limits::CONNECTIONS.0).map_err(failed)?;
         let ushering = Arc::clone(&slots);
-        ushers.put_to(move || ushering.usher());
-        let (accepting, over) = (Arc::clone(&slots), Arc::clone(&closing));
-        accepts.put_to(move || accept(&self.0, &accepting, &over));
+        crew::start("usher", move || ushering.usher()).map_err(failed)?;
+        let closing = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&closing);
+        crew::start("accept", move || accept(&self.0, &slots, &over)).map_err(failed)?;
         Ok(Gate {
             listener,
             closing,
-            slots,
+            inside,
+            wanted,
         })
     }
 }
 
 impl Gate {
+    /// Adds the places that are missing, while those that are there serve. Where the system gives fewer threads, some are given back
+    /// for what is started later.
+    pub(crate) fn fill(&self) {
+        if let Err(error) = crew::hire(&self.inside, self.wanted) {
+            let left = self.inside.slots.give_back(limits::SPARE_THREADS);
+            log::warn!(
+                "only {left} connections at a time, not {}: the system gives no more threads: {error}",
+                self.wanted
+            );
+        }
+    }
+
     /// Takes no more connections and closes those without a complete request. What was asked is still answered.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
@@ -141,12 +144,12 @@ impl Gate {
         if let Err(error) = self.listener.shutdown(Shutdown::Both) {
             log::debug!("the listening socket was not shut: {error}");
         }
-        self.slots.close();
+        self.inside.slots.close();
     }
 
     /// Waits until all replies are written; whether they were in time.
     pub(crate) fn finish(&self, within: Duration) -> bool {
-        self.slots.all_left(within)
+        self.inside.slots.all_left(within)
     }
 }
 

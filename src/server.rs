@@ -1,24 +1,22 @@
 //! tiny_http, between the gate and whoever stands behind: requests that were admitted go through it over a few private connections,
 //! one plain request each, and its workers answer them. The only module that knows it; without it, everything works the same.
 
+mod line;
 mod private;
 mod worker;
 
-use std::io::{self, BufReader, Write};
-use std::net::{IpAddr, Shutdown};
-use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::gate::open_files;
 use crate::http::Reply;
 use crate::limits;
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
-use crate::secret::{self, Secret};
+use crate::secret::Secret;
+use line::{Line, Opening};
 use worker::{Inside, Workers};
 
 /// Passes on what it is asked, requests to be handled by way of tiny_http.
@@ -26,10 +24,11 @@ pub(crate) struct Hop {
     inside: Arc<Inside>,
     lines: Mutex<Lines>,
     freed: Condvar,
+    /// Until `fill` has opened the lines that are missing.
+    opening: Mutex<Option<Opening>>,
 }
 
 /// Private connections that were proven to work.
-#[derive(Default)]
 struct Lines {
     free: Vec<Line>,
     /// Of the tiny_http to which all of them lead; `None`: one of them broke, and a new tiny_http has to be started.
@@ -38,33 +37,48 @@ struct Lines {
     wanted: usize,
 }
 
-/// A private connection; nothing is left in its buffer between two requests.
-struct Line {
-    stream: Stream,
-    /// Its workers stay until the last line to them is gone.
-    workers: Arc<Workers>,
-}
-
 impl Hop {
-    /// Starts tiny_http and its workers, and proves that they answer.
+    /// Starts tiny_http and its workers, and proves on a first line that they answer.
     ///
     /// # Errors
     /// What the system refused.
     pub(crate) fn new(behind: Arc<dyn Behind>) -> Result<Hop, String> {
         let token = Secret::generate(32).map_err(|error| error.to_string())?;
         let inside = Arc::new(Inside::new(behind, token));
-        let lines = open(&inside)
-            .map_err(|error| format!("cannot open the private connections: {error}"))?;
+        let failed = |error: io::Error| format!("cannot open the private connections: {error}");
+        let opening = Opening::new(&inside).map_err(failed)?;
+        let first = opening.line(&inside.token).map_err(failed)?;
         Ok(Hop {
+            lines: Mutex::new(Lines {
+                free: vec![first],
+                workers: Some(Arc::clone(&opening.workers)),
+                wanted: 0,
+            }),
             inside,
-            lines: Mutex::new(lines),
             freed: Condvar::new(),
+            opening: Mutex::new(Some(opening)),
         })
+    }
+
+    /// Opens the lines that are missing, while the first one is in use already.
+    pub(crate) fn fill(&self) {
+        let Some(opening) = lock(&self.opening).take() else {
+            return;
+        };
+        for _ in 1..line::wanted() {
+            match opening.line(&self.inside.token) {
+                Ok(line) => self.give_back(line),
+                Err(error) => {
+                    log::warn!("there are fewer private connections than there should be: {error}");
+                    return;
+                }
+            }
+        }
     }
 
     fn exchange(&self, request: &Request) -> Result<Answer, NotAnswered> {
         let mut line = self.take()?;
-        let exchanged = exchange(&mut line.stream, &self.inside.token, request);
+        let exchanged = line.exchange(&self.inside.token, request);
         match exchanged {
             Ok((reply, number)) => {
                 self.give_back(line);
@@ -184,77 +198,15 @@ impl Behind for Hop {
     }
 }
 
-/// A tiny_http of its own with workers and proven lines, which nobody else can reach: once they are connected, nothing listens any
-/// more. An abstract socket has no file that could be in the way, or forbidden.
+/// Another tiny_http with all its lines.
 fn open(inside: &Arc<Inside>) -> io::Result<Lines> {
-    let name: [u8; 16] = secret::random().map_err(|error| io::Error::other(error.to_string()))?;
-    let address = SocketAddr::from_abstract_name(format!("stackhook-{}", secret::to_hex(&name)))?;
-    let listener = UnixListener::bind_addr(&address)?;
-    let door = UnixStream::from(OwnedFd::from(listener.try_clone()?));
-    let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-    let workers = Arc::new(Workers::start(http, inside)?);
-    // Each line takes three descriptors.
-    let few = open_files() < limits::FEW_DESCRIPTORS;
-    let wanted = if few { 1 } else { limits::WORKERS };
-    // One after the other: tiny_http may forget one of several that come at once.
-    let lines = (0..wanted).map(|_| {
-        let mut stream = BufReader::with_capacity(BUFFER, UnixStream::connect_addr(&address)?);
-        prove(&mut stream, &inside.token)?;
-        Ok(Line {
-            stream,
-            workers: Arc::clone(&workers),
-        })
-    });
-    let free = lines.collect::<io::Result<Vec<_>>>()?;
-    door.shutdown(Shutdown::Both)?;
+    let opening = Opening::new(inside)?;
+    let lines = (0..line::wanted()).map(|_| opening.line(&inside.token));
     Ok(Lines {
-        free,
-        workers: Some(workers),
+        free: lines.collect::<io::Result<Vec<_>>>()?,
+        workers: Some(Arc::clone(&opening.workers)),
         wanted: 0,
     })
-}
-
-type Stream = BufReader<UnixStream>;
-
-/// Of a line (bytes): most replies are no longer.
-const BUFFER: usize = 2 * 1024;
-
-/// A request that a worker answers by itself.
-fn prove(line: &mut Stream, token: &Secret) -> io::Result<()> {
-    line.get_ref().set_read_timeout(Some(limits::PROOF))?;
-    line.get_ref().set_write_timeout(Some(limits::PROOF))?;
-    line.get_ref().write_all(&private::probe(token))?;
-    let (reply, _) = private::read_reply(line)?;
-    line.get_ref().set_read_timeout(Some(limits::HAND_OVER))?;
-    line.get_ref().set_write_timeout(Some(limits::HAND_OVER))?;
-    match reply.status {
-        204 => Ok(()),
-        status => Err(io::Error::other(format!("the proof was answered {status}"))),
-    }
-}
-
-fn exchange(
-    line: &mut Stream,
-    token: &Secret,
-    request: &Request,
-) -> io::Result<(Reply, Option<u64>)> {
-    let body = request.body.forward();
-    let mut bytes = private::head(token, request);
-    let mut to = line.get_ref();
-    if body.len() <= limits::SMALL_BODY {
-        // One write wakes the other side once.
-        bytes.extend_from_slice(body);
-        to.write_all(&bytes)?;
-    } else {
-        to.write_all(&bytes)?;
-        to.write_all(body)?;
-    }
-    let reply = private::read_reply(line)?;
-    if line.buffer().is_empty() {
-        Ok(reply)
-    } else {
-        Err(io::Error::other("more than one reply came"))
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

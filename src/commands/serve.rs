@@ -82,8 +82,9 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         max_body: config.max_body,
         trusted_proxies: config.trusted_proxies.clone(),
     };
-    let hop = Hop::new(site).map_err(Stop::Failed)?;
-    let gate = door.open(settings, Arc::new(hop)).map_err(Stop::Failed)?;
+    let hop = Arc::new(Hop::new(site).map_err(Stop::Failed)?);
+    let behind = Arc::clone(&hop) as Arc<dyn Behind>;
+    let gate = door.open(settings, behind).map_err(Stop::Failed)?;
     log::info!("listening on http://{address}");
     match &config.staff {
         Some(staff) => log::info!(
@@ -94,6 +95,9 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     }
     tell_systemd(Say::Ready(&format!("listening on http://{address}")));
     engine.begin();
+    // What one delivery does not need comes after it could have been served.
+    hop.fill();
+    gate.fill();
     wait_for_stop(signals);
     tell_systemd(Say::Stopping("stopping"));
     gate.close();

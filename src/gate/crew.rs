@@ -1,90 +1,36 @@
-//! The gate's threads. All are started before there is anything to do for them, so that what the system does not give is known
-//! from the beginning.
+//! The gate's threads, one for each place. A few are there before the gate opens; the others join as soon as the server has said that
+//! it is ready, because starting them takes longer than everything before.
 
 use std::io;
-use std::sync::mpsc::{self, SyncSender};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use super::allowed::Memory;
+use super::{Inside, attend};
 use crate::limits;
 use crate::threads;
 
-/// A thread that will do one thing, once it is told what.
-pub(super) struct Idle {
-    job: SyncSender<Job>,
-    thread: JoinHandle<()>,
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-impl Idle {
-    /// # Errors
-    /// The system gives no thread.
-    pub(super) fn start(name: &str) -> io::Result<Idle> {
-        let (job, jobs) = mpsc::sync_channel::<Job>(1);
-        let thread = threads::start_with_stack(name, limits::CONNECTION_STACK, move || {
-            if let Ok(job) = jobs.recv() {
-                job();
-            }
-        })?;
-        Ok(Idle { job, thread })
-    }
-
-    /// From now on it does this.
-    pub(super) fn put_to(self, job: impl FnOnce() + Send + 'static) {
-        // The thread waits for nothing else.
-        let _ = self.job.send(Box::new(job));
-    }
-
-    fn dismiss(self) {
-        drop(self.job);
-        // It had nothing to panic about.
-        let _ = self.thread.join();
-    }
-}
-
-/// As many as wanted, or as there are to be had while something is left for threads that others start later.
-pub(super) fn start(wanted: usize, memory: &Memory) -> Vec<Idle> {
-    let mut crew = Vec::new();
-    while crew.len() < wanted {
-        let started = if memory.has(0) {
-            Idle::start(&format!("gate-{}", crew.len()))
-        } else {
-            Err(io::ErrorKind::OutOfMemory.into())
-        };
-        match started {
-            Ok(idle) => crew.push(idle),
-            Err(error) => {
-                let fewest = limits::CONNECTIONS.0.min(crew.len());
-                let kept = crew.len().saturating_sub(limits::SPARE_THREADS);
-                crew.split_off(kept.max(fewest))
-                    .into_iter()
-                    .for_each(Idle::dismiss);
-                log::warn!(
-                    "only {} connections at a time, not {wanted}: the system gives no more threads: {error}",
-                    crew.len()
-                );
-                break;
-            }
+/// Starts threads until there are so many, each with a place more.
+///
+/// # Errors
+/// The system gives no more, or too little would be left for others that are started later.
+pub(super) fn hire(inside: &Arc<Inside>, wanted: usize) -> io::Result<()> {
+    let memory = Memory::own();
+    while inside.slots.places() < wanted {
+        if !memory.has(0) {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
+        let attending = Arc::clone(inside);
+        let name = format!("gate-{}", inside.slots.places());
+        start(&name, move || attend(&attending))?;
+        inside.slots.add_place();
     }
-    crew
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    #[test]
-    fn an_idle_thread_does_what_it_is_told_and_one_without_work_goes() {
-        let (told, heard) = channel();
-        Idle::start("one")
-            .unwrap()
-            .put_to(move || told.send(1).unwrap());
-        assert_eq!(heard.recv(), Ok(1));
-        Idle::start("two").unwrap().dismiss();
-        assert_eq!(start(5, &Memory::own()).len(), 5);
-    }
+/// Starts a thread that needs as little as those that serve.
+///
+/// # Errors
+/// The system gives none.
+pub(super) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    threads::start_with_stack(name, limits::CONNECTION_STACK, work).map(drop)
 }

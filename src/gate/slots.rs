@@ -1,4 +1,4 @@
-//! The places for connections: a fixed number, each served by one thread, and a waiting room before them. With all places taken, who
+//! The places for connections, each served by one thread, and a waiting room before them. With all places taken, who
 //! has not finished asking makes room for who has; who has asked is never closed.
 
 mod places;
@@ -17,7 +17,6 @@ use room::{Sight, Waiting, WaitingRoom};
 /// All places.
 #[derive(Debug)]
 pub(super) struct Slots {
-    places: usize,
     /// How many the waiting room holds.
     room: usize,
     state: Mutex<State>,
@@ -33,6 +32,8 @@ struct State {
     room: WaitingRoom,
     /// Threads with nothing to do. Who came last is called first: what it needs is still at hand, and the others need nothing.
     idle: Vec<Thread>,
+    /// Threads that are to end, because their places are given back.
+    leaving: usize,
     /// Nobody looks after the room, because that is not needed.
     resting: bool,
     closing: bool,
@@ -49,10 +50,9 @@ pub(super) struct Visit {
 }
 
 impl Slots {
-    /// So many places, and so many in the waiting room, at least one.
-    pub(super) fn new(places: usize, room: usize) -> Arc<Slots> {
+    /// No places yet, and so many in the waiting room, at least one.
+    pub(super) fn new(room: usize) -> Arc<Slots> {
         Arc::new(Slots {
-            places,
             room: room.max(1),
             state: Mutex::default(),
             crowded: Condvar::new(),
@@ -60,9 +60,28 @@ impl Slots {
         })
     }
 
+    /// How many there are.
+    pub(super) fn places(&self) -> usize {
+        self.lock().places.all()
+    }
+
+    /// One more, for a thread that was started.
+    pub(super) fn add_place(&self) {
+        self.lock().places.add(1);
+    }
+
+    /// Gives up so many places and ends their threads, but keeps the fewest that there may be; how many are left.
+    pub(super) fn give_back(&self, places: usize) -> usize {
+        let mut state = self.lock();
+        let given = state.places.take_away(places);
+        state.leaving += given;
+        state.idle.drain(..).for_each(|idle| idle.unpark());
+        state.places.all()
+    }
+
     /// How many may wait for outcomes at the same time.
     pub(super) fn waiters(&self) -> usize {
-        self.places / 2
+        self.places() / 2
     }
 
     /// Takes a connection in, however long it takes; meanwhile all others wait where the system keeps them.
@@ -73,7 +92,7 @@ impl Slots {
             let now = Instant::now();
             if !state.room.shed(self.room, now) {
                 // A small room would otherwise be left more slowly than the places can be.
-                if let Victim::Now(index) = state.places.victim(self.places, now) {
+                if let Victim::Now(index) = state.places.victim(now) {
                     state.places.close(index);
                 }
                 state = wait(&self.left, state, SOON);
@@ -90,7 +109,7 @@ impl Slots {
             sight: Sight::Unseen,
         });
         let idle = state.idle.pop();
-        if state.resting && self.is_full(&state) {
+        if state.resting && state.places.are_taken() {
             self.crowded.notify_one();
         }
         drop(state);
@@ -99,7 +118,7 @@ impl Slots {
         }
     }
 
-    /// The next connection for this thread, those first whose request is there; `None` at the end.
+    /// The next connection for this thread, those first whose request is there; `None`: it is to end.
     pub(super) fn take(self: &Arc<Self>) -> Option<Visit> {
         let mut state = self.lock();
         loop {
@@ -107,6 +126,11 @@ impl Slots {
                 return None;
             }
             let Some(waiting) = state.room.next() else {
+                // Not before: whoever waits may have been left to this thread.
+                if state.leaving > 0 {
+                    state.leaving -= 1;
+                    return None;
+                }
                 state = self.rest(state);
                 continue;
             };
@@ -119,7 +143,7 @@ impl Slots {
             let stream = Arc::new(waiting.stream);
             let now = Instant::now();
             let id = state.places.enter(Arc::clone(&stream), waiting.crowd, now);
-            if state.room.length() > 0 && self.is_full(&state) {
+            if state.room.length() > 0 && state.places.are_taken() {
                 self.crowded.notify_one();
             }
             return Some(Visit {
@@ -137,7 +161,7 @@ impl Slots {
         let mut state = self.lock();
         let mut look = Instant::now();
         while !state.closing {
-            if state.room.length() == 0 || !self.is_full(&state) {
+            if state.room.length() == 0 || !state.places.are_taken() {
                 // Whoever comes is taken at once.
                 state.resting = true;
                 let waited = self.crowded.wait(state);
@@ -154,7 +178,7 @@ impl Slots {
             }
             let mut until = look;
             if state.room.anybody_ready() {
-                match state.places.victim(self.places, now) {
+                match state.places.victim(now) {
                     Victim::Now(index) => state.places.close(index),
                     Victim::At(due) => until = until.min(due),
                     Victim::Nobody => {}
@@ -196,10 +220,6 @@ impl Slots {
             state = wait(&self.left, state, left);
         }
         true
-    }
-
-    fn is_full(&self, state: &State) -> bool {
-        state.places.taken() >= self.places
     }
 
     /// Until there is something to do, perhaps.

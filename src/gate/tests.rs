@@ -96,6 +96,12 @@ struct Running {
 }
 
 fn running() -> Running {
+    let running = barely_open();
+    running.gate.fill();
+    running
+}
+
+fn barely_open() -> Running {
     let echo = Arc::new(Echo::default());
     let settings = Settings {
         max_body: 1024 * 1024,
@@ -172,6 +178,20 @@ fn one_request_is_read_and_answered() {
         4,
         "what is turned away is not handled"
     );
+}
+
+#[test]
+fn a_few_serve_before_the_others_are_there() {
+    let running = barely_open();
+    let places = || running.gate.inside.slots.places();
+    assert_eq!(places(), limits::CONNECTIONS.0);
+    assert_eq!(running.ask(&get("/")), (200, "GET / 0".to_owned()));
+    running.gate.fill();
+    assert_eq!(places(), running.gate.wanted);
+    // None of those that were added was forgotten: all places but one are held, and a request is answered.
+    let held: Vec<_> = (1..places()).map(|_| running.connect()).collect();
+    assert_eq!(running.ask(&get("/")), (200, "GET / 0".to_owned()));
+    drop(held);
 }
 
 #[test]
@@ -273,7 +293,7 @@ fn a_panic_is_answered_and_nothing_else_suffers() {
 #[test]
 fn at_most_half_of_the_connections_wait() {
     let running = running();
-    let most = running.gate.slots.waiters();
+    let most = running.gate.inside.slots.waiters();
     let waiting: Vec<TcpStream> = (0..most)
         .map(|_| {
             let mut stream = running.connect();

@@ -1,5 +1,9 @@
 //! tiny_http behind its private door, and that requests arrive there as they were sent.
 
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -77,7 +81,9 @@ fn hop() -> (Hop, Receiver<All>, Sender<Reply>) {
         asked: Mutex::new(asked),
         replies: Mutex::new(replies),
     };
-    (Hop::new(Arc::new(recorder)).unwrap(), questions, answers)
+    let hop = Hop::new(Arc::new(recorder)).unwrap();
+    hop.fill();
+    (hop, questions, answers)
 }
 
 fn request(method: &str, path: &str, body: &[u8]) -> Request {
@@ -306,7 +312,7 @@ fn a_line_that_breaks_alone_costs_one_request_and_no_room() {
         assert_eq!(lock(&hop.lines).free.len(), limits::WORKERS);
         // What was under way on another one is answered all the same; then it is of no use.
         let sent = request("GET", "/", b"");
-        let reply = exchange(&mut other.stream, &hop.inside.token, &sent);
+        let reply = other.exchange(&hop.inside.token, &sent);
         assert_eq!(reply.unwrap().0.status, 200);
         hop.give_back(other);
         assert_eq!(lock(&hop.lines).free.len(), limits::WORKERS);
@@ -316,7 +322,11 @@ fn a_line_that_breaks_alone_costs_one_request_and_no_room() {
     // Who does not come back is not replaced without end.
     let hung = limits::WORKERS_LEFT + 1;
     hop.inside.workers.fetch_add(hung, Ordering::SeqCst);
-    *lock(&hop.lines) = Lines::default();
+    {
+        let mut lines = lock(&hop.lines);
+        lines.free.clear();
+        lines.workers = None;
+    }
     assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 500);
     hop.inside.workers.fetch_sub(hung, Ordering::SeqCst);
     assert_eq!(hop.handle(&request("GET", "/", b"")).reply.status, 200);

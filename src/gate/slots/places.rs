@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::grace;
+use crate::limits;
 
 /// The connections that are served.
 #[derive(Debug, Default)]
 pub(super) struct Places {
+    /// How many there are.
+    all: usize,
     open: Vec<Entry>,
     next: u64,
     /// When the last one was closed to make room.
@@ -51,6 +54,26 @@ pub(super) enum Victim {
 const LEAVING: Duration = Duration::from_millis(20);
 
 impl Places {
+    pub(super) fn all(&self) -> usize {
+        self.all
+    }
+
+    pub(super) fn add(&mut self, more: usize) {
+        self.all += more;
+    }
+
+    /// So many less, but not less than the fewest; how many it were.
+    pub(super) fn take_away(&mut self, places: usize) -> usize {
+        let given = places.min(self.all.saturating_sub(limits::CONNECTIONS.0));
+        self.all -= given;
+        given
+    }
+
+    /// Whether nobody could come in.
+    pub(super) fn are_taken(&self) -> bool {
+        self.taken() >= self.all
+    }
+
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
         self.open.len()
@@ -81,8 +104,8 @@ impl Places {
         }
     }
 
-    /// The oldest that is still asking, of the crowd that has most of these, if it is old enough. `all`: so many places there are.
-    pub(super) fn victim(&self, all: usize, now: Instant) -> Victim {
+    /// The oldest that is still asking, of the crowd that has most of these, if it is old enough.
+    pub(super) fn victim(&self, now: Instant) -> Victim {
         // One who was told to go gets a moment to do so, or too many would have to.
         let leaving = self.open.iter().any(|entry| entry.stage == Stage::Closed);
         if let Some(gone_by) = self.last_closed.map(|at| at + LEAVING)
@@ -105,7 +128,7 @@ impl Places {
         else {
             return Victim::Nobody;
         };
-        let due = entry.since + grace(count, all);
+        let due = entry.since + grace(count, self.all);
         if due <= now {
             Victim::Now(index)
         } else {
@@ -158,6 +181,7 @@ mod tests {
         let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let now = Instant::now() + Duration::from_secs(60);
         let mut places = Places::default();
+        places.add(all);
         for (crowd, age, stage) in asking {
             let since = now - Duration::from_millis(*age);
             let id = places.enter(Arc::clone(&stream), crowd.parse().unwrap(), since);
@@ -168,7 +192,7 @@ mod tests {
             Some(Ok(index)) => Victim::Now(index),
             Some(Err(millis)) => Victim::At(now + Duration::from_millis(millis)),
         };
-        assert_eq!(places.victim(all, now), expected, "{asking:?}");
+        assert_eq!(places.victim(now), expected, "{asking:?}");
     }
 
     #[test]

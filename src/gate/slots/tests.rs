@@ -6,7 +6,8 @@ use super::*;
 
 #[test]
 fn a_newcomer_gets_the_place_of_somebody_who_never_asks() {
-    let slots = Slots::new(2, 2);
+    let slots = Slots::new(2);
+    (0..2).for_each(|_| slots.add_place());
     let ushered = Arc::clone(&slots);
     let usher = thread::spawn(move || ushered.usher());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -41,4 +42,26 @@ fn a_newcomer_gets_the_place_of_somebody_who_never_asks() {
     assert!(!slots.all_left(Duration::ZERO));
     drop((second, third));
     assert!(slots.all_left(Duration::ZERO));
+}
+
+#[test]
+fn a_place_that_is_given_back_ends_a_thread_that_has_nothing_to_do() {
+    let slots = Slots::new(2);
+    (0..6).for_each(|_| slots.add_place());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let idle: Vec<_> = (0..2)
+        .map(|_| {
+            let slots = Arc::clone(&slots);
+            thread::spawn(move || slots.take().is_none())
+        })
+        .collect();
+    assert_eq!(slots.give_back(8), 4, "the fewest are kept");
+    for thread in idle {
+        assert!(thread.join().unwrap(), "it was told to end");
+    }
+    let (stream, address) = listener.accept().unwrap();
+    slots.offer(stream, address.ip());
+    assert!(slots.take().is_some(), "no more than those end");
+    drop(client);
 }
