@@ -156,7 +156,7 @@ impl fmt::Display for Unreadable {
         match self {
             Unreadable::Malformed(what) => f.write_str(what),
             Unreadable::Stale(rejection) => {
-                write!(f, "\"time\" in the body: {}", rejection.hint())
+                write!(f, "\"time\" in the body: {}", rejection.clone().hint())
             }
         }
     }

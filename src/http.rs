@@ -9,23 +9,35 @@ use serde::Serialize;
 
 use crate::limits;
 
-/// Header lines in the order they came, names in lower case.
+/// Header lines in the order they came, names in lower case. All are one text: a request has many, and most are never looked at.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Headers(Vec<(String, String)>);
+pub(crate) struct Headers {
+    /// Each name, followed by its value.
+    text: String,
+    /// Where each name and its value end.
+    ends: Vec<(usize, usize)>,
+}
 
 /// Names only: values carry signatures, tokens and passwords.
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
+            .entries(self.iter().map(|(name, _)| name))
             .finish()
     }
 }
 
 impl Headers {
     /// Adds a line at the end.
-    pub(crate) fn push(&mut self, name: &str, value: impl Into<String>) {
-        self.0.push((name.to_ascii_lowercase(), value.into()));
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(name);
+        if let Some(name) = self.text.get_mut(start..) {
+            name.make_ascii_lowercase();
+        }
+        let middle = self.text.len();
+        self.text.push_str(value);
+        self.ends.push((middle, self.text.len()));
     }
 
     /// The value of the first line of that name; `name` in lower case.
@@ -35,17 +47,20 @@ impl Headers {
 
     /// The values of all lines of that name; `name` in lower case.
     pub(crate) fn all<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
-        self.0
-            .iter()
-            .filter(move |(own, _)| own == name)
-            .map(|(_, value)| value.as_str())
+        self.iter()
+            .filter(move |(own, _)| *own == name)
+            .map(|(_, value)| value)
     }
 
     /// Every line.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        let part = |from, to| self.text.get(from..to).unwrap_or_default();
+        let mut start = 0;
+        self.ends.iter().map(move |(middle, end)| {
+            let line = (part(start, *middle), part(*middle, *end));
+            start = *end;
+            line
+        })
     }
 }
 
@@ -55,7 +70,7 @@ pub(crate) struct Reply {
     /// The status code.
     pub(crate) status: u16,
     /// Header lines in order.
-    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
+    pub(crate) headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// The body, also for HEAD: whoever writes leaves it out.
     pub(crate) body: Vec<u8>,
 }
@@ -67,7 +82,7 @@ impl Reply {
         body.push(b'\n');
         Reply {
             status,
-            headers: vec![("Content-Type".into(), "application/json".to_owned())],
+            headers: vec![("Content-Type".into(), "application/json".into())],
             body,
         }
     }
@@ -76,10 +91,7 @@ impl Reply {
     pub(crate) fn text(status: u16, text: &str) -> Reply {
         Reply {
             status,
-            headers: vec![(
-                "Content-Type".into(),
-                "text/plain; charset=utf-8".to_owned(),
-            )],
+            headers: vec![("Content-Type".into(), "text/plain; charset=utf-8".into())],
             body: text.as_bytes().to_vec(),
         }
     }
@@ -88,7 +100,7 @@ impl Reply {
     pub(crate) fn with(
         mut self,
         name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
+        value: impl Into<Cow<'static, str>>,
     ) -> Reply {
         self.headers.push((name.into(), value.into()));
         self
@@ -201,7 +213,7 @@ mod tests {
     #[track_caller]
     fn check(lines: &[&str], expected: Option<(u64, &str)>) {
         let mut headers = Headers::default();
-        lines.iter().for_each(|line| headers.push("Prefer", *line));
+        lines.iter().for_each(|line| headers.push("Prefer", line));
         let expected =
             expected.map(|(seconds, applied)| (Duration::from_secs(seconds), applied.to_owned()));
         assert_eq!(Prefer::of(&headers).wait(), expected, "{lines:?}");

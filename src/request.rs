@@ -11,11 +11,22 @@ use crate::http::{Headers, Reply};
 use crate::secret;
 use crate::signature::Sealed;
 
+/// The known methods; what is answered to them is decided elsewhere.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE",
+];
+
+/// A method as it is spelled, if it is known.
+pub(crate) fn method(spelled: &[u8]) -> Option<&'static str> {
+    let mut known = METHODS.into_iter();
+    known.find(|known| known.as_bytes() == spelled)
+}
+
 /// A request whose framing and size were checked.
 #[derive(Debug)]
 pub(crate) struct Request {
     /// As sent, one of the known methods.
-    pub(crate) method: String,
+    pub(crate) method: &'static str,
     /// Percent-decoded once.
     pub(crate) path: String,
     /// After the `?`, as sent.
@@ -74,7 +85,7 @@ pub(crate) struct Asked {
     /// When it was read.
     pub(crate) at: Instant,
     /// As sent.
-    pub(crate) method: String,
+    pub(crate) method: &'static str,
     /// The route's template: what stands in the place of names may be anything.
     pub(crate) route: &'static str,
     /// Who sent it.

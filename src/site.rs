@@ -12,6 +12,7 @@ mod lines;
 mod staff;
 mod deliver;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -56,7 +57,7 @@ struct Rejected {
     reply: Reply,
     /// For the log: a code, and words where they help.
     reason: &'static str,
-    hint: String,
+    hint: Cow<'static, str>,
     hook: Option<String>,
 }
 
@@ -198,17 +199,17 @@ impl Rejected {
         Rejected {
             reply: plain_or_json(path, status, words),
             reason,
-            hint: words.to_owned(),
+            hint: words.to_owned().into(),
             hook: None,
         }
     }
 
     /// The time in the body was off: known only after the signature was verified.
-    fn stale(hook: &Hook, why: &Rejection) -> Rejected {
+    fn stale(hook: &Hook, why: Rejection) -> Rejected {
         Rejected {
             reply: reply::rejected(401, EXPECTED),
             reason: why.code(),
-            hint: why.hint().to_owned(),
+            hint: why.hint(),
             hook: Some(hook.name.to_string()),
         }
     }
@@ -218,8 +219,8 @@ impl Rejected {
 fn asked(request: &Request, hook: Option<&Hook>) -> Asked {
     Asked {
         at: Instant::now(),
-        method: request.method.clone(),
-        route: Route::of(&request.path).map_or("-", |route| route.template()),
+        method: request.method,
+        route: Route::of(&request.path).map_or("-", Route::template),
         peer: request.peer,
         hook: hook.map(|hook| hook.name.to_string()),
     }

@@ -33,7 +33,7 @@ pub(super) fn serve(inside: &Inside, visit: &Visit) {
         }
     };
     visit.has_asked();
-    let body = match asked.request.method.as_str() {
+    let body = match asked.request.method {
         "HEAD" => Body::LeftOut,
         _ => Body::Sent,
     };

@@ -1,16 +1,18 @@
 //! The head of a request: found in the bytes as they come, then taken apart. Strict: what two readers could understand
 //! differently is refused. Values in, values out; no sockets here.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 
 use crate::http::Headers;
 use crate::limits;
-use crate::request::Refusal;
+use crate::request::{self, Refusal};
 
 /// A head that leaves no question open.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) method: String,
+    pub(super) method: &'static str,
     /// Percent-decoded once.
     pub(super) path: String,
     /// After the `?`, as sent.
@@ -112,39 +114,34 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Bad> {
     match rest {
         Ok(rest) => Ok(Head {
             method: line.method,
-            path: line.path,
-            query: line.query,
+            path: line.path.into_owned(),
+            query: line.query.map(str::to_owned),
             headers: rest.headers,
             framing: rest.framing,
             expects: rest.expects,
         }),
         Err(why) => Err(Bad {
-            path: Some(line.path),
+            path: Some(line.path.into_owned()),
             why,
         }),
     }
 }
 
-/// Methods that are known; what is answered to them is decided elsewhere.
 /// With what TLS begins, and no request does.
 const TLS_HANDSHAKE: &u8 = &0x16;
 
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE",
-];
-
-struct RequestLine {
-    method: String,
+struct RequestLine<'h> {
+    method: &'static str,
     /// Of an absolute target: what it names before its path.
-    authority: Option<String>,
-    path: String,
-    query: Option<String>,
+    authority: Option<&'h str>,
+    path: Cow<'h, str>,
+    query: Option<&'h str>,
     /// Of HTTP/1.
     minor: u8,
 }
 
-impl RequestLine {
-    fn parse(line: &[u8]) -> Result<RequestLine, Refusal> {
+impl RequestLine<'_> {
+    fn parse(line: &[u8]) -> Result<RequestLine<'_>, Refusal> {
         let mut words = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (words.next(), words.next(), words.next(), words.next())
@@ -160,16 +157,15 @@ impl RequestLine {
             other if other.starts_with(b"HTTP/") => return Err(Refusal::Version),
             _ => return Err(Refusal::BadHead),
         };
-        let method = METHODS.iter().find(|known| known.as_bytes() == method);
-        let method = method.ok_or(Refusal::Method)?;
+        let method = request::method(method).ok_or(Refusal::Method)?;
         let (authority, target) = split_target(target)?;
         let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
+            Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
         Ok(RequestLine {
-            method: (*method).to_owned(),
-            authority: authority.map(str::to_owned),
+            method,
+            authority,
             path: decode(path)?,
             query,
             minor,
@@ -202,7 +198,7 @@ fn split_target(target: &[u8]) -> Result<(Option<&str>, &str), Refusal> {
 
 /// Decoded once. Nothing that somebody before or behind us could take for another path: no encoded slash, no dot segments,
 /// no backslash, no control characters, nothing that is half encoded.
-fn decode(path: &str) -> Result<String, Refusal> {
+fn decode(path: &str) -> Result<Cow<'_, str>, Refusal> {
     let encoded = path.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes().get(..2).unwrap_or_default();
         digits.len() == 2
@@ -215,7 +211,7 @@ fn decode(path: &str) -> Result<String, Refusal> {
     let dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
     let unclear = |sign: char| sign.is_control() || sign == '\\';
     if encoded && !dots && !path.chars().any(unclear) {
-        Ok(path.into_owned())
+        Ok(path)
     } else {
         Err(Refusal::BadHead)
     }
@@ -231,7 +227,7 @@ struct Rest {
 impl Rest {
     fn parse<'l>(
         lines: impl Iterator<Item = &'l [u8]>,
-        line: &RequestLine,
+        line: &RequestLine<'_>,
     ) -> Result<Rest, Refusal> {
         let mut headers = Headers::default();
         for (count, header) in lines.enumerate() {
@@ -239,7 +235,7 @@ impl Rest {
                 return Err(Refusal::HeadTooLarge);
             }
             let (name, value) = header_line(header)?;
-            headers.push(&name, value);
+            headers.push(name, &value);
         }
         check_host(&headers, line)?;
         let framing = framing(&headers, line.minor)?;
@@ -253,7 +249,7 @@ impl Rest {
 }
 
 /// Bytes that are no UTF-8 in a value are replaced: nothing that is compared with anything contains them.
-fn header_line(line: &[u8]) -> Result<(String, String), Refusal> {
+fn header_line(line: &[u8]) -> Result<(&str, Cow<'_, str>), Refusal> {
     let colon = line.iter().position(|byte| *byte == b':');
     let (name, value) = colon
         .and_then(|colon| line.split_at_checked(colon))
@@ -263,15 +259,13 @@ fn header_line(line: &[u8]) -> Result<(String, String), Refusal> {
     if !is_token(name) || !value.iter().all(clean) {
         return Err(Refusal::BadHead);
     }
-    let value = String::from_utf8_lossy(value);
-    Ok((
-        String::from_utf8_lossy(name).into_owned(),
-        value.trim_matches([' ', '\t']).to_owned(),
-    ))
+    let name = str::from_utf8(name).map_err(|_| Refusal::BadHead)?;
+    // Of what is blank, only spaces and tabs are left.
+    Ok((name, String::from_utf8_lossy(value.trim_ascii())))
 }
 
 /// Exactly one valid `Host`, in HTTP/1.0 at most one; what an absolute target names must be the same.
-fn check_host(headers: &Headers, line: &RequestLine) -> Result<(), Refusal> {
+fn check_host(headers: &Headers, line: &RequestLine<'_>) -> Result<(), Refusal> {
     let mut hosts = headers.all("host");
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host(host) => Some(host),

@@ -58,7 +58,7 @@ mod tests {
             .collect();
         let mut headers = Headers::default();
         for line in lines {
-            headers.push("X-Forwarded-For", *line);
+            headers.push("X-Forwarded-For", line);
         }
         let found = client(peer.parse().unwrap(), &headers, &trusted);
         assert_eq!(
@@ -158,7 +158,7 @@ mod tests {
                 let line: String = (0..random.below(20))
                     .map(|_| words[random.below(words.len())])
                     .collect();
-                headers.push("x-forwarded-for", line);
+                headers.push("x-forwarded-for", &line);
             }
             client("10.0.0.1".parse().unwrap(), &headers, &trusted);
         }

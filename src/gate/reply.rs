@@ -15,26 +15,35 @@ pub(super) enum Body {
 pub(super) fn bytes(reply: &Reply, body: Body) -> Vec<u8> {
     let (status, reason) = (reply.status, reason(reply.status));
     let date = clock::http_date(SystemClock.unix());
-    let mut head = format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n");
+    // Nearly always enough, so that nothing is copied to a larger place.
+    let mut bytes = Vec::with_capacity(HEAD + reply.body.len());
+    let mut line = |words: &[&str]| {
+        words
+            .iter()
+            .for_each(|word| bytes.extend_from_slice(word.as_bytes()));
+        bytes.extend_from_slice(b"\r\n");
+    };
+    line(&["HTTP/1.1 ", &status.to_string(), " ", reason]);
+    line(&["Date: ", &date]);
     for (name, value) in &reply.headers {
         if is_plain(name) && is_plain(value) && !is_ours(name) {
-            head.push_str(name);
-            head.push_str(": ");
-            head.push_str(value);
-            head.push_str("\r\n");
+            line(&[name, ": ", value]);
         }
     }
     let none = reply.status < 200 || matches!(reply.status, 204 | 304);
     if !none {
-        head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+        line(&["Content-Length: ", &reply.body.len().to_string()]);
     }
-    head.push_str("Connection: close\r\n\r\n");
-    let mut bytes = head.into_bytes();
+    line(&["Connection: close"]);
+    line(&[]);
     if body == Body::Sent && !none {
         bytes.extend_from_slice(&reply.body);
     }
     bytes
 }
+
+/// What is set aside for a head (bytes).
+const HEAD: usize = 512;
 
 fn is_plain(text: &str) -> bool {
     !text.chars().any(char::is_control)

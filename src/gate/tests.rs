@@ -43,7 +43,7 @@ impl Behind for Echo {
             preference: None,
             asked: Asked {
                 at: Instant::now(),
-                method: request.method.clone(),
+                method: request.method,
                 route: "/",
                 peer: request.peer,
                 hook: None,

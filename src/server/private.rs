@@ -9,7 +9,7 @@ use percent_encoding::{
 
 use crate::http::{Headers, Reply};
 use crate::limits;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::secret::Secret;
 use crate::signature::Sealed;
 
@@ -39,7 +39,7 @@ const VALUE: &AsciiSet = &CONTROLS.add(b'%').add(b' ');
 /// A request up to its body.
 pub(super) fn head(token: &Secret, request: &Request) -> Vec<u8> {
     let path = utf8_percent_encode(&request.path, PATH);
-    let method = match request.method.as_str() {
+    let method = match request.method {
         "HEAD" => "GET",
         other => other,
     };
@@ -53,7 +53,7 @@ pub(super) fn head(token: &Secret, request: &Request) -> Vec<u8> {
     line(&mut head, "Content-Length", &length);
     line(&mut head, TOKEN, token.expose());
     line(&mut head, PEER, &request.peer.to_string());
-    line(&mut head, METHOD, &request.method);
+    line(&mut head, METHOD, request.method);
     for (name, value) in request.headers.iter() {
         let value = utf8_percent_encode(value, VALUE).to_string();
         line(&mut head, &format!("{SENT}{name}"), &value);
@@ -75,7 +75,7 @@ pub(super) fn restore(
     headers: &Headers,
     body: Vec<u8>,
 ) -> Option<Request> {
-    let original = headers.get(METHOD)?;
+    let original = request::method(headers.get(METHOD)?.as_bytes())?;
     if original != method && (original, method) != ("HEAD", "GET") {
         return None;
     }
@@ -86,11 +86,11 @@ pub(super) fn restore(
     let mut sent = Headers::default();
     for (name, value) in headers.iter() {
         if let Some(name) = name.strip_prefix(SENT) {
-            sent.push(name, decoded(value)?);
+            sent.push(name, &decoded(value)?);
         }
     }
     Some(Request {
-        method: original.to_owned(),
+        method: original,
         path: decoded(path)?,
         query,
         headers: sent,

@@ -52,7 +52,7 @@ impl Behind for Recorder {
             preference: None,
             asked: Asked {
                 at: Instant::now(),
-                method: String::new(),
+                method: "GET",
                 route: "/",
                 peer: request.peer,
                 hook: None,
@@ -88,7 +88,7 @@ fn hop() -> (Hop, Receiver<All>, Sender<Reply>) {
 
 fn request(method: &str, path: &str, body: &[u8]) -> Request {
     Request {
-        method: method.to_owned(),
+        method: crate::request::method(method.as_bytes()).unwrap(),
         path: path.to_owned(),
         query: None,
         headers: Headers::default(),

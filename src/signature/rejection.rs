@@ -1,5 +1,7 @@
 //! Why a proof was not accepted, and what a person can do about it: words for the log, never for the caller.
 
+use std::borrow::Cow;
+
 use super::{Given, Scheme, SchemeName, hex_hmac};
 use crate::named::named;
 
@@ -48,7 +50,7 @@ named! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejection {
     reason: Reason,
-    advice: Option<String>,
+    advice: Option<Cow<'static, str>>,
 }
 
 impl From<Reason> for Rejection {
@@ -67,11 +69,8 @@ impl Rejection {
     }
 
     /// What a person can do about it.
-    pub(crate) fn hint(&self) -> &str {
-        match &self.advice {
-            Some(advice) => advice,
-            None => words(self.reason),
-        }
+    pub(crate) fn hint(self) -> Cow<'static, str> {
+        self.advice.unwrap_or(words(self.reason).into())
     }
 
     /// Adds what the rest of the request tells about the mistake.
@@ -86,26 +85,29 @@ impl Rejection {
         );
         let tokens = matches!(scheme.name, SchemeName::Token | SchemeName::UrlToken);
         let advice = match self.reason {
-            Reason::MissingSignature | Reason::MissingToken => elsewhere(scheme, given),
+            Reason::MissingSignature | Reason::MissingToken => elsewhere(scheme, given).map(Cow::from),
             Reason::BadLength | Reason::BadPrefix if hex_hmac::is_blank(scheme, given.headers) => {
-                Some("the signature is empty: the sender has no secret set".to_owned())
+                Some("the signature is empty: the sender has no secret set".into())
             }
             Reason::Mismatch if gitea_family && form => Some(
                 "this sender signs the JSON and not the form; choose content type application/json there"
-                    .to_owned(),
+                    .into(),
             ),
             Reason::Mismatch if tokens => None,
             Reason::Mismatch if given.body.0.is_empty() => {
-                Some("the body arrived empty; was it lost on the way?".to_owned())
+                Some("the body arrived empty; was it lost on the way?".into())
             }
             Reason::Mismatch if given.body.0.ends_with(b"\n") => Some(
                 "the body ends in a line end; was it signed without? use printf '%s' and --data-binary"
-                    .to_owned(),
+                    .into(),
             ),
-            Reason::Mismatch if scheme.name == SchemeName::Generic => Some(format!(
-                "{}; sign exactly the bytes that are sent, by printf '%s' and not echo",
-                words(self.reason)
-            )),
+            Reason::Mismatch if scheme.name == SchemeName::Generic => Some(
+                format!(
+                    "{}; sign exactly the bytes that are sent, by printf '%s' and not echo",
+                    words(self.reason)
+                )
+                .into(),
+            ),
             _ => None,
         };
         self.advice = advice.or(self.advice.take());

@@ -7,7 +7,7 @@ pub(super) fn headers(lines: &[(&str, &str)]) -> Headers {
     let mut headers = Headers::default();
     lines
         .iter()
-        .for_each(|(name, value)| headers.push(name, *value));
+        .for_each(|(name, value)| headers.push(name, value));
     headers
 }
 
@@ -122,7 +122,7 @@ fn what_is_signed_here_is_accepted_here() {
             let mut headers = Headers::default();
             lines
                 .iter()
-                .for_each(|(name, value)| headers.push(name, value.clone()));
+                .for_each(|(name, value)| headers.push(name, value));
             let given = Given {
                 headers: &headers,
                 query: None,
@@ -259,8 +259,9 @@ fn the_secret_itself_is_recognised_before_the_format() {
     let lines = [("X-Portainer-Signature", text)];
     let rejection = rejected(&generic, &[KEY, text], &lines, BODY).unwrap_err();
     assert_eq!(rejection.code(), "raw_secret_sent");
-    assert!(rejection.hint().contains("rotate"), "{}", rejection.hint());
-    assert!(!rejection.hint().contains(text));
+    let hint = rejection.hint();
+    assert!(hint.contains("rotate"), "{hint}");
+    assert!(!hint.contains(text));
     // A part of it, or more than it, is no confirmation of anything.
     for near in [&text[1..], &text[..20], "correct horse battery staples"] {
         check(near, BODY, Err("not_hex"));

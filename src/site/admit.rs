@@ -27,21 +27,22 @@ pub(super) enum Call<'r> {
 }
 
 /// Where a request goes.
-pub(super) enum Route {
+#[derive(Clone, Copy)]
+pub(super) enum Route<'p> {
     Health,
     Home,
     Settings,
     Metrics,
     /// To the hook of this name, or else to the stack of this name by the default hook.
-    Update(Option<String>),
-    Status(String),
+    Update(Option<&'p str>),
+    Status(&'p str),
 }
 
 impl Site {
     /// The whole order of checks before a worker is bothered: route, method, peer, signature over the raw bytes.
     fn admit<'r>(&'r self, request: &'r Request) -> Result<Call<'r>, Rejected> {
         let route = Route::of(&request.path).ok_or_else(|| {
-            let words = match request.method.as_str() {
+            let words = match request.method {
                 "POST" => "there is nothing here; deliveries go to /webhook/update/",
                 _ => "there is nothing here",
             };
@@ -64,20 +65,20 @@ impl Site {
                     return Err(Rejected::plain(&request.path, 404, "no_staff", words));
                 };
                 let verified = desk.verify(request, self.clock.unix())?;
-                Ok(match (route, request.method.as_str()) {
+                Ok(match (route, request.method) {
                     (Route::Metrics, _) => Call::Metrics,
                     (_, "POST") => Call::Act(verified),
                     _ => Call::Page,
                 })
             }
-            Route::Status(id) => match DeliveryId::parse(&id) {
+            Route::Status(id) => match DeliveryId::parse(id) {
                 Some(id) => Ok(Call::Status(id)),
                 None => Err(Rejected {
                     reply: reply::unknown(),
                     ..Rejected::plain(&request.path, 404, "no_delivery", NO_DELIVERY)
                 }),
             },
-            Route::Update(name) => self.delivery(request, name.as_deref()),
+            Route::Update(name) => self.delivery(request, name),
         }
     }
 
@@ -134,7 +135,7 @@ impl Site {
             return Err(rejected(
                 reply,
                 "peer_not_allowed",
-                "not in the hook's \"allow_from\"".to_owned(),
+                "not in the hook's \"allow_from\"".into(),
             ));
         }
         let given = Given {
@@ -151,7 +152,7 @@ impl Site {
             Err(why) => Err(rejected(
                 reply::rejected(401, EXPECTED),
                 why.code(),
-                why.hint().to_owned(),
+                why.hint(),
             )),
         }
     }
@@ -171,26 +172,29 @@ impl Site {
     }
 }
 
-impl Route {
-    pub(super) fn of(path: &str) -> Option<Route> {
+impl Route<'_> {
+    pub(super) fn of(path: &str) -> Option<Route<'_>> {
         let path = path.strip_prefix('/')?;
-        let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
-        match *segments.as_slice() {
-            [""] => Some(Route::Home),
-            ["healthz"] => Some(Route::Health),
-            ["metrics"] => Some(Route::Metrics),
-            ["settings", "webhooks"] => Some(Route::Settings),
-            ["webhook", "update"] => Some(Route::Update(None)),
-            ["webhook", "update", name] if !name.is_empty() => {
-                Some(Route::Update(Some(name.to_owned())))
+        match path.strip_suffix('/').unwrap_or(path) {
+            "" => Some(Route::Home),
+            "healthz" => Some(Route::Health),
+            "metrics" => Some(Route::Metrics),
+            "settings/webhooks" => Some(Route::Settings),
+            "webhook/update" => Some(Route::Update(None)),
+            other => {
+                let (kind, name) = other.strip_prefix("webhook/")?.split_once('/')?;
+                match kind {
+                    _ if name.contains('/') => None,
+                    "update" if !name.is_empty() => Some(Route::Update(Some(name))),
+                    "deliveries" => Some(Route::Status(name)),
+                    _ => None,
+                }
             }
-            ["webhook", "deliveries", id] => Some(Route::Status(id.to_owned())),
-            _ => None,
         }
     }
 
     /// For log lines: what stands in the place of names may be anything.
-    pub(super) fn template(&self) -> &'static str {
+    pub(super) fn template(self) -> &'static str {
         match self {
             Route::Health => "/healthz",
             Route::Home => "/",
@@ -202,7 +206,7 @@ impl Route {
         }
     }
 
-    fn allows(&self, request: &Request) -> Result<(), Rejected> {
+    fn allows(self, request: &Request) -> Result<(), Rejected> {
         let methods = match self {
             Route::Update(_) => "POST",
             Route::Settings => "GET, HEAD, POST",

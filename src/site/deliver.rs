@@ -101,7 +101,7 @@ impl Site {
                 self.refused(asked, words)
             }
             Why::Stale(why) => {
-                let rejected = Rejected::stale(hook, why);
+                let rejected = Rejected::stale(hook, why.clone());
                 self.log_rejected(asked, &rejected);
                 rejected.reply
             }

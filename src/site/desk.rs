@@ -110,7 +110,7 @@ pub(super) fn metrics(text: &str) -> Reply {
     let mut reply = Reply::text(200, text);
     reply.headers = vec![(
         "Content-Type".into(),
-        "text/plain; version=0.0.4; charset=utf-8".to_owned(),
+        "text/plain; version=0.0.4; charset=utf-8".into(),
     )];
     reply
 }

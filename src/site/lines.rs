@@ -58,7 +58,7 @@ impl Site {
         if !matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
             self.recent.turned_away(TurnedAway {
                 unix: self.clock.unix(),
-                peer: peer(asked.peer),
+                peer: asked.peer,
                 hook: rejected.hook.clone().unwrap_or_default(),
                 status: rejected.reply.status,
                 words: rejected.hint.clone(),
@@ -69,7 +69,7 @@ impl Site {
             return;
         };
         log::warn!(
-            method = asked.method.as_str(),
+            method = asked.method,
             route = asked.route,
             status = rejected.reply.status,
             peer = peer(asked.peer).as_str(),
@@ -94,7 +94,7 @@ impl Site {
             outcome = delivery.status().name();
         }
         log::info!(
-            method = asked.method.as_str(),
+            method = asked.method,
             route = asked.route,
             status = reply.status,
             ms = millis,

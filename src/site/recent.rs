@@ -1,7 +1,9 @@
 //! What happened lately that no delivery of the engine's tells: who was turned away, what was verified and not acted on, and which secret
 //! of a hook was used last. Kept in memory, bounded.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::limits;
@@ -26,13 +28,13 @@ pub(super) struct TurnedAway {
     /// When, the last time (Unix seconds).
     pub(super) unix: u64,
     /// Who sent it.
-    pub(super) peer: String,
+    pub(super) peer: IpAddr,
     /// To which hook; empty where it was to none.
     pub(super) hook: String,
     /// What it was answered.
     pub(super) status: u16,
     /// Why, for a person.
-    pub(super) words: String,
+    pub(super) words: Cow<'static, str>,
     /// How often.
     pub(super) times: u64,
 }
@@ -115,15 +117,17 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn rejection(peer: &str, unix: u64) -> TurnedAway {
         TurnedAway {
             unix,
-            peer: peer.to_owned(),
+            peer: peer.parse().unwrap(),
             hook: "update".to_owned(),
             status: 401,
-            words: "the secret differs".to_owned(),
+            words: "the secret differs".into(),
             times: 1,
         }
     }
@@ -136,10 +140,14 @@ mod tests {
         let kept = recent.rejections();
         let seen: Vec<_> = kept
             .iter()
-            .map(|one| (one.peer.as_str(), one.times))
+            .map(|one| (one.peer.to_string(), one.times))
             .collect();
-        assert_eq!(seen, [("192.0.2.2", 998), ("192.0.2.1", 1)]);
-        (0..1000).for_each(|number| recent.turned_away(rejection(&number.to_string(), 2000)));
+        assert_eq!(
+            seen,
+            [("192.0.2.2".to_owned(), 998), ("192.0.2.1".to_owned(), 1)]
+        );
+        let address = |number: u32| Ipv4Addr::from(number).to_string();
+        (0..1000).for_each(|number| recent.turned_away(rejection(&address(number), 2000)));
         assert_eq!(recent.rejections().len(), limits::REJECTIONS_KEPT);
     }
 }

@@ -140,7 +140,7 @@ impl Site {
     fn rendered(&self, desk: &Desk, base: &str) -> Reply {
         let page = desk.template.render(&self.fields(desk, base));
         let mut reply = Reply::text(200, &page);
-        reply.headers = vec![("Content-Type".into(), "text/html; charset=utf-8".to_owned())];
+        reply.headers = vec![("Content-Type".into(), "text/html; charset=utf-8".into())];
         guarded(reply).with("Content-Security-Policy", desk.policy.clone())
     }
 
@@ -215,7 +215,7 @@ impl Site {
 }
 
 fn see(back: &str) -> Reply {
-    guarded(Reply::text(303, "").with("Location", back))
+    guarded(Reply::text(303, "").with("Location", back.to_owned()))
 }
 
 fn text(status: u16, words: &str) -> Answer {

@@ -6,7 +6,7 @@ fn headers(lines: &[(&str, &str)]) -> Headers {
     let mut headers = Headers::default();
     lines
         .iter()
-        .for_each(|(name, value)| headers.push(name, *value));
+        .for_each(|(name, value)| headers.push(name, value));
     headers
 }
 

@@ -89,7 +89,7 @@ fn whatever_is_accepted_a_second_parser_reads_alike() {
             Ok(httparse::Status::Complete(end)),
             "{shown:?}"
         );
-        assert_eq!(second.method, Some(head.method.as_str()));
+        assert_eq!(second.method, Some(head.method));
         let target = second.path.unwrap();
         assert_eq!(
             target.split_once('?').map(|(_, query)| query),
