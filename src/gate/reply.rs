@@ -1,5 +1,7 @@
 //! A reply as bytes. Whatever stands in it, it stays one reply: its length is counted here, and no value ends a line.
 
+use std::fmt::Write as _;
+
 use crate::clock::{self, Clock, SystemClock};
 use crate::http::Reply;
 
@@ -16,26 +18,22 @@ pub(super) fn bytes(reply: &Reply, body: Body) -> Vec<u8> {
     let (status, reason) = (reply.status, reason(reply.status));
     let date = clock::http_date(SystemClock.unix());
     // Nearly always enough, so that nothing is copied to a larger place.
-    let mut bytes = Vec::with_capacity(HEAD + reply.body.len());
-    let mut line = |words: &[&str]| {
-        words
-            .iter()
-            .for_each(|word| bytes.extend_from_slice(word.as_bytes()));
-        bytes.extend_from_slice(b"\r\n");
-    };
-    line(&["HTTP/1.1 ", &status.to_string(), " ", reason]);
-    line(&["Date: ", &date]);
+    let mut text = String::with_capacity(HEAD + reply.body.len());
+    // A text takes whatever is written to it.
+    let _ = write!(text, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n");
     for (name, value) in &reply.headers {
         if is_plain(name) && is_plain(value) && !is_ours(name) {
-            line(&[name, ": ", value]);
+            for part in [name, ": ", value, "\r\n"] {
+                text.push_str(part);
+            }
         }
     }
     let none = reply.status < 200 || matches!(reply.status, 204 | 304);
     if !none {
-        line(&["Content-Length: ", &reply.body.len().to_string()]);
+        let _ = write!(text, "Content-Length: {}\r\n", reply.body.len());
     }
-    line(&["Connection: close"]);
-    line(&[]);
+    text.push_str("Connection: close\r\n\r\n");
+    let mut bytes = text.into_bytes();
     if body == Body::Sent && !none {
         bytes.extend_from_slice(&reply.body);
     }
