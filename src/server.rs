@@ -1,9 +1,9 @@
 //! tiny_http, between the gate and whoever stands behind: requests that were admitted go through it over a few private connections,
 //! one plain request each, and its workers answer them. The only module that knows it; without it, everything works the same.
 
-mod line;
 mod private;
 mod worker;
+mod line;
 
 use std::io;
 use std::net::IpAddr;

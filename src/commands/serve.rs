@@ -85,6 +85,9 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let hop = Arc::new(Hop::new(site).map_err(Stop::Failed)?);
     let behind = Arc::clone(&hop) as Arc<dyn Behind>;
     let gate = door.open(settings, behind).map_err(Stop::Failed)?;
+    // Whoever asks is answered from here on, while what only a crowd needs is still added.
+    hop.fill();
+    gate.fill();
     log::info!("listening on http://{address}");
     match &config.staff {
         Some(staff) => log::info!(
@@ -95,9 +98,6 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     }
     tell_systemd(Say::Ready(&format!("listening on http://{address}")));
     engine.begin();
-    // What one delivery does not need comes after it could have been served.
-    hop.fill();
-    gate.fill();
     wait_for_stop(signals);
     tell_systemd(Say::Stopping("stopping"));
     gate.close();

@@ -1,5 +1,5 @@
-//! The gate's threads, one for each place. A few are there before the gate opens; the others join as soon as the server has said that
-//! it is ready, because starting them takes longer than everything before.
+//! The gate's threads, one for each place. A few are there before the gate opens; the others join while those serve already, because
+//! starting all takes longer than everything before.
 
 use std::io;
 use std::sync::Arc;

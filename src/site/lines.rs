@@ -58,7 +58,7 @@ impl Site {
         if !matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
             self.recent.turned_away(TurnedAway {
                 unix: self.clock.unix(),
-                peer: asked.peer,
+                peer: asked.peer.to_canonical(),
                 hook: rejected.hook.clone().unwrap_or_default(),
                 status: rejected.reply.status,
                 words: rejected.hint.clone(),

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 
 use crate::delivery::{Delivery, Part, Progress};
 use crate::limits;
-use crate::site::lines::peer;
 use crate::site::page::words::{lasted, outcome_mood, sentence, text_class, time, utc};
 use crate::site::page::{Known, Mood};
 use crate::site::recent::TurnedAway;
@@ -90,7 +89,7 @@ fn rejection(one: &TurnedAway) -> Fields {
     Fields::default()
         .text("at", time(one.unix))
         .text("at_words", utc(one.unix))
-        .text("peer", peer(one.peer))
+        .text("peer", one.peer.to_string())
         .text("hook", one.hook.as_str())
         .text("status", one.status.to_string())
         .text("words", format!("{}{times}", sentence(&one.words)))
