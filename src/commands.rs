@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Loaded, Need, Problems, Surroundings};
 use crate::logging;
 use crate::portainer::Portainer;
+use crate::system;
 use crate::terminal;
 
 /// Runs the command line of this process.
@@ -207,7 +208,7 @@ impl From<Problems> for Stop {
 /// Only results are written in a way that can fail.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
-        Stop::Failed(format!("cannot write to stdout: {error}"))
+        Stop::Failed(format!("cannot write to stdout: {}", system::words(&error)))
     }
 }
 

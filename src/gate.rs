@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::hook::Network;
 use crate::limits;
 use crate::request::Behind;
+use crate::system;
 use allowed::Memory;
 use body::Room;
 use slots::Slots;
@@ -190,7 +191,7 @@ fn not_taken(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "permission denied (ports below 1024 are kept for root)".to_owned()
         }
-        _ => error.to_string(),
+        _ => system::words(error),
     };
     format!("{why}; STACKHOOK_LISTEN, or listen in the file, sets another address")
 }

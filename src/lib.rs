@@ -22,6 +22,7 @@ mod glob;
 mod near;
 mod image;
 mod named;
+mod system;
 mod stack;
 mod http;
 mod json;

@@ -76,7 +76,7 @@ fn a_result_that_cannot_be_written_is_an_error() {
         .open("/dev/full")
         .unwrap();
     let output = Setup::new().run_into(full.into(), &["generate-secret"]);
-    let why = "stackhook: cannot write to stdout: No space left on device (os error 28)\n";
+    let why = "stackhook: cannot write to stdout: no space left on device\n";
     assert_eq!((output.code, output.stderr.as_str()), (Some(1), why));
 }
 

@@ -347,6 +347,11 @@ fn a_body_is_signed_whole_or_not_at_all() {
             "stackhook: cannot read \"body\": it is larger than 32 MiB, which no hook accepts\n"
         )
     );
+    for (path, why) in [("/nope", "there is no such file"), ("/", "is a directory")] {
+        let output = setup.run(&["sign", path]);
+        let says = format!("stackhook: cannot read {path:?}: {why}\n");
+        assert_eq!((output.code, output.stderr), (Some(1), says));
+    }
 }
 
 /// The ready jobs, as `sign --setup` prints them for a server at this address: title and text.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{Read as _, stdin};
+use std::io::{ErrorKind, Read as _, stdin};
 use std::path::Path;
 
 use super::{Exit, Stop, Voice, load, print};
@@ -13,6 +13,7 @@ use crate::hook::{Hook, HookName, Scheme, SchemeName, TokenKind, setup};
 use crate::limits;
 use crate::secret::{random, to_hex};
 use crate::signature::{self, Proof};
+use crate::system;
 
 /// Prints the header lines, or the set-up of a hook.
 pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
@@ -97,6 +98,7 @@ fn read(file: Option<&Path>) -> Result<Vec<u8>, Stop> {
             limits::BODY_MAX / (1024 * 1024)
         ))),
         Ok(_) => Ok(body),
-        Err(error) => Err(cannot(&error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(cannot(&"there is no such file")),
+        Err(error) => Err(cannot(&system::words(&error))),
     }
 }

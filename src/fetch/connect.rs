@@ -15,6 +15,7 @@ use ureq::unversioned::transport::{
 
 use super::trust;
 use crate::limits;
+use crate::system;
 
 /// TCP, and for https TLS with `tls` on it.
 pub(super) fn connector(tls: Arc<ClientConfig>) -> impl Connector {
@@ -59,13 +60,7 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         io::ErrorKind::TimedOut => "the connection timed out".to_owned(),
-        _ => {
-            let text = error.to_string();
-            match text.split_once(" (os error") {
-                Some((text, _)) => text.to_lowercase(),
-                None => text,
-            }
-        }
+        _ => system::words(error),
     }
 }
 

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::Path;
 
+use crate::system;
+
 /// Where locks are.
 pub(super) const LOCKS: &str = "locks";
 /// Where what lasts about single stacks is.
@@ -53,7 +55,7 @@ pub(super) fn explain(what: &str, path: &Path, dir: &Path, error: &io::Error) ->
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         ErrorKind::StorageFull => "no space is left on the device".to_owned(),
         ErrorKind::NotADirectory => "it is no directory".to_owned(),
-        _ => error.to_string(),
+        _ => system::words(error),
     };
     let mut text = format!("{what} {:?} for \"state_dir\": {why}", path.display());
     match error.kind() {

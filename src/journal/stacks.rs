@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use crate::journal::place;
+use crate::system;
 
 /// Where it is kept: in the state directory, or in memory.
 #[derive(Debug, Clone)]
@@ -149,7 +150,8 @@ impl Shelf {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
                 log::error!(
-                    "cannot see whether a stack is paused, so it counts as paused: {error}"
+                    "cannot see whether a stack is paused, so it counts as paused: {}",
+                    system::words(&error)
                 );
                 Some(0)
             }
