@@ -269,7 +269,7 @@ impl Messenger {
         let signed: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", body];
         let key = secret.decoded();
         let signature = key
-            .and_then(|key| key.sign(&signed))
+            .map(|key| key.sign(&signed))
             .ok_or("the secret is no base64")?;
         let signature = format!("v1,{}", to_base64(&signature));
         Ok(vec![

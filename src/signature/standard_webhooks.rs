@@ -43,7 +43,7 @@ pub(super) fn check(
     // The header's own text is signed, not the number that was read from it.
     let signed: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
     let found = first(secrets, |secret| {
-        let expected = secret.decoded().and_then(|key| key.sign(&signed));
+        let expected = secret.decoded().map(|key| key.sign(&signed));
         expected.is_some_and(|expected| {
             signatures
                 .iter()
@@ -71,7 +71,7 @@ pub(super) fn sign(
     let time = unix.to_string();
     let mac = secret
         .decoded()?
-        .sign(&[id.as_bytes(), b".", time.as_bytes(), b".", body])?;
+        .sign(&[id.as_bytes(), b".", time.as_bytes(), b".", body]);
     Some(vec![
         (id_name.to_owned(), id.to_owned()),
         (time_name.to_owned(), time),
