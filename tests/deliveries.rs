@@ -68,6 +68,7 @@ fn a_stack_is_meant_by_key_or_name_in_the_body_or_by_key_in_the_path() {
     check("/webhook/update/app/", "", "app-stack");
     check("/webhook/update/db", "{}", "db-stack");
     check("/webhook/update/db/", r#"{"stack":"db"}"#, "db-stack");
+    check("/webhook/update/APP/", r#"{"stack":"App"}"#, "app-stack");
 }
 
 /// Turned away with this code, the words of which are all there; nothing was asked of Portainer.
@@ -109,9 +110,34 @@ fn what_is_not_known_deploys_nothing_and_the_answer_lists_what_is() {
         &["app", "db"],
     );
     check("/webhook/update/shop/", "{}", 404, &[]);
-    // Names in a path are keys, and keys are exact.
+    // Names in a path are keys.
     check("/webhook/update/app-stack/", "{}", 404, &[]);
-    check("/webhook/update/APP/", "{}", 404, &[]);
+}
+
+/// In the path as in the body; a key that is written exactly so is meant in any case.
+#[test]
+fn a_key_in_another_case_is_that_key_where_only_one_can_be_meant() {
+    let fake = Fake::start(Era::A);
+    let stack = |key: &str| format!("[[stack]]\nkey = \"{key}\"\nname = \"{key}-stack\"\n");
+    let hook = |name: &str| {
+        format!(
+            "[[hook]]\nname = \"{name}\"\nsecret = \"{SECRET}\"\nstacks = [\"app\", \"db\", \"DB\"]\n"
+        )
+    };
+    let file = ["app", "db", "DB"].map(stack).concat() + &["update", "web"].map(hook).concat();
+    let server = Setup::with(&fake).file("stackhook.toml", &file).serve();
+    for (name, status) in [
+        ("app", 200),
+        ("APP", 200),
+        ("DB", 200),
+        ("Db", 404),
+        ("Web", 200),
+        ("WEB2", 404),
+    ] {
+        let path = format!("/webhook/update/{name}/");
+        let reply = server.signed(&path, SECRET, r#"{"event":"ping"}"#);
+        assert_eq!(reply.status, status, "{name}: {}", reply.text());
+    }
 }
 
 #[test]

@@ -166,9 +166,20 @@ impl Site {
         if let Some(hook) = named(name) {
             return Some((hook, None));
         }
-        let hook = named(HookName::DEFAULT)?;
-        let stack = hook.stacks.iter().find(|stack| stack.as_str() == name)?;
-        Some((hook, Some(stack.clone())))
+        let default = named(HookName::DEFAULT);
+        let stacks = || default.iter().flat_map(|hook| &hook.stacks);
+        if let Some(stack) = stacks().find(|stack| stack.as_str() == name) {
+            return Some((default?, Some(stack.clone())));
+        }
+        // In another case, as in a body: only where that leaves no doubt.
+        let alike = |text: &str| text.eq_ignore_ascii_case(name);
+        let mut hooks = self.hooks.iter().filter(|hook| alike(hook.name.as_str()));
+        let mut stacks = stacks().filter(|stack| alike(stack.as_str()));
+        match (hooks.next(), stacks.next(), hooks.next(), stacks.next()) {
+            (Some(hook), None, None, None) => Some((hook, None)),
+            (None, Some(stack), None, None) => Some((default?, Some(stack.clone()))),
+            _ => None,
+        }
     }
 }
 
