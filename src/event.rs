@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::image::Reference;
+use crate::json;
 use crate::limits;
 use crate::named::named;
 use crate::signature::{Rejection, Verified};
@@ -146,8 +147,8 @@ pub(crate) enum Unreadable {
 }
 
 impl Unreadable {
-    fn no_json(error: &serde_json::Error) -> Unreadable {
-        Unreadable::Malformed(format!("the body is no JSON: {error}"))
+    fn not_read(error: &json::NotRead) -> Unreadable {
+        Unreadable::Malformed(format!("the body {error}"))
     }
 }
 
@@ -194,7 +195,7 @@ pub(crate) fn read(
 fn by_rows(table: &[rows::Row<'_>], verified: &Verified<'_>) -> Result<Reading, Unreadable> {
     let body = verified
         .json()
-        .map_err(|error| Unreadable::no_json(&error))?;
+        .map_err(|error| Unreadable::not_read(&error))?;
     let mut reading = rows::read(table, &body)?;
     if let (Reading::Told(told), Some(stamp)) = (&mut reading, verified.stamp()) {
         // What was signed beats what is only said.

@@ -1,31 +1,52 @@
 //! JSON as strangers send it: nested so little that reading it fits any stack, and with so few values that what is read fits the memory.
 
+use std::fmt;
+
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Error};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::limits;
+
+/// Why a body was not read; nothing of its content.
+#[derive(Debug)]
+pub(crate) enum NotRead {
+    /// Where it stops being JSON, or what it is instead.
+    NoJson(String),
+    /// It may well be JSON, but not such as is read here; why.
+    Refused(String),
+}
+
+impl fmt::Display for NotRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotRead::NoJson(why) => write!(f, "is no JSON: {why}"),
+            NotRead::Refused(why) => write!(f, "is not read: {why}"),
+        }
+    }
+}
 
 /// Reads a whole body.
 ///
 /// # Errors
-/// Where it stops being JSON, or that it is nested too deeply or has too many values; nothing of its content.
-pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+/// Why it is not read.
+pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead> {
     let shape = Shape::of(bytes);
     if shape.depth > limits::NESTING {
         let most = limits::NESTING;
-        return Err(serde_json::Error::custom(format_args!(
-            "it is nested deeper than {most} levels"
-        )));
+        let why = format!("it is nested deeper than {most} levels");
+        return Err(NotRead::Refused(why));
     }
     let (least, times) = limits::TREE;
     if shape.weight > bytes.len().saturating_mul(times).max(least) {
         let why = "it has more values than any known sender puts into so many bytes";
-        return Err(serde_json::Error::custom(why));
+        return Err(NotRead::Refused(why.to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|error| match not_even_near(bytes) {
-        Some(words) => serde_json::Error::custom(words),
-        None => error,
+    serde_json::from_slice(bytes).map_err(|error| match (error.classify(), not_even_near(bytes)) {
+        (Category::Data, _) => NotRead::Refused(error.to_string()),
+        (_, Some(words)) => NotRead::NoJson(words.to_owned()),
+        (_, None) => NotRead::NoJson(error.to_string()),
     })
 }
 
@@ -148,7 +169,7 @@ mod tests {
         let read = |depth| from_slice::<Value>(nested(depth).as_bytes());
         assert!(read(limits::NESTING).is_ok());
         let error = read(limits::NESTING + 1).unwrap_err().to_string();
-        assert_eq!(error, "it is nested deeper than 32 levels");
+        assert_eq!(error, "is not read: it is nested deeper than 32 levels");
     }
 
     #[test]
@@ -160,7 +181,8 @@ mod tests {
             match (read, is_read) {
                 (Ok(_), true) => {}
                 (Err(error), false) => {
-                    assert!(error.to_string().contains("more values"), "{error}")
+                    let says = "is not read: it has more values";
+                    assert!(error.to_string().starts_with(says), "{error}")
                 }
                 (read, _) => panic!("{value}: {}", read.is_ok()),
             }

@@ -8,7 +8,7 @@ mod token;
 use std::fmt;
 
 use crate::http::Headers;
-use crate::json;
+use crate::json::{self, NotRead};
 use crate::limits;
 use crate::named::named;
 use crate::secret::{self, Secret};
@@ -216,7 +216,7 @@ impl<'r> Verified<'r> {
     ///
     /// # Errors
     /// Where it stops being JSON; nothing of its content.
-    pub(crate) fn json(&self) -> Result<serde_json::Value, serde_json::Error> {
+    pub(crate) fn json(&self) -> Result<serde_json::Value, NotRead> {
         json::from_slice(self.body)
     }
 

@@ -17,7 +17,7 @@ pub(super) fn read(verified: &Verified<'_>) -> Result<Reading, Unreadable> {
     }
     let body = verified
         .json()
-        .map_err(|error| Unreadable::no_json(&error))?;
+        .map_err(|error| Unreadable::not_read(&error))?;
     let (changes, read, repository): (_, fn(&Value) -> _, _) = match name.as_str() {
         "repo:push" => (
             "/push/changes",

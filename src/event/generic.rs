@@ -74,7 +74,7 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, Unreadable> {
         Ok(_) => Err(Unreadable::Malformed(
             "the body is JSON, but no object".to_owned(),
         )),
-        Err(error) => Err(Unreadable::no_json(&error)),
+        Err(error) => Err(Unreadable::not_read(&error)),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn read(sender: Sender, verified: &Verified<'_>) -> Result<Reading, U
     }
     let body = verified
         .json()
-        .map_err(|error| Unreadable::no_json(&error))?;
+        .map_err(|error| Unreadable::not_read(&error))?;
     let event = match name.as_str() {
         "push" => push(&body),
         "release" => release(&body),

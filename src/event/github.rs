@@ -24,7 +24,7 @@ pub(super) fn read(verified: &Verified<'_>) -> Result<Reading, Unreadable> {
         return ignored("ping");
     }
     let body: Value =
-        json::from_slice(&unwrap(verified)).map_err(|error| Unreadable::no_json(&error))?;
+        json::from_slice(&unwrap(verified)).map_err(|error| Unreadable::not_read(&error))?;
     let event = match name.as_str() {
         "push" => push(&body),
         "package" | "registry_package" => package(&name, &body),

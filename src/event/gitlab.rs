@@ -11,7 +11,7 @@ use crate::stack::order::Cause;
 pub(super) fn read(verified: &Verified<'_>) -> Result<Reading, Unreadable> {
     let body = verified
         .json()
-        .map_err(|error| Unreadable::no_json(&error))?;
+        .map_err(|error| Unreadable::not_read(&error))?;
     let name = text(&body, "/object_kind").or_else(|| text(&body, "/event_name"));
     let event = match name {
         Some(name @ ("push" | "tag_push")) => push(name, &body),

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::json;
+use crate::json::{self, NotRead};
 
 /// Reads one value.
-pub(super) fn from_slice(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+pub(super) fn from_slice(bytes: &[u8]) -> Result<Value, NotRead> {
     json::from_slice::<Strict>(bytes).map(|strict| strict.0)
 }
 

@@ -153,7 +153,12 @@ fn a_ping_is_answered_and_not_acted_on() {
 
 #[test]
 fn what_is_wrong_with_a_body_is_said() {
+    let many = format!("[{}0]", "[0],".repeat(100_000));
+    let deep = "[".repeat(40);
     for (body, words) in [
+        (many.as_str(), "the body is not read: it has more values"),
+        (&deep, "the body is not read: it is nested deeper"),
+        ("{", "the body is no JSON"),
         ("{", "no JSON"),
         ("\u{feff}{}", "no JSON: it begins with a byte order mark"),
         ("event=stack_update", "no JSON: it is a form"),
@@ -164,7 +169,10 @@ fn what_is_wrong_with_a_body_is_said() {
         ("[]", "no object"),
         ("null", "no object"),
         ("{} {}", "trailing"),
-        ("{\"a\": 1, \"a\": 1}", "the key \"a\" stands twice"),
+        (
+            "{\"a\": 1, \"a\": 1}",
+            "the body is not read: the key \"a\" stands twice",
+        ),
         (
             "{\"x\": [{\"b\": 1, \"b\": 2}]}",
             "the key \"b\" stands twice",
