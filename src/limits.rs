@@ -12,6 +12,8 @@ pub(crate) const SECRET_FILE_MAX: usize = 64 * 1024;
 pub(crate) const CONFIG_FILE_MAX: usize = 1024 * 1024;
 /// `max_body` when nothing is configured (bytes); pushes are tens of KB.
 pub(crate) const BODY_DEFAULT: usize = 1024 * 1024;
+/// A lower `max_body` is warned of (bytes): a small JSON with an id and a time has some hundred.
+pub(crate) const BODY_LITTLE: usize = 1024;
 /// `max_body` may not be set higher (bytes); GitHub stops at 25 MB.
 pub(crate) const BODY_MAX: usize = 32 * 1024 * 1024;
 
@@ -144,6 +146,8 @@ pub(crate) const LOG_KEPT: usize = 4 * 1024;
 /// Free text that came from Portainer is cut here (bytes).
 pub(crate) const FOREIGN_TEXT: usize = 2 * 1024;
 
+/// A shorter `portainer.timeout` is warned of: the time to settle alone is a third of it.
+pub(crate) const REDEPLOY_LITTLE: Duration = Duration::from_secs(30);
 /// How long a container without a health check must run without a restart to count as running.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
 /// The pause between two looks at the containers.

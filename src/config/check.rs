@@ -87,7 +87,7 @@ fn top(need: Need, top: &mut Section, config: &mut Config, reading: &mut Reading
     config.state_dir = state_dir(need, top, reading);
     let proxies = reading.list(top, "trusted_proxies", network);
     config.trusted_proxies = listed(reading, "trusted_proxies", proxies);
-    config.max_body = reading.setting(
+    config.max_body = reading.setting_unless_odd(
         top,
         ("max_body", "max_body"),
         (limits::BODY_DEFAULT, "1MiB"),
@@ -95,6 +95,14 @@ fn top(need: Need, top: &mut Section, config: &mut Config, reading: &mut Reading
             0 => Err("0 would let no delivery in".to_owned()),
             size if size > limits::BODY_MAX => Err("more than 32MiB is never accepted".to_owned()),
             size => Ok(size),
+        },
+        |size| {
+            (*size < limits::BODY_LITTLE).then(|| {
+                format!(
+                    "most deliveries are larger than that ({size} B), and each of those is turned away with 413; set 64KiB or \
+                     more, or leave it out (1MiB)"
+                )
+            })
         },
     );
     config.log = reading.setting(top, ("log", "log"), (config.log, "info"), |text| {

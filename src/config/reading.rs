@@ -115,13 +115,28 @@ impl Reading<'_> {
     pub(super) fn setting<T>(
         &mut self,
         section: &mut Section,
+        key: (&str, &str),
+        default: (T, &str),
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        self.setting_unless_odd(section, key, default, parse, |_| None)
+    }
+
+    /// The same, where a value can be right and yet help nobody: `odd` says so, and what to do.
+    pub(super) fn setting_unless_odd<T>(
+        &mut self,
+        section: &mut Section,
         (key, label): (&str, &str),
         (default, text): (T, &str),
         parse: impl Fn(&str) -> Result<T, String>,
+        odd: impl Fn(&T) -> Option<String>,
     ) -> T {
         let parse = |given: &str| Ok((parse(given)?, given.to_owned()));
         match self.text(section, key, parse) {
             Taken::Good((value, text), place) => {
+                if let Some(why) = odd(&value) {
+                    self.warn(&place, label, why);
+                }
                 self.show(label, text, place);
                 value
             }

@@ -33,11 +33,20 @@ pub(super) fn portainer(
     }
     let credentials = credentials(required, read, section, reading);
     let trust = trust(read, url_is_plain(&url), section, reading);
-    let timeout = reading.setting(
+    let timeout = reading.setting_unless_odd(
         section,
         ("timeout", "portainer.timeout"),
         (Duration::from_secs(30 * 60), "30m"),
         |text| within_a_day(text, true),
+        |timeout| {
+            (*timeout < limits::REDEPLOY_LITTLE).then(|| {
+                format!(
+                    "hardly a redeploy, from its pull to the end of its health check, ends well within {} s; set 5m or more, or \
+                     leave it out (30m)",
+                    timeout.as_secs_f64()
+                )
+            })
+        },
     );
     Some(Portainer {
         url: url.good()?,

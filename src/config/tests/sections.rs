@@ -234,3 +234,27 @@ fn stacks_are_checked() {
         "",
     );
 }
+
+#[test]
+fn a_value_that_is_right_and_helps_nobody_is_warned_of_with_a_way_out() {
+    let state_dir = ("STACKHOOK_STATE_DIR", "/var/lib/stackhook");
+    let check = |name: &str, value: &str, warning: Option<&str>| {
+        let mut place = Place::with(FIVE);
+        place.set(state_dir.0, state_dir.1);
+        place.set(name, value);
+        let warnings = place.loaded(Need::Serve).warnings;
+        let expected: Vec<String> = warning
+            .into_iter()
+            .map(|text| format!("{name}: {text}"))
+            .collect();
+        assert_eq!(warnings, expected, "{name}={value}");
+    };
+    let small = "most deliveries are larger than that (10 B), and each of those is turned away with 413; set 64KiB or more, or \
+                 leave it out (1MiB)";
+    check("STACKHOOK_MAX_BODY", "10", Some(small));
+    check("STACKHOOK_MAX_BODY", "1KiB", None);
+    let short = "hardly a redeploy, from its pull to the end of its health check, ends well within 1 s; set 5m or more, or leave it \
+                 out (30m)";
+    check("PORTAINER_TIMEOUT", "1s", Some(short));
+    check("PORTAINER_TIMEOUT", "30s", None);
+}
