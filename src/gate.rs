@@ -46,6 +46,9 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Door(TcpListener);
 
+/// What sets how many threads the system gives.
+const THREADS_OF: &str = " (ulimit -u, TasksMax=, --pids-limit)";
+
 /// An open gate.
 pub(crate) struct Gate {
     /// The listening socket once more, to be shut.
@@ -88,7 +91,13 @@ impl Door {
     /// # Errors
     /// The system gives not even the fewest threads.
     pub(crate) fn open(self, settings: Settings, behind: Arc<dyn Behind>) -> Result<Gate, String> {
-        let failed = |error: io::Error| format!("cannot open the gate: {error}");
+        let failed = |error: io::Error| format!("cannot open the gate: {}", system::words(&error));
+        let too_few = |error: io::Error| {
+            format!(
+                "cannot open the gate: too few threads{THREADS_OF}: {}",
+                system::words(&error)
+            )
+        };
         let listener = TcpStream::from(OwnedFd::from(self.0.try_clone().map_err(failed)?));
         let files = open_files();
         let wanted = allowed::places(files);
@@ -110,12 +119,12 @@ impl Door {
             trusted_proxies: settings.trusted_proxies,
             waiting: AtomicUsize::new(0),
         });
-        crew::hire(&inside, limits::CONNECTIONS.0).map_err(failed)?;
+        crew::hire(&inside, limits::CONNECTIONS.0).map_err(too_few)?;
         let ushering = Arc::clone(&slots);
-        crew::start("usher", move || ushering.usher()).map_err(failed)?;
+        crew::start("usher", move || ushering.usher()).map_err(too_few)?;
         let closing = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&closing);
-        crew::start("accept", move || accept(&self.0, &slots, &over)).map_err(failed)?;
+        crew::start("accept", move || accept(&self.0, &slots, &over)).map_err(too_few)?;
         Ok(Gate {
             listener,
             closing,
@@ -132,8 +141,9 @@ impl Gate {
         if let Err(error) = crew::hire(&self.inside, self.wanted) {
             let left = self.inside.slots.give_back(limits::SPARE_THREADS);
             log::warn!(
-                "only {left} connections at a time, not {}: the system gives no more threads: {error}",
-                self.wanted
+                "only {left} connections at a time, not {}: no more threads{THREADS_OF}: {}",
+                self.wanted,
+                system::words(&error)
             );
         }
     }
