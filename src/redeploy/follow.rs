@@ -76,9 +76,9 @@ impl Run<'_> {
         })
     }
 
-    /// How the update ended, where no answer says that the record tells of it. A failure of an earlier deployment stays there until
-    /// the next one begins, so it counts only with another date, where the record told of none before, or `anew`: where a
-    /// deployment was seen under way meanwhile.
+    /// How the update ended, where no answer says that the record tells of it. What it tells of an earlier deployment stays there
+    /// until the next one begins: so it counts only with another date or status than before, or `anew`, where a deployment was seen
+    /// under way meanwhile.
     pub(super) fn ended_unanswered(
         &self,
         submission: &Submission,
@@ -86,25 +86,20 @@ impl Run<'_> {
         anew: bool,
     ) -> Option<Result<(), String>> {
         let end = ended(record)?;
-        let arrived = || self.has_arrived(submission, record);
-        match record.status {
-            Status::Active | Status::Unsaid => arrived().then_some(end),
-            // What the record says of an earlier deployment says nothing of services that are updated one by one.
-            Status::Error if !submission.forced.is_empty() && arrived() => Some(Ok(())),
-            Status::Error => {
-                let had_failed = matches!(submission.status, Some(Status::Error) | None);
-                (anew || !had_failed || arrived()).then_some(end)
-            }
-            Status::Inactive | Status::Deploying => Some(end),
+        let other_status = submission.status.is_some_and(|old| old != record.status);
+        let moved = anew || other_status || record.update_date != submission.update_date;
+        if submission.forced.is_empty() || record.status == Status::Inactive {
+            return moved.then_some(end);
+        }
+        // Services that are updated one by one leave the record as it is; before them, variables may have failed.
+        match self.are_forced(submission) {
+            true => Some(Ok(())),
+            false => Some(end).filter(|end| moved && end.is_err()),
         }
     }
 
-    /// Whether it can be seen that the update was carried out: Portainer's record has another date, and services that are updated
-    /// one by one, which leave that as it is, have all been forced once more.
-    fn has_arrived(&self, submission: &Submission, record: &Record) -> bool {
-        if submission.forced.is_empty() {
-            return record.update_date != submission.update_date;
-        }
+    /// Whether all services that are updated one by one have been forced once more.
+    fn are_forced(&self, submission: &Submission) -> bool {
         let Ok(Seen::Swarm(seen)) = look::again(self.cx.portainer, submission) else {
             return false;
         };

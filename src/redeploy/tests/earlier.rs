@@ -150,25 +150,35 @@ fn a_failure_after_a_deployment_that_was_seen_under_way_is_no_old_one() {
     check(&report, Outcome::Failed, NEW);
 }
 
+fn deploy(world: &mut World) {
+    let id = world.stack("web-stack").id;
+    world.pull("ghcr.io/acme/web:1", 1);
+    world.deploy_hour_old(id);
+}
+
 /// A stack that has failed before is taken down first.
 #[test]
 fn a_service_without_a_container_is_awaited_while_the_deployment_is_under_way() {
     let bench = failed_once(Era::C, GOOD);
     on_update(&bench, 1, Fault::CloseBefore);
-    let watcher = under_way(&bench, |world| {
-        let id = world.stack("web-stack").id;
-        world.pull("ghcr.io/acme/web:1", 1);
-        world.deploy_hour_old(id);
-        world.stack_mut(id).update_date += 1;
-        world.stack_mut(id).status = 1;
-    });
+    let watcher = under_way(&bench, deploy);
+    let report = bench.run_watched(&Order::default(), &watcher);
+    check(&report, Outcome::Updated, "all healthy");
+}
+
+/// The date of an update that follows within the second is the same.
+#[test]
+fn a_success_after_an_earlier_failure_is_seen_without_another_date() {
+    let bench = failed_once(Era::C, GOOD);
+    on_update(&bench, 1, Fault::CloseBefore);
+    let watcher = Watcher::act(&bench.fake, "waiting for the deployment", 1, deploy);
     let report = bench.run_watched(&Order::default(), &watcher);
     check(&report, Outcome::Updated, "all healthy");
 }
 
 /// Services that are updated one by one leave the record as it is.
 #[test]
-fn forced_services_that_arrived_are_not_judged_by_an_old_failure() {
+fn forced_services_are_not_judged_by_an_old_failure() {
     for era in TELLING {
         let bench = swarm(era);
         bench.fake.world(|world| {
@@ -183,5 +193,16 @@ fn forced_services_that_arrived_are_not_judged_by_an_old_failure() {
         let report = redeploy::run(&bench.context(&kept), &bench.stack, &order);
         check(&report, Outcome::Updated, "1 of 2");
         check(&go_on(&bench, &kept, |_| ()), Outcome::Updated, "1 of 2");
+        // Nor such as never arrived.
+        bench
+            .fake
+            .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
+        let path = "/api/endpoints/1/forceupdateservice";
+        bench
+            .fake
+            .fault(When::next("PUT", path), Fault::CloseBefore);
+        let report = redeploy::run(&bench.context(&kept), &bench.stack, &order);
+        check(&report, Outcome::Unknown, "the services are as before");
+        check(&go_on(&bench, &kept, |_| ()), Outcome::Unknown, "nothing");
     }
 }
