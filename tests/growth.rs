@@ -1,5 +1,5 @@
-//! How it grows: many deliveries, many stacks, a full journal at the start. Memory and files stay within bounds that do not
-//! depend on how long it has been running. `DELIVERIES` says how many (2,000), `STACKHOOK_BINARY` which program.
+//! How it grows: nothing to do, many deliveries, many stacks, a full journal at the start. Memory and files stay within bounds
+//! that do not depend on how long it has been running. `DELIVERIES` says how many (2,000), `STACKHOOK_BINARY` which program.
 
 use std::fs;
 use std::path::Path;
@@ -97,6 +97,26 @@ fn all_end(server: &Stackhook, urls: &[String]) {
             }
         }
     }
+}
+
+/// With five variables and a state directory, as most have it.
+#[test]
+fn a_server_that_waits_takes_little_memory() {
+    let fake = shop::portainer(Era::A);
+    let setup = variables(Setup::with(&fake)).env("STACKHOOK_STATE_DIR", "state");
+    let server = setup.serve();
+    assert_eq!(server.get("/healthz").status, 200);
+    let (mut most, began) = (0, Instant::now());
+    while began.elapsed() < Duration::from_secs(1) {
+        most = most.max(size(&server).0);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("{most} kB 1 s after the start");
+    let bound = if is_released() { 3 } else { 20 } * 1_000_000 / 1024;
+    assert!(
+        most <= bound,
+        "{most} of {bound} kB; .cargo/later.ld says why it was less"
+    );
 }
 
 #[test]
