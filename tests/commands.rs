@@ -171,6 +171,15 @@ fn healthcheck_fails_where_nobody_listens_whatever_else_is_configured() {
 }
 
 #[test]
+fn healthcheck_says_what_the_system_says_without_its_number() {
+    // All of this network: no stream leads there.
+    let setup = Setup::new().env("STACKHOOK_LISTEN", "255.255.255.255:80");
+    let output = setup.run(&["healthcheck"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(!output.stderr.contains("os error"), "{output:?}");
+}
+
+#[test]
 fn healthcheck_believes_only_a_whole_answer() {
     use std::io::{Read as _, Write as _};
     #[track_caller]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Exit, Stop, Voice, load};
 use crate::config::Need;
 use crate::limits;
+use crate::system;
 
 /// Asks the server that listens where the configuration says.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -20,7 +21,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         ErrorKind::ConnectionRefused => failed(&"nothing listens there"),
         // What std calls it depends on the system.
         ErrorKind::TimedOut | ErrorKind::WouldBlock => failed(&"it does not answer in time"),
-        _ => failed(&error),
+        _ => failed(&system::words(&error)),
     })?;
     match status.as_str() {
         "200" => Ok(Exit::Fine),

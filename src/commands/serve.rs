@@ -28,6 +28,7 @@ use crate::request::Behind;
 use crate::server::Hop;
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
+use crate::system;
 use crate::systemd::{self, Say};
 use crate::threads;
 
@@ -166,7 +167,8 @@ fn stop(engine: &Engine) {
 fn tell_systemd(what: Say<'_>) {
     let socket = std::env::var_os(systemd::NOTIFY_SOCKET);
     if let Err(error) = systemd::say(socket.as_deref(), what) {
-        log::warn!("cannot tell systemd that the service is {what}: {error}");
+        let why = system::words(&error);
+        log::warn!("cannot tell systemd that the service is {what}: {why}");
     }
 }
 

@@ -79,3 +79,10 @@ fn the_journal_gets_priorities_instead_of_times() {
     let server = setup.env("JOURNAL_STREAM", &stream).serve();
     assert!(!server.log().starts_with('<'), "{}", server.log());
 }
+
+#[test]
+fn a_service_manager_that_cannot_be_told_is_told_of_in_words() {
+    let (_fake, setup) = shop();
+    let server = setup.env("NOTIFY_SOCKET", "/nope/socket").serve();
+    server.wait_for_log("that the service is ready: no such file or directory");
+}
