@@ -31,7 +31,7 @@ impl Seen {
     }
 
     /// The services that there are.
-    pub(crate) fn services(&self) -> BTreeSet<&str> {
+    pub(crate) fn services(&self) -> BTreeSet<String> {
         match self {
             Seen::Compose(seen) => seen.services(),
             Seen::Swarm(seen) => seen.names(),

@@ -2,7 +2,7 @@
 
 use super::problem::{Nature, Place, Problem};
 use super::surroundings::Surroundings;
-use super::values::{Kind, Section, Value, Written};
+use super::values::{Kind, Section, Written};
 use super::variables::{
     ENVIRONMENT, PLAIN, SECRET, STACK_NAME, STACK_NAME_OF, WEBHOOK_CREDENTIAL, WEBHOOK_SECRET,
     WEBHOOK_SENDER, is_known, unknown,
@@ -101,7 +101,7 @@ impl Over<'_> {
         credential: Option<&'static str>,
     ) {
         let of_file = format!("{key}_file");
-        if section.entries.contains_key(key) && section.entries.contains_key(&of_file) {
+        if section.has(key) && section.has(&of_file) {
             // Stays as it is: both are reported when they are taken.
             return;
         }
@@ -137,14 +137,7 @@ impl Over<'_> {
         };
         section.take(key);
         section.take(&of_file);
-        section.entries.insert(
-            slot.to_owned(),
-            Value {
-                kind,
-                place,
-                position: 0,
-            },
-        );
+        section.put_kind(slot, kind, place);
     }
 
     fn stacks(&mut self, written: &mut Written) {
@@ -170,7 +163,7 @@ impl Over<'_> {
             let existing = written.stacks.iter_mut().find(is_it);
             let is_new = existing.is_none();
             let stack = existing.unwrap_or(&mut new);
-            if !stack.entries.contains_key("key") {
+            if !stack.has("key") {
                 stack.put("key", &key, place.clone());
             }
             stack.put("name", &text, place);
@@ -181,7 +174,7 @@ impl Over<'_> {
         self.default_stack(written);
         if let Some(text) = self.plain(ENVIRONMENT) {
             for stack in &mut written.stacks {
-                if !stack.entries.contains_key("environment") {
+                if !stack.has("environment") {
                     stack.put(
                         "environment",
                         &text,
@@ -216,9 +209,8 @@ impl Over<'_> {
     }
 
     fn hook(&mut self, written: &mut Written) {
-        let default = |hook: &Section| {
-            !hook.entries.contains_key("name") || hook.text("name") == Some(HookName::DEFAULT)
-        };
+        let default =
+            |hook: &Section| !hook.has("name") || hook.text("name") == Some(HookName::DEFAULT);
         let existing = written.hooks.iter_mut().find(|hook| default(hook));
         let mut new = Section::new("hook", Place::Nowhere);
         let is_new = existing.is_none();
@@ -238,7 +230,7 @@ impl Over<'_> {
 fn key_of(stack: &Section) -> Option<String> {
     match stack.text("key") {
         Some(key) => Some(key.to_owned()),
-        None if stack.entries.contains_key("key") => None,
+        None if stack.has("key") => None,
         None => stack.text("name").map(key_from_name),
     }
 }

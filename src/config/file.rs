@@ -218,7 +218,7 @@ impl Lines<'_> {
                 place: self.place(key.span().start),
                 position: key.span().start,
             };
-            section.entries.insert(key.get_ref().to_string(), value);
+            section.entries.push((key.get_ref().to_string(), value));
         }
         section
     }

@@ -1,8 +1,6 @@
 //! The configuration as it was written: sections of keys, each value with the place it comes from. Nothing here is
 //! checked, and nothing here can be shown: any text may be a secret.
 
-use std::collections::BTreeMap;
-
 use super::problem::Place;
 
 /// Every key, by section; the order is the one of the documentation.
@@ -146,7 +144,8 @@ pub(super) struct Section {
     pub(super) kind: &'static str,
     /// Where it begins.
     pub(super) place: Place,
-    pub(super) entries: BTreeMap<String, Value>,
+    /// In the order of their keys, each of which is there once.
+    pub(super) entries: Vec<(String, Value)>,
 }
 
 impl Section {
@@ -154,37 +153,54 @@ impl Section {
         Section {
             kind,
             place,
-            entries: BTreeMap::new(),
+            entries: Vec::new(),
         }
     }
 
     /// Where the first of its keys was written, or else it itself; `None`: there is nothing.
     pub(super) fn written(&self) -> Option<Place> {
-        let first = self.entries.values().next().map(|value| &value.place);
+        let first = self.entries.first().map(|(_, value)| &value.place);
         let here = Some(&self.place).filter(|place| **place != Place::Nowhere);
         first.or(here).cloned()
     }
 
     /// What nobody takes is an unknown key.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
-        self.entries.remove(key)
+        let place = self.entries.iter().position(|(one, _)| one == key)?;
+        Some(self.entries.remove(place).1)
     }
 
+    /// What stands under `key`, and stays there.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        let mut entries = self.entries.iter();
+        entries.find_map(|(one, value)| (one == key).then_some(value))
+    }
+
+    /// Whether something stands under `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// A text from outside the file, instead of what stands under `key`.
     pub(super) fn put(&mut self, key: &str, text: &str, place: Place) {
-        let kind = Kind::Text(text.to_owned());
-        self.entries.insert(
-            key.to_owned(),
-            Value {
-                kind,
-                place,
-                position: 0,
-            },
-        );
+        self.put_kind(key, Kind::Text(text.to_owned()), place);
+    }
+
+    /// The same with what may be no text.
+    pub(super) fn put_kind(&mut self, key: &str, kind: Kind, place: Place) {
+        let value = Value {
+            kind,
+            place,
+            position: 0,
+        };
+        self.take(key);
+        let before = self.entries.partition_point(|(one, _)| one.as_str() < key);
+        self.entries.insert(before, (key.to_owned(), value));
     }
 
     /// The text under `key`, where it is one.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        match &self.entries.get(key)?.kind {
+        match &self.get(key)?.kind {
             Kind::Text(text) => Some(text),
             _ => None,
         }

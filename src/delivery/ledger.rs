@@ -111,7 +111,8 @@ pub(crate) struct Ledger {
     /// The same, oldest first.
     replayed: VecDeque<Print>,
     duplicates: HashMap<Print, DeliveryId>,
-    failures: BTreeMap<StackKey, Failure>,
+    /// One a stack.
+    failures: Vec<Failure>,
 }
 
 impl Ledger {
@@ -176,7 +177,7 @@ impl Ledger {
 
     /// The last failure of each stack that ever had one.
     pub(crate) fn failures(&self) -> impl Iterator<Item = &Failure> {
-        self.failures.values()
+        self.failures.iter()
     }
 
     /// The stacks whose waiting redeploy nothing of their own holds up, in the order of their keys.
@@ -258,9 +259,7 @@ impl Ledger {
                 delivery,
                 unix,
             } => self.remember(print, delivery, unix),
-            Entry::Failure(failure) => {
-                self.failures.insert(failure.stack.clone(), failure);
-            }
+            Entry::Failure(failure) => self.failed(failure),
         }
     }
 
@@ -281,7 +280,7 @@ impl Ledger {
                 unix,
             })
         });
-        let failures = self.failures.values().cloned().map(Entry::Failure);
+        let failures = self.failures.iter().cloned().map(Entry::Failure);
         deliveries
             .chain(lanes)
             .chain(replays)
@@ -389,13 +388,17 @@ impl Ledger {
             self.end(&id, &stack, without_logs.clone(), unix);
         }
         if matches!(report.outcome, Outcome::Failed | Outcome::Unknown) {
-            let failure = Failure {
-                stack: stack.clone(),
+            self.failed(Failure {
+                stack,
                 unix,
                 report,
-            };
-            self.failures.insert(stack, failure);
+            });
         }
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        self.failures.retain(|one| one.stack != failure.stack);
+        self.failures.push(failure);
     }
 
     fn end(&mut self, id: &DeliveryId, stack: &StackKey, report: StackReport, unix: u64) {

@@ -1,6 +1,6 @@
 //! One lane a stack: at most one redeploy runs and one waits; whoever comes later joins the one that waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -194,10 +194,10 @@ impl Lane {
     }
 
     /// The deliveries that something here covers.
-    pub(crate) fn covers(&self) -> BTreeSet<&DeliveryId> {
+    pub(crate) fn covers(&self) -> HashSet<&DeliveryId> {
         let running = self.running.iter().map(|running| &running.job);
         let jobs = running.chain(&self.waiting);
-        gather::set(jobs.flat_map(|job| &job.deliveries))
+        jobs.flat_map(|job| &job.deliveries).collect()
     }
 
     /// What runs.

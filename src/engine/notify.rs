@@ -122,7 +122,7 @@ impl Messenger {
 
     fn ended(&self, report: &StackReport) {
         let stack = report.stack.as_str();
-        let was_failing = self.shelf.told().get(stack).copied().unwrap_or_default();
+        let was_failing = self.shelf.told().get(stack) == Some(&Value::Bool(true));
         let Some(news) = News::of(report.outcome, was_failing) else {
             return;
         };

@@ -107,19 +107,14 @@ impl Seen {
     }
 
     /// The services that have a container.
-    pub(crate) fn services(&self) -> BTreeSet<&str> {
-        gather::set(self.containers.iter().map(|one| one.service.as_str()))
+    pub(crate) fn services(&self) -> BTreeSet<String> {
+        gather::set(self.containers.iter().map(|one| one.service.clone()))
     }
 
     /// Services that ran before and of which no container is left, not even one that is about to be started.
     pub(crate) fn gone_since(&self, before: &Seen) -> Vec<String> {
         let gone = |service: &str| self.of(service).is_empty();
-        before
-            .ran()
-            .into_iter()
-            .filter(|one| gone(one))
-            .map(str::to_owned)
-            .collect()
+        before.ran().into_iter().filter(|one| gone(one)).collect()
     }
 
     /// Services that ran before and of which nothing runs now; such as have completed are none of them.
@@ -127,18 +122,13 @@ impl Seen {
         let alive =
             |one: &&Container| one.runs() || self.state_of(one, before) == ServiceState::Completed;
         let down = |service: &str| !self.of(service).iter().any(alive);
-        before
-            .ran()
-            .into_iter()
-            .filter(|one| down(one))
-            .map(str::to_owned)
-            .collect()
+        before.ran().into_iter().filter(|one| down(one)).collect()
     }
 
     /// The services of which something runs.
-    fn ran(&self) -> BTreeSet<&str> {
+    fn ran(&self) -> BTreeSet<String> {
         let running = self.containers.iter().filter(|one| one.runs());
-        gather::set(running.map(|one| one.service.as_str()))
+        gather::set(running.map(|one| one.service.clone()))
     }
 
     /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service

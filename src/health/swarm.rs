@@ -105,7 +105,7 @@ impl Watch {
     fn missing<'a>(&'a self, seen: &Seen) -> impl Iterator<Item = &'a str> {
         let there = seen.names();
         let expected = self.expected.iter().map(String::as_str);
-        expected.filter(move |name| !there.contains(name))
+        expected.filter(move |name| !there.contains(*name))
     }
 
     fn remember(&mut self, now: Instant, seen: &Seen) {

@@ -1,14 +1,14 @@
 //! What lasts about single stacks, whoever redeploys them: `stacks/<Portainer's number>.json`, whose content belongs to the redeploy,
 //! and beside it `<number>.paused`, a file of its own so that staff can pause a stack while a redeploy of it runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::journal::place;
 use crate::system;
@@ -28,7 +28,7 @@ struct Memory {
     values: HashMap<i64, Value>,
     /// Since when (Unix seconds).
     paused: HashMap<i64, u64>,
-    told: BTreeMap<String, bool>,
+    told: Map<String, Value>,
 }
 
 impl Shelf {
@@ -106,7 +106,7 @@ impl Shelf {
     }
 
     /// Of which stacks, by key, people were told last that they fail (true) or are well again. What cannot be read counts as nothing.
-    pub(crate) fn told(&self) -> BTreeMap<String, bool> {
+    pub(crate) fn told(&self) -> Map<String, Value> {
         match &*self.0 {
             Kept::Memory(memory) => lock(memory).told.clone(),
             Kept::Disk(dir) => fs::read(dir.join(place::STACKS).join(TOLD))
@@ -123,12 +123,12 @@ impl Shelf {
     pub(crate) fn tell(&self, stack: &str, failing: bool) -> Result<(), String> {
         match &*self.0 {
             Kept::Memory(memory) => {
-                lock(memory).told.insert(stack.to_owned(), failing);
+                lock(memory).told.insert(stack.to_owned(), failing.into());
                 Ok(())
             }
             Kept::Disk(dir) => {
                 let mut told = self.told();
-                told.insert(stack.to_owned(), failing);
+                told.insert(stack.to_owned(), failing.into());
                 let text = serde_json::to_string(&told).unwrap_or_default();
                 replace(
                     dir,
@@ -256,8 +256,8 @@ mod tests {
         shelf.tell("app", true).unwrap();
         shelf.tell("db", true).unwrap();
         shelf.tell("app", false).unwrap();
-        let told = [("app".to_owned(), false), ("db".to_owned(), true)];
-        assert_eq!(shelf.told(), told.into());
+        let told = Value::Object(shelf.told());
+        assert_eq!(told, serde_json::json!({"app": false, "db": true}));
         shelf.unpause(7).unwrap();
         shelf.unpause(7).unwrap();
         assert_eq!(shelf.paused(7), None);

@@ -1,7 +1,7 @@
 //! What a stack object means, and the update that is made from it: of everything Portainer would erase, nothing can be forgotten, because the
 //! only maker of an [`Update`] takes it from the record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -240,10 +240,10 @@ impl Update {
 
 impl Update {
     /// The same without these variables: they did not exist before an update that is taken back.
-    pub(crate) fn without(mut self, names: &BTreeSet<&str>) -> Update {
+    pub(crate) fn without(mut self, names: &[&str]) -> Update {
         let (Body::File(wire::FileUpdate { env, .. }) | Body::Git(wire::GitUpdate { env, .. })) =
             &mut self.body;
-        env.retain(|variable| !names.contains(variable.name.as_str()));
+        env.retain(|variable| !names.contains(&variable.name.as_str()));
         self
     }
 }

@@ -41,21 +41,19 @@ impl Needle {
             let mut next = Vec::new();
             for end in ends {
                 let rest = text.get(end..)?;
-                next.extend(
-                    spellings
-                        .iter()
-                        .filter(|spelling| spelling.begins(rest))
-                        .map(|spelling| end + spelling.text.len()),
-                );
+                for spelling in spellings.iter().filter(|one| one.begins(rest)) {
+                    let end = end + spelling.text.len();
+                    if !next.contains(&end) {
+                        next.push(end);
+                    }
+                }
             }
-            next.sort_unstable();
-            next.dedup();
             if next.is_empty() {
                 return None;
             }
             ends = next;
         }
-        ends.last().copied()
+        ends.into_iter().max()
     }
 }
 

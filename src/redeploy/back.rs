@@ -63,7 +63,7 @@ impl Run<'_> {
             .map_err(|error| unsent(error.into()))?;
         let goal = Goal {
             environment,
-            expected: gather::set(before.services().into_iter().map(str::to_owned)),
+            expected: before.services(),
             before,
             images: past.previous,
             newer: BTreeMap::new(),
@@ -302,8 +302,8 @@ impl Run<'_> {
             .all_containers(environment)
             .map_err(|error| End::refused(format!("no way back: {error}")))?;
         let foreign = all.iter().filter(|one| one.labels.project != project);
-        let ids = gather::set(foreign.map(|one| one.image_id.as_str()));
-        let used = newer.iter().filter(|(_, id)| ids.contains(id.as_str()));
+        let ids: Vec<&str> = foreign.map(|one| one.image_id.as_str()).collect();
+        let used = newer.iter().filter(|(_, id)| ids.contains(&id.as_str()));
         Ok(gather::set(used.map(|(reference, _)| reference.clone())))
     }
 
@@ -321,7 +321,7 @@ impl Run<'_> {
                 .filter_map(|(name, value)| Some((name.clone(), value.clone()?))),
         );
         let gone = variables.filter(|(_, value)| value.is_none());
-        let gone = gather::set(gone.map(|(name, _)| name.as_str()));
+        let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
         let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
         let submission = Submission {
             way: Way::Back,

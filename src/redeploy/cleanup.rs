@@ -12,7 +12,7 @@ impl Run<'_> {
         if replaced.is_empty() {
             return;
         }
-        let in_use = gather::set(submission.images.values().chain(&replaced));
+        let in_use: Vec<&String> = submission.images.values().chain(&replaced).collect();
         let old: Vec<String> = past
             .replaced
             .iter()

@@ -23,8 +23,10 @@ pub(super) fn planned(stack: &Stack, plan: &Plan) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }
-    let selected: Vec<&str> = plan.selected.keys().map(String::as_str).collect();
-    let others: Vec<&str> = plan.others.keys().map(String::as_str).collect();
+    let names = |services: &[(String, _)]| -> Vec<String> {
+        services.iter().map(|(name, _)| name.clone()).collect()
+    };
+    let (selected, others) = (names(&plan.selected), names(&plan.others));
     let pulls: Vec<String> = plan.pulls.iter().map(Reference::familiar).collect();
     log::debug!(
         stack = stack.key.as_str();

@@ -148,7 +148,7 @@ fn not_found(others: &[Record], name: &str) -> String {
             record.name
         ));
     }
-    let mut names: Vec<&str> = others.iter().map(|record| record.name.as_str()).collect();
+    let mut names: Vec<String> = others.iter().map(|record| record.name.clone()).collect();
     names.sort_unstable();
     match names.is_empty() {
         true => text.push_str("; Portainer shows this user no stack at all"),

@@ -150,7 +150,7 @@ impl Run<'_> {
                 (runs_now(&before, &seen), with_missing(&before, &seen))
             }
             (Ok(Seen::Swarm(seen)), Some(Seen::Swarm(before))) => {
-                let there = gather::set(before.names().into_iter().map(str::to_owned));
+                let there = before.names();
                 let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
                 let services = swarm::Watch::new(before.clone(), there, within, now)
                     .judge(now, &seen)
@@ -162,10 +162,7 @@ impl Run<'_> {
                 let gone = &before.names() - &seen.names();
                 let words = parts([
                     ("changed all the same", which(&|one| one.recreated)),
-                    (
-                        "no longer there",
-                        which(&|one| gone.contains(one.service.as_str())),
-                    ),
+                    ("no longer there", which(&|one| gone.contains(&one.service))),
                 ]);
                 let as_before = || "the services are as before".to_owned();
                 (words.unwrap_or_else(as_before), services)

@@ -1,6 +1,6 @@
 //! Step 4, what to do: which services an order means, which images are pulled, who pulls. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::gather;
 use crate::health::seen::Seen;
@@ -27,9 +27,9 @@ pub(super) struct Plan {
     /// Pulled through the Docker proxy before anything else.
     pub(super) pulls: BTreeSet<Reference>,
     /// The services that the order means, with the reference each wants (`None`: built, its name is compose's affair).
-    pub(super) selected: BTreeMap<String, Option<Reference>>,
+    pub(super) selected: Vec<(String, Option<Reference>)>,
     /// The other services that must have a container.
-    pub(super) others: BTreeMap<String, Option<Reference>>,
+    pub(super) others: Vec<(String, Option<Reference>)>,
     /// Swarm services that are updated one by one, instead of the whole stack.
     pub(super) forced: Vec<swarm::Service>,
     /// Whether Portainer is asked to pull.
@@ -55,8 +55,8 @@ pub(super) enum Idle {
 impl Plan {
     /// Services that must have a container afterwards.
     pub(super) fn expected(&self) -> BTreeSet<String> {
-        let services = self.selected.keys().chain(self.others.keys());
-        gather::set(services.cloned())
+        let services = self.selected.iter().chain(&self.others);
+        gather::set(services.map(|(service, _)| service.clone()))
     }
 
     /// What a way back leads to: the id that each reference has on the host, or the one that its containers run where the
@@ -64,7 +64,7 @@ impl Plan {
     pub(super) fn images_before(&self, looked: &Looked) -> Images {
         let mut images = looked.images();
         for container in looked.seen.iter().flat_map(|seen| &seen.containers) {
-            let meant = self.repull || self.selected.contains_key(&container.service);
+            let meant = self.repull || has(&self.selected, &container.service);
             if let Some(reference) = reference_of(container).filter(|_| meant)
                 && reference.digest().is_none()
             {
@@ -75,9 +75,9 @@ impl Plan {
     }
 
     /// References that must be on the host before an update without a pull is sent.
-    pub(super) fn needed(&self) -> BTreeSet<&Reference> {
-        let services = self.selected.values().chain(self.others.values());
-        gather::set(services.flatten())
+    pub(super) fn needed(&self) -> BTreeSet<Reference> {
+        let services = self.selected.iter().chain(&self.others);
+        gather::set(services.filter_map(|(_, wanted)| wanted.clone()))
     }
 
     /// Whether every selected service runs what its reference is on the host: never "did the pull bring something".
@@ -160,7 +160,7 @@ fn git_stack(
                 .as_ref()
                 .is_some_and(|image| order.images.picks(image, &[]))
             {
-                plan.selected.insert(service.clone(), wants.image.clone());
+                plan.selected.push((service.clone(), wants.image.clone()));
             }
         }
         if plan.selected.is_empty() && order.images != Selection::All {
@@ -213,8 +213,8 @@ fn swarm_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, En
     };
     let forced: Vec<swarm::Service> = services.iter().filter(picked).cloned().collect();
     if forced.is_empty() {
-        let uses = gather::set(services.iter().map(swarm::Service::reference));
-        let uses: Vec<&str> = uses.into_iter().collect();
+        let uses = services.iter().map(|one| one.reference().to_owned());
+        let uses: Vec<String> = gather::set(uses).into_iter().collect();
         return Err(End::skipped(format!(
             "{limit}, but no other service of this stack is there; it uses {}",
             uses.join(", ")
@@ -252,18 +252,14 @@ fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End
             } else {
                 &mut plan.others
             };
-            list.insert(service.clone(), wants.image.clone());
+            list.push((service.clone(), wants.image.clone()));
         }
     }
     if plan.selected.is_empty() && order.images != Selection::All {
         return Err(End::skipped(not_in_this_stack(order, seen, wanted)));
     }
-    let outside = |service: &&String| plan.others.contains_key(*service);
-    for (service, wants) in wanted
-        .services
-        .iter()
-        .filter(|(service, _)| outside(service))
-    {
+    let services = wanted.services.iter();
+    for (service, wants) in services.filter(|(service, _)| has(&plan.others, service)) {
         if let Some(policy) = &wants.pulls_itself {
             let why = format!(
                 "\"pull_policy: {policy}\" of service {service:?} makes compose pull it in every update"
@@ -280,6 +276,10 @@ fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End
     Ok(plan)
 }
 
+fn has(services: &[(String, Option<Reference>)], name: &str) -> bool {
+    services.iter().any(|(service, _)| service == name)
+}
+
 /// The reference of a service that is pulled: of the selected ones all, of the others what is not on the host; never
 /// a digest that is there, nor what was built on the host (a stranger's image may have that name).
 fn pulled(service: &str, wants: &Wanted, plan: &Plan, looked: &Looked) -> Option<Reference> {
@@ -288,11 +288,11 @@ fn pulled(service: &str, wants: &Wanted, plan: &Plan, looked: &Looked) -> Option
         .as_ref()
         .filter(|_| wants.source == Source::Registry)?;
     let local = looked.local.get(reference).and_then(Option::as_ref);
-    let counts = plan.selected.contains_key(service) || plan.others.contains_key(service);
+    let counts = has(&plan.selected, service) || has(&plan.others, service);
     let wanted = match local {
         None => counts,
         Some(image) => {
-            plan.selected.contains_key(service)
+            has(&plan.selected, service)
                 && reference.digest().is_none()
                 && was_pulled(image, reference)
         }

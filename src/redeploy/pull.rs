@@ -49,7 +49,7 @@ impl Run<'_> {
         }
         if !plan.repull {
             for reference in plan.needed() {
-                if looked.id_of(reference).is_none() {
+                if looked.id_of(&reference).is_none() {
                     let why = format!(
                         "the image {} is not on the host, and the update would take the stack down; nothing was sent",
                         reference.familiar()
@@ -237,7 +237,7 @@ fn held_in<'a>(
 ) -> Option<(&'a Reference, &'a Held)> {
     let seen = looked.seen.as_ref().ok()?;
     let runs = |held: &Held| seen.containers.iter().any(|one| one.image_id == held.id);
-    let selected = plan.selected.values().flatten();
+    let selected = plan.selected.iter().flat_map(|(_, wanted)| wanted);
     let mut held = selected.filter_map(|reference| Some((reference, past.held.get(reference)?)));
     held.find(|(reference, held)| looked.id_of(reference) == Some(held.id.as_str()) && !runs(held))
 }

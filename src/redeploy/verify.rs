@@ -106,10 +106,10 @@ impl Run<'_> {
                 // To update one service by itself brings back no other.
                 if !submission.forced.is_empty() {
                     let there = before.names();
-                    let absent = expected.iter().map(String::as_str);
-                    let absent: Vec<&str> = absent.filter(|one| !there.contains(one)).collect();
+                    let absent = &expected - &there;
+                    expected = &expected - &absent;
+                    let absent: Vec<String> = absent.into_iter().collect();
                     self.notes.extend(named("not there, as before", &absent));
-                    expected.retain(|service| there.contains(service.as_str()));
                 }
                 let before = before.clone();
                 Watch::Swarm(swarm::Watch::new(before, expected, within, now))
@@ -136,8 +136,7 @@ impl Run<'_> {
             Some(Seen::Swarm(before)) => before.names(),
             Some(Seen::Compose(_)) | None => BTreeSet::new(),
         };
-        let needed =
-            services.filter(|(service, wants)| !wants.optional || there.contains(service.as_str()));
+        let needed = services.filter(|(service, wants)| !wants.optional || there.contains(service));
         gather::set(needed.map(|(service, _)| service))
     }
 
@@ -212,8 +211,8 @@ fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) 
         sent.is_some_and(|id| *id != one.image_id)
     };
     let others = seen.containers.iter().filter(is_new).filter(is_other);
-    let services = gather::set(others.map(|one| one.service.as_str()));
-    let services: Vec<&str> = services.into_iter().collect();
+    let services = gather::set(others.map(|one| one.service.clone()));
+    let services: Vec<String> = services.into_iter().collect();
     named(
         "not the image that its tag had when the update was sent",
         &services,
@@ -223,13 +222,13 @@ fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) 
 /// Services that were there before, are not any more, and are not missed: the file does not want them, or it is not certain what it wants.
 fn gone(before: &Seen, seen: &Seen, verdict: &Verdict) -> Option<String> {
     let gone = &before.services() - &seen.services();
-    let missed = |service: &&str| verdict.bad.iter().any(|bad| bad == service);
-    let gone: Vec<&str> = gone.into_iter().filter(|one| !missed(one)).collect();
+    let missed = |service: &String| verdict.bad.contains(service);
+    let gone: Vec<String> = gone.into_iter().filter(|one| !missed(one)).collect();
     named("no longer there", &gone)
 }
 
 /// `None` where there is none to name.
-fn named(what: &str, services: &[&str]) -> Option<String> {
+fn named(what: &str, services: &[String]) -> Option<String> {
     (!services.is_empty()).then(|| format!("{what}: {}", services.join(", ")))
 }
 

@@ -157,10 +157,7 @@ fn hook(
     ] {
         *list = rule(&mut section, key, &label, reading, glob);
     }
-    let images_place = section
-        .entries
-        .get("images")
-        .map(|value| value.place.clone());
+    let images_place = section.get("images").map(|value| value.place.clone());
     rules.images = rule(&mut section, "images", &label, reading, pattern);
     rules.paths = rule(&mut section, "paths", &label, reading, glob);
     if let (Some(place), false, Some(stacks)) = (images_place, rules.images.is_empty(), &stacks) {

@@ -148,10 +148,7 @@ fn credentials(
 }
 
 fn trust(read: bool, plain: bool, section: &mut Section, reading: &mut Reading<'_>) -> Trust {
-    let insecure_place = section
-        .entries
-        .get("insecure")
-        .map(|value| value.place.clone());
+    let insecure_place = section.get("insecure").map(|value| value.place.clone());
     let file = reading.text(section, "ca_file", |text| Ok(text.to_owned()));
     let roots = match &file {
         Taken::Good(text, place) if read => roots(text, place, reading),

@@ -64,8 +64,8 @@ pub(crate) struct Task {
 
 impl Seen {
     /// The names of the services.
-    pub(crate) fn names(&self) -> BTreeSet<&str> {
-        gather::set(self.services.iter().map(|one| one.name.as_str()))
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        gather::set(self.services.iter().map(|one| one.name.clone()))
     }
 }
 

@@ -67,7 +67,7 @@ fn require(
         reading.problem(&value.place, PATH, text);
         return Vec::new();
     };
-    let mut entries: Vec<(String, Value)> = section.entries.into_iter().collect();
+    let mut entries = section.entries;
     entries.sort_unstable_by_key(|(_, value)| value.position);
     let mut required = Vec::new();
     for (pointer, value) in entries {
