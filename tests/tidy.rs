@@ -167,8 +167,8 @@ fn no_path_of_a_developers_machine_is_left_behind() {
     files.extend(read(&root().join("systemd"), ""));
     files.extend(read(&root().join(".ci"), ""));
     for name in TOP.iter().chain(&[
-        ".cargo/config.toml",
         ".cargo/later.ld",
+        ".cargo/static.toml",
         ".dockerignore",
         ".gitignore",
     ]) {
