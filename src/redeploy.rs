@@ -2,6 +2,8 @@
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
 mod submission;
+mod step;
+mod observer;
 mod end;
 pub(crate) mod past;
 mod turns;
@@ -23,12 +25,10 @@ mod preview;
 mod check;
 mod view;
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::image::Reference;
-use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::limits;
 use crate::portainer::{Portainer, StackId};
 use crate::redact::Redactor;
@@ -39,6 +39,8 @@ use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, StackReport};
 pub(crate) use check::Checked;
 use end::{End, Halt};
+pub(crate) use observer::{NotWritten, Observer, Unobserved};
+pub(crate) use step::Step;
 pub(crate) use submission::{Images, Submission, Way};
 pub(crate) use view::{Running, View};
 
@@ -58,93 +60,6 @@ pub(crate) struct Context<'a> {
     pub(crate) timeout: Duration,
     /// How long a Portainer that cannot be reached is tried again before anything was sent; zero for a command.
     pub(crate) patience: Duration,
-}
-
-/// Who is told of each step, and writes down what must survive a crash.
-pub(crate) trait Observer: Sync {
-    /// For people who watch.
-    fn step(&self, step: &Step);
-    /// The image id that each reference has before anything is pulled. Durable when it returns, or nothing is pulled.
-    fn pulling(&self, before: &Images) -> Result<(), NotWritten>;
-    /// What is about to be sent. Durable when it returns, or nothing is sent.
-    fn submitting(&self, submission: &Submission) -> Result<(), NotWritten>;
-    /// What was said to be about to be sent was not: not a byte of it left, or Portainer did not take it on.
-    fn not_sent(&self) {}
-    /// What an earlier try of this redeploy, cut short by a crash, saw before its own pull.
-    fn earlier(&self) -> Images {
-        Images::new()
-    }
-    /// Since when (Unix seconds) staff have paused the stack; `None` also where this redeploy goes through a pause.
-    fn paused(&self, _: StackId) -> Option<u64> {
-        None
-    }
-    /// Waits for a turn at most so long.
-    fn turn(&self, _: Thing, _: Duration) -> Result<Turn, NoTurn> {
-        Ok(Turn::free())
-    }
-}
-
-/// For what only looks: nothing is done, so nobody is told of it.
-pub(crate) struct Unobserved;
-
-impl Observer for Unobserved {
-    fn step(&self, _: &Step) {}
-
-    fn pulling(&self, _: &Images) -> Result<(), NotWritten> {
-        Ok(())
-    }
-
-    fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
-        Ok(())
-    }
-}
-
-/// Why an [`Observer`] could not write down what must survive.
-#[derive(Debug)]
-pub(crate) struct NotWritten(pub(crate) String);
-
-/// Where a redeploy is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Looking for the stack.
-    Finding,
-    /// Portainer cannot be reached at the moment.
-    WaitingForPortainer,
-    /// Another deployment of the stack is under way.
-    WaitingForDeployment,
-    /// Looking at the containers.
-    Looking,
-    /// Pulling images.
-    Pulling(Vec<String>),
-    /// Sending the update; Portainer answers when it is done, or at once.
-    Submitting,
-    /// Finding out how the deployment ends.
-    Following,
-    /// Going back to the images that ran before.
-    RollingBack,
-    /// Waiting for services to be well; these are not yet, with how they are where that is bad.
-    Verifying(Vec<String>),
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Finding => f.write_str("finding the stack"),
-            Step::WaitingForPortainer => f.write_str("waiting for Portainer"),
-            Step::WaitingForDeployment => {
-                f.write_str("waiting for another deployment of this stack")
-            }
-            Step::Looking => f.write_str("looking at the containers"),
-            Step::Pulling(images) => write!(f, "pulling {}", images.join(", ")),
-            Step::Submitting => f.write_str("updating the stack"),
-            Step::Following => f.write_str("waiting for the deployment to end"),
-            Step::RollingBack => f.write_str("rolling back to the previous images"),
-            Step::Verifying(services) if services.is_empty() => f.write_str("verifying"),
-            Step::Verifying(services) => {
-                write!(f, "waiting for {} to be well", services.join(", "))
-            }
-        }
-    }
 }
 
 /// Redeploys a stack and says how it ended.
