@@ -2,6 +2,7 @@
 
 pub(crate) mod kept;
 pub(crate) mod queue;
+pub(crate) mod entry;
 pub(crate) mod ledger;
 pub(crate) mod reply;
 

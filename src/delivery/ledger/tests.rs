@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::delivery::{Asked, Progress};
+use crate::image::Reference;
 use crate::stack::order::{Cause, Order, Selection};
 
 fn key(text: &str) -> StackKey {
@@ -413,7 +414,7 @@ fn an_end_that_damage_took_is_unknown_and_what_was_sent_is_not_sent_again() {
     // The line that said that it began is lost, the one that said that it was sent is not.
     ledger.apply(Entry::Submitting {
         stack: key("app"),
-        submission: Value::Null,
+        submission: serde_json::Value::Null,
     });
     assert_eq!(ready(&ledger), None);
     assert!(ledger.running(&key("app")).unwrap().submission.is_some());
