@@ -214,6 +214,25 @@ impl Reading<'_> {
         key: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Taken<Vec<T>> {
+        let mut good = Vec::new();
+        let mut each = |text: &str| {
+            good.push(parse(text)?);
+            Ok(())
+        };
+        match self.elements(section, key, &mut each) {
+            Taken::Good((), place) => Taken::Good(good, place),
+            Taken::Absent => Taken::Absent,
+            Taken::Bad => Taken::Bad,
+        }
+    }
+
+    /// Calls `each` with every text of a list. Apart from the above, so that it is there once for all types.
+    fn elements(
+        &mut self,
+        section: &mut Section,
+        key: &str,
+        each: &mut dyn FnMut(&str) -> Result<(), String>,
+    ) -> Taken<()> {
         let Some(value) = section.take(key) else {
             return Taken::Absent;
         };
@@ -238,23 +257,23 @@ impl Reading<'_> {
                 return Taken::Bad;
             }
         };
-        let (all, mut good) = (values.len(), Vec::new());
+        let mut all_good = true;
         for value in values {
             let parsed = match &value.kind {
                 Kind::Text(text) if text.is_empty() => Err("an element is empty".to_owned()),
-                Kind::Text(text) => parse(text),
+                Kind::Text(text) => each(text),
                 other => Err(format!(
                     "expected texts in the list, found {}",
                     other.name()
                 )),
             };
-            match parsed {
-                Ok(parsed) => good.push(parsed),
-                Err(text) => self.problem(&value.place, path.as_str(), text),
+            if let Err(text) = parsed {
+                self.problem(&value.place, path.as_str(), text);
+                all_good = false;
             }
         }
-        match good.len() == all {
-            true => Taken::Good(good, value.place),
+        match all_good {
+            true => Taken::Good((), value.place),
             false => Taken::Bad,
         }
     }
