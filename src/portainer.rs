@@ -185,8 +185,15 @@ impl Portainer {
         path: impl Into<String>,
         step: impl Into<String>,
     ) -> Result<T, Error> {
+        let (call, answer) = self.asked(path.into(), step.into())?;
+        read(&call, &answer)
+    }
+
+    /// Apart from the above, so that it is there once for all types.
+    fn asked(&self, path: String, step: String) -> Result<(Call, Answer), Error> {
         let call = Call::new(Method::Get, path, step);
-        read(&call, &self.door.call(&call)?)
+        let answer = self.door.call(&call)?;
+        Ok((call, answer))
     }
 }
 

@@ -66,25 +66,31 @@ pub(super) fn read<T: DeserializeOwned>(
     again: Again,
     answer: &Answer,
 ) -> Result<T, Error> {
-    let failure = match may_be_json(&answer.head) {
-        true => match serde_json::from_slice(&answer.body) {
-            Ok(object) => return Ok(object),
-            // The text of serde_json names places and types, never values of ours; strings it found it may quote, so it is not passed on.
-            Err(error) => Failure::new(
-                step,
-                format!(
-                    "the answer cannot be read (line {}, column {})",
-                    error.line(),
-                    error.column()
-                ),
-            ),
-        },
-        false => Failure::new(step, format!("the answer is {}", kind(&answer.head))),
+    let read = match may_be_json(&answer.head) {
+        true => serde_json::from_slice(&answer.body).map_err(Some),
+        false => Err(None),
     };
-    Err(match again {
+    read.map_err(|error| unreadable(step, again, &answer.head, error))
+}
+
+/// Why an answer is not read: it is no JSON, or not what was asked for. Apart from the above, so that it is there once for all types.
+fn unreadable(step: &str, again: Again, head: &Head, error: Option<serde_json::Error>) -> Error {
+    let failure = match error {
+        // The text of serde_json names places and types, never values of ours; strings it found it may quote, so it is not passed on.
+        Some(error) => Failure::new(
+            step,
+            format!(
+                "the answer cannot be read (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
+        ),
+        None => Failure::new(step, format!("the answer is {}", kind(head))),
+    };
+    match again {
         Again::Harmless => Error::NotPortainer(failure.next("check the address of Portainer")),
         Again::Never => Error::Interrupted(failure),
-    })
+    }
 }
 
 /// Passes 2xx answers, and makes errors of all others.
