@@ -104,8 +104,13 @@ impl Reading<'_> {
         value: impl Display,
         source: impl Display,
     ) {
+        self.row(key.into(), &value, &source);
+    }
+
+    /// Apart from the above, so that it is there once for all types.
+    fn row(&mut self, key: String, value: &dyn Display, source: &dyn Display) {
         self.shown.push(Shown {
-            key: key.into(),
+            key,
             value: value.to_string(),
             source: source.to_string(),
         });
