@@ -28,6 +28,7 @@ use crate::request::Behind;
 use crate::system;
 use allowed::Memory;
 use body::Room;
+use connection::Space;
 use slots::Slots;
 
 pub(crate) use allowed::open_files;
@@ -166,8 +167,10 @@ impl Gate {
 
 /// A connection's thread: one after the other, whatever happens in one.
 fn attend(inside: &Inside) {
+    let mut space = Space::default();
     while let Some(visit) = inside.slots.take() {
-        let served = catch_unwind(AssertUnwindSafe(|| connection::serve(inside, &visit)));
+        let serve = || connection::serve(inside, &visit, &mut space);
+        let served = catch_unwind(AssertUnwindSafe(serve));
         if served.is_err() {
             log::error!("a connection was dropped in the middle of a panic");
         }

@@ -18,11 +18,16 @@ use crate::limits;
 use crate::request::{Refusal, Request, Wait};
 use crate::signature::Sealed;
 
+/// What a thread reads heads into, kept from one connection to the next: memory that is asked for each time is asked for from all
+/// threads at once, and they wait for each other.
+#[derive(Default)]
+pub(super) struct Space(Vec<u8>);
+
 /// Serves one connection to its end. A panic in whoever stands behind is answered like any other mistake of ours.
 // Inlined, its frame would be on the stack of every thread that never served anybody.
 #[inline(never)]
-pub(super) fn serve(inside: &Inside, visit: &Visit) {
-    let asked = match read(inside, visit) {
+pub(super) fn serve(inside: &Inside, visit: &Visit, space: &mut Space) {
+    let asked = match read(inside, visit, space) {
         Ok(asked) => asked,
         Err(NotAsked::Gone) => return,
         Err(NotAsked::Refused { path, why }) => {
@@ -62,12 +67,12 @@ enum NotAsked {
     Refused { path: Option<String>, why: Refusal },
 }
 
-fn read(inside: &Inside, visit: &Visit) -> Result<Asked, NotAsked> {
+fn read(inside: &Inside, visit: &Visit, space: &mut Space) -> Result<Asked, NotAsked> {
     let mut source = Timed {
         stream: visit.stream(),
         until: visit.since() + limits::HEAD_TIME,
     };
-    let (bytes, end) = read_head(&mut source).map_err(|broken| not_asked(None, broken))?;
+    let (bytes, end) = read_head(&mut source, space).map_err(|broken| not_asked(None, broken))?;
     let (head, start) = bytes.split_at_checked(end).unwrap_or_default();
     let head = head::parse(head).map_err(|bad| NotAsked::Refused {
         path: bad.path,
@@ -104,8 +109,14 @@ fn request(inside: &Inside, visit: &Visit, head: Head, body: Vec<u8>) -> Request
 }
 
 /// Everything up to the end of the head, perhaps more; and where the head ends.
-fn read_head(source: &mut impl Read) -> Result<(Vec<u8>, usize), Broken> {
-    let (mut bytes, mut read, mut scan) = (vec![0; PART], 0, Scan::default());
+fn read_head<'s>(
+    source: &mut impl Read,
+    Space(bytes): &'s mut Space,
+) -> Result<(&'s [u8], usize), Broken> {
+    // A long head leaves no large space behind.
+    bytes.truncate(PART);
+    bytes.shrink_to(PART);
+    let (mut read, mut scan) = (0, Scan::default());
     loop {
         if read == bytes.len() {
             bytes.resize(read + PART, 0);
@@ -116,8 +127,7 @@ fn read_head(source: &mut impl Read) -> Result<(Vec<u8>, usize), Broken> {
             Err(broken) => return Err(broken),
         }
         if let Some(end) = scan.find_end(bytes.get(..read).unwrap_or_default())? {
-            bytes.truncate(read);
-            return Ok((bytes, end));
+            return Ok((bytes.get(..read).unwrap_or_default(), end));
         }
     }
 }
