@@ -99,6 +99,25 @@ fn all_end(server: &Stackhook, urls: &[String]) {
     }
 }
 
+/// Who asks before that is answered by the few that are there first. Each private connection takes three sockets.
+#[test]
+fn when_it_says_that_it_listens_everybody_is_there() {
+    let fake = shop::portainer(Era::A);
+    let server = setup(&fake).serve();
+    let of = |what: &str| {
+        let entries = fs::read_dir(format!("/proc/{}/{what}", server.id())).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    };
+    // One of tiny_http's has nothing more to do, and ends.
+    let names = of("task").filter_map(|task| fs::read_to_string(task.join("comm")).ok());
+    let places = names.filter(|name| name.starts_with("gate-")).count();
+    let files = of("fd").filter_map(|file| fs::read_link(file).ok());
+    let sockets = files.filter(|to| to.to_string_lossy().starts_with("socket:"));
+    let sockets = sockets.count();
+    assert_eq!(places, 48);
+    assert!(sockets >= 4 * 3 + 2, "{sockets} sockets");
+}
+
 /// With five variables and a state directory, as most have it. Wanted are 3 MB; how much the system maps of a program's file for
 /// one touched place is up to it, so ten times that is the bound.
 #[test]

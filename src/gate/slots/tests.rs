@@ -60,8 +60,26 @@ fn a_place_that_is_given_back_ends_a_thread_that_has_nothing_to_do() {
     for thread in idle {
         assert!(thread.join().unwrap(), "it was told to end");
     }
+    let taking = Arc::clone(&slots);
+    let another = thread::spawn(move || taking.take().is_some());
+    while slots.lock().idle.is_empty() && !another.is_finished() {
+        thread::sleep(Duration::from_millis(1));
+    }
     let (stream, address) = listener.accept().unwrap();
     slots.offer(stream, address.ip());
-    assert!(slots.take().is_some(), "no more than those end");
+    assert!(another.join().unwrap(), "no more than those end");
     drop(client);
+}
+
+#[test]
+fn who_waits_is_served_before_a_thread_ends() {
+    let slots = Slots::new(2);
+    (0..5).for_each(|_| slots.add_place());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, address) = listener.accept().unwrap();
+    slots.offer(stream, address.ip());
+    assert_eq!(slots.give_back(1), 4);
+    assert!(slots.take().is_some());
+    assert!(slots.take().is_none());
 }
