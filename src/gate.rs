@@ -47,8 +47,8 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Door(TcpListener);
 
-/// What sets how many threads the system gives.
-const THREADS_OF: &str = " (ulimit -u, TasksMax=, --pids-limit)";
+/// What to look at where threads are missing.
+const THREAD_LIMITS: &str = " (ulimit -u, TasksMax=, --pids-limit)";
 
 /// An open gate.
 pub(crate) struct Gate {
@@ -95,7 +95,7 @@ impl Door {
         let failed = |error: io::Error| format!("cannot open the gate: {}", system::words(&error));
         let too_few = |error: io::Error| {
             format!(
-                "cannot open the gate: too few threads{THREADS_OF}: {}",
+                "cannot open the gate: too few threads{THREAD_LIMITS}: {}",
                 system::words(&error)
             )
         };
@@ -142,7 +142,7 @@ impl Gate {
         if let Err(error) = crew::hire(&self.inside, self.wanted) {
             let left = self.inside.slots.give_back(limits::SPARE_THREADS);
             log::warn!(
-                "only {left} connections at a time, not {}: no more threads{THREADS_OF}: {}",
+                "only {left} connections at a time, not {}: no more threads{THREAD_LIMITS}: {}",
                 self.wanted,
                 system::words(&error)
             );

@@ -1,4 +1,5 @@
 //! JSON as strangers send it: nested so little that reading it fits any stack, and with so few values that what is read fits the memory.
+//! And our own types as values, for what is kept without being understood.
 
 use std::fmt;
 

@@ -262,3 +262,26 @@ impl Write for Timed<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_earlier_connection_is_read_again() {
+        let mut space = Space::default();
+        let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(2 * PART));
+        let signed = "POST / HTTP/1.1\r\nx-token: secret\r\n\r\nbody";
+        for request in [&long, signed, "GET / HTTP/1.1\r\n\r\n"] {
+            let read = read_head(&mut request.as_bytes(), &mut space);
+            let (bytes, end) = read.unwrap_or_else(|_| panic!("{request}"));
+            assert_eq!(bytes, request.as_bytes());
+            assert!(request[..end].ends_with("\r\n\r\n"));
+        }
+        assert_eq!(
+            space.0.capacity(),
+            PART,
+            "a long head leaves no large space"
+        );
+    }
+}

@@ -62,7 +62,7 @@ impl Places {
         self.all += more;
     }
 
-    /// So many less, but not less than the fewest; how many it were.
+    /// So many fewer, but not fewer than there have to be; by how many it is.
     pub(super) fn take_away(&mut self, places: usize) -> usize {
         let given = places.min(self.all.saturating_sub(limits::CONNECTIONS.0));
         self.all -= given;

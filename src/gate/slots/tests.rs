@@ -4,19 +4,27 @@ use std::net::TcpListener;
 
 use super::*;
 
+fn with_places(places: usize) -> Arc<Slots> {
+    let slots = Slots::new(2);
+    (0..places).for_each(|_| slots.add_place());
+    slots
+}
+
+/// Somebody comes; his end of the connection.
+fn visitor(slots: &Slots) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, address) = listener.accept().unwrap();
+    slots.offer(stream, address.ip());
+    client
+}
+
 #[test]
 fn a_newcomer_gets_the_place_of_somebody_who_never_asks() {
-    let slots = Slots::new(2);
-    (0..2).for_each(|_| slots.add_place());
+    let slots = with_places(2);
     let ushered = Arc::clone(&slots);
     let usher = thread::spawn(move || ushered.usher());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let connect = || {
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, address) = listener.accept().unwrap();
-        slots.offer(stream, address.ip());
-        client
-    };
+    let connect = || visitor(&slots);
     let (_silent, _busy) = (connect(), connect());
     let (first, second) = (slots.take().unwrap(), slots.take().unwrap());
     second.has_asked();
@@ -46,10 +54,7 @@ fn a_newcomer_gets_the_place_of_somebody_who_never_asks() {
 
 #[test]
 fn a_place_that_is_given_back_ends_a_thread_that_has_nothing_to_do() {
-    let slots = Slots::new(2);
-    (0..6).for_each(|_| slots.add_place());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let slots = with_places(6);
     let idle: Vec<_> = (0..2)
         .map(|_| {
             let slots = Arc::clone(&slots);
@@ -65,20 +70,14 @@ fn a_place_that_is_given_back_ends_a_thread_that_has_nothing_to_do() {
     while slots.lock().idle.is_empty() && !another.is_finished() {
         thread::sleep(Duration::from_millis(1));
     }
-    let (stream, address) = listener.accept().unwrap();
-    slots.offer(stream, address.ip());
+    let _client = visitor(&slots);
     assert!(another.join().unwrap(), "no more than those end");
-    drop(client);
 }
 
 #[test]
 fn who_waits_is_served_before_a_thread_ends() {
-    let slots = Slots::new(2);
-    (0..5).for_each(|_| slots.add_place());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (stream, address) = listener.accept().unwrap();
-    slots.offer(stream, address.ip());
+    let slots = with_places(5);
+    let _client = visitor(&slots);
     assert_eq!(slots.give_back(1), 4);
     assert!(slots.take().is_some());
     assert!(slots.take().is_none());
