@@ -2,7 +2,6 @@
 
 mod crowds;
 mod directory;
-mod figures;
 mod kills;
 mod pause;
 
