@@ -7,7 +7,7 @@
 //!    not is answered right there, and so is a small delivery that asks for nothing; the others go through `server` (tiny_http)
 //!    to a worker.
 //! 3. `event` reads what the body says happened, `hook` what that means for which stacks: orders.
-//! 4. `engine` takes the delivery in: `journal` has it on disk before it is queued in a lane of `delivery`.
+//! 4. `scheduler` takes the delivery in: `store` has it on disk before it is queued in a lane of `delivery`.
 //! 5. `redeploy` carries out what a lane has to do, step by step, by way of `portainer`; `health` judges what is seen.
 //! 6. How it ended goes back the same way: into the ledger of `delivery`, and as a reply to whoever waits at the gate.
 //!
@@ -37,14 +37,14 @@ mod clock;
 mod threads;
 mod config;
 mod logging;
-mod journal;
+mod store;
 mod metrics;
 mod fetch;
 mod portainer;
 mod gate;
 // Work: what happens between the edges.
 mod redeploy;
-mod engine;
+mod scheduler;
 mod site;
 mod server;
 // Shell: the command line.

@@ -20,12 +20,12 @@ use std::time::Instant;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::reply;
-use crate::engine::Engine;
 use crate::hook::Hook;
 use crate::http::{Prefer, Reply};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::request::{Answer, Asked, Awaited, Behind, Refusal, Request, Wait};
+use crate::scheduler::Scheduler;
 use crate::signature::{EXPECTED, Rejection, Sealed};
 use crate::site::admit::{Call, Route};
 pub(crate) use crate::site::desk::Desk;
@@ -38,7 +38,7 @@ use crate::stack::Stack;
 pub(crate) struct Site {
     hooks: Vec<Hook>,
     stacks: Vec<Stack>,
-    engine: Arc<Engine>,
+    scheduler: Arc<Scheduler>,
     clock: Arc<dyn Clock>,
     /// The path of the public URL, without a trailing slash.
     prefix: String,
@@ -65,7 +65,7 @@ impl Site {
     /// `desk` is the settings page, where there is staff.
     pub(crate) fn new(
         config: &Config,
-        engine: Arc<Engine>,
+        scheduler: Arc<Scheduler>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         desk: Option<Desk>,
@@ -80,7 +80,7 @@ impl Site {
         Site {
             hooks,
             stacks,
-            engine,
+            scheduler,
             clock,
             prefix,
             rejections: Rejections::default(),
@@ -137,7 +137,7 @@ impl Behind for Site {
             }
             Ok(Call::Metrics) => {
                 log::debug!(peer = request.peer.to_string().as_str(); "metrics");
-                let text = self.metrics.render(self.engine.open());
+                let text = self.metrics.render(self.scheduler.open());
                 Answer::now(desk::guarded(desk::metrics(&text)))
             }
             Ok(Call::Page) => self.page(request, asked(None)),
@@ -160,8 +160,9 @@ impl Behind for Site {
         };
         let delivery = loop {
             let look = (Instant::now() + limits::STILL_THERE).min(wait.until);
-            let delivery = self.engine.wait(id, look);
-            let more = delivery.as_ref().is_some_and(|d| !d.has_ended()) && !self.engine.is_over();
+            let delivery = self.scheduler.wait(id, look);
+            let more =
+                delivery.as_ref().is_some_and(|d| !d.has_ended()) && !self.scheduler.is_over();
             if !more || Instant::now() >= wait.until || !listening() {
                 break delivery;
             }
@@ -169,7 +170,7 @@ impl Behind for Site {
         let reason = delivery.as_ref().map(reply::reason).unwrap_or_default();
         let reply = match &delivery {
             Some(delivery)
-                if !delivery.has_ended() && self.engine.is_over() && !self.engine.lasts() =>
+                if !delivery.has_ended() && self.scheduler.is_over() && !self.scheduler.lasts() =>
             {
                 reply::stopped(delivery, &self.prefix)
             }

@@ -14,8 +14,6 @@ use crate::clock::SystemClock;
 use crate::config::Need;
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
-use crate::journal::lock::{NoTurn, Thing, Turn, Turns};
-use crate::journal::stacks::Shelf;
 use crate::json;
 use crate::portainer::StackId;
 use crate::redact::Redactor;
@@ -23,6 +21,8 @@ use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submiss
 use crate::stack::Stack;
 use crate::stack::order::{Named, Order, Selection};
 use crate::stack::outcome::{Fault, Outcome, StackReport};
+use crate::store::lock::{NoTurn, Thing, Turn, Turns};
+use crate::store::stacks::Shelf;
 use crate::terminal::{self, Progress};
 
 /// Redeploys the stacks one after the other, and ends as the worst of them did.

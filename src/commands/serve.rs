@@ -11,13 +11,7 @@ use super::{Exit, Stop, Voice, connect, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Loaded, Need};
 use crate::delivery::ledger::report;
-use crate::engine::notify::Notifier;
-use crate::engine::probe::{Means, Probe};
-use crate::engine::{Ears, Engine, Lasting, Redeploy, Task};
 use crate::gate::{Door, Settings};
-use crate::journal::lock::Turns;
-use crate::journal::stacks::Shelf;
-use crate::journal::{CannotOpen, Journal, NotWritten};
 use crate::json;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -25,9 +19,15 @@ use crate::portainer::Portainer;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Observer};
 use crate::request::Behind;
+use crate::scheduler::notify::Notifier;
+use crate::scheduler::probe::{Means, Probe};
+use crate::scheduler::{Ears, Lasting, Redeploy, Scheduler, Task};
 use crate::server::Hop;
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
+use crate::store::lock::Turns;
+use crate::store::stacks::Shelf;
+use crate::store::{CannotOpen, Journal, NotWritten};
 use crate::system;
 use crate::systemd::{self, Say};
 use crate::threads;
@@ -52,7 +52,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         notifier: notifier.transpose()?,
     };
     let redeploy = redeploy(&config, &clock, (&portainer, timeout), shelf.clone());
-    let engine = Engine::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)
+    let scheduler = Scheduler::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)
         .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
     let means = Means {
         portainer,
@@ -72,7 +72,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     };
     let site: Arc<dyn Behind> = Arc::new(Site::new(
         &config,
-        Arc::clone(&engine),
+        Arc::clone(&scheduler),
         clock,
         metrics,
         desk,
@@ -98,11 +98,11 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         None => log::info!("there is no settings page; STACKHOOK_STAFF_PASSWORD opens one"),
     }
     tell_systemd(Say::Ready(&format!("listening on http://{address}")));
-    engine.begin();
+    scheduler.begin();
     wait_for_stop(signals);
     tell_systemd(Say::Stopping("stopping"));
     gate.close();
-    stop(&engine);
+    stop(&scheduler);
     // Those who waited are told by their own threads.
     if !gate.finish(limits::FINISH) {
         log::warn!("stopped before every reply was taken");
@@ -147,13 +147,13 @@ fn wait_for_stop(mut signals: Signals) {
     }
 }
 
-/// Stops the engine, and says what is left undone.
-fn stop(engine: &Engine) {
-    let nothing_lost = engine.stop(limits::STOP);
-    match (nothing_lost, engine.lasts()) {
-        (true, true) if engine.open() > 0 => log::info!(
+/// Stops the scheduler, and says what is left undone.
+fn stop(scheduler: &Scheduler) {
+    let nothing_lost = scheduler.stop(limits::STOP);
+    match (nothing_lost, scheduler.lasts()) {
+        (true, true) if scheduler.open() > 0 => log::info!(
             "deliveries that are open and go on with the next start: {}",
-            engine.open()
+            scheduler.open()
         ),
         (true, _) => {}
         (false, true) => log::error!("the journal could not be written to the end"),
@@ -172,7 +172,7 @@ fn tell_systemd(what: Say<'_>) {
     }
 }
 
-/// What the engine calls for each redeploy.
+/// What the scheduler calls for each redeploy.
 fn redeploy(
     config: &Config,
     clock: &Arc<dyn Clock>,

@@ -8,14 +8,14 @@ use super::table::columns;
 use super::{Exit, Stop, Voice, connect, load, worst};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Need, Trust};
-use crate::engine::notify::Messenger;
-use crate::journal::stacks::Shelf;
 use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Unobserved};
+use crate::scheduler::notify::Messenger;
 use crate::secret::to_hex;
 use crate::stack::Stack;
 use crate::stack::outcome::{Fault, StackReport};
+use crate::store::stacks::Shelf;
 use crate::terminal;
 
 /// Says what there is, and for each configured stack how it would be redeployed.

@@ -87,9 +87,24 @@ fn other_crates_are_heard_from_warnings_on() {
         let metadata = Metadata::builder().target(target).level(of).build();
         assert_eq!(levels(level).enabled(&metadata), heard, "{target} {of}");
     }
-    check(LevelFilter::Debug, "stackhook::engine", Level::Debug, true);
-    check(LevelFilter::Debug, "stackhook::engine", Level::Trace, false);
-    check(LevelFilter::Info, "stackhook::engine", Level::Debug, false);
+    check(
+        LevelFilter::Debug,
+        "stackhook::scheduler",
+        Level::Debug,
+        true,
+    );
+    check(
+        LevelFilter::Debug,
+        "stackhook::scheduler",
+        Level::Trace,
+        false,
+    );
+    check(
+        LevelFilter::Info,
+        "stackhook::scheduler",
+        Level::Debug,
+        false,
+    );
     check(LevelFilter::Debug, "ureq::run", Level::Info, false);
     check(LevelFilter::Debug, "rustls::client", Level::Warn, true);
     check(LevelFilter::Error, "rustls::client", Level::Warn, false);

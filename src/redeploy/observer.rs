@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::portainer::StackId;
 use crate::redeploy::step::Step;
 use crate::redeploy::submission::{Images, Submission};
+use crate::store::lock::{NoTurn, Thing, Turn};
 
 /// Who is told of each step, and writes down what must survive a crash.
 pub(crate) trait Observer: Sync {

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::gather;
 use crate::image::Reference;
-use crate::journal::stacks::Shelf;
 use crate::json;
 use crate::portainer::StackId;
 use crate::redeploy::{End, NotWritten, Submission};
+use crate::store::stacks::Shelf;
 
 /// What lasts about a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

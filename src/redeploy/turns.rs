@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use crate::clock::rfc3339;
-use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{End, Run};
 use crate::stack::outcome::Fault;
+use crate::store::lock::{NoTurn, Thing, Turn};
 
 /// The turns that a redeploy has; given back when it is over.
 #[derive(Debug, Default)]

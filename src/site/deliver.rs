@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Accepted, Asked as AskedOf, Delivery, Print, reply};
-use crate::engine::{NotAccepted, Taken};
 use crate::event::{Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
 use crate::http::{Prefer, Reply};
 use crate::image::Reference;
 use crate::request::{Answer, Asked, Awaited, DeliveryId, Wait};
+use crate::scheduler::{NotAccepted, Taken};
 use crate::secret;
 use crate::signature::{Rejection, Verified};
 use crate::site::lines::About;
@@ -110,7 +110,7 @@ impl Site {
 
     /// How it stands with a delivery, now or at its end.
     pub(super) fn status(&self, id: &DeliveryId, prefer: Prefer, asked: Asked) -> Answer {
-        let Some(delivery) = self.engine.find(id) else {
+        let Some(delivery) = self.scheduler.find(id) else {
             let reply = reply::unknown();
             self.log_answered(&asked, &reply, &About::not_done(NO_DELIVERY));
             return Answer::now(reply);
@@ -163,7 +163,7 @@ impl Site {
             .collect();
         let stacks = stacks.join(",");
         let (secret, secrets) = verified.secret();
-        let id = match self.engine.accept(accepted) {
+        let id = match self.scheduler.accept(accepted) {
             Ok(Taken::New) => {
                 self.recent
                     .used(hook.name.as_str(), (secret, secrets), self.clock.unix());
@@ -201,7 +201,7 @@ impl Site {
         let wait = Prefer::of(verified.headers()).wait();
         let (wait, preference) =
             wait.map_or((hook.wait, String::new()), |(wait, said)| (wait, said));
-        match self.engine.find(&id) {
+        match self.scheduler.find(&id) {
             Some(delivery) => self.answer(&delivery, (wait, preference), asked),
             None => self.busy(&asked, "the delivery is gone"),
         }
@@ -254,7 +254,7 @@ impl Site {
         reply
     }
 
-    /// Verified, and yet no delivery of the engine's: counted and shown here.
+    /// Verified, and yet no delivery of the scheduler's: counted and shown here.
     fn not_acted_on(&self, asked: &Asked, result: &'static str, reason: &str) {
         let hook = asked.hook.as_deref().unwrap_or_default();
         self.metrics.delivery(hook, result);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::config::Staff;
 use crate::config::show::Shown;
-use crate::engine::probe::Probe;
 use crate::http::{Headers, Reply};
 use crate::limits;
 use crate::request::Request;
+use crate::scheduler::probe::Probe;
 use crate::secret::{Secret, sha256, to_base64};
 use crate::signature::{self, Given, Scheme, SchemeName, TokenKind, Verified};
 use crate::site::Rejected;

@@ -1,4 +1,4 @@
-//! What the settings page shows, as fields of its template. Reads what engine, probe and memory know at this moment; decides nothing.
+//! What the settings page shows, as fields of its template. Reads what scheduler, probe and memory know at this moment; decides nothing.
 
 mod words;
 mod told;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::delivery::Delivery;
 use crate::delivery::ledger::Failure;
-use crate::engine::probe::Look;
+use crate::scheduler::probe::Look;
 use crate::site::Site;
 use crate::site::desk::Desk;
 use crate::site::page::words::{sentence, time, utc};
@@ -79,8 +79,8 @@ impl Site {
             desk,
             base,
             look: desk.probe.last(),
-            history: self.engine.history(),
-            failures: self.engine.failures(),
+            history: self.scheduler.history(),
+            failures: self.scheduler.failures(),
             unix: self.clock.unix(),
         };
         let stacks: Vec<stacks::Card> = self
@@ -93,7 +93,7 @@ impl Site {
         // Whoever comes because something failed has no time for a tour.
         let at_leisure = mood != Mood::Bad || known.history.is_empty();
         let first_steps = steps::first_steps(&known).filter(|_| at_leisure);
-        let lasting = match self.engine.lasts() {
+        let lasting = match self.scheduler.lasts() {
             true => "go on",
             false => "are lost, because there is no state_dir",
         };

@@ -1,4 +1,4 @@
-//! What happened lately that no delivery of the engine's tells: who was turned away, what was verified and not acted on, and which secret
+//! What happened lately that no delivery of the scheduler's tells: who was turned away, what was verified and not acted on, and which secret
 //! of a hook was used last. Kept in memory, bounded.
 
 use std::borrow::Cow;

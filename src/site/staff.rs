@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Accepted, Asked as AskedOf};
-use crate::engine::NotAccepted;
-use crate::engine::probe::Job;
 use crate::http::{self, Reply};
 use crate::limits;
 use crate::request::{Answer, Asked, Awaited, DeliveryId, Request, Wait};
+use crate::scheduler::NotAccepted;
+use crate::scheduler::probe::Job;
 use crate::secret;
 use crate::signature::Verified;
 use crate::site::desk::{Desk, SETTINGS_PAGE, base, guarded, own_page};
@@ -118,7 +118,7 @@ impl Site {
         let done = |number| loop {
             let look = (Instant::now() + limits::STILL_THERE).min(wait.until);
             let done = desk.probe.wait(number, look);
-            if done || Instant::now() >= wait.until || !listening() || self.engine.is_over() {
+            if done || Instant::now() >= wait.until || !listening() || self.scheduler.is_over() {
                 break;
             }
         };
@@ -150,7 +150,7 @@ impl Site {
             return false;
         };
         let ended = self
-            .engine
+            .scheduler
             .history()
             .iter()
             .filter_map(|delivery| delivery.ended)
@@ -185,7 +185,7 @@ impl Site {
             duplicate: None,
             event: action.to_owned(),
         };
-        match self.engine.accept(accepted) {
+        match self.scheduler.accept(accepted) {
             Ok(_) => {
                 desk.probe.forget_note(&stack.key);
                 log::info!(

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::{Bench, GOOD, Watcher};
 use crate::fake::{Behaviour, Era, Fault, Gate, When, World};
-use crate::journal::lock::{NoTurn, Thing, Turn};
 use crate::portainer::StackId;
 use crate::redeploy::bench::Kept;
 use crate::redeploy::past::Memory as _;
@@ -14,6 +13,7 @@ use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::{Cause, Order};
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
+use crate::store::lock::{NoTurn, Thing, Turn};
 
 /// What it wants is not certain to us: compose alone knows what `:?` leads to.
 const UNCERTAIN: &str = "

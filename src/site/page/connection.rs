@@ -1,7 +1,7 @@
 //! The connection to Portainer on the page: what it says of itself and of us, and how each configured stack would be redeployed.
 
-use crate::engine::probe::Portal;
 use crate::portainer::{Kind, Origin, Record, Status};
+use crate::scheduler::probe::Portal;
 use crate::site::page::Known;
 use crate::site::page::Mood;
 use crate::site::page::words::{sentence, time, utc};

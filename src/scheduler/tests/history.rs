@@ -42,7 +42,7 @@ fn a_full_history_is_there_after_a_start() {
     drop(journal);
     let bytes = fs::metadata(dir.path().join("journal")).unwrap().len();
     let began = Instant::now();
-    let engine = engine(&stacks, Some(dir.path()), |task, _| updated(&task.stack));
+    let scheduler = scheduler(&stacks, Some(dir.path()), |task, _| updated(&task.stack));
     println!(
         "{} deliveries, {bytes} bytes: read in {} ms",
         limits::ENDED_DELIVERIES,
@@ -50,8 +50,8 @@ fn a_full_history_is_there_after_a_start() {
     );
     let last = u16::try_from(limits::ENDED_DELIVERIES - 1).unwrap();
     for number in [0, last] {
-        let delivery = engine.find(&accepted(number, &[]).id).unwrap();
+        let delivery = scheduler.find(&accepted(number, &[]).id).unwrap();
         assert_eq!(delivery.status(), Status::Succeeded);
     }
-    assert_eq!(engine.history().len(), limits::HISTORY);
+    assert_eq!(scheduler.history().len(), limits::HISTORY);
 }

@@ -1,5 +1,5 @@
 //! What survives a crash: one append-only file of entries. What an entry means belongs to the ledger, when one is made to the
-//! engine.
+//! scheduler.
 //!
 //! `journal` in the state directory: the first line names the format and its version, every further one is a JSON object,
 //! `{"sum":"1f0c…","entry":{"accepted":{…}}}`; the sum is the beginning of the SHA-256 of the entry's text. An entry of a name that

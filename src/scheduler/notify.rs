@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Notify, NotifyFormat, Trust};
 use crate::fetch::{Fetch, Method, Request};
-use crate::journal::stacks::Shelf;
 use crate::json;
 use crate::limits;
 use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
 use crate::stack::outcome::{Outcome, StackReport};
+use crate::store::stacks::Shelf;
 use crate::threads;
 
 /// Takes ends in.

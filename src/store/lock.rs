@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::journal::{CannotOpen, place};
 use crate::limits;
+use crate::store::{CannotOpen, place};
 
 /// What one redeploy at a time may have, by Portainer's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

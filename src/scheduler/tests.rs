@@ -1,4 +1,4 @@
-//! The engine, with redeploys that are closures.
+//! The scheduler, with redeploys that are closures.
 
 mod history;
 
@@ -13,25 +13,25 @@ use crate::clock::SystemClock;
 use crate::clock::skipping::SkippingClock;
 use crate::delivery::{Asked, Print, Status};
 use crate::image::Reference;
-use crate::journal::lock::Thing;
-use crate::journal::tests::TempDir;
 use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{Step, Submission, Way};
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
+use crate::store::lock::Thing;
+use crate::store::tests::TempDir;
 
 /// With a journal in `dir`, or in memory. Begins at once.
-fn engine(
+fn scheduler(
     stacks: &[Stack],
     dir: Option<&Path>,
     redeploy: impl Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync + 'static,
-) -> Arc<Engine> {
+) -> Arc<Scheduler> {
     let lasting = Lasting {
         journal: dir.map(|dir| Journal::open(dir, 1, Duration::from_secs(20)).unwrap()),
         shelf: Shelf::new(dir).unwrap(),
         turns: Turns::new(dir, "serve").unwrap(),
     };
-    let engine = Engine::new(
+    let scheduler = Scheduler::new(
         stacks,
         Arc::new(SystemClock),
         lasting,
@@ -39,8 +39,8 @@ fn engine(
         Box::new(redeploy),
     )
     .unwrap();
-    engine.begin();
-    engine
+    scheduler.begin();
+    scheduler
 }
 
 fn stack(key: &str) -> Stack {
@@ -108,19 +108,19 @@ fn a_burst_is_covered_by_two_redeploys_a_stack_and_all_get_an_end() {
         gate.lock().unwrap().recv().unwrap();
         updated(&task.stack)
     };
-    let engine = engine(&stacks, None, redeploy);
+    let scheduler = scheduler(&stacks, None, redeploy);
     for number in 0..100 {
-        engine.accept(accepted(number, &stacks)).unwrap();
+        scheduler.accept(accepted(number, &stacks)).unwrap();
     }
     (0..4).for_each(|_| open.send(()).unwrap());
     for number in 0..100 {
-        let delivery = engine.wait(&accepted(number, &[]).id, soon()).unwrap();
+        let delivery = scheduler.wait(&accepted(number, &[]).id, soon()).unwrap();
         assert_eq!(delivery.status(), Status::Succeeded);
     }
     assert!(runs.load(Ordering::SeqCst) <= 4);
-    assert!(engine.stop(Duration::from_secs(20)));
+    assert!(scheduler.stop(Duration::from_secs(20)));
     assert_eq!(
-        engine.accept(accepted(101, &stacks)),
+        scheduler.accept(accepted(101, &stacks)),
         Err(NotAccepted::Stopping)
     );
 }
@@ -133,9 +133,9 @@ fn stacks_are_redeployed_side_by_side() {
         all_there.wait();
         updated(&task.stack)
     };
-    let engine = engine(&stacks, None, redeploy);
-    engine.accept(accepted(0, &stacks)).unwrap();
-    let delivery = engine.wait(&accepted(0, &[]).id, soon()).unwrap();
+    let scheduler = scheduler(&stacks, None, redeploy);
+    scheduler.accept(accepted(0, &stacks)).unwrap();
+    let delivery = scheduler.wait(&accepted(0, &[]).id, soon()).unwrap();
     assert_eq!(delivery.status(), Status::Succeeded);
 }
 
@@ -147,15 +147,21 @@ fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
         0 => panic!("planted"),
         _ => updated(&task.stack),
     };
-    let engine = engine(&stacks, None, redeploy);
-    engine.accept(accepted(0, &stacks)).unwrap();
+    let scheduler = scheduler(&stacks, None, redeploy);
+    scheduler.accept(accepted(0, &stacks)).unwrap();
     assert_eq!(
-        engine.wait(&accepted(0, &[]).id, soon()).unwrap().status(),
+        scheduler
+            .wait(&accepted(0, &[]).id, soon())
+            .unwrap()
+            .status(),
         Status::Unknown
     );
-    engine.accept(accepted(1, &stacks)).unwrap();
+    scheduler.accept(accepted(1, &stacks)).unwrap();
     assert_eq!(
-        engine.wait(&accepted(1, &[]).id, soon()).unwrap().status(),
+        scheduler
+            .wait(&accepted(1, &[]).id, soon())
+            .unwrap()
+            .status(),
         Status::Succeeded
     );
 }
@@ -170,25 +176,25 @@ fn a_full_queue_says_so_and_a_wait_ends_in_time() {
         gate.lock().unwrap().recv().unwrap_or_default();
         updated(&task.stack)
     };
-    let engine = engine(&stacks, None, redeploy);
+    let scheduler = scheduler(&stacks, None, redeploy);
     for number in 0..u16::try_from(limits::OPEN_DELIVERIES).unwrap() {
-        engine.accept(accepted(number, &stacks)).unwrap();
+        scheduler.accept(accepted(number, &stacks)).unwrap();
     }
     assert_eq!(
-        engine.accept(accepted(5000, &stacks)),
+        scheduler.accept(accepted(5000, &stacks)),
         Err(NotAccepted::Full)
     );
-    let open_still = engine
+    let open_still = scheduler
         .wait(
             &accepted(0, &[]).id,
             Instant::now() + Duration::from_millis(5),
         )
         .unwrap();
     assert!(!open_still.has_ended());
-    assert!(engine.wait(&accepted(5000, &[]).id, soon()).is_none());
+    assert!(scheduler.wait(&accepted(5000, &[]).id, soon()).is_none());
     drop(open);
     assert!(
-        engine
+        scheduler
             .wait(&accepted(4095, &[]).id, soon())
             .unwrap()
             .has_ended()
@@ -247,7 +253,7 @@ fn a_crash_at_every_point_is_taken_up_where_it_was() {
         crash();
         updated(&task.stack)
     };
-    let first = engine(&stacks, Some(dir.path()), redeploy);
+    let first = scheduler(&stacks, Some(dir.path()), redeploy);
     assert_eq!(first.accept(accepted(0, &stacks)), Ok(Taken::New));
     assert_eq!(
         first.wait(&accepted(0, &[]).id, soon()).unwrap().status(),
@@ -264,7 +270,7 @@ fn a_crash_at_every_point_is_taken_up_where_it_was() {
         let crashed = crashes.recv().unwrap();
         let (tell, told) = mpsc::channel();
         let tell = Mutex::new(tell);
-        let again = engine(&stacks, Some(crashed.path()), move |task, observer| {
+        let again = scheduler(&stacks, Some(crashed.path()), move |task, observer| {
             let seen = (task.before.clone(), task.submission.clone());
             assert_eq!(observer.earlier(), task.before);
             tell.lock().unwrap().send(seen).unwrap();
@@ -278,7 +284,7 @@ fn a_crash_at_every_point_is_taken_up_where_it_was() {
     }
     // And what ended before the crash is not taken up at all.
     let ended = copy(dir.path());
-    let idle = engine(&stacks, Some(ended.path()), |_, _| {
+    let idle = scheduler(&stacks, Some(ended.path()), |_, _| {
         panic!("nothing is open")
     });
     assert_eq!(
@@ -298,7 +304,7 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
         observer.submitting(&submission()).unwrap();
         updated(&task.stack)
     };
-    let recorder = engine(&stacks, Some(dir.path()), redeploy);
+    let recorder = scheduler(&stacks, Some(dir.path()), redeploy);
     for number in 0..3_u16 {
         let print = |what: &str| Some(Print::of(&[what.as_bytes(), &number.to_be_bytes()]));
         let accepted = Accepted {
@@ -314,7 +320,7 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
     let bytes = fs::read(dir.path().join("journal")).unwrap();
     let (mut accepted_so_far, mut ended_so_far) = (0, 0);
     for length in 0..=bytes.len() {
-        let entries = journal::entries(&bytes[..length]);
+        let entries = store::entries(&bytes[..length]);
         let accepted = entries
             .iter()
             .filter(|entry| matches!(entry, Entry::Accepted { .. }))
@@ -358,9 +364,9 @@ fn replays_and_duplicates_are_known_after_a_restart() {
         outcome: outcomes.lock().unwrap().pop().unwrap(),
         ..updated(&task.stack)
     };
-    let first = engine(&stacks, Some(dir.path()), redeploy);
-    let end = |engine: &Arc<Engine>, number: u16| {
-        engine
+    let first = scheduler(&stacks, Some(dir.path()), redeploy);
+    let end = |scheduler: &Arc<Scheduler>, number: u16| {
+        scheduler
             .wait(&accepted(number, &[]).id, soon())
             .unwrap()
             .status()
@@ -370,7 +376,7 @@ fn replays_and_duplicates_are_known_after_a_restart() {
     first.accept(with(1, "r1", "d1")).unwrap();
     assert_eq!(end(&first, 1), Status::Failed);
     let crashed = copy(dir.path());
-    let second = engine(&stacks, Some(crashed.path()), |task, _| {
+    let second = scheduler(&stacks, Some(crashed.path()), |task, _| {
         updated(&task.stack)
     });
     let again = |number: u16| Ok(Taken::Again(accepted(number, &[]).id));
@@ -412,29 +418,29 @@ fn with_as_many_signed_times_as_are_remembered_no_other_one_is_accepted() {
     let clock = Arc::new(SkippingClock::new(Arc::default()));
     let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
-    let engine = Engine::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
-    engine.begin();
+    let scheduler = Scheduler::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
+    scheduler.begin();
     let with = |number: u16, replay: &str| Accepted {
         replay: Some(Print::of(&[replay.as_bytes()])),
         ..accepted(number, &stacks)
     };
     assert_eq!(
-        engine.accept(with(1, "one")),
+        scheduler.accept(with(1, "one")),
         Err(NotAccepted::Unremembered)
     );
     assert_eq!(
-        engine.accept(accepted(2, &stacks)),
+        scheduler.accept(accepted(2, &stacks)),
         Ok(Taken::New),
         "without a time"
     );
     clock.sleep(Duration::from_secs(301));
-    assert_eq!(engine.accept(with(3, "one")), Ok(Taken::New));
+    assert_eq!(scheduler.accept(with(3, "one")), Ok(Taken::New));
     assert_eq!(
-        engine.accept(with(4, "one")),
+        scheduler.accept(with(4, "one")),
         Ok(Taken::Again(accepted(3, &[]).id))
     );
     assert_eq!(
-        engine.accept(with(5, "five")),
+        scheduler.accept(with(5, "five")),
         Err(NotAccepted::Unremembered)
     );
 }
@@ -445,13 +451,13 @@ fn a_stack_that_is_no_longer_configured_ends_and_holds_up_nobody() {
     let dir = TempDir::new();
     let (_keep, never) = mpsc::channel::<()>();
     let never = Mutex::new(never);
-    let first = engine(&stacks, Some(dir.path()), move |task, _| {
+    let first = scheduler(&stacks, Some(dir.path()), move |task, _| {
         never.lock().unwrap().recv().unwrap_or_default();
         updated(&task.stack)
     });
     first.accept(accepted(0, &stacks[1..])).unwrap();
     let crashed = copy(dir.path());
-    let second = engine(&stacks[..1], Some(crashed.path()), |task, _| {
+    let second = scheduler(&stacks[..1], Some(crashed.path()), |task, _| {
         updated(&task.stack)
     });
     let gone = second.wait(&accepted(0, &[]).id, soon()).unwrap();
@@ -469,18 +475,18 @@ fn a_stop_leaves_what_runs_to_the_journal_and_the_waiting_go_home_at_once() {
     let dir = TempDir::new();
     let (_keep, never) = mpsc::channel::<()>();
     let never = Mutex::new(never);
-    let engine = engine(&stacks, Some(dir.path()), move |task, _| {
+    let scheduler = scheduler(&stacks, Some(dir.path()), move |task, _| {
         never.lock().unwrap().recv().unwrap_or_default();
         updated(&task.stack)
     });
-    engine.accept(accepted(0, &stacks)).unwrap();
+    scheduler.accept(accepted(0, &stacks)).unwrap();
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| engine.wait(&accepted(0, &[]).id, soon()).unwrap());
-        assert!(engine.stop(Duration::from_secs(8)), "nothing is lost");
+        let waiter = scope.spawn(|| scheduler.wait(&accepted(0, &[]).id, soon()).unwrap());
+        assert!(scheduler.stop(Duration::from_secs(8)), "nothing is lost");
         assert!(!waiter.join().unwrap().has_ended());
     });
     assert_eq!(
-        engine.accept(accepted(1, &stacks)),
+        scheduler.accept(accepted(1, &stacks)),
         Err(NotAccepted::Stopping)
     );
 }
@@ -519,13 +525,13 @@ fn stacks_that_wait_for_one_environment_hold_up_no_other() {
         drop(turn);
         updated(&task.stack)
     };
-    let engine = engine(&all, Some(dir.path()), redeploy);
-    let end = |number: u16| engine.wait(&accepted(number, &[]).id, soon()).unwrap();
-    engine.accept(accepted(0, &crowd)).unwrap();
+    let scheduler = scheduler(&all, Some(dir.path()), redeploy);
+    let end = |number: u16| scheduler.wait(&accepted(number, &[]).id, soon()).unwrap();
+    scheduler.accept(accepted(0, &crowd)).unwrap();
     begins.recv_timeout(Duration::from_secs(20)).unwrap();
     // Nobody knows yet where any of them is; then it is known of some, and later of all.
     for number in 1..4 {
-        engine
+        scheduler
             .accept(accepted(number, std::slice::from_ref(&elsewhere)))
             .unwrap();
         assert_eq!(end(number).status(), Status::Succeeded);
@@ -570,18 +576,18 @@ fn a_stop_waits_for_what_is_on_record_as_sent_until_it_has_left_and_nothing_more
         }
         updated(&task.stack)
     };
-    let engine = engine(&stacks, Some(dir.path()), redeploy);
-    engine.accept(accepted(0, &stacks)).unwrap();
+    let scheduler = scheduler(&stacks, Some(dir.path()), redeploy);
+    scheduler.accept(accepted(0, &stacks)).unwrap();
     let mut begun = [(); 2].map(|()| records.recv_timeout(Duration::from_secs(20)).unwrap());
     begun.sort();
     assert_eq!(begun, ["a is on record", "b begins"]);
     let began = Instant::now();
     thread::scope(|scope| {
         let stop = scope.spawn(|| {
-            assert!(engine.stop(Duration::ZERO), "nothing is lost");
+            assert!(scheduler.stop(Duration::ZERO), "nothing is lost");
             (left.load(Ordering::SeqCst), began.elapsed())
         });
-        while !engine.lock().stopping {
+        while !scheduler.lock().stopping {
             assert!(began.elapsed() < Duration::from_secs(20));
             thread::yield_now();
         }
@@ -600,15 +606,15 @@ fn a_stop_waits_for_what_is_on_record_as_sent_until_it_has_left_and_nothing_more
 fn what_was_promised_is_there_after_a_power_cut() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
-    let there = Arc::new(Mutex::new(None::<Arc<Engine>>));
+    let there = Arc::new(Mutex::new(None::<Arc<Scheduler>>));
     let engine_of_it = Arc::clone(&there);
     let (tell, told) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let (tell, gone) = (Mutex::new(tell), Mutex::new(gone));
     let redeploy = move |task: &Task, observer: &dyn Observer| {
         gone.lock().unwrap().recv().unwrap();
-        let engine = engine_of_it.lock().unwrap().clone().unwrap();
-        let left = || engine.tail().as_ref().unwrap().after_a_power_cut();
+        let scheduler = engine_of_it.lock().unwrap().clone().unwrap();
+        let left = || scheduler.tail().as_ref().unwrap().after_a_power_cut();
         let images = Images::from([(image("web:1"), None)]);
         observer.pulling(&images).unwrap();
         tell.lock().unwrap().send(left()).unwrap();
@@ -616,11 +622,11 @@ fn what_was_promised_is_there_after_a_power_cut() {
         tell.lock().unwrap().send(left()).unwrap();
         updated(&task.stack)
     };
-    let engine = engine(&stacks, Some(dir.path()), redeploy);
-    *there.lock().unwrap() = Some(Arc::clone(&engine));
+    let scheduler = scheduler(&stacks, Some(dir.path()), redeploy);
+    *there.lock().unwrap() = Some(Arc::clone(&scheduler));
     let accepts = accepted(0, &stacks);
-    engine.accept(accepts.clone()).unwrap();
-    let left = engine.tail().as_ref().unwrap().after_a_power_cut();
+    scheduler.accept(accepts.clone()).unwrap();
+    let left = scheduler.tail().as_ref().unwrap().after_a_power_cut();
     let is_accepted =
         |entry: &Entry| matches!(entry, Entry::Accepted { accepted, .. } if *accepted == accepts);
     assert!(left.iter().any(is_accepted), "{left:?}");
@@ -635,7 +641,7 @@ fn what_was_promised_is_there_after_a_power_cut() {
         matches!(left.last(), Some(Entry::Submitting { .. })),
         "{left:?}"
     );
-    engine.wait(&accepts.id, soon()).unwrap();
-    let left = engine.tail().as_ref().unwrap().after_a_power_cut();
+    scheduler.wait(&accepts.id, soon()).unwrap();
+    let left = scheduler.tail().as_ref().unwrap().after_a_power_cut();
     assert!(matches!(left.last(), Some(Entry::Ended { .. })), "{left:?}");
 }

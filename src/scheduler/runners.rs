@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::watch::Watch;
-use super::{Engine, State, Task};
+use super::{Scheduler, State, Task};
 use crate::delivery::ledger::{Entry, report};
-use crate::journal::Sync;
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
+use crate::store::Sync;
 use crate::threads;
 
-impl Engine {
+impl Scheduler {
     /// As many as can do something, and not more than there may be.
     pub(super) fn start_runners(self: &Arc<Self>, state: &mut State) {
         while !state.stopping && state.runners < limits::RUNNERS && state.could_begin() > state.idle
         {
-            let engine = Arc::clone(self);
-            if let Err(error) = threads::start("redeploy", move || engine.run()) {
+            let scheduler = Arc::clone(self);
+            if let Err(error) = threads::start("redeploy", move || scheduler.run()) {
                 log::error!(
                     "cannot start a thread for a redeploy: {error}; it begins with the next delivery"
                 );

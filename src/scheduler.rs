@@ -18,9 +18,6 @@ use self::places::Places;
 use crate::clock::Clock;
 use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat};
 use crate::delivery::{Accepted, Asked, Delivery};
-use crate::journal::lock::Turns;
-use crate::journal::stacks::Shelf;
-use crate::journal::{self, Journal, Sync};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::redeploy::{Images, Observer};
@@ -28,6 +25,9 @@ use crate::request::DeliveryId;
 use crate::stack::order::Order;
 use crate::stack::outcome::StackReport;
 use crate::stack::{Stack, StackKey};
+use crate::store::lock::Turns;
+use crate::store::stacks::Shelf;
+use crate::store::{self, Journal, Sync};
 
 /// What carries out one redeploy.
 pub(crate) type Redeploy = dyn Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync;
@@ -90,8 +90,8 @@ pub(crate) enum NotAccepted {
     Stopping,
 }
 
-/// The engine.
-pub(crate) struct Engine {
+/// The scheduler.
+pub(crate) struct Scheduler {
     /// Held from a decision until it is applied, so that decisions are made one after the other; always before `state`.
     tail: Mutex<Option<Journal>>,
     lasts: bool,
@@ -130,14 +130,14 @@ enum Refused {
     Not(NotAccepted),
 }
 
-impl From<journal::NotWritten> for Refused {
-    fn from(_: journal::NotWritten) -> Refused {
+impl From<store::NotWritten> for Refused {
+    fn from(_: store::NotWritten) -> Refused {
         Refused::Not(NotAccepted::NotWritten)
     }
 }
 
-impl Engine {
-    /// `redeploy` carries out one redeploy of one of the `stacks`. Nothing begins before [`Engine::begin`].
+impl Scheduler {
+    /// `redeploy` carries out one redeploy of one of the `stacks`. Nothing begins before [`Scheduler::begin`].
     ///
     /// # Errors
     /// The journal has to be rewritten and cannot be.
@@ -147,7 +147,7 @@ impl Engine {
         lasting: Lasting,
         ears: Ears,
         redeploy: Box<Redeploy>,
-    ) -> Result<Arc<Engine>, journal::NotWritten> {
+    ) -> Result<Arc<Scheduler>, store::NotWritten> {
         let keyed = |stack: &Stack| (stack.key.clone(), stack.clone());
         let stacks = stacks.iter().map(keyed).collect();
         let mut ledger = Ledger::default();
@@ -176,7 +176,7 @@ impl Engine {
             ledger,
             ..State::default()
         };
-        Ok(Arc::new(Engine {
+        Ok(Arc::new(Scheduler {
             lasts: journal.is_some(),
             tail: Mutex::new(journal),
             state: Mutex::new(state),
@@ -324,7 +324,7 @@ impl Engine {
     }
 
     /// The one door to lasting change: decide, make it last, apply it, tell everybody, start what became ready.
-    fn commit<R: From<journal::NotWritten>>(
+    fn commit<R: From<store::NotWritten>>(
         self: &Arc<Self>,
         sync: Sync,
         decide: impl FnOnce(&State) -> Result<Entry, R>,
@@ -355,7 +355,7 @@ impl Engine {
         tail: &mut Option<Journal>,
         entry: &Entry,
         sync: Sync,
-    ) -> Result<(), journal::NotWritten> {
+    ) -> Result<(), store::NotWritten> {
         match tail {
             Some(journal) => journal.append(entry, sync, || self.lock().ledger.state()),
             None => Ok(()),

@@ -1,21 +1,21 @@
-//! What a running redeploy tells the engine, and asks of it.
+//! What a running redeploy tells the scheduler, and asks of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::delivery::ledger::Entry;
-use crate::engine::{Engine, Task};
-use crate::journal::lock::{NoTurn, Thing, Turn};
-use crate::journal::{self, Sync};
 use crate::json;
 use crate::portainer::StackId;
 use crate::redeploy::{Images, NotWritten, Observer, Step, Submission};
+use crate::scheduler::{Scheduler, Task};
 use crate::stack::StackKey;
+use crate::store::lock::{NoTurn, Thing, Turn};
+use crate::store::{self, Sync};
 
 /// One redeploy under watch.
 pub(super) struct Watch<'a> {
-    engine: &'a Arc<Engine>,
+    scheduler: &'a Arc<Scheduler>,
     task: &'a Task,
     /// It had its turn: from here on it waits where it stands.
     had_its_turn: AtomicBool,
@@ -24,9 +24,9 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    pub(super) fn new<'a>(engine: &'a Arc<Engine>, task: &'a Task) -> Watch<'a> {
+    pub(super) fn new<'a>(scheduler: &'a Arc<Scheduler>, task: &'a Task) -> Watch<'a> {
         Watch {
-            engine,
+            scheduler,
             task,
             had_its_turn: AtomicBool::new(false),
             for_later: AtomicBool::new(false),
@@ -40,21 +40,21 @@ impl Watch<'_> {
 
     fn commit(&self, sync: Sync, entry: Entry) -> Result<(), NotWritten> {
         let written = self
-            .engine
-            .commit(sync, |_| Ok::<_, journal::NotWritten>(entry));
-        written.map_err(|journal::NotWritten| NotWritten("journal cannot be written".to_owned()))
+            .scheduler
+            .commit(sync, |_| Ok::<_, store::NotWritten>(entry));
+        written.map_err(|store::NotWritten| NotWritten("journal cannot be written".to_owned()))
     }
 
     fn show(&self, step: &str) {
         let stack = &self.task.stack.key;
-        self.engine.lock().ledger.step(stack, step);
+        self.scheduler.lock().ledger.step(stack, step);
     }
 
     /// Nothing is on its way that a stop would have to wait for.
     fn has_left(&self) {
-        let mut state = self.engine.lock();
+        let mut state = self.scheduler.lock();
         if state.leaving.remove(&self.task.stack.key).is_some() {
-            self.engine.changed.notify_all();
+            self.scheduler.changed.notify_all();
         }
     }
 }
@@ -77,7 +77,7 @@ impl Observer for Watch<'_> {
         let stack = self.task.stack.key.clone();
         let submission = json::value(submission)
             .map_err(|error| NotWritten(format!("what is sent cannot be written down: {error}")))?;
-        self.engine.may_leave(&stack);
+        self.scheduler.may_leave(&stack);
         let written = self.commit(Sync::Now, Entry::Submitting { stack, submission });
         if written.is_err() {
             self.has_left();
@@ -99,33 +99,34 @@ impl Observer for Watch<'_> {
     fn paused(&self, id: StackId) -> Option<u64> {
         match self.task.order.staff {
             true => None,
-            false => self.engine.shelf.paused(id.0),
+            false => self.scheduler.shelf.paused(id.0),
         }
     }
 
     fn turn(&self, thing: Thing, within: Duration) -> Result<Turn, NoTurn> {
         let key = &self.task.stack.key;
         let waits_for = |who: &str| self.show(&format!("waiting for {who}"));
-        if !self.had_its_turn.load(Ordering::SeqCst) && !self.engine.lock().places.want(key, thing)
+        if !self.had_its_turn.load(Ordering::SeqCst)
+            && !self.scheduler.lock().places.want(key, thing)
         {
             waits_for("another redeploy of this stackhook");
             self.for_later.store(true, Ordering::SeqCst);
             return Err(NoTurn::Later);
         }
-        let turn = self.engine.turns.take(thing, within, &waits_for)?;
+        let turn = self.scheduler.turns.take(thing, within, &waits_for)?;
         if matches!(thing, Thing::Environment(_)) {
             self.had_its_turn.store(true, Ordering::SeqCst);
         }
-        let (engine, key) = (Arc::clone(self.engine), key.clone());
+        let (scheduler, key) = (Arc::clone(self.scheduler), key.clone());
         Ok(turn.and_then(move || {
-            let mut state = engine.lock();
+            let mut state = scheduler.lock();
             state.places.leave(&key, thing);
-            engine.start_runners(&mut state);
+            scheduler.start_runners(&mut state);
         }))
     }
 }
 
-impl Engine {
+impl Scheduler {
     /// Returns when an update may be put on record as sent. Once a stop has begun it never does: what is not on record runs again after
     /// the next start, what is on record and did not leave nobody could tell from what did.
     fn may_leave(&self, stack: &StackKey) {

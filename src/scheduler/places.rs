@@ -5,9 +5,9 @@
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 
-use crate::journal::lock::Thing;
 use crate::limits;
 use crate::stack::StackKey;
+use crate::store::lock::Thing;
 
 /// What is needed and who has it; forgotten with the process, and learned again.
 #[derive(Debug, Default)]

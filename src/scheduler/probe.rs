@@ -9,15 +9,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-pub(crate) use crate::engine::probe::seen::{Away, Job, Look, Note, Portal};
-use crate::journal::stacks::Shelf;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::portainer::{Error, Portainer};
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Unobserved};
+pub(crate) use crate::scheduler::probe::seen::{Away, Job, Look, Note, Portal};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
+use crate::store::stacks::Shelf;
 use crate::threads;
 
 /// What it needs.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
-use crate::journal::place;
+use crate::store::place;
 use crate::system;
 
 /// Where it is kept: in the state directory, or in memory.
@@ -240,7 +240,7 @@ fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::tests::TempDir;
+    use crate::store::tests::TempDir;
 
     /// What must hold on disk and in memory alike.
     fn check(shelf: &Shelf) {
