@@ -132,7 +132,8 @@ fn a_server_that_waits_takes_little_memory() {
         std::thread::sleep(Duration::from_millis(50));
     }
     println!("{most} kB 1 s after the start");
-    let bound = 30_000_000 / 1024;
+    // An unoptimized program is larger; .ci/run sets the bound for the released one.
+    let bound = number("MAX_IDLE_BYTES", 30_000_000) / 1024;
     assert!(most <= bound, "{most} of {bound} kB");
 }
 

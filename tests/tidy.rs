@@ -145,17 +145,6 @@ fn the_top_of_the_repository_is_what_was_agreed() {
 }
 
 #[test]
-fn the_modules_that_are_laid_behind_everything_else_are_there() {
-    let planted = "*(.text.*_9stackhook5words* .text.*_9stackhook4edge* .text.*_9stackhook6edges*)";
-    assert_eq!(
-        laid_behind_in_vain(planted, "mod words;\nmod edges;\n"),
-        ["4edge", "6edges"]
-    );
-    let found = laid_behind_in_vain(&text(".cargo/later.ld"), &text("src/lib.rs"));
-    assert_eq!(found, [""; 0]);
-}
-
-#[test]
 fn no_path_of_a_developers_machine_is_left_behind() {
     let planted = [
         file("a.rs", &format!("include!(\"{}main/x\")", MACHINES[0])),
@@ -166,12 +155,10 @@ fn no_path_of_a_developers_machine_is_left_behind() {
     files.extend(read(&root().join("tests"), ""));
     files.extend(read(&root().join("systemd"), ""));
     files.extend(read(&root().join(".ci"), ""));
-    for name in TOP.iter().chain(&[
-        ".cargo/later.ld",
-        ".cargo/static.toml",
-        ".dockerignore",
-        ".gitignore",
-    ]) {
+    for name in TOP
+        .iter()
+        .chain(&[".cargo/static.toml", ".dockerignore", ".gitignore"])
+    {
         if root().join(name).is_file() {
             files.push(file(name, &text(name)));
         }
@@ -254,21 +241,6 @@ fn crates_without_a_place(manifest: &str) -> Vec<String> {
     names
         .map(|(name, _)| name.replace('-', "_"))
         .filter(|name| !placed(name))
-        .collect()
-}
-
-/// Modules as the linker is to know them, name behind length, that are none.
-fn laid_behind_in_vain(order: &str, crate_root: &str) -> Vec<String> {
-    let modules = children(crate_root).into_iter();
-    let known: Vec<String> = modules
-        .map(|name| format!("{}{name}", name.len()))
-        .collect();
-    order
-        .split("_9stackhook")
-        .skip(1)
-        .filter_map(|rest| rest.split('*').next())
-        .filter(|name| !known.iter().any(|one| one == name))
-        .map(str::to_owned)
         .collect()
 }
 
