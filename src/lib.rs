@@ -21,6 +21,7 @@ mod redact;
 mod glob;
 mod near;
 mod image;
+mod compose;
 mod named;
 mod system;
 mod stack;

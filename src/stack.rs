@@ -1,7 +1,5 @@
 //! What is wanted of a stack and how it ended: the words that hooks, queue, redeploy and replies share.
 
-pub(crate) mod interpolate;
-pub(crate) mod compose;
 pub(crate) mod order;
 pub(crate) mod outcome;
 

@@ -12,7 +12,7 @@ const HOMES: &[(&str, &str)] = &[
     ("hmac", "secret"),
     ("pico_args", "cli"),
     ("rustls", "fetch"),
-    ("saphyr_parser", "stack/compose"),
+    ("saphyr_parser", "compose"),
     ("sha2", "secret"),
     ("signal_hook", "commands/serve"),
     ("simple_logger", "logging"),

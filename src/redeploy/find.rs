@@ -1,9 +1,10 @@
 //! Step 2: the stack in Portainer, by its name.
 
+use crate::compose;
 use crate::portainer::{Environment, Kind, Portainer, Record, Status};
 use crate::redact::Redactor;
 use crate::redeploy::{End, Halt};
-use crate::stack::{Stack, compose};
+use crate::stack::Stack;
 
 /// A stack that was found, and can be updated as far as its record says.
 #[derive(Debug)]

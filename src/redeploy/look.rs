@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::compose::{self, ComposeFile};
 use crate::gather;
 use crate::health::seen::{self, Container, waits_for_completion};
 use crate::health::{Seen, swarm};
@@ -14,7 +15,6 @@ use crate::portainer::{
 };
 use crate::redeploy::find::Found;
 use crate::redeploy::{Halt, Images, Submission};
-use crate::stack::compose::{self, ComposeFile};
 use crate::stack::order::Order;
 
 /// GETs that run side by side.

@@ -4,6 +4,7 @@ mod refusals;
 
 use std::collections::BTreeSet;
 
+use crate::compose::{ComposeFile, Source, Wanted};
 use crate::gather;
 use crate::health::seen::Seen;
 use crate::health::swarm;
@@ -12,7 +13,6 @@ use crate::portainer::{Kind, Origin, Status};
 use crate::redeploy::find::Found;
 use crate::redeploy::look::{Looked, reference_of, was_pulled};
 use crate::redeploy::{End, Images};
-use crate::stack::compose::{ComposeFile, Source, Wanted};
 use crate::stack::order::{Cause, Order, Selection};
 use crate::stack::{PullMode, Stack};
 

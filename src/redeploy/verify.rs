@@ -4,6 +4,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
+use crate::compose;
 use crate::gather;
 use crate::health::seen::{self, Container};
 use crate::health::{Seen, Verdict, Watch, compose as containers, swarm};
@@ -12,7 +13,6 @@ use crate::portainer::{Error, Record};
 use crate::redeploy::glance::Glance;
 use crate::redeploy::look;
 use crate::redeploy::{End, Run, Step, Submission};
-use crate::stack::compose;
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
 use words::{awaited, still, summary, words};
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::yaml::{BadFile, shown};
+use super::reader::{BadFile, shown};
+use crate::compose::interpolate::Operator;
 use crate::image::BadReference;
-use crate::stack::interpolate::Operator;
 
 /// A value that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,16 +2,17 @@
 //! are read; what compose would make of the rest is compose's affair. Whether an answer is good enough is decided by
 //! whoever asked: what is not certain here is an error that says why.
 
-mod yaml;
-mod not_certain;
+mod interpolate;
+mod reader;
+mod error;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::compose::interpolate::{Template, Unfilled};
 use crate::image::{BadReference, Reference};
 use crate::limits;
-use crate::stack::interpolate::{Template, Unfilled};
-pub(crate) use not_certain::{NotCertain, Place};
-use yaml::{Content, Map, Node};
+pub(crate) use error::{NotCertain, Place};
+use reader::{Content, Map, Node};
 
 /// What a compose file wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(crate) enum Source {
 /// Whatever keeps a value that is read here from being certain. Values that are not read cannot be uncertain.
 pub(crate) fn read(file: &str, env: &BTreeMap<String, String>) -> Result<ComposeFile, NotCertain> {
     let (mut unset, mut variables) = (BTreeSet::new(), BTreeSet::new());
-    let root = yaml::read(file, &mut |value| {
+    let root = reader::read(file, &mut |value| {
         // What cannot be read here is refused below if it matters, and by compose in any case.
         if let Ok(template) = Template::parse(value) {
             template.variables(env, &mut |name, missed| {

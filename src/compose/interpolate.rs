@@ -1,5 +1,5 @@
 //! Variables in the values of a compose file, read and filled as compose does it. Which values are filled, and what
-//! follows when one cannot be, is decided in `stack/compose`.
+//! follows when one cannot be, is decided in `compose`.
 //!
 //! The rules are those of compose-go's `template` package. Where its releases differ, nothing is guessed: the value
 //! cannot be filled here.
