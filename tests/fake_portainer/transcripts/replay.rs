@@ -32,8 +32,10 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn of(name: &'static str) -> Replay {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/portainer/transcripts");
-        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).ok();
+        let file = format!("shared/portainer/transcripts/{name}.json");
+        let text = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .ancestors()
+            .find_map(|folder| std::fs::read_to_string(folder.join(&file)).ok());
         if text.is_none() {
             println!("{name}: no recording here, nothing is compared");
         }
