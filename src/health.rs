@@ -1,6 +1,6 @@
 //! What was seen of a stack's containers or tasks → whether they are well. Looking is left to others; time comes in.
 
-pub(crate) mod seen;
+pub(crate) mod snapshot;
 pub(crate) mod compose;
 pub(crate) mod swarm;
 
@@ -10,31 +10,32 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::stack::outcome::ServiceReport;
+pub(crate) use snapshot::{Container, ContainerSnapshot, ServiceSnapshot};
 
 /// One look at a stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Seen {
+pub(crate) enum Snapshot {
     /// The containers of a compose stack.
-    Compose(seen::Seen),
+    Compose(ContainerSnapshot),
     /// The services and tasks of a swarm stack.
-    Swarm(swarm::Seen),
+    Swarm(ServiceSnapshot),
 }
 
-impl Seen {
+impl Snapshot {
     /// Whether nothing was seen: no proof that nothing is there (contract 7).
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Seen::Compose(seen) => seen.containers.is_empty(),
-            Seen::Swarm(seen) => seen.services.is_empty(),
+            Snapshot::Compose(seen) => seen.containers.is_empty(),
+            Snapshot::Swarm(seen) => seen.services.is_empty(),
         }
     }
 
     /// The services that there are.
     pub(crate) fn services(&self) -> BTreeSet<String> {
         match self {
-            Seen::Compose(seen) => seen.services(),
-            Seen::Swarm(seen) => seen.names(),
+            Snapshot::Compose(seen) => seen.services(),
+            Snapshot::Swarm(seen) => seen.names(),
         }
     }
 }
@@ -50,20 +51,22 @@ pub(crate) enum Watch {
 
 impl Watch {
     /// `None`: not certain yet, look again.
-    pub(crate) fn see(&mut self, now: Instant, seen: &Seen) -> Option<Verdict> {
+    pub(crate) fn observe(&mut self, now: Instant, seen: &Snapshot) -> Option<Verdict> {
         match (self, seen) {
-            (Watch::Compose(watch), Seen::Compose(seen)) => watch.see(now, seen),
-            (Watch::Swarm(watch), Seen::Swarm(seen)) => watch.see(now, seen),
-            (Watch::Compose(_), Seen::Swarm(_)) | (Watch::Swarm(_), Seen::Compose(_)) => None,
+            (Watch::Compose(watch), Snapshot::Compose(seen)) => watch.observe(now, seen),
+            (Watch::Swarm(watch), Snapshot::Swarm(seen)) => watch.observe(now, seen),
+            (Watch::Compose(_), Snapshot::Swarm(_)) | (Watch::Swarm(_), Snapshot::Compose(_)) => {
+                None
+            }
         }
     }
 
     /// How it stands at this moment, certain or not.
-    pub(crate) fn judge(&mut self, now: Instant, seen: &Seen) -> Verdict {
+    pub(crate) fn evaluate(&mut self, now: Instant, seen: &Snapshot) -> Verdict {
         match (self, seen) {
-            (Watch::Compose(watch), Seen::Compose(seen)) => watch.judge(now, seen),
-            (Watch::Swarm(watch), Seen::Swarm(seen)) => watch.judge(now, seen),
-            (Watch::Compose(_), Seen::Swarm(_)) | (Watch::Swarm(_), Seen::Compose(_)) => {
+            (Watch::Compose(watch), Snapshot::Compose(seen)) => watch.evaluate(now, seen),
+            (Watch::Swarm(watch), Snapshot::Swarm(seen)) => watch.evaluate(now, seen),
+            (Watch::Compose(_), Snapshot::Swarm(_)) | (Watch::Swarm(_), Snapshot::Compose(_)) => {
                 Verdict::default()
             }
         }

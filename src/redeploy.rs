@@ -2,23 +2,22 @@
 //! [`Submission`]: the second can go on from it alone, after a crash.
 
 mod submission;
-mod step;
+
 mod observer;
-mod end;
-pub(crate) mod past;
-mod turns;
+mod result;
+pub(crate) mod record;
+mod locks;
 pub(crate) mod find;
-mod look;
-mod glance;
+mod inspect;
 mod plan;
-mod decided;
+mod trace;
 mod pull;
-mod still;
+mod pin;
 mod submit;
 mod follow;
 mod verify;
 mod logs;
-mod back;
+mod rollback;
 mod cleanup;
 mod resume;
 mod preview;
@@ -32,16 +31,16 @@ use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{Portainer, StackId};
 use crate::redact::Redactor;
-use crate::redeploy::past::{Memory, Past};
-use crate::redeploy::turns::Turns;
+use crate::redeploy::locks::Locks;
+use crate::redeploy::record::{Memory, StackRecord};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, StackReport};
 pub(crate) use check::Checked;
-use end::{End, Halt};
-pub(crate) use observer::{NotWritten, Observer, Unobserved};
-pub(crate) use step::Step;
-pub(crate) use submission::{Images, Submission, Way};
+pub(crate) use observer::{NotWritten, Observer, Step, Unobserved};
+use result::{AttemptError, RedeployResult};
+
+pub(crate) use submission::{Direction, Images, Submission};
 pub(crate) use view::{Running, View};
 
 /// What a redeploy needs besides the stack and the order. `serve`, the command line and the tests differ only here.
@@ -65,8 +64,8 @@ pub(crate) struct Context<'a> {
 /// Redeploys a stack and says how it ended.
 pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport {
     let mut run = Run::new(cx, stack);
-    let end = match run.first_half(order) {
-        Ok(sent) => run.second_half(sent),
+    let end = match run.prepare_and_submit(order) {
+        Ok(sent) => run.follow_and_verify(sent),
         Err(end) => Err(end),
     };
     run.report(end)
@@ -82,7 +81,7 @@ pub(crate) fn resume(cx: &Context<'_>, stack: &Stack, submission: Submission) ->
 /// Rolls a stack back because a person asks for it, and says how that ended.
 pub(crate) fn roll_back(cx: &Context<'_>, stack: &Stack) -> StackReport {
     let mut run = Run::new(cx, stack);
-    let end = run.asked_back();
+    let end = run.rollback_on_request();
     run.report(end)
 }
 
@@ -110,7 +109,7 @@ struct Run<'a> {
     cx: &'a Context<'a>,
     stack: &'a Stack,
     began: Instant,
-    turns: Turns,
+    locks: Locks,
     /// The images before the first pull of this redeploy: when it begins again, it sees what it pulled itself.
     images_before: Images,
     /// The name of the stack's environment, once known.
@@ -128,7 +127,7 @@ impl<'a> Run<'a> {
             cx,
             stack,
             began: cx.clock.now(),
-            turns: Turns::default(),
+            locks: Locks::default(),
             images_before: cx.observer.earlier(),
             environment: None,
             redactor,
@@ -143,14 +142,14 @@ impl<'a> Run<'a> {
 
     /// What is left of the time for all; it is counted from having the turns.
     fn left(&self) -> Duration {
-        let since = self.turns.since.unwrap_or(self.began);
+        let since = self.locks.since.unwrap_or(self.began);
         self.cx
             .timeout
             .saturating_sub(self.cx.clock.now().duration_since(since))
     }
 
     /// Until something was sent: everything here may be done again.
-    fn first_half(&mut self, order: &Order) -> Result<submit::Sent, End> {
+    fn prepare_and_submit(&mut self, order: &Order) -> Result<submit::Sent, RedeployResult> {
         let (mut edits, mut away_since) = (0, None);
         // What held it up last, for the case that the time is over.
         let mut held_up = None;
@@ -164,27 +163,27 @@ impl<'a> Run<'a> {
                 Err(halt) => halt,
             };
             match halt {
-                Halt::Over(end) => return Err(end),
-                Halt::Edited if edits + 1 >= limits::RESTARTS_BY_EDIT => {
-                    return Err(End::refused(
+                AttemptError::Over(end) => return Err(end),
+                AttemptError::Edited if edits + 1 >= limits::RESTARTS_BY_EDIT => {
+                    return Err(RedeployResult::refused(
                         "somebody keeps changing the stack in Portainer; nothing was sent",
                     ));
                 }
-                Halt::Edited => {
+                AttemptError::Edited => {
                     away_since = None;
                     edits += 1;
                 }
-                Halt::Busy => {
+                AttemptError::Busy => {
                     away_since = None;
                     held_up = Some("another deployment of this stack was under way".to_owned());
                     self.step(Step::WaitingForDeployment);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.1);
                 }
-                Halt::Away(error) => {
+                AttemptError::Away(error) => {
                     let now = self.cx.clock.now();
                     let since = *away_since.get_or_insert(now);
                     if now.duration_since(since) >= self.cx.patience {
-                        return Err(End::failed(
+                        return Err(RedeployResult::failed(
                             Fault::NotReached,
                             format!("{error}; nothing was sent"),
                         ));
@@ -197,43 +196,43 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn attempt(&mut self, order: &Order) -> Result<submit::Sent, Halt> {
+    fn attempt(&mut self, order: &Order) -> Result<submit::Sent, AttemptError> {
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found, None);
-        decided::found(self.stack, &found);
-        self.take_stack(found.record.id)?;
-        self.unless_paused(found.record.id)?;
-        self.take_environment(found.record.environment)?;
+        trace::found(self.stack, &found);
+        self.lock_stack(found.record.id)?;
+        self.check_not_paused(found.record.id)?;
+        self.lock_environment(found.record.environment)?;
         self.step(Step::Looking);
-        let looked = look::look(self.cx.portainer, &found, order)?;
-        self.know(&found, Some(&looked));
-        let plan = plan::plan(self.stack, order, &found, &looked)?;
+        let inspection = inspect::inspect(self.cx.portainer, &found, order)?;
+        self.know(&found, Some(&inspection));
+        let plan = plan::plan(self.stack, order, &found, &inspection)?;
         self.notes.extend(plan.notes.iter().cloned());
-        decided::planned(self.stack, &plan);
-        for (reference, id) in plan.images_before(&looked) {
+        trace::planned(self.stack, &plan);
+        for (reference, id) in plan.images_before(&inspection) {
             self.images_before.entry(reference).or_insert(id);
         }
         let before = self.images_before.clone();
-        let looked = self.pull(&found, looked, &plan)?;
-        decided::pulled(self.stack, &before, &looked, &plan);
-        self.refuse_held(order, &found, &looked, &plan)?;
-        if let Some(end) = self.unchanged(order, &found, &looked, &plan)? {
+        let inspection = self.pull(&found, inspection, &plan)?;
+        trace::pulled(self.stack, &before, &inspection, &plan);
+        self.check_not_blocked(order, &found, &inspection, &plan)?;
+        if let Some(end) = self.unchanged(order, &found, &inspection, &plan)? {
             return Err(end.into());
         }
         // A pull may have used up the time.
         if self.left().is_zero() {
             return Err(time_over(None).into());
         }
-        decided::sent(self.stack, order.force);
-        self.submit(order, &found, &looked, &plan, before)
+        trace::sent(self.stack, order.force);
+        self.submit(order, &found, &inspection, &plan, before)
     }
 
     /// From what was sent alone.
-    fn second_half(&mut self, sent: submit::Sent) -> Result<End, End> {
+    fn follow_and_verify(&mut self, sent: submit::Sent) -> Result<RedeployResult, RedeployResult> {
         let followed = self.follow(&sent.submission, sent.answer);
         self.notes.extend(
-            sent.put_back
+            sent.pinned
                 .release(self.cx.portainer, sent.submission.environment),
         );
         self.conclude_sent(sent.submission, followed)
@@ -243,12 +242,12 @@ impl<'a> Run<'a> {
     fn conclude_sent(
         &mut self,
         mut submission: Submission,
-        followed: Result<(), End>,
-    ) -> Result<End, End> {
+        followed: Result<(), RedeployResult>,
+    ) -> Result<RedeployResult, RedeployResult> {
         self.after_portainers_pull(&mut submission);
         let end = followed.and_then(|()| {
             // The next one may begin while this one is watched.
-            self.turns.environment = None;
+            self.locks.environment = None;
             self.verify(&submission)
         });
         match end {
@@ -262,19 +261,19 @@ impl<'a> Run<'a> {
                     past.sent(&submission);
                     past.left_bad(&end);
                 });
-                Err(self.perhaps_back(&submission, end))
+                Err(self.rollback_if_needed(&submission, end))
             }
         }
     }
 
     /// Where Portainer did the pulling, only now it can be seen which references moved.
     fn after_portainers_pull(&self, submission: &mut Submission) {
-        if !submission.has_way_back || !submission.expected.is_empty() {
+        if !submission.can_roll_back || !submission.expected.is_empty() {
             return;
         }
         let environment = submission.environment;
         let references: Vec<&Reference> = submission.images_before.keys().collect();
-        let images = look::side_by_side(&references, |reference| {
+        let images = inspect::side_by_side(&references, |reference| {
             self.cx.portainer.image(environment, &reference.familiar())
         });
         for (reference, image) in references.into_iter().zip(images) {
@@ -285,7 +284,7 @@ impl<'a> Run<'a> {
     }
 
     /// An update that is not bad: what it replaced is the new way back, and the one before that may be cleaned up.
-    fn proved(&mut self, submission: &Submission, end: &End) {
+    fn proved(&mut self, submission: &Submission, end: &RedeployResult) {
         let mut past = self.cx.memory.recall(submission.id);
         past.sent(submission);
         if end.verified == Some(true) {
@@ -297,13 +296,13 @@ impl<'a> Run<'a> {
         self.keep(submission.id, &past);
     }
 
-    fn remember(&mut self, id: StackId, change: impl FnOnce(&mut Past)) {
+    fn remember(&mut self, id: StackId, change: impl FnOnce(&mut StackRecord)) {
         let mut past = self.cx.memory.recall(id);
         change(&mut past);
         self.keep(id, &past);
     }
 
-    fn keep(&mut self, id: StackId, past: &Past) {
+    fn keep(&mut self, id: StackId, past: &StackRecord) {
         if let Err(NotWritten(why)) = self.cx.memory.keep(id, past) {
             self.notes
                 .push(format!("what a way back needs could not be kept: {why}"));
@@ -311,13 +310,15 @@ impl<'a> Run<'a> {
     }
 
     /// What messages about this stack may and may not show is known once it is found.
-    fn know(&mut self, found: &find::Found, looked: Option<&look::Looked>) {
+    fn know(&mut self, found: &find::Found, inspection: Option<&inspect::Inspection>) {
         self.environment = found.environment.clone();
-        let running = looked.map(look::Looked::running).unwrap_or_default();
+        let running = inspection
+            .map(inspect::Inspection::running)
+            .unwrap_or_default();
         self.redactor = find::redactor(self.cx.redactor, self.stack, found, running);
     }
 
-    fn report(self, end: Result<End, End>) -> StackReport {
+    fn report(self, end: Result<RedeployResult, RedeployResult>) -> StackReport {
         let (Ok(end) | Err(end)) = end;
         let mut message = end.message;
         for note in self.notes {
@@ -341,10 +342,10 @@ impl<'a> Run<'a> {
 }
 
 /// The time for all was over before anything was sent; what held it up last.
-fn time_over(held_up: Option<String>) -> End {
+fn time_over(held_up: Option<String>) -> RedeployResult {
     let over = "the time was over, nothing was sent";
     let words = held_up.map_or_else(|| over.to_owned(), |why| format!("{why}; {over}"));
-    End::failed(Fault::NotReached, words)
+    RedeployResult::failed(Fault::NotReached, words)
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ impl Scheduler {
             if accepted.replay.is_some() && !state.ledger.can_remember(unix) {
                 return Err(Refused::Not(NotAccepted::Unremembered));
             }
-            let busy = |asked: &Asked| asked.order.back && !state.ledger.is_idle(&asked.stack);
+            let busy = |asked: &Asked| asked.order.rollback && !state.ledger.is_idle(&asked.stack);
             if accepted.orders.iter().any(busy) {
                 return Err(Refused::Not(NotAccepted::Busy));
             }

@@ -19,7 +19,7 @@ use crate::portainer::StackId;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::Stack;
-use crate::stack::order::{Named, Order, Selection};
+use crate::stack::order::{ImageFilter, Order, Selection};
 use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::store::lock::{NoTurn, Thing, Turn, Turns};
 use crate::store::stacks::Shelf;
@@ -147,7 +147,7 @@ impl End {
 }
 
 fn order(asked: &cli::Redeploy) -> Order {
-    let named = asked.images.iter().cloned().map(Named::Reference);
+    let named = asked.images.iter().cloned().map(ImageFilter::Reference);
     Order {
         images: match asked.images.is_empty() {
             true => Selection::All,

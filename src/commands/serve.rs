@@ -192,7 +192,7 @@ fn redeploy(
             patience: limits::PATIENCE,
         };
         match task.submission.as_ref().map(json::meaning) {
-            None if task.order.back => redeploy::roll_back(&context, &task.stack),
+            None if task.order.rollback => redeploy::roll_back(&context, &task.stack),
             None => redeploy::run(&context, &task.stack, &task.order),
             Some(Ok(submission)) => redeploy::resume(&context, &task.stack, submission),
             Some(Err(error)) => {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::health::Verdict;
-use crate::health::seen::{Container, Seen};
+use crate::health::snapshot::{Container, ContainerSnapshot};
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
 /// Looks at a stack until it is certain how it stands.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    before: Seen,
+    before: ContainerSnapshot,
     /// Services that must have a container.
     expected: BTreeSet<String>,
     /// Services that our last redeploy of this stack left not well: untouched or not, they are no old story.
@@ -27,7 +27,7 @@ pub(crate) struct Watch {
 enum Look {
     Well,
     NotYet,
-    /// Past its deadline, or ended for good.
+    /// StackRecord its deadline, or ended for good.
     Bad,
 }
 
@@ -35,7 +35,7 @@ impl Watch {
     /// `before`: what was seen before the submit; `expected`: services that must have a container; `ours`: services
     /// that our last redeploy left not well; `within`: how long containers may take.
     pub(crate) fn new(
-        before: Seen,
+        before: ContainerSnapshot,
         expected: BTreeSet<String>,
         ours: BTreeSet<String>,
         within: Duration,
@@ -52,8 +52,8 @@ impl Watch {
     }
 
     /// `None`: not certain yet, look again.
-    pub(crate) fn see(&mut self, now: Instant, seen: &Seen) -> Option<Verdict> {
-        let verdict = self.judge(now, seen);
+    pub(crate) fn observe(&mut self, now: Instant, seen: &ContainerSnapshot) -> Option<Verdict> {
+        let verdict = self.evaluate(now, seen);
         let looks: Vec<(&Container, Look)> = seen
             .containers
             .iter()
@@ -65,19 +65,19 @@ impl Watch {
             .filter(|service| seen.of(service).is_empty())
             .collect();
         let time_over = now.duration_since(self.began) >= self.within.min(limits::SETTLE);
-        let open = looks
-            .iter()
-            .any(|(container, look)| *look == Look::NotYet && !self.is_old_story(container, seen));
-        let final_bad = looks
-            .iter()
-            .any(|(container, look)| *look == Look::Bad && !self.is_old_story(container, seen));
+        let open = looks.iter().any(|(container, look)| {
+            *look == Look::NotYet && !self.was_already_unhealthy(container, seen)
+        });
+        let final_bad = looks.iter().any(|(container, look)| {
+            *look == Look::Bad && !self.was_already_unhealthy(container, seen)
+        });
         let waiting_for_missing = !missing.is_empty() && !time_over;
         (final_bad || !(open || waiting_for_missing)).then_some(verdict)
     }
 
     /// Whether all is well right now. `None`: something runs too shortly to tell, look again once it had time to settle.
-    pub(crate) fn holds(&mut self, now: Instant, seen: &Seen) -> Option<Verdict> {
-        let verdict = self.judge(now, seen);
+    pub(crate) fn recheck(&mut self, now: Instant, seen: &ContainerSnapshot) -> Option<Verdict> {
+        let verdict = self.evaluate(now, seen);
         let unsettled = |container: &&Container| {
             let state = seen.state_of(container, &self.before);
             matches!(state, ServiceState::Running | ServiceState::Healthy)
@@ -92,7 +92,7 @@ impl Watch {
     }
 
     /// How it stands at this moment, certain or not: for the end of all time.
-    pub(crate) fn judge(&mut self, now: Instant, seen: &Seen) -> Verdict {
+    pub(crate) fn evaluate(&mut self, now: Instant, seen: &ContainerSnapshot) -> Verdict {
         self.remember(now, seen);
         let mut services = seen.report(&self.before);
         let missing = self
@@ -104,7 +104,7 @@ impl Watch {
         let (mut bad, mut bad_as_before) = (BTreeSet::new(), BTreeSet::new());
         for container in &seen.containers {
             if self.look(container, now, seen) != Look::Well {
-                let list = if self.is_old_story(container, seen) {
+                let list = if self.was_already_unhealthy(container, seen) {
                     &mut bad_as_before
                 } else {
                     &mut bad
@@ -129,7 +129,7 @@ impl Watch {
         }
     }
 
-    fn remember(&mut self, now: Instant, seen: &Seen) {
+    fn remember(&mut self, now: Instant, seen: &ContainerSnapshot) {
         let steady = seen.containers.iter().map(|container| {
             let since = match self.steady.get(&container.id) {
                 Some((started, restarts, since))
@@ -147,7 +147,7 @@ impl Watch {
         self.steady = steady.collect();
     }
 
-    fn look(&self, container: &Container, now: Instant, seen: &Seen) -> Look {
+    fn look(&self, container: &Container, now: Instant, seen: &ContainerSnapshot) -> Look {
         let waited = now.duration_since(self.began);
         let deadline = match container.health_takes {
             Some(takes) => self.within.max(takes),
@@ -176,7 +176,7 @@ impl Watch {
     }
 
     /// Runs without a restart for long enough, by the host's clock or by ours.
-    fn has_settled(&self, container: &Container, now: Instant, seen: &Seen) -> bool {
+    fn has_settled(&self, container: &Container, now: Instant, seen: &ContainerSnapshot) -> bool {
         let settle = self.within.min(limits::SETTLE);
         let by_host = container
             .running_for(seen.date)
@@ -189,7 +189,7 @@ impl Watch {
     }
 
     /// Not well before, not touched now, and not left so by us: a warning, provided that this redeploy did its work elsewhere.
-    fn is_old_story(&self, container: &Container, seen: &Seen) -> bool {
+    fn was_already_unhealthy(&self, container: &Container, seen: &ContainerSnapshot) -> bool {
         let before = |other: &&Container| other.id == container.id;
         let was_bad = self
             .before

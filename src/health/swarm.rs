@@ -1,21 +1,18 @@
 //! Judges a swarm stack look by look: Portainer's answer only says that the services were submitted, so the rollout and the tasks
 //! of the new spec are watched (contract 8).
 
-mod seen;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::health::Verdict;
+use crate::health::snapshot::{Service, ServiceSnapshot, Task, Wants, has_failed};
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
-use seen::has_failed;
-pub(crate) use seen::{Seen, Service, Task, Wants};
 
 /// Looks at a swarm stack until it is certain how it stands.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    before: Seen,
+    before: ServiceSnapshot,
     /// Services that must be there.
     expected: BTreeSet<String>,
     began: Instant,
@@ -31,7 +28,7 @@ impl Watch {
     /// `before`: what was seen before the submit; `expected`: services that must be there; `within`: how long a rollout may
     /// take to get ahead.
     pub(crate) fn new(
-        before: Seen,
+        before: ServiceSnapshot,
         expected: BTreeSet<String>,
         within: Duration,
         now: Instant,
@@ -48,7 +45,7 @@ impl Watch {
     }
 
     /// `None`: not certain yet, look again.
-    pub(crate) fn see(&mut self, now: Instant, seen: &Seen) -> Option<Verdict> {
+    pub(crate) fn observe(&mut self, now: Instant, seen: &ServiceSnapshot) -> Option<Verdict> {
         self.remember(now, seen);
         let open = seen
             .services
@@ -59,11 +56,11 @@ impl Watch {
         let young = now.duration_since(self.began) < self.within.min(limits::SETTLE);
         let awaited = young && self.missing(seen).next().is_some();
         (failed || !(open || awaited) || now.duration_since(self.moved) >= self.within)
-            .then(|| self.judge(now, seen))
+            .then(|| self.evaluate(now, seen))
     }
 
     /// How it stands at this moment, certain or not.
-    pub(crate) fn judge(&mut self, now: Instant, seen: &Seen) -> Verdict {
+    pub(crate) fn evaluate(&mut self, now: Instant, seen: &ServiceSnapshot) -> Verdict {
         self.remember(now, seen);
         let some_changed = seen.services.iter().any(|service| self.changed(service));
         let (mut bad, mut bad_as_before, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -102,13 +99,13 @@ impl Watch {
         }
     }
 
-    fn missing<'a>(&'a self, seen: &Seen) -> impl Iterator<Item = &'a str> {
+    fn missing<'a>(&'a self, seen: &ServiceSnapshot) -> impl Iterator<Item = &'a str> {
         let there = seen.names();
         let expected = self.expected.iter().map(String::as_str);
         expected.filter(move |name| !there.contains(*name))
     }
 
-    fn remember(&mut self, now: Instant, seen: &Seen) {
+    fn remember(&mut self, now: Instant, seen: &ServiceSnapshot) {
         let ahead = seen.services.iter().map(Service::running).sum();
         if ahead > self.ahead {
             (self.ahead, self.moved) = (ahead, now);
@@ -116,7 +113,7 @@ impl Watch {
         let whole = seen
             .services
             .iter()
-            .filter(|service| service.is_whole())
+            .filter(|service| service.is_fully_scaled())
             .map(|service| {
                 (
                     service.name.clone(),
@@ -140,7 +137,7 @@ impl Watch {
     }
 
     fn was_bad(&self, service: &Service) -> bool {
-        self.old(service).is_some_and(|old| !old.is_whole())
+        self.old(service).is_some_and(|old| !old.is_fully_scaled())
     }
 
     fn has_failed(&self, service: &Service) -> bool {
@@ -168,7 +165,7 @@ impl Watch {
             let since = self.whole_since.get(&service.name);
             since.is_some_and(|since| now.duration_since(*since) >= self.within.min(limits::SETTLE))
         };
-        !service.is_whole() || (nobody_watched && !settled())
+        !service.is_fully_scaled() || (nobody_watched && !settled())
     }
 
     fn report_missing(&self, name: &str) -> ServiceReport {
@@ -183,7 +180,7 @@ impl Watch {
             .collect();
         let state = match (
             service.wants,
-            service.is_whole() && !self.is_open(service, now),
+            service.is_fully_scaled() && !self.is_open(service, now),
         ) {
             (Wants::Completed(_), true) => ServiceState::Completed,
             (_, true) => ServiceState::Running,

@@ -4,7 +4,7 @@ use super::{Hook, Rules};
 use crate::event::{self, Event, quoted};
 use crate::glob;
 use crate::image::Reference;
-use crate::stack::order::{Named, Selection};
+use crate::stack::order::{ImageFilter, Selection};
 
 /// Which images an event is about after all rules allowed it.
 ///
@@ -114,15 +114,17 @@ fn select(rules: &Rules, event: &Event) -> Result<Selection, String> {
     if event.images.is_empty() {
         return Ok(match rules.images.as_slice() {
             [] => Selection::All,
-            patterns => Selection::Only(patterns.iter().cloned().map(Named::Pattern).collect()),
+            patterns => {
+                Selection::Only(patterns.iter().cloned().map(ImageFilter::Pattern).collect())
+            }
         });
     }
     let allowed = |image: &&Reference| {
         rules.images.is_empty() || rules.images.iter().any(|pattern| pattern.matches(image))
     };
-    let mut named: Vec<Named> = Vec::new();
+    let mut named: Vec<ImageFilter> = Vec::new();
     for image in event.images.iter().filter(allowed) {
-        let image = Named::Reference(image.clone());
+        let image = ImageFilter::Reference(image.clone());
         if !named.contains(&image) {
             named.push(image);
         }

@@ -101,7 +101,7 @@ impl Hook {
                 force: told.wishes.force,
                 cause: event.cause.clone(),
                 staff: false,
-                back: false,
+                rollback: false,
             };
             match &mut merged {
                 None => merged = Some(order),

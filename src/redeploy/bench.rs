@@ -10,7 +10,7 @@ use crate::config;
 use crate::fake::{Behaviour, Era, Fake, World};
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
-use crate::redeploy::past::InMemory;
+use crate::redeploy::record::InMemory;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::secret::Secret;
 use crate::stack::order::Order;

@@ -3,9 +3,9 @@
 
 use crate::portainer::{Kind, Origin};
 use crate::redeploy::find::Found;
-use crate::redeploy::look::Looked;
+use crate::redeploy::inspect::Inspection;
 use crate::redeploy::plan::{self, Plan};
-use crate::redeploy::{End, Halt, Run, find, look};
+use crate::redeploy::{AttemptError, RedeployResult, Run, find, inspect};
 use crate::stack::order::Order;
 use crate::stack::outcome::StackReport;
 use crate::stack::{PullMode, Stack};
@@ -34,32 +34,37 @@ impl Run<'_> {
     }
 
     /// The stack, where a user may do more than see that it is there.
-    pub(super) fn looked_at(&mut self, order: &Order) -> Result<(Found, Looked), Halt> {
+    pub(super) fn looked_at(&mut self, order: &Order) -> Result<(Found, Inspection), AttemptError> {
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found, None);
         // Being listed is not enough: who may not manage stacks is refused only here (contract 7).
         self.cx.portainer.stack(found.record.id)?;
-        let looked = look::look(self.cx.portainer, &found, order)?;
-        self.know(&found, Some(&looked));
-        Ok((found, looked))
+        let inspection = inspect::inspect(self.cx.portainer, &found, order)?;
+        self.know(&found, Some(&inspection));
+        Ok((found, inspection))
     }
 
-    fn checked(&mut self) -> Result<Checked, Halt> {
+    fn checked(&mut self) -> Result<Checked, AttemptError> {
         let order = Order::default();
-        let (found, looked) = self.looked_at(&order)?;
-        if let (Kind::Compose, Err(why)) = (found.record.kind, &looked.seen) {
+        let (found, inspection) = self.looked_at(&order)?;
+        if let (Kind::Compose, Err(why)) = (found.record.kind, &inspection.seen) {
             let why = format!("{why}; without that no redeploy can be verified");
-            return Err(End::refused(why).into());
+            return Err(RedeployResult::refused(why).into());
         }
-        let plan = plan::plan(self.stack, &order, &found, &looked)?;
+        let plan = plan::plan(self.stack, &order, &found, &inspection)?;
         Ok(Checked {
-            facts: facts(self.stack, &found, &looked, &plan),
-            doubts: doubts(self.stack, &found, &looked, &plan),
+            facts: facts(self.stack, &found, &inspection, &plan),
+            doubts: doubts(self.stack, &found, &inspection, &plan),
         })
     }
 }
 
-pub(super) fn facts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<String> {
+pub(super) fn facts(
+    stack: &Stack,
+    found: &Found,
+    inspection: &Inspection,
+    plan: &Plan,
+) -> Vec<String> {
     let environment = found.environment.as_deref().unwrap_or("unknown");
     let mut facts = vec![format!(
         "found with id {} on the environment {environment}",
@@ -84,7 +89,7 @@ pub(super) fn facts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) 
             "would be redeployed as a Swarm stack; Portainer pulls the images".to_owned()
         }
     });
-    if let Ok(seen) = &looked.seen {
+    if let Ok(seen) = &inspection.seen {
         facts.push(format!(
             "its containers can be seen ({})",
             seen.containers.len()
@@ -98,11 +103,16 @@ pub(super) fn facts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) 
     facts
 }
 
-pub(super) fn doubts(stack: &Stack, found: &Found, looked: &Looked, plan: &Plan) -> Vec<String> {
+pub(super) fn doubts(
+    stack: &Stack,
+    found: &Found,
+    inspection: &Inspection,
+    plan: &Plan,
+) -> Vec<String> {
     // Written for a reply, after the fact.
     let ahead = |note: &String| note.replacen("Portainer pulled", "Portainer would pull", 1);
     let mut doubts: Vec<String> = plan.notes.iter().map(ahead).collect();
-    if let Ok(wanted) = &looked.wanted {
+    if let Ok(wanted) = &inspection.wanted {
         for name in &wanted.unset {
             doubts.push(format!(
                 "its file uses the variable {name}, which has neither value nor default"

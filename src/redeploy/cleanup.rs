@@ -2,12 +2,12 @@
 //! back, and nothing is ever forced.
 
 use crate::gather;
-use crate::redeploy::past::{Past, moved};
+use crate::redeploy::record::{StackRecord, moved};
 use crate::redeploy::{Run, Submission};
 
 impl Run<'_> {
     /// After an update that has proved well.
-    pub(super) fn clean_up(&mut self, submission: &Submission, past: &mut Past) {
+    pub(super) fn clean_up(&mut self, submission: &Submission, past: &mut StackRecord) {
         let replaced = gather::set(moved(submission).into_values());
         if replaced.is_empty() {
             return;

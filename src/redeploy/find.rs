@@ -3,7 +3,7 @@
 use crate::compose;
 use crate::portainer::{Environment, Kind, Portainer, Record, Status};
 use crate::redact::Redactor;
-use crate::redeploy::{End, Halt};
+use crate::redeploy::{AttemptError, RedeployResult};
 use crate::stack::Stack;
 
 /// A stack that was found, and can be updated as far as its record says.
@@ -16,7 +16,7 @@ pub(super) struct Found {
 }
 
 /// Finds the stack and reads its file.
-pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> {
+pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, AttemptError> {
     let records = portainer.stacks()?;
     let environments = portainer.environments()?;
     let record = choose(
@@ -25,7 +25,7 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> 
         &stack.name,
         stack.environment.as_deref(),
     )
-    .map_err(End::refused)?;
+    .map_err(RedeployResult::refused)?;
     let environment = environments
         .iter()
         .find(|one| one.id == record.environment)
@@ -33,12 +33,12 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> 
     let what = format!("the stack {:?}", record.name);
     match record.kind {
         Kind::Compose | Kind::Swarm => {}
-        Kind::Kubernetes => return Err(End::refused(format!(
+        Kind::Kubernetes => return Err(RedeployResult::refused(format!(
             "{what} is a Kubernetes stack; stackhook updates Docker Compose and Swarm stacks only"
         ))
         .into()),
         Kind::Other(number) => {
-            return Err(End::refused(format!(
+            return Err(RedeployResult::refused(format!(
                 "{what} is of type {number}, which stackhook does not know"
             ))
             .into());
@@ -46,13 +46,13 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Halt> 
     }
     match record.status {
         Status::Active | Status::Error | Status::Unsaid => {}
-        Status::Deploying => return Err(Halt::Busy),
+        Status::Deploying => return Err(AttemptError::Busy),
         Status::Inactive => {
-            return Err(End::skipped(format!("{what} is stopped in Portainer, and an update would start it; start it there (Stacks > {} > Start this stack) to have it updated again", record.name)).into());
+            return Err(RedeployResult::skipped(format!("{what} is stopped in Portainer, and an update would start it; start it there (Stacks > {} > Start this stack) to have it updated again", record.name)).into());
         }
     }
     if environment.is_none() && !environments.is_empty() {
-        return Err(End::refused(format!("{what} belongs to environment {}, which Portainer no longer has (or does not show to this user); associate the stack with an environment in Portainer", record.environment)).into());
+        return Err(RedeployResult::refused(format!("{what} belongs to environment {}, which Portainer no longer has (or does not show to this user); associate the stack with an environment in Portainer", record.environment)).into());
     }
     let file = portainer.file(record.id)?;
     Ok(Found {

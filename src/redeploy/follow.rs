@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::gather;
-use crate::health::{Seen, seen, swarm};
+use crate::health::{Container, ContainerSnapshot, Snapshot, snapshot, swarm};
 use crate::limits;
 use crate::portainer::{Error, Origin, Record, Status};
-use crate::redeploy::look;
-use crate::redeploy::{End, Run, Step, Submission};
+use crate::redeploy::inspect;
+use crate::redeploy::{RedeployResult, Run, Step, Submission};
 use crate::secret::{sha256, to_hex};
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
 
@@ -17,7 +17,7 @@ impl Run<'_> {
         &self,
         submission: &Submission,
         answer: Result<Record, Error>,
-    ) -> Result<(), End> {
+    ) -> Result<(), RedeployResult> {
         match answer {
             Ok(record) => match ended(&record) {
                 Some(end) => end.map_err(|why| self.failed(submission, why)),
@@ -29,7 +29,7 @@ impl Run<'_> {
     }
 
     /// `None`: still under way. `lost`: the answer to the update did not arrive, so a record as before proves nothing.
-    fn poll(&self, submission: &Submission, lost: Option<Error>) -> Result<(), End> {
+    fn poll(&self, submission: &Submission, lost: Option<Error>) -> Result<(), RedeployResult> {
         self.step(Step::Following);
         let (mut pause, mut anew) = (limits::FOLLOW_PAUSE.0, false);
         loop {
@@ -70,9 +70,9 @@ impl Run<'_> {
         let message = format!(
             "{why}; the time was over before it could be found out how the update ended; {runs}; look at the stack in Portainer"
         );
-        Err(End {
+        Err(RedeployResult {
             services,
-            ..End::new(Outcome::Unknown, message)
+            ..RedeployResult::new(Outcome::Unknown, message)
         })
     }
 
@@ -100,11 +100,11 @@ impl Run<'_> {
 
     /// Whether all services that are updated one by one have been forced once more.
     fn are_forced(&self, submission: &Submission) -> bool {
-        let Ok(Seen::Swarm(seen)) = look::again(self.cx.portainer, submission) else {
+        let Ok(Snapshot::Swarm(seen)) = inspect::again(self.cx.portainer, submission) else {
             return false;
         };
         submission.forced.iter().all(|(id, before)| {
-            let forced = |one: &swarm::Service| one.id == *id && one.force_update > *before;
+            let forced = |one: &snapshot::Service| one.id == *id && one.force_update > *before;
             seen.services.iter().any(forced)
         })
     }
@@ -112,14 +112,14 @@ impl Run<'_> {
     /// Services that ran and of which nothing is left, where that can be seen.
     fn gone(&self, submission: &Submission) -> Option<Vec<String>> {
         let before = submission.containers()?;
-        let Ok(Seen::Compose(seen)) = look::again(self.cx.portainer, submission) else {
+        let Ok(Snapshot::Compose(seen)) = inspect::again(self.cx.portainer, submission) else {
             return None;
         };
         Some(seen.gone_since(before)).filter(|gone| !gone.is_empty())
     }
 
     /// A failed update: what Portainer said, what it stored all the same, and what runs now.
-    pub(super) fn failed(&self, submission: &Submission, why: String) -> End {
+    pub(super) fn failed(&self, submission: &Submission, why: String) -> RedeployResult {
         let mut message = why;
         let stored = self.stored_all_the_same(submission);
         if !stored.is_empty() {
@@ -130,30 +130,30 @@ impl Run<'_> {
         }
         message.push_str(&self.checked_out(submission));
         let (runs, services) = self.now(submission);
-        End {
+        RedeployResult {
             services,
-            ..End::failed(Fault::Refused, format!("{message}; {runs}"))
+            ..RedeployResult::failed(Fault::Refused, format!("{message}; {runs}"))
         }
     }
 
     /// What runs now: in words, and service by service.
     pub(super) fn now(&self, submission: &Submission) -> (String, Vec<ServiceReport>) {
         match (
-            look::again(self.cx.portainer, submission),
+            inspect::again(self.cx.portainer, submission),
             submission.before.as_ref(),
         ) {
-            (Ok(Seen::Compose(seen)), before) => {
+            (Ok(Snapshot::Compose(seen)), before) => {
                 let before = before
                     .and(submission.containers())
                     .cloned()
                     .unwrap_or_default();
                 (runs_now(&before, &seen), with_missing(&before, &seen))
             }
-            (Ok(Seen::Swarm(seen)), Some(Seen::Swarm(before))) => {
+            (Ok(Snapshot::Swarm(seen)), Some(Snapshot::Swarm(before))) => {
                 let there = before.names();
                 let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
                 let services = swarm::Watch::new(before.clone(), there, within, now)
-                    .judge(now, &seen)
+                    .evaluate(now, &seen)
                     .services;
                 let which = |fits: &dyn Fn(&&ServiceReport) -> bool| -> BTreeSet<String> {
                     let services = services.iter().filter(fits);
@@ -167,7 +167,7 @@ impl Run<'_> {
                 let as_before = || "the services are as before".to_owned();
                 (words.unwrap_or_else(as_before), services)
             }
-            (Ok(Seen::Swarm(_)), _) | (Err(_), _) => {
+            (Ok(Snapshot::Swarm(_)), _) | (Err(_), _) => {
                 ("what runs now cannot be seen".to_owned(), Vec::new())
             }
         }
@@ -229,7 +229,7 @@ fn ended(record: &Record) -> Option<Result<(), String>> {
 }
 
 /// The services as seen, and those that had a container and have none.
-fn with_missing(before: &seen::Seen, seen: &seen::Seen) -> Vec<ServiceReport> {
+fn with_missing(before: &ContainerSnapshot, seen: &ContainerSnapshot) -> Vec<ServiceReport> {
     let mut services = seen.report(before);
     for mut gone in before.report(before) {
         if seen.of(&gone.service).is_empty() {
@@ -241,15 +241,15 @@ fn with_missing(before: &seen::Seen, seen: &seen::Seen) -> Vec<ServiceReport> {
 }
 
 /// What runs after an update that has not ended well, in words.
-fn runs_now(before: &seen::Seen, seen: &seen::Seen) -> String {
+fn runs_now(before: &ContainerSnapshot, seen: &ContainerSnapshot) -> String {
     if seen.containers.is_empty() {
         return match before.containers.is_empty() {
             true => "no container can be seen".to_owned(),
             false => "the stack is down: no container is left".to_owned(),
         };
     }
-    let new = |one: &&seen::Container| !before.containers.iter().any(|old| old.id == one.id);
-    let services = |fits: &dyn Fn(&&seen::Container) -> bool| -> BTreeSet<String> {
+    let new = |one: &&Container| !before.containers.iter().any(|old| old.id == one.id);
+    let services = |fits: &dyn Fn(&&Container) -> bool| -> BTreeSet<String> {
         let containers = seen.containers.iter().filter(|one| fits(one));
         gather::set(containers.map(|one| one.service.clone()))
     };

@@ -2,12 +2,12 @@
 
 use crate::limits;
 use crate::portainer::EnvironmentId;
-use crate::redeploy::{End, Run, Submission, look};
+use crate::redeploy::{RedeployResult, Run, Submission, inspect};
 use crate::stack::outcome::{ServiceLog, ServiceState};
 
 impl Run<'_> {
     /// A failed end with the logs of its bad services. Where they cannot be read there are none: an end is not lost over that.
-    pub(super) fn with_logs(&self, submission: &Submission, end: End) -> End {
+    pub(super) fn with_logs(&self, submission: &Submission, end: RedeployResult) -> RedeployResult {
         let bad: Vec<&str> = end
             .services
             .iter()
@@ -19,7 +19,8 @@ impl Run<'_> {
             return end;
         }
         let environment = submission.environment;
-        let Ok(seen) = look::containers(self.cx.portainer, environment, &submission.project) else {
+        let Ok(seen) = inspect::containers(self.cx.portainer, environment, &submission.project)
+        else {
             return end;
         };
         let log = |service: &str| {
@@ -34,7 +35,7 @@ impl Run<'_> {
                 })
         };
         let logs = bad.into_iter().filter_map(log).collect();
-        End { logs, ..end }
+        RedeployResult { logs, ..end }
     }
 
     fn log_of(&self, environment: EnvironmentId, container: &str) -> Option<String> {

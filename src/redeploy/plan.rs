@@ -1,18 +1,15 @@
 //! Step 4, what to do: which services an order means, which images are pulled, who pulls. Pure.
 
-mod refusals;
-
 use std::collections::BTreeSet;
 
 use crate::compose::{ComposeFile, Source, Wanted};
 use crate::gather;
-use crate::health::seen::Seen;
-use crate::health::swarm;
+use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{Kind, Origin, Status};
 use crate::redeploy::find::Found;
-use crate::redeploy::look::{Looked, reference_of, was_pulled};
-use crate::redeploy::{End, Images};
+use crate::redeploy::inspect::{Inspection, reference_of, was_pulled};
+use crate::redeploy::{Images, RedeployResult};
 use crate::stack::order::{Cause, Order, Selection};
 use crate::stack::{PullMode, Stack};
 
@@ -26,7 +23,7 @@ pub(super) struct Plan {
     /// The other services that must have a container.
     pub(super) others: Vec<(String, Option<Reference>)>,
     /// Swarm services that are updated one by one, instead of the whole stack.
-    pub(super) forced: Vec<swarm::Service>,
+    pub(super) forced: Vec<snapshot::Service>,
     /// Whether Portainer is asked to pull.
     pub(super) repull: bool,
     /// When nothing needs to be sent.
@@ -56,9 +53,9 @@ impl Plan {
 
     /// What a way back leads to: the id that each reference has on the host, or the one that its containers run where the
     /// update is about to replace them, for a tag may have moved long before.
-    pub(super) fn images_before(&self, looked: &Looked) -> Images {
-        let mut images = looked.images();
-        for container in looked.seen.iter().flat_map(|seen| &seen.containers) {
+    pub(super) fn images_before(&self, inspection: &Inspection) -> Images {
+        let mut images = inspection.images();
+        for container in inspection.seen.iter().flat_map(|seen| &seen.containers) {
             let meant = self.repull || has(&self.selected, &container.service);
             if let Some(reference) = reference_of(container).filter(|_| meant)
                 && reference.digest().is_none()
@@ -76,13 +73,13 @@ impl Plan {
     }
 
     /// Whether every selected service runs what its reference is on the host: never "did the pull bring something".
-    pub(super) fn up_to_date(&self, seen: &Seen, looked: &Looked) -> bool {
+    pub(super) fn up_to_date(&self, seen: &ContainerSnapshot, inspection: &Inspection) -> bool {
         self.selected.iter().all(|(service, wanted)| {
             let containers = seen.of(service);
             let current = |reference: &Reference| {
                 containers.iter().all(|container| {
                     reference_of(container).as_ref() == Some(reference)
-                        && looked.id_of(reference) == Some(&container.image_id)
+                        && inspection.id_of(reference) == Some(&container.image_id)
                 })
             };
             !containers.is_empty() && wanted.as_ref().is_none_or(current)
@@ -95,24 +92,24 @@ pub(super) fn plan(
     stack: &Stack,
     order: &Order,
     found: &Found,
-    looked: &Looked,
-) -> Result<Plan, End> {
-    refusals::refuse_portainer(looked)?;
+    inspection: &Inspection,
+) -> Result<Plan, RedeployResult> {
+    refuse_portainer(inspection)?;
     let plan = match (found.record.origin(), found.record.kind) {
         (Origin::Git { config_hash, .. }, _) => {
-            git_stack(stack, order, looked, &config_hash, found.record.status)?
+            git_stack(stack, order, inspection, &config_hash, found.record.status)?
         }
-        (Origin::File, Kind::Swarm) => swarm_stack(stack, order, looked)?,
-        (Origin::File, _) => file_stack(stack, order, looked)?,
+        (Origin::File, Kind::Swarm) => swarm_stack(stack, order, inspection)?,
+        (Origin::File, _) => file_stack(stack, order, inspection)?,
     };
-    refusals::status_allows(stack, order, found, &plan, looked)?;
+    status_allows(stack, order, found, &plan, inspection)?;
     Ok(plan)
 }
 
 /// Portainer does it all; that cannot be limited.
-fn whole(stack: &Stack, order: &Order, why: &str) -> Result<Plan, End> {
+fn whole(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult> {
     if let Some(limit) = limit(stack, order) {
-        return Err(End::refused(format!(
+        return Err(RedeployResult::refused(format!(
             "{limit}, but {why}, and that cannot be limited to some images; nothing was sent"
         )));
     }
@@ -127,10 +124,10 @@ fn whole(stack: &Stack, order: &Order, why: &str) -> Result<Plan, End> {
 fn git_stack(
     stack: &Stack,
     order: &Order,
-    looked: &Looked,
+    inspection: &Inspection,
     config_hash: &str,
     status: Status,
-) -> Result<Plan, End> {
+) -> Result<Plan, RedeployResult> {
     if !stack.except.is_empty() {
         return whole(stack, order, "Portainer redeploys a git stack as a whole");
     }
@@ -142,7 +139,7 @@ fn git_stack(
         plan.notes
             .push("Portainer redeploys a git stack as a whole, with every container".to_owned());
     }
-    if let (Ok(wanted), Ok(seen)) = (&looked.wanted, &looked.seen) {
+    if let (Ok(wanted), Ok(seen)) = (&inspection.wanted, &inspection.seen) {
         let counts =
             |service: &String, wants: &Wanted| !wants.optional || !seen.of(service).is_empty();
         for (service, wants) in wanted
@@ -153,13 +150,15 @@ fn git_stack(
             if wants
                 .image
                 .as_ref()
-                .is_some_and(|image| order.images.picks(image, &[]))
+                .is_some_and(|image| order.images.matches(image, &[]))
             {
                 plan.selected.push((service.clone(), wants.image.clone()));
             }
         }
         if plan.selected.is_empty() && order.images != Selection::All {
-            return Err(End::skipped(not_in_this_stack(order, seen, wanted)));
+            return Err(RedeployResult::skipped(not_in_this_stack(
+                order, seen, wanted,
+            )));
         }
         let first = order.images != Selection::All || status == Status::Error;
         let services = wanted
@@ -167,7 +166,7 @@ fn git_stack(
             .iter()
             .filter(|_| first && stack.pull == PullMode::First);
         plan.pulls = gather::set(
-            services.filter_map(|(service, wants)| pulled(service, wants, &plan, looked)),
+            services.filter_map(|(service, wants)| pulled(service, wants, &plan, inspection)),
         );
     }
     plan.idle = match &order.cause {
@@ -181,7 +180,11 @@ fn git_stack(
 }
 
 /// Without named images by one update with a pull; with them each service by itself, so that the others are not touched.
-fn swarm_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End> {
+fn swarm_stack(
+    stack: &Stack,
+    order: &Order,
+    inspection: &Inspection,
+) -> Result<Plan, RedeployResult> {
     let Some(limit) = limit(stack, order) else {
         return whole(stack, order, "this is a Swarm stack");
     };
@@ -190,27 +193,27 @@ fn swarm_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, En
         PullMode::Portainer => return whole(stack, order, "its \"pull\" is \"portainer\""),
         PullMode::Never => return whole(stack, order, "its \"pull\" is \"never\""),
     }
-    let services = match &looked.services {
+    let services = match &inspection.services {
         Ok(seen) => &seen.services,
         Err(why) => {
-            return Err(End::refused(format!(
+            return Err(RedeployResult::refused(format!(
                 "{limit}, but the services cannot be seen: {why}; nothing was sent"
             )));
         }
     };
-    let reference = |service: &swarm::Service| {
+    let reference = |service: &snapshot::Service| {
         Reference::parse(service.reference())
             .ok()
             .map(Reference::with_default_tag)
     };
-    let picked = |service: &&swarm::Service| {
-        reference(service).is_some_and(|one| order.images.picks(&one, &stack.except))
+    let picked = |service: &&snapshot::Service| {
+        reference(service).is_some_and(|one| order.images.matches(&one, &stack.except))
     };
-    let forced: Vec<swarm::Service> = services.iter().filter(picked).cloned().collect();
+    let forced: Vec<snapshot::Service> = services.iter().filter(picked).cloned().collect();
     if forced.is_empty() {
         let uses = services.iter().map(|one| one.reference().to_owned());
         let uses: Vec<String> = gather::set(uses).into_iter().collect();
-        return Err(End::skipped(format!(
+        return Err(RedeployResult::skipped(format!(
             "{limit}, but no other service of this stack is there; it uses {}",
             uses.join(", ")
         )));
@@ -221,11 +224,15 @@ fn swarm_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, En
     })
 }
 
-fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End> {
+fn file_stack(
+    stack: &Stack,
+    order: &Order,
+    inspection: &Inspection,
+) -> Result<Plan, RedeployResult> {
     if stack.pull == PullMode::Portainer {
         return whole(stack, order, "its \"pull\" is \"portainer\"");
     }
-    let (wanted, seen) = match (&looked.wanted, &looked.seen) {
+    let (wanted, seen) = match (&inspection.wanted, &inspection.seen) {
         (Ok(wanted), Ok(seen)) if !seen.containers.is_empty() => (wanted, seen),
         (Err(why), _) | (_, Err(why)) => return not_certain(stack, order, why),
         (Ok(_), Ok(_)) => {
@@ -239,7 +246,7 @@ fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End
     for (service, wants) in &wanted.services {
         if !wants.optional || !seen.of(service).is_empty() {
             let selected = match &wants.image {
-                Some(image) => order.images.picks(image, &stack.except),
+                Some(image) => order.images.matches(image, &stack.except),
                 None => order.images == Selection::All,
             };
             let list = if selected {
@@ -251,7 +258,9 @@ fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End
         }
     }
     if plan.selected.is_empty() && order.images != Selection::All {
-        return Err(End::skipped(not_in_this_stack(order, seen, wanted)));
+        return Err(RedeployResult::skipped(not_in_this_stack(
+            order, seen, wanted,
+        )));
     }
     let services = wanted.services.iter();
     for (service, wants) in services.filter(|(service, _)| has(&plan.others, service)) {
@@ -265,7 +274,7 @@ fn file_stack(stack: &Stack, order: &Order, looked: &Looked) -> Result<Plan, End
     if stack.pull == PullMode::First {
         let services = wanted.services.iter();
         plan.pulls = gather::set(
-            services.filter_map(|(service, wants)| pulled(service, wants, &plan, looked)),
+            services.filter_map(|(service, wants)| pulled(service, wants, &plan, inspection)),
         );
     }
     Ok(plan)
@@ -277,12 +286,17 @@ fn has(services: &[(String, Option<Reference>)], name: &str) -> bool {
 
 /// The reference of a service that is pulled: of the selected ones all, of the others what is not on the host; never
 /// a digest that is there, nor what was built on the host (a stranger's image may have that name).
-fn pulled(service: &str, wants: &Wanted, plan: &Plan, looked: &Looked) -> Option<Reference> {
+fn pulled(
+    service: &str,
+    wants: &Wanted,
+    plan: &Plan,
+    inspection: &Inspection,
+) -> Option<Reference> {
     let reference = wants
         .image
         .as_ref()
         .filter(|_| wants.source == Source::Registry)?;
-    let local = looked.local.get(reference).and_then(Option::as_ref);
+    let local = inspection.local.get(reference).and_then(Option::as_ref);
     let counts = has(&plan.selected, service) || has(&plan.others, service);
     let wanted = match local {
         None => counts,
@@ -296,12 +310,12 @@ fn pulled(service: &str, wants: &Wanted, plan: &Plan, looked: &Looked) -> Option
 }
 
 /// Portainer does the pulling where it is not certain what is wanted; a limited event is never widened.
-fn not_certain(stack: &Stack, order: &Order, why: &str) -> Result<Plan, End> {
+fn not_certain(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult> {
     match limit(stack, order) {
-        Some(limit) => Err(End::refused(format!(
+        Some(limit) => Err(RedeployResult::refused(format!(
             "{limit}, but {why}, so the update could not be kept to these images; nothing was sent (change the file, or update the whole stack)"
         ))),
-        None if stack.pull == PullMode::Never => Err(End::refused(format!(
+        None if stack.pull == PullMode::Never => Err(RedeployResult::refused(format!(
             "\"pull\" is \"never\", but {why}, so it cannot be checked that every image is on the host; nothing was sent"
         ))),
         None => Ok(Plan {
@@ -327,7 +341,7 @@ fn limit(stack: &Stack, order: &Order) -> Option<String> {
     }
 }
 
-fn not_in_this_stack(order: &Order, seen: &Seen, wanted: &ComposeFile) -> String {
+fn not_in_this_stack(order: &Order, seen: &ContainerSnapshot, wanted: &ComposeFile) -> String {
     let asked = match &order.images {
         Selection::Only(named) => named
             .iter()
@@ -345,4 +359,70 @@ fn not_in_this_stack(order: &Order, seen: &Seen, wanted: &ComposeFile) -> String
         "no service of this stack uses {asked}; it uses {}",
         both.join(", ")
     )
+}
+
+/// Images of Portainer itself: a redeploy of these kills the one who carries it out.
+const PORTAINER: [&str; 3] = [
+    "docker.io/portainer/portainer-ce",
+    "docker.io/portainer/portainer-ee",
+    "docker.io/portainer/agent",
+];
+
+/// A stack that contains Portainer is never touched.
+fn refuse_portainer(inspection: &Inspection) -> Result<(), RedeployResult> {
+    let wanted = inspection
+        .wanted
+        .iter()
+        .flat_map(|wanted| wanted.services.values().filter_map(|one| one.image.clone()));
+    let running = inspection
+        .seen
+        .iter()
+        .flat_map(|seen| seen.containers.iter().filter_map(reference_of));
+    match wanted
+        .chain(running)
+        .find(|reference| PORTAINER.contains(&reference.repository().as_str()))
+    {
+        Some(reference) => Err(RedeployResult::refused(format!(
+            "this stack contains Portainer itself ({}), and redeploying it would kill the one who carries it out; update it with docker on its host",
+            reference.familiar()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Portainer ≥ 2.41 takes a stack in status 4 down before it updates it: only where that cannot make it worse.
+fn status_allows(
+    stack: &Stack,
+    order: &Order,
+    found: &Found,
+    plan: &Plan,
+    inspection: &Inspection,
+) -> Result<(), RedeployResult> {
+    if found.record.status != Status::Error || order.force {
+        return Ok(());
+    }
+    let local = |reference: &Reference| {
+        plan.pulls.contains(reference) || inspection.id_of(reference).is_some()
+    };
+    let wanted = inspection.wanted.as_ref().ok();
+    let all_local = wanted.is_some_and(|file| {
+        let pulled_now = !plan.repull || !plan.pulls.is_empty();
+        pulled_now
+            && file
+                .services
+                .values()
+                .filter_map(|wants| wants.image.as_ref())
+                .all(local)
+    });
+    let none_runs = inspection
+        .seen
+        .as_ref()
+        .is_ok_and(|seen| !seen.containers.iter().any(|one| one.state == "running"));
+    match all_local || none_runs {
+        true => Ok(()),
+        false => Err(RedeployResult::refused(format!(
+            "the last deployment of this stack failed, Portainer would take it down before the next one, and not every image is certain to be at hand; run \"stackhook redeploy {} --force\" if it may go down",
+            stack.key
+        ))),
+    }
 }

@@ -3,9 +3,9 @@
 use crate::image::Reference;
 use crate::portainer::Error;
 use crate::redeploy::find::Found;
-use crate::redeploy::look::{Looked, reference_of, side_by_side};
+use crate::redeploy::inspect::{Inspection, reference_of, side_by_side};
 use crate::redeploy::plan::{self, Plan};
-use crate::redeploy::{Halt, Run, find, look};
+use crate::redeploy::{AttemptError, Run, find, inspect};
 use crate::stack::order::Order;
 use crate::stack::outcome::StackReport;
 
@@ -25,22 +25,22 @@ impl Run<'_> {
         }
     }
 
-    fn lines(&mut self, order: &Order) -> Result<Vec<String>, Halt> {
+    fn lines(&mut self, order: &Order) -> Result<Vec<String>, AttemptError> {
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found, None);
-        let looked = look::look(self.cx.portainer, &found, order)?;
-        self.know(&found, Some(&looked));
-        let plan = plan::plan(self.stack, order, &found, &looked)?;
+        let inspection = inspect::inspect(self.cx.portainer, &found, order)?;
+        self.know(&found, Some(&inspection));
+        let plan = plan::plan(self.stack, order, &found, &inspection)?;
         let mut lines = Vec::new();
         let environment = found.environment.as_deref().unwrap_or("unknown");
         lines.push(format!(
             "the stack {:?} on the environment {environment:?}",
             found.record.name
         ));
-        let (newer, mut certain) = self.pulls(&found, &looked, &plan, &mut lines)?;
-        certain &= looked.seen.is_ok() && !plan.repull;
+        let (newer, mut certain) = self.pulls(&found, &inspection, &plan, &mut lines)?;
+        certain &= inspection.seen.is_ok() && !plan.repull;
         let before = lines.len();
-        restarts(&looked, &plan, &newer, &mut lines);
+        restarts(&inspection, &plan, &newer, &mut lines);
         if certain && lines.len() == before {
             lines.push("would restart nothing".to_owned());
         }
@@ -68,10 +68,10 @@ impl Run<'_> {
     fn pulls(
         &self,
         found: &Found,
-        looked: &Looked,
+        inspection: &Inspection,
         plan: &Plan,
         lines: &mut Vec<String>,
-    ) -> Result<(Vec<Reference>, bool), Halt> {
+    ) -> Result<(Vec<Reference>, bool), AttemptError> {
         if plan.repull {
             let why = plan.notes.first().map_or_else(String::new, |why| {
                 format!(" ({})", why.replacen("pulled", "would pull", 1))
@@ -81,7 +81,7 @@ impl Run<'_> {
             ));
         }
         let pulls: Vec<&Reference> = plan.pulls.iter().collect();
-        let answers = side_by_side(&pulls, |reference| self.newer(found, looked, reference));
+        let answers = side_by_side(&pulls, |reference| self.newer(found, inspection, reference));
         let (mut newer, mut certain) = (Vec::new(), true);
         for (reference, answer) in pulls.into_iter().zip(answers) {
             let name = reference.familiar();
@@ -102,8 +102,13 @@ impl Run<'_> {
         Ok((newer, certain))
     }
 
-    fn newer(&self, found: &Found, looked: &Looked, reference: &Reference) -> Result<Newer, Halt> {
-        let Some(local) = looked.local.get(reference).and_then(Option::as_ref) else {
+    fn newer(
+        &self,
+        found: &Found,
+        inspection: &Inspection,
+        reference: &Reference,
+    ) -> Result<Newer, AttemptError> {
+        let Some(local) = inspection.local.get(reference).and_then(Option::as_ref) else {
             return Ok(Newer::Yes);
         };
         match self
@@ -126,15 +131,15 @@ impl Run<'_> {
     }
 }
 
-fn restarts(looked: &Looked, plan: &Plan, newer: &[Reference], lines: &mut Vec<String>) {
-    let Ok(seen) = &looked.seen else { return };
+fn restarts(inspection: &Inspection, plan: &Plan, newer: &[Reference], lines: &mut Vec<String>) {
+    let Ok(seen) = &inspection.seen else { return };
     for (service, wanted) in &plan.selected {
         let containers = seen.of(service);
         let Some(wanted) = wanted else { continue };
         let stale = |reference: &Reference| {
             containers.iter().any(|container| {
                 reference_of(container).as_ref() != Some(reference)
-                    || looked.id_of(reference) != Some(&container.image_id)
+                    || inspection.id_of(reference) != Some(&container.image_id)
             })
         };
         if containers.is_empty() {

@@ -7,10 +7,10 @@ use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{EnvironmentId, Error, Registry, RegistryId, Status};
 use crate::redeploy::find::Found;
-use crate::redeploy::look::{self, Looked};
-use crate::redeploy::past::{Held, Past};
+use crate::redeploy::inspect::{self, Inspection};
 use crate::redeploy::plan::{Idle, Plan};
-use crate::redeploy::{End, Halt, Images, Run, Step};
+use crate::redeploy::record::{BlockedImage, StackRecord};
+use crate::redeploy::{AttemptError, Images, RedeployResult, Run, Step};
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 
@@ -19,11 +19,11 @@ impl Run<'_> {
     pub(super) fn pull(
         &self,
         found: &Found,
-        mut looked: Looked,
+        mut inspection: Inspection,
         plan: &Plan,
-    ) -> Result<Looked, Halt> {
+    ) -> Result<Inspection, AttemptError> {
         if !plan.pulls.is_empty() || plan.repull {
-            self.cx.observer.pulling(&plan.images_before(&looked))?;
+            self.cx.observer.pulling(&plan.images_before(&inspection))?;
         }
         if !plan.pulls.is_empty() {
             let environment = found.record.environment;
@@ -37,28 +37,28 @@ impl Run<'_> {
                 Err(_) => Vec::new(),
             };
             let pulls: Vec<&Reference> = plan.pulls.iter().collect();
-            let results = look::side_by_side(&pulls, |reference| {
+            let results = inspect::side_by_side(&pulls, |reference| {
                 self.pull_one(environment, reference, &registries)
             });
-            let before = looked.images();
-            let seen_again = look::local_images(self.cx.portainer, environment, &mut looked);
+            let before = inspection.images();
+            let seen_again = inspect::local_images(self.cx.portainer, environment, &mut inspection);
             for result in results {
-                result.map_err(|halt| also_arrived(halt, &before, &looked.images()))?;
+                result.map_err(|halt| also_arrived(halt, &before, &inspection.images()))?;
             }
             seen_again?;
         }
         if !plan.repull {
             for reference in plan.needed() {
-                if looked.id_of(&reference).is_none() {
+                if inspection.id_of(&reference).is_none() {
                     let why = format!(
                         "the image {} is not on the host, and the update would take the stack down; nothing was sent",
                         reference.familiar()
                     );
-                    return Err(End::refused(why).into());
+                    return Err(RedeployResult::refused(why).into());
                 }
             }
         }
-        Ok(looked)
+        Ok(inspection)
     }
 
     fn pull_one(
@@ -66,7 +66,7 @@ impl Run<'_> {
         environment: EnvironmentId,
         reference: &Reference,
         registries: &[Registry],
-    ) -> Result<(), Halt> {
+    ) -> Result<(), AttemptError> {
         let within = self.left().min(limits::PULL);
         match self.cx.portainer.pull(
             environment,
@@ -76,20 +76,23 @@ impl Run<'_> {
         ) {
             Ok(_) => Ok(()),
             Err(error @ Error::Unreachable(_)) => Err(error.into()),
-            Err(error) => Err(End::refused(format!("{error}; nothing was changed")).into()),
+            Err(error) => {
+                Err(RedeployResult::refused(format!("{error}; nothing was changed")).into())
+            }
         }
     }
 
     /// An image that was rolled back stays out: its tag goes back to what runs, and nothing is sent.
-    pub(super) fn refuse_held(
+    pub(super) fn check_not_blocked(
         &self,
         order: &Order,
         found: &Found,
-        looked: &Looked,
+        inspection: &Inspection,
         plan: &Plan,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), AttemptError> {
         let past = self.cx.memory.recall(found.record.id);
-        let Some((reference, held)) = held_in(&past, looked, plan).filter(|_| !order.force) else {
+        let Some((reference, held)) = blocked_in(&past, inspection, plan).filter(|_| !order.force)
+        else {
             return Ok(());
         };
         let mut message = format!(
@@ -105,7 +108,7 @@ impl Run<'_> {
         {
             message.push_str(&format!("; its tag could not be put back: {error}"));
         }
-        Err(End::skipped(message).into())
+        Err(RedeployResult::skipped(message).into())
     }
 
     /// Whether nothing needs to be sent: all is up to date, and what runs is well right now.
@@ -113,11 +116,11 @@ impl Run<'_> {
         &self,
         order: &Order,
         found: &Found,
-        looked: &Looked,
+        inspection: &Inspection,
         plan: &Plan,
-    ) -> Result<Option<End>, Halt> {
+    ) -> Result<Option<RedeployResult>, AttemptError> {
         // An empty list is no proof of anything (contract 7).
-        let Some(seen) = looked
+        let Some(seen) = inspection
             .seen
             .as_ref()
             .ok()
@@ -132,7 +135,7 @@ impl Run<'_> {
             .all(|(name, value)| stored.get(name) == Some(value));
         let may_be = match plan.idle {
             Idle::Never => false,
-            Idle::UpToDate => plan.up_to_date(seen, looked),
+            Idle::UpToDate => plan.up_to_date(seen, inspection),
             Idle::Deployed => true,
         };
         let idle = may_be && sets_nothing && !order.force && found.record.status == Status::Active;
@@ -140,11 +143,11 @@ impl Run<'_> {
             return Ok(None);
         }
         if self.stack.healthy_within.is_zero() {
-            let end = End::new(
+            let end = RedeployResult::new(
                 Outcome::Unchanged,
                 "nothing newer; its health was not looked at (\"healthy_within\" is zero)",
             );
-            return Ok(Some(End {
+            return Ok(Some(RedeployResult {
                 services: seen.report(seen),
                 verified: Some(false),
                 ..end
@@ -160,13 +163,13 @@ impl Run<'_> {
         let mut seen = seen.clone();
         loop {
             let now = self.cx.clock.now();
-            match watch.holds(now, &seen) {
+            match watch.recheck(now, &seen) {
                 Some(verdict) if verdict.bad.is_empty() => return Ok(Some(nothing_newer(verdict))),
                 Some(_) => return Ok(None),
                 None => {
                     self.step(Step::Verifying(Vec::new()));
                     self.cx.clock.sleep(limits::SETTLE);
-                    seen = look::containers(
+                    seen = inspect::containers(
                         self.cx.portainer,
                         found.record.environment,
                         &found.record.name,
@@ -177,12 +180,12 @@ impl Run<'_> {
     }
 }
 
-fn nothing_newer(verdict: Verdict) -> End {
-    let end = End::new(
+fn nothing_newer(verdict: Verdict) -> RedeployResult {
+    let end = RedeployResult::new(
         Outcome::Unchanged,
         format!("nothing newer, {}", verdict.wellness()),
     );
-    End {
+    RedeployResult {
         services: verdict.services,
         verified: Some(true),
         ..end
@@ -211,33 +214,35 @@ fn registry_of(reference: &Reference, registries: &[Registry]) -> Option<Registr
 }
 
 /// A failed pull, and what other pulls of the same redeploy brought: it stays.
-fn also_arrived(halt: Halt, before: &Images, now: &Images) -> Halt {
+fn also_arrived(halt: AttemptError, before: &Images, now: &Images) -> AttemptError {
     let moved = now
         .iter()
         .filter(|(reference, id)| id.is_some() && before.get(*reference) != Some(*id));
     let moved: Vec<String> = moved.map(|(reference, _)| reference.familiar()).collect();
     match halt {
-        Halt::Over(end) if !moved.is_empty() => {
+        AttemptError::Over(end) if !moved.is_empty() => {
             let message = format!(
                 "{}; what did arrive is used by the next update: {}",
                 end.message,
                 moved.join(", ")
             );
-            Halt::Over(End { message, ..end })
+            AttemptError::Over(RedeployResult { message, ..end })
         }
         halt => halt,
     }
 }
 
 /// A selected reference that stands for a held image now, unless that runs already.
-fn held_in<'a>(
-    past: &'a Past,
-    looked: &Looked,
+fn blocked_in<'a>(
+    past: &'a StackRecord,
+    inspection: &Inspection,
     plan: &'a Plan,
-) -> Option<(&'a Reference, &'a Held)> {
-    let seen = looked.seen.as_ref().ok()?;
-    let runs = |held: &Held| seen.containers.iter().any(|one| one.image_id == held.id);
+) -> Option<(&'a Reference, &'a BlockedImage)> {
+    let seen = inspection.seen.as_ref().ok()?;
+    let runs = |held: &BlockedImage| seen.containers.iter().any(|one| one.image_id == held.id);
     let selected = plan.selected.iter().flat_map(|(_, wanted)| wanted);
-    let mut held = selected.filter_map(|reference| Some((reference, past.held.get(reference)?)));
-    held.find(|(reference, held)| looked.id_of(reference) == Some(held.id.as_str()) && !runs(held))
+    let mut held = selected.filter_map(|reference| Some((reference, past.blocked.get(reference)?)));
+    held.find(|(reference, held)| {
+        inspection.id_of(reference) == Some(held.id.as_str()) && !runs(held)
+    })
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::gather;
-use crate::health::{Seen, seen};
+use crate::health::{Container, ContainerSnapshot, Snapshot};
 use crate::limits;
 use crate::portainer::{Record, Status};
 use crate::redeploy::find::Found;
-use crate::redeploy::{End, Run, Step, Submission, Way, look};
+use crate::redeploy::{Direction, RedeployResult, Run, Step, Submission, inspect};
 use crate::stack::outcome::Outcome;
 
 /// What was found out about an update that nobody watched.
@@ -21,13 +21,16 @@ enum FoundOut {
 
 impl Run<'_> {
     /// The second half alone.
-    pub(super) fn resumed(&mut self, submission: Submission) -> Result<End, End> {
-        self.take_stack(submission.id)?;
-        self.take_environment(submission.environment)?;
+    pub(super) fn resumed(
+        &mut self,
+        submission: Submission,
+    ) -> Result<RedeployResult, RedeployResult> {
+        self.lock_stack(submission.id)?;
+        self.lock_environment(submission.environment)?;
         self.step(Step::Following);
         let found = self.find_out(&submission);
-        match submission.way {
-            Way::Forward => {
+        match submission.direction {
+            Direction::Update => {
                 let followed = match found {
                     FoundOut::Done => Ok(()),
                     FoundOut::Failed(why) => Err(self.failed(&submission, why)),
@@ -35,10 +38,10 @@ impl Run<'_> {
                 };
                 self.conclude_sent(submission, followed)
             }
-            Way::Back => {
+            Direction::Rollback => {
                 let end = match found {
                     FoundOut::Done => self.verify(&submission),
-                    FoundOut::Failed(_) => self.back_once_more(&submission),
+                    FoundOut::Failed(_) => self.retry_rollback(&submission),
                     FoundOut::Unclear(why) => Err(self.unclear(&submission, &why)),
                 };
                 self.remember_sent_back(&submission, &end);
@@ -46,20 +49,20 @@ impl Run<'_> {
                     "the update failed (stackhook was restarted meanwhile and does not know how)";
                 // A rollback was due because an update had failed, so that is what the delivery is told, whatever came of it.
                 Err(match end {
-                    Ok(back) => End {
+                    Ok(back) => RedeployResult {
                         message: format!(
                             "{failed}; the previous images run again, {}",
                             back.message
                         ),
                         services: back.services,
                         verified: back.verified,
-                        ..End::refused("")
+                        ..RedeployResult::refused("")
                     },
-                    Err(back) => End {
+                    Err(back) => RedeployResult {
                         message: format!("{failed}; it could not be rolled back: {}", back.message),
                         services: back.services,
                         verified: back.verified,
-                        ..End::refused("")
+                        ..RedeployResult::refused("")
                     },
                 })
             }
@@ -69,7 +72,7 @@ impl Run<'_> {
     /// By the rule for updates that nobody watched.
     fn find_out(&mut self, submission: &Submission) -> FoundOut {
         let (mut known, mut anew) = (false, false);
-        let mut quiet: Option<(Instant, Seen)> = None;
+        let mut quiet: Option<(Instant, Snapshot)> = None;
         let began = self.cx.clock.now();
         loop {
             let record = self.cx.portainer.stack(submission.id).ok();
@@ -86,7 +89,7 @@ impl Run<'_> {
                 return end.map_or_else(FoundOut::Failed, |()| FoundOut::Done);
             }
             let now = self.cx.clock.now();
-            let seen = look::again(self.cx.portainer, submission);
+            let seen = inspect::again(self.cx.portainer, submission);
             quiet = match (quiet, seen.ok().filter(|_| !deploying)) {
                 (Some((since, before)), Some(seen)) if alike(&before, &seen) => Some((since, seen)),
                 (_, seen) => seen.map(|seen| (now, seen)),
@@ -116,12 +119,12 @@ impl Run<'_> {
     fn conclude_quiet(
         &self,
         submission: &Submission,
-        seen: &Seen,
+        seen: &Snapshot,
         quiet_for: Duration,
     ) -> Option<FoundOut> {
         let before = submission.before.as_ref()?;
         let long = quiet_for >= limits::RESUME_QUIET;
-        let (Seen::Compose(before), Seen::Compose(seen)) = (before, seen) else {
+        let (Snapshot::Compose(before), Snapshot::Compose(seen)) = (before, seen) else {
             let why = match alike(before, seen) {
                 true => "nothing has moved",
                 false => HALF,
@@ -129,36 +132,38 @@ impl Run<'_> {
             return long.then(|| FoundOut::Unclear(why.to_owned()));
         };
         let gone = seen.gone_since(before);
-        let ids = |seen: &seen::Seen| -> BTreeSet<String> {
+        let ids = |seen: &ContainerSnapshot| -> BTreeSet<String> {
             gather::set(seen.containers.iter().map(|one| one.id.clone()))
         };
-        match submission.way {
-            Way::Forward if !gone.is_empty() && quiet_for >= limits::SETTLE => Some(
+        match submission.direction {
+            Direction::Update if !gone.is_empty() && quiet_for >= limits::SETTLE => Some(
                 FoundOut::Failed(format!("{} ran and has no container left", gone.join(", "))),
             ),
             _ if !long => None,
-            Way::Forward if self.is_down(submission, before) => {
+            Direction::Update if self.is_down(submission, before) => {
                 Some(FoundOut::Failed("the update stopped half way".to_owned()))
             }
-            Way::Forward if ids(seen) == ids(before) => {
+            Direction::Update if ids(seen) == ids(before) => {
                 Some(FoundOut::Unclear("nothing has moved".to_owned()))
             }
-            Way::Forward => Some(FoundOut::Unclear(HALF.to_owned())),
-            Way::Back if seen.containers.is_empty() || self.is_down(submission, before) => {
+            Direction::Update => Some(FoundOut::Unclear(HALF.to_owned())),
+            Direction::Rollback
+                if seen.containers.is_empty() || self.is_down(submission, before) =>
+            {
                 Some(FoundOut::Failed("nothing runs".to_owned()))
             }
-            Way::Back => Some(FoundOut::Done),
+            Direction::Rollback => Some(FoundOut::Done),
         }
     }
 
-    fn unclear(&self, submission: &Submission, why: &str) -> End {
+    fn unclear(&self, submission: &Submission, why: &str) -> RedeployResult {
         let message = format!(
             "stackhook was restarted when it had sent the update, or was about to, and {why}; it is not sent again, look at the stack in Portainer"
         );
         let (_, services) = self.now(submission);
-        End {
+        RedeployResult {
             services,
-            ..End::new(Outcome::Unknown, message)
+            ..RedeployResult::new(Outcome::Unknown, message)
         }
     }
 
@@ -182,14 +187,13 @@ impl Run<'_> {
 const HALF: &str = "something has changed, but Portainer does not say that the update is done";
 
 /// The same containers doing the same, or the same services with the same tasks.
-fn alike(one: &Seen, other: &Seen) -> bool {
-    let glimpse = |seen: &seen::Seen| -> BTreeSet<(String, String, Option<String>)> {
-        let glimpse =
-            |one: &seen::Container| (one.id.clone(), one.state.clone(), one.health.clone());
+fn alike(one: &Snapshot, other: &Snapshot) -> bool {
+    let glimpse = |seen: &ContainerSnapshot| -> BTreeSet<(String, String, Option<String>)> {
+        let glimpse = |one: &Container| (one.id.clone(), one.state.clone(), one.health.clone());
         gather::set(seen.containers.iter().map(glimpse))
     };
     match (one, other) {
-        (Seen::Compose(one), Seen::Compose(other)) => glimpse(one) == glimpse(other),
+        (Snapshot::Compose(one), Snapshot::Compose(other)) => glimpse(one) == glimpse(other),
         (one, other) => one == other,
     }
 }

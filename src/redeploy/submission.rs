@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Seen, seen};
+use crate::health::{ContainerSnapshot, Snapshot};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Record, StackId, Status};
 
 /// The image id that each reference has on the host; `None`: it is not there.
 pub(crate) type Images = BTreeMap<Reference, Option<String>>;
 
-/// Forward to what is newer, or back to what ran before.
+/// The direction of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Way {
-    /// To what is newer.
-    Forward,
-    /// To what ran before.
-    Back,
+pub(crate) enum Direction {
+    /// To newer images or variables.
+    #[serde(rename = "forward")]
+    Update,
+    /// To the previous images and variables.
+    #[serde(rename = "back")]
+    Rollback,
 }
 
 /// What was sent: all that the second half needs. Of the stack's variables it holds only the old values of those that
@@ -32,9 +33,11 @@ pub(crate) struct Submission {
     /// The project that its containers carry in a label.
     pub(crate) project: String,
     /// Forward or back.
-    pub(crate) way: Way,
+    #[serde(rename = "way")]
+    pub(crate) direction: Direction,
     /// Whether the previous images can be brought back: only for compose stacks whose file Portainer keeps.
-    pub(crate) has_way_back: bool,
+    #[serde(rename = "has_way_back")]
+    pub(crate) can_roll_back: bool,
     /// Portainer's `UpdateDate` before: another one means that the update is done.
     pub(crate) update_date: i64,
     /// What Portainer said of the stack before: a failure of then says nothing of this update. `None`: an older release of
@@ -42,7 +45,7 @@ pub(crate) struct Submission {
     #[serde(default)]
     pub(crate) status: Option<Status>,
     /// The containers or services before; `None`: they could not be seen.
-    pub(crate) before: Option<Seen>,
+    pub(crate) before: Option<Snapshot>,
     /// Services that must have a container afterwards; empty: what the file says then.
     pub(crate) expected: BTreeSet<String>,
     /// Swarm services that are updated one by one, and how often each had been forced before.
@@ -65,8 +68,8 @@ impl Submission {
             id: record.id,
             environment: record.environment,
             project: record.name.clone(),
-            way: Way::Forward,
-            has_way_back: false,
+            direction: Direction::Update,
+            can_roll_back: false,
             update_date: record.update_date,
             status: Some(record.status),
             before: None,
@@ -80,10 +83,10 @@ impl Submission {
     }
 
     /// The containers of a compose stack before.
-    pub(super) fn containers(&self) -> Option<&seen::Seen> {
+    pub(super) fn containers(&self) -> Option<&ContainerSnapshot> {
         match self.before.as_ref()? {
-            Seen::Compose(seen) => Some(seen),
-            Seen::Swarm(_) => None,
+            Snapshot::Compose(seen) => Some(seen),
+            Snapshot::Swarm(_) => None,
         }
     }
 }

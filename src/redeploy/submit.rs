@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::gather;
-use crate::health::Seen;
+use crate::health::Snapshot;
 use crate::limits;
 use crate::portainer::{Error, Kind, Origin, Record, Service, Status, Update};
 use crate::redeploy::find::Found;
-use crate::redeploy::look::{self, Looked};
+use crate::redeploy::inspect::{self, Inspection};
+use crate::redeploy::pin::{PinnedTags, pin_unselected};
 use crate::redeploy::plan::Plan;
-use crate::redeploy::still::{PutBack, keep_still};
-use crate::redeploy::{Halt, Images, Run, Step, Submission, Way};
+use crate::redeploy::{AttemptError, Direction, Images, Run, Step, Submission};
 use crate::secret::{sha256, to_hex};
 use crate::stack::order::Order;
 
@@ -19,7 +19,7 @@ use crate::stack::order::Order;
 pub(super) struct Sent {
     pub(super) submission: Submission,
     pub(super) answer: Result<Record, Error>,
-    pub(super) put_back: PutBack,
+    pub(super) pinned: PinnedTags,
 }
 
 impl Run<'_> {
@@ -28,25 +28,25 @@ impl Run<'_> {
         &self,
         order: &Order,
         found: &Found,
-        looked: &Looked,
+        inspection: &Inspection,
         plan: &Plan,
         before: Images,
-    ) -> Result<Sent, Halt> {
+    ) -> Result<Sent, AttemptError> {
         let environment = found.record.environment;
-        let put_back = keep_still(self.cx.portainer, environment, looked, plan)?;
+        let pinned = pin_unselected(self.cx.portainer, environment, inspection, plan)?;
         match self
-            .unless_edited(found)
-            .and_then(|()| self.send_forward(order, found, looked, plan, before))
+            .check_not_edited(found)
+            .and_then(|()| self.send_forward(order, found, inspection, plan, before))
         {
-            Ok(sent) => Ok(Sent { put_back, ..sent }),
+            Ok(sent) => Ok(Sent { pinned, ..sent }),
             Err(halt) => {
-                let notes = put_back.release(self.cx.portainer, environment);
+                let notes = pinned.release(self.cx.portainer, environment);
                 Err(match halt {
-                    Halt::Over(mut end) => {
+                    AttemptError::Over(mut end) => {
                         for note in notes {
                             end.message.push_str(&format!("; {note}"));
                         }
-                        Halt::Over(end)
+                        AttemptError::Over(end)
                     }
                     again => again,
                 })
@@ -55,7 +55,7 @@ impl Run<'_> {
     }
 
     /// A person's edit made meanwhile is never overwritten.
-    fn unless_edited(&self, found: &Found) -> Result<(), Halt> {
+    fn check_not_edited(&self, found: &Found) -> Result<(), AttemptError> {
         let record = self.cx.portainer.stack(found.record.id)?;
         let same = record.update_date == found.record.update_date
             && record.status == found.record.status
@@ -64,7 +64,7 @@ impl Run<'_> {
             && record.variables() == found.record.variables();
         match same && self.cx.portainer.file(found.record.id)? == found.file {
             true => Ok(()),
-            false => Err(Halt::Edited),
+            false => Err(AttemptError::Edited),
         }
     }
 
@@ -72,11 +72,11 @@ impl Run<'_> {
         &self,
         order: &Order,
         found: &Found,
-        looked: &Looked,
+        inspection: &Inspection,
         plan: &Plan,
         images_before: Images,
-    ) -> Result<Sent, Halt> {
-        let ids = looked
+    ) -> Result<Sent, AttemptError> {
+        let ids = inspection
             .local
             .iter()
             .filter_map(|(reference, image)| Some((reference.clone(), image.as_ref()?.id.clone())));
@@ -85,11 +85,25 @@ impl Run<'_> {
             .set
             .iter()
             .filter(|(name, value)| stored.get(*name) != Some(value));
-        let containers = || looked.seen.as_ref().ok().cloned().map(Seen::Compose);
-        let services = || looked.services.as_ref().ok().cloned().map(Seen::Swarm);
+        let containers = || {
+            inspection
+                .seen
+                .as_ref()
+                .ok()
+                .cloned()
+                .map(Snapshot::Compose)
+        };
+        let services = || {
+            inspection
+                .services
+                .as_ref()
+                .ok()
+                .cloned()
+                .map(Snapshot::Swarm)
+        };
         let submission = Submission {
-            way: Way::Forward,
-            has_way_back: found.record.origin() == Origin::File
+            direction: Direction::Update,
+            can_roll_back: found.record.origin() == Origin::File
                 && found.record.kind == Kind::Compose,
             before: containers().or_else(services),
             expected: if plan.repull {
@@ -198,7 +212,7 @@ impl Run<'_> {
         &self,
         submission: Submission,
         act: impl Fn(&mut usize) -> Result<Record, Error>,
-    ) -> Result<Sent, Halt> {
+    ) -> Result<Sent, AttemptError> {
         let (mut again, mut done) = (true, 0);
         loop {
             self.cx.observer.submitting(&submission)?;
@@ -206,7 +220,7 @@ impl Run<'_> {
             match act(&mut done) {
                 Err(Error::Conflict(_)) if done == 0 => {
                     self.tell_not_sent(again);
-                    return Err(Halt::Busy);
+                    return Err(AttemptError::Busy);
                 }
                 Err(error) if error.nothing_was_sent() && done == 0 => {
                     self.tell_not_sent(again);
@@ -223,7 +237,7 @@ impl Run<'_> {
                     return Ok(Sent {
                         submission,
                         answer,
-                        put_back: PutBack::default(),
+                        pinned: PinnedTags::default(),
                     });
                 }
             }
@@ -241,7 +255,7 @@ impl Run<'_> {
     fn until_settled(&self, submission: &Submission) {
         let mut last = None;
         for _ in 0..limits::SETTLING_LOOKS {
-            let seen = look::again(self.cx.portainer, submission).ok();
+            let seen = inspect::again(self.cx.portainer, submission).ok();
             if seen.is_some() && seen == last {
                 return;
             }

@@ -1,24 +1,24 @@
 //! Step 7: a success of Portainer says nothing about health, so the containers are watched until it is certain how they are.
 
-mod words;
-
 use std::collections::BTreeSet;
 
 use crate::compose;
 use crate::gather;
-use crate::health::seen::{self, Container};
-use crate::health::{Seen, Verdict, Watch, compose as containers, swarm};
+use crate::health::{Container, ContainerSnapshot};
+use crate::health::{Snapshot, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
 use crate::portainer::{Error, Record};
-use crate::redeploy::glance::Glance;
-use crate::redeploy::look;
-use crate::redeploy::{End, Run, Step, Submission};
+use crate::redeploy::inspect;
+use crate::redeploy::inspect::PartialSnapshot;
+use crate::redeploy::{RedeployResult, Run, Step, Submission};
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
-use words::{awaited, still, summary, words};
 
 impl Run<'_> {
     /// `Ok` where the containers are well, or cannot be seen and the end says so.
-    pub(super) fn verify(&mut self, submission: &Submission) -> Result<End, End> {
+    pub(super) fn verify(
+        &mut self,
+        submission: &Submission,
+    ) -> Result<RedeployResult, RedeployResult> {
         if self.stack.healthy_within.is_zero() {
             return Ok(unverified("\"healthy_within\" is zero"));
         }
@@ -31,7 +31,7 @@ impl Run<'_> {
         let (mut last, mut administrator) = (before.clone(), None);
         loop {
             let (seen, verdict) = match self.look_again(submission, &last, &mut watch) {
-                Ok(looked) => looked,
+                Ok(inspection) => inspection,
                 Err(Error::Unreachable(_)) if !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                     continue;
@@ -46,23 +46,23 @@ impl Run<'_> {
             }
             let Some(verdict) = verdict else {
                 let now = self.cx.clock.now();
-                self.step(Step::Verifying(awaited(&watch.judge(now, &seen))));
+                self.step(Step::Verifying(awaited(&watch.evaluate(now, &seen))));
                 self.cx.clock.sleep(limits::LOOK_PAUSE);
                 last = seen;
                 continue;
             };
             // Where it is not certain what the file wants, nobody misses anything.
             if seen.is_empty() {
-                return Err(End {
+                return Err(RedeployResult {
                     services: verdict.services,
                     bad: verdict.bad,
                     verified: Some(true),
-                    ..End::refused(
+                    ..RedeployResult::refused(
                         "Portainer took the update, but nothing of the stack is there: no container, no service",
                     )
                 });
             }
-            if let (Seen::Compose(before), Seen::Compose(seen)) = (before, &seen) {
+            if let (Snapshot::Compose(before), Snapshot::Compose(seen)) = (before, &seen) {
                 self.notes.extend(other_image(submission, before, seen));
             }
             self.notes.extend(gone(before, &seen, &verdict));
@@ -74,24 +74,24 @@ impl Run<'_> {
     fn look_again(
         &self,
         submission: &Submission,
-        last: &Seen,
+        last: &Snapshot,
         watch: &mut Watch,
-    ) -> Result<(Seen, Option<Verdict>), Error> {
-        let glance = Glance::at(self.cx.portainer, submission, last)?;
+    ) -> Result<(Snapshot, Option<Verdict>), Error> {
+        let partial = PartialSnapshot::at(self.cx.portainer, submission, last)?;
         let (now, time_over) = (self.cx.clock.now(), self.left().is_zero());
-        if watch.see(now, &glance.seen).is_none() && !time_over {
-            return Ok((glance.seen, None));
+        if watch.observe(now, &partial.seen).is_none() && !time_over {
+            return Ok((partial.seen, None));
         }
-        let seen = glance.completed(self.cx.portainer, submission)?;
-        let certain = watch.see(now, &seen);
-        let verdict = certain.or_else(|| time_over.then(|| watch.judge(now, &seen)));
+        let seen = partial.completed(self.cx.portainer, submission)?;
+        let certain = watch.observe(now, &seen);
+        let verdict = certain.or_else(|| time_over.then(|| watch.evaluate(now, &seen)));
         Ok((seen, verdict))
     }
 
-    fn watch(&mut self, submission: &Submission, before: &Seen) -> Watch {
+    fn watch(&mut self, submission: &Submission, before: &Snapshot) -> Watch {
         let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
         match before {
-            Seen::Compose(before) => {
+            Snapshot::Compose(before) => {
                 let ours = self.cx.memory.recall(submission.id).bad;
                 Watch::Compose(containers::Watch::new(
                     before.clone(),
@@ -101,7 +101,7 @@ impl Run<'_> {
                     now,
                 ))
             }
-            Seen::Swarm(before) => {
+            Snapshot::Swarm(before) => {
                 let mut expected = self.expected(submission);
                 // To update one service by itself brings back no other.
                 if !submission.forced.is_empty() {
@@ -133,14 +133,18 @@ impl Run<'_> {
         let services = wanted.into_iter().flat_map(|wanted| wanted.services);
         // A swarm has a service also where it is to have no tasks.
         let there = match &submission.before {
-            Some(Seen::Swarm(before)) => before.names(),
-            Some(Seen::Compose(_)) | None => BTreeSet::new(),
+            Some(Snapshot::Swarm(before)) => before.names(),
+            Some(Snapshot::Compose(_)) | None => BTreeSet::new(),
         };
         let needed = services.filter(|(service, wants)| !wants.optional || there.contains(service));
         gather::set(needed.map(|(service, _)| service))
     }
 
-    fn conclude(&self, submission: &Submission, verdict: Verdict) -> Result<End, End> {
+    fn conclude(
+        &self,
+        submission: &Submission,
+        verdict: Verdict,
+    ) -> Result<RedeployResult, RedeployResult> {
         let of = |bad: &[String]| words(&verdict, bad);
         let changed = verdict.recreated() || !submission.variables_before.is_empty();
         let mut message = match (verdict.bad.is_empty(), changed) {
@@ -162,18 +166,18 @@ impl Run<'_> {
             (true, true) => Outcome::Updated,
             (true, false) => Outcome::Unchanged,
             (false, _) => {
-                return Err(End {
+                return Err(RedeployResult {
                     services: verdict.services,
                     bad: verdict.bad,
                     verified: Some(true),
-                    ..End::refused(message)
+                    ..RedeployResult::refused(message)
                 });
             }
         };
-        Ok(End {
+        Ok(RedeployResult {
             services: verdict.services,
             verified: Some(true),
-            ..End::new(outcome, message)
+            ..RedeployResult::new(outcome, message)
         })
     }
 
@@ -204,10 +208,15 @@ impl Verdict {
 
 /// Services whose new container runs another image than their reference had when the update was sent: somebody moved the
 /// tag at the same moment.
-fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) -> Option<String> {
+fn other_image(
+    submission: &Submission,
+    before: &ContainerSnapshot,
+    seen: &ContainerSnapshot,
+) -> Option<String> {
     let is_new = |one: &&Container| !before.containers.iter().any(|old| old.id == one.id);
     let is_other = |one: &&Container| {
-        let sent = look::reference_of(one).and_then(|reference| submission.images.get(&reference));
+        let sent =
+            inspect::reference_of(one).and_then(|reference| submission.images.get(&reference));
         sent.is_some_and(|id| *id != one.image_id)
     };
     let others = seen.containers.iter().filter(is_new).filter(is_other);
@@ -220,7 +229,7 @@ fn other_image(submission: &Submission, before: &seen::Seen, seen: &seen::Seen) 
 }
 
 /// Services that were there before, are not any more, and are not missed: the file does not want them, or it is not certain what it wants.
-fn gone(before: &Seen, seen: &Seen, verdict: &Verdict) -> Option<String> {
+fn gone(before: &Snapshot, seen: &Snapshot, verdict: &Verdict) -> Option<String> {
     let gone = &before.services() - &seen.services();
     let missed = |service: &String| verdict.bad.contains(service);
     let gone: Vec<String> = gone.into_iter().filter(|one| !missed(one)).collect();
@@ -232,12 +241,102 @@ fn named(what: &str, services: &[String]) -> Option<String> {
     (!services.is_empty()).then(|| format!("{what}: {}", services.join(", ")))
 }
 
-fn unverified(why: &str) -> End {
+fn unverified(why: &str) -> RedeployResult {
     let message = format!(
         "Portainer took the update; whether the containers are well was not looked at: {why}"
     );
-    End {
+    RedeployResult {
         verified: Some(false),
-        ..End::new(Outcome::Updated, message)
+        ..RedeployResult::new(Outcome::Updated, message)
+    }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    let recreated: Vec<&ServiceReport> = verdict
+        .services
+        .iter()
+        .filter(|service| service.recreated)
+        .collect();
+    let same_image: Vec<&str> = recreated
+        .iter()
+        .filter(|service| !service.new_image)
+        .map(|service| service.service.as_str())
+        .collect();
+    let mut text = format!(
+        "{} of {} services updated, {}",
+        recreated.len(),
+        verdict.services.len(),
+        verdict.wellness()
+    );
+    if !same_image.is_empty() {
+        text.push_str(&format!(
+            "; in a new container with the same image: {}",
+            same_image.join(", ")
+        ));
+    }
+    text
+}
+
+fn still(words: &str) -> String {
+    words.replacen(" is ", " is still ", 1)
+}
+
+/// `web is restarting (exit code 3, 5 restarts), worker is exited (exit code 1)`
+fn words(verdict: &Verdict, bad: &[String]) -> String {
+    let one = |service: &ServiceReport| {
+        let state = in_words(service.state);
+        let mut more = Vec::new();
+        more.extend(service.exit_code.map(|code| format!("exit code {code}")));
+        more.extend(
+            service
+                .restarts
+                .map(|restarts| format!("{restarts} restarts")),
+        );
+        more.extend(verdict.reasons.get(&service.service).cloned());
+        match more.is_empty() {
+            true => format!("{} is {state}", service.service),
+            false => format!("{} is {state} ({})", service.service, more.join(", ")),
+        }
+    };
+    let services = verdict
+        .services
+        .iter()
+        .filter(|service| bad.contains(&service.service));
+    services.map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The services that are not well yet, and of those that are worse than young how they are: somebody who waits may know enough.
+fn awaited(verdict: &Verdict) -> Vec<String> {
+    let one = |name: &String| {
+        let service = verdict.services.iter().find(|one| one.service == *name);
+        match service.map(|service| (service.state, service.restarts)) {
+            Some((ServiceState::Restarting, Some(restarts))) => {
+                format!("{name} (restarting, {restarts} restarts)")
+            }
+            Some((
+                state @ (ServiceState::Unhealthy
+                | ServiceState::Restarting
+                | ServiceState::Exited
+                | ServiceState::Created
+                | ServiceState::Missing),
+                _,
+            )) => format!("{name} ({})", in_words(state)),
+            _ => name.clone(),
+        }
+    };
+    verdict.bad.iter().map(one).collect()
+}
+
+fn in_words(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Healthy => "healthy, but does not stay so",
+        ServiceState::Running => "running, but does not stay so",
+        ServiceState::Completed => "completed",
+        ServiceState::Starting => "still starting",
+        ServiceState::Unhealthy => "unhealthy",
+        ServiceState::Restarting => "restarting",
+        ServiceState::Exited => "exited",
+        ServiceState::Created => "created and not started",
+        ServiceState::Missing => "without a container",
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::health::swarm;
 use crate::portainer::{Kind, Origin, StackId};
 use crate::redeploy::check::{doubts, facts};
-use crate::redeploy::look::Looked;
-use crate::redeploy::{Halt, Run, plan};
+use crate::redeploy::inspect::Inspection;
+use crate::redeploy::{AttemptError, Run, plan};
 use crate::stack::order::Order;
 use crate::stack::outcome::{ServiceReport, StackReport};
 
@@ -25,7 +25,7 @@ pub(crate) struct View {
     /// What may turn out to be a mistake, a sentence each.
     pub(crate) doubts: Vec<String>,
     /// Whether there is a way back to the images that ran before.
-    pub(crate) has_way_back: bool,
+    pub(crate) can_roll_back: bool,
     /// References that were rolled back and stay out, and since when (Unix seconds).
     pub(crate) held: Vec<(String, u64)>,
 }
@@ -45,18 +45,18 @@ impl Run<'_> {
             .map_err(|halt| self.report(Err(halt.at_once())))
     }
 
-    fn viewed(&mut self) -> Result<View, Halt> {
+    fn viewed(&mut self) -> Result<View, AttemptError> {
         let order = Order::default();
-        let (found, looked) = self.looked_at(&order)?;
+        let (found, inspection) = self.looked_at(&order)?;
         let past = self.cx.memory.recall(found.record.id);
         let show = |line: &String| self.redactor.show(line);
-        let (ready, doubts) = match plan::plan(self.stack, &order, &found, &looked) {
+        let (ready, doubts) = match plan::plan(self.stack, &order, &found, &inspection) {
             Ok(plan) => (
-                Ok(facts(self.stack, &found, &looked, &plan)
+                Ok(facts(self.stack, &found, &inspection, &plan)
                     .iter()
                     .map(show)
                     .collect()),
-                doubts(self.stack, &found, &looked, &plan)
+                doubts(self.stack, &found, &inspection, &plan)
                     .iter()
                     .map(show)
                     .collect(),
@@ -68,14 +68,14 @@ impl Run<'_> {
         Ok(View {
             id: found.record.id,
             environment: found.environment.clone(),
-            services: services(&looked, found.record.kind, self.cx.clock.now())
+            services: services(&inspection, found.record.kind, self.cx.clock.now())
                 .map_err(|why| show(&why)),
             ready,
             doubts,
-            has_way_back: may_go_back
+            can_roll_back: may_go_back
                 && !(past.previous.is_empty() && past.previous_variables.is_empty()),
             held: past
-                .held
+                .blocked
                 .iter()
                 .map(|(reference, held)| (reference.familiar(), held.unix))
                 .collect(),
@@ -83,19 +83,19 @@ impl Run<'_> {
     }
 }
 
-fn services(looked: &Looked, kind: Kind, now: Instant) -> Result<Vec<Running>, String> {
+fn services(inspection: &Inspection, kind: Kind, now: Instant) -> Result<Vec<Running>, String> {
     if kind == Kind::Swarm {
-        let seen = looked.services.as_ref().map_err(Clone::clone)?;
+        let seen = inspection.services.as_ref().map_err(Clone::clone)?;
         // Compared with itself, so that nothing counts as changed.
         let mut watch = swarm::Watch::new(seen.clone(), BTreeSet::new(), Duration::ZERO, now);
-        let services = watch.judge(now, seen).services;
+        let services = watch.evaluate(now, seen).services;
         let running = |service| Running {
             service,
             since: None,
         };
         return Ok(services.into_iter().map(running).collect());
     }
-    let seen = looked.seen.as_ref().map_err(Clone::clone)?;
+    let seen = inspection.seen.as_ref().map_err(Clone::clone)?;
     let since = |service: &str| {
         let containers = seen.of(service);
         containers

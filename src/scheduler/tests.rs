@@ -14,7 +14,7 @@ use crate::clock::skipping::SkippingClock;
 use crate::delivery::{Asked, Print, Status};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, StackId};
-use crate::redeploy::{Step, Submission, Way};
+use crate::redeploy::{Direction, Step, Submission};
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
 use crate::store::lock::Thing;
@@ -206,8 +206,8 @@ fn submission() -> Submission {
         id: StackId(7),
         environment: EnvironmentId(1),
         project: "a".to_owned(),
-        way: Way::Forward,
-        has_way_back: true,
+        direction: Direction::Update,
+        can_roll_back: true,
         update_date: 1,
         status: None,
         before: None,

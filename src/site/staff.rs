@@ -83,7 +83,7 @@ impl Site {
             "update" | "force" | "rollback" => {
                 let order = Order {
                     force: action == "force",
-                    back: action == "rollback",
+                    rollback: action == "rollback",
                     staff: true,
                     ..Order::default()
                 };

@@ -21,8 +21,8 @@ pub(crate) struct Order {
     #[serde(default)]
     pub(crate) staff: bool,
     /// Not forward but back to the images that ran before; only staff ask for it, and only of a stack that nothing else is asked of.
-    #[serde(default)]
-    pub(crate) back: bool,
+    #[serde(default, rename = "back")]
+    pub(crate) rollback: bool,
 }
 
 /// Which services an order is about.
@@ -32,12 +32,12 @@ pub(crate) enum Selection {
     #[default]
     All,
     /// Those whose image is named.
-    Only(Vec<Named>),
+    Only(Vec<ImageFilter>),
 }
 
 /// One way of naming images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Named {
+pub(crate) enum ImageFilter {
     /// By an event: a reference; without tag and digest it stands for every tag.
     Reference(Reference),
     /// By a hook's `images`, for events that name none.
@@ -56,31 +56,31 @@ pub(crate) enum Cause {
     Push(Option<String>),
 }
 
-impl Named {
+impl ImageFilter {
     /// Whether a service that wants `wanted` is meant.
-    pub(crate) fn means(&self, wanted: &Reference) -> bool {
+    pub(crate) fn matches(&self, wanted: &Reference) -> bool {
         match self {
-            Named::Reference(reference) => wanted.matches_event(reference),
-            Named::Pattern(pattern) => pattern.matches(wanted),
+            ImageFilter::Reference(reference) => wanted.matches_event(reference),
+            ImageFilter::Pattern(pattern) => pattern.matches(wanted),
         }
     }
 }
 
-impl std::fmt::Display for Named {
+impl std::fmt::Display for ImageFilter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Named::Reference(reference) => f.write_str(&reference.familiar()),
-            Named::Pattern(pattern) => write!(f, "{pattern}"),
+            ImageFilter::Reference(reference) => f.write_str(&reference.familiar()),
+            ImageFilter::Pattern(pattern) => write!(f, "{pattern}"),
         }
     }
 }
 
 impl Selection {
     /// Whether a service that wants `wanted` is meant; `except` holds only where no image is named.
-    pub(crate) fn picks(&self, wanted: &Reference, except: &[Pattern]) -> bool {
+    pub(crate) fn matches(&self, wanted: &Reference, except: &[Pattern]) -> bool {
         match self {
             Selection::All => !except.iter().any(|pattern| pattern.matches(wanted)),
-            Selection::Only(named) => named.iter().any(|named| named.means(wanted)),
+            Selection::Only(named) => named.iter().any(|named| named.matches(wanted)),
         }
     }
 
@@ -108,7 +108,7 @@ impl Order {
         self.force |= later.force;
         self.staff |= later.staff;
         // Whoever asks for an update while a way back has not begun gets the update: to be told of one that was not made is worse.
-        self.back &= later.back;
+        self.rollback &= later.rollback;
         self.cause = match (std::mem::take(&mut self.cause), later.cause) {
             // Somebody who asked gets a submit, whatever else happened.
             (Cause::Asked, _) | (_, Cause::Asked) => Cause::Asked,

@@ -34,7 +34,7 @@ fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str
         force: false,
         cause: Cause::Asked,
         staff: false,
-        back: false,
+        rollback: false,
     };
     let asked = Asked {
         stack: key("app"),
@@ -207,7 +207,7 @@ type Wish = (Option<u64>, bool, Option<u64>);
 fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
     let image = |number: u64| {
         let reference = Reference::parse(&format!("example.org/web{number}:1")).unwrap();
-        crate::stack::order::Named::Reference(reference)
+        crate::stack::order::ImageFilter::Reference(reference)
     };
     for seed in 1..=100 {
         let mut dice = Dice(seed);
@@ -242,7 +242,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                             force,
                             cause: Cause::Image,
                             staff: false,
-                            back: false,
+                            rollback: false,
                         };
                         orders.push(Asked {
                             stack: stack.clone(),

@@ -19,8 +19,8 @@ fn container(id: &str, service: &str, state: &str) -> Container {
     }
 }
 
-fn seen(containers: &[Container]) -> Seen {
-    Seen {
+fn seen(containers: &[Container]) -> ContainerSnapshot {
+    ContainerSnapshot {
         containers: containers.to_vec(),
         date: None,
     }
@@ -65,7 +65,7 @@ fn check(
         began,
     );
     for tick in 0..1000 {
-        if let Some(verdict) = watch.see(began + Duration::from_secs(tick), &seen(&at(tick))) {
+        if let Some(verdict) = watch.observe(began + Duration::from_secs(tick), &seen(&at(tick))) {
             assert_eq!(
                 (tick, verdict.bad, verdict.bad_as_before),
                 (second, owned(bad), owned(as_before))
@@ -266,8 +266,10 @@ fn what_our_last_redeploy_left_sick_is_no_old_story() {
         with_health("b", "web", "healthy", 1),
         with_health("s", "sick", "unhealthy", 20),
     ]);
-    assert_eq!(watch.see(now, &after), None);
-    let verdict = watch.see(now + Duration::from_secs(30), &after).unwrap();
+    assert_eq!(watch.observe(now, &after), None);
+    let verdict = watch
+        .observe(now + Duration::from_secs(30), &after)
+        .unwrap();
     assert_eq!(
         (verdict.bad, verdict.bad_as_before),
         (owned(&["sick"]), owned(&[]))
@@ -278,23 +280,23 @@ fn what_our_last_redeploy_left_sick_is_no_old_story() {
 fn one_that_has_run_for_long_by_its_host_needs_no_second_look() {
     let began = Instant::now();
     let mut watch = Watch::new(
-        Seen::default(),
+        ContainerSnapshot::default(),
         BTreeSet::new(),
         BTreeSet::new(),
         Duration::from_secs(30),
         began,
     );
-    let started = Seen {
+    let started = ContainerSnapshot {
         containers: vec![container("a", "web", "running")],
         date: Some(1_795_520_410),
     };
     assert_eq!(
-        watch.see(began, &started).map(|verdict| verdict.bad),
+        watch.observe(began, &started).map(|verdict| verdict.bad),
         Some(vec![])
     );
-    let young = Seen {
+    let young = ContainerSnapshot {
         date: Some(1_795_520_409),
         ..started
     };
-    assert_eq!(watch.see(began, &young), None);
+    assert_eq!(watch.observe(began, &young), None);
 }

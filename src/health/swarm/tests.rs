@@ -45,7 +45,7 @@ fn check(
     recreated: bool,
 ) -> Verdict {
     let began = Instant::now();
-    let seen = |service| Seen {
+    let seen = |service| ServiceSnapshot {
         services: vec![service],
     };
     let mut watch = Watch::new(
@@ -55,7 +55,7 @@ fn check(
         began,
     );
     for tick in 0..1000 {
-        if let Some(verdict) = watch.see(began + Duration::from_secs(tick), &seen(at(tick))) {
+        if let Some(verdict) = watch.observe(began + Duration::from_secs(tick), &seen(at(tick))) {
             assert_eq!(
                 (tick, !verdict.bad.is_empty(), verdict.recreated()),
                 (second, bad, recreated)
@@ -194,7 +194,7 @@ fn a_service_that_is_not_there_is_missed_after_a_while() {
     for (comes_at, second, bad) in [(0, 0, false), (4, 4, false), (99, 10, true)] {
         let began = Instant::now();
         let mut watch = Watch::new(
-            Seen {
+            ServiceSnapshot {
                 services: vec![before.clone()],
             },
             expected.clone(),
@@ -211,7 +211,7 @@ fn a_service_that_is_not_there_is_missed_after_a_while() {
                 });
             }
             let now = began + Duration::from_secs(tick);
-            (tick, watch.see(now, &Seen { services }))
+            (tick, watch.observe(now, &ServiceSnapshot { services }))
         });
         let mut verdicts = looks.filter_map(|(tick, verdict)| Some((tick, verdict?)));
         let (tick, verdict) = verdicts.next().unwrap();

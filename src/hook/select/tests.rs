@@ -10,7 +10,7 @@ use crate::hook::{HookName, Rules, Scheme, SchemeName, TokenKind};
 use crate::image::Reference;
 use crate::secret::Secret;
 use crate::signature::tests::proven;
-use crate::stack::order::{Cause, Named, Selection};
+use crate::stack::order::{Cause, ImageFilter, Selection};
 use crate::stack::{PullMode, RollBack};
 
 fn key(text: &str) -> StackKey {
@@ -225,9 +225,9 @@ fn several_events_are_merged_and_refused_ones_left_out() {
     ];
     let orders = hook.orders(&told, None, &stacks()).unwrap();
     assert_eq!(orders.len(), 2);
-    let expected: Vec<Named> = images(&["acme/a:v1", "acme/c:v2"])
+    let expected: Vec<ImageFilter> = images(&["acme/a:v1", "acme/c:v2"])
         .into_iter()
-        .map(Named::Reference)
+        .map(ImageFilter::Reference)
         .collect();
     for (_, order) in orders {
         assert_eq!(order.images, Selection::Only(expected.clone()));

@@ -7,7 +7,7 @@ use crate::fake::{Behaviour, Era, Fault, Gate, When};
 use crate::image::Reference;
 use crate::redeploy::bench::{GOOD, Watcher};
 use crate::redeploy::matrix::scene::{FILE, Look, Scene, Sort};
-use crate::stack::order::{Cause, Named, Order, Selection};
+use crate::stack::order::{Cause, ImageFilter, Order, Selection};
 
 /// What happens in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,7 +274,7 @@ fn on_update(scene: &Scene, fault: Fault) {
 
 /// An order about one image.
 pub(super) fn only(image: &str) -> Order {
-    let image = Named::Reference(Reference::parse(image).unwrap());
+    let image = ImageFilter::Reference(Reference::parse(image).unwrap());
     Order {
         images: Selection::Only(vec![image]),
         ..Order::default()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::fake::{Behaviour, Call, Era, Fault, Gate, When};
 use crate::redeploy::bench::Bench;
-use crate::redeploy::look;
+use crate::redeploy::inspect;
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
@@ -174,7 +174,7 @@ fn calls_that_do_not_depend_on_each_other_are_under_way_side_by_side() {
         let redeploy = scope.spawn(|| bench.run(&Order::default()));
         let deadline = Instant::now() + Duration::from_secs(20);
         let open = |call: &&Call| call.path.starts_with(images) && call.ended.is_none();
-        while bench.fake.calls().iter().filter(open).count() < look::SIDE_BY_SIDE {
+        while bench.fake.calls().iter().filter(open).count() < inspect::SIDE_BY_SIDE {
             assert!(Instant::now() < deadline, "{:?}", bench.fake.calls());
             thread::sleep(Duration::from_millis(1));
         }

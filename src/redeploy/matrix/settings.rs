@@ -1,4 +1,4 @@
-//! What a stack's settings and an order's images change: who pulls, what stays, how long is looked, when it goes back.
+//! What a stack's settings and an order's images change: who pulls, what stays, how long is inspection, when it goes back.
 
 use std::time::Duration;
 

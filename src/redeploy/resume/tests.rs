@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::fake::{Behaviour, Era, World};
 use crate::portainer::StackId;
 use crate::redeploy::bench::{Bench, FILE, GOOD};
-use crate::redeploy::past::Memory as _;
+use crate::redeploy::record::Memory as _;
 use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::Order;
 use crate::stack::outcome::{Outcome, StackReport};

@@ -8,7 +8,7 @@ use super::{Bench, GOOD, Watcher};
 use crate::fake::{Behaviour, Era, Fault, Gate, When, World};
 use crate::portainer::StackId;
 use crate::redeploy::bench::Kept;
-use crate::redeploy::past::Memory as _;
+use crate::redeploy::record::Memory as _;
 use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::{Cause, Order};
 use crate::stack::outcome::Outcome;

@@ -3,7 +3,7 @@
 use super::{Bench, ERAS, GOOD};
 use crate::fake::{Behaviour, Era};
 use crate::image::Reference;
-use crate::stack::order::{Cause, Named, Order, Selection};
+use crate::stack::order::{Cause, ImageFilter, Order, Selection};
 use crate::stack::outcome::Outcome;
 
 const SWARM: &str = "
@@ -29,7 +29,9 @@ pub(super) fn swarm(era: Era) -> Bench {
 }
 
 pub(super) fn named(image: &str) -> Order {
-    let images = Selection::Only(vec![Named::Reference(Reference::parse(image).unwrap())]);
+    let images = Selection::Only(vec![ImageFilter::Reference(
+        Reference::parse(image).unwrap(),
+    )]);
     Order {
         images,
         cause: Cause::Image,

@@ -115,7 +115,7 @@ pub(super) fn card(known: &Known<'_>, stack: &Stack) -> Card {
             }),
         )
         .given("busy", is_running)
-        .given("no_way_back", !told.has_way_back() || is_running);
+        .given("no_way_back", !told.can_roll_back() || is_running);
     Card {
         title,
         mood,

@@ -40,8 +40,8 @@ impl Told<'_> {
         !self.services().is_empty() && self.services().iter().all(well)
     }
 
-    pub(super) fn has_way_back(&self) -> bool {
-        matches!(self.view, Ok(view) if view.has_way_back)
+    pub(super) fn can_roll_back(&self) -> bool {
+        matches!(self.view, Ok(view) if view.can_roll_back)
     }
 }
 

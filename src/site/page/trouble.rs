@@ -127,7 +127,7 @@ fn advice(
             "What runs is well. Mend what the message says; then the next delivery, or this button, tries again.",
             again,
         ),
-        () if told.has_way_back() => (
+        () if told.can_roll_back() => (
             "Go back to the images that ran before the update; they are still there. The bad one then stays out, and there is time to look for the cause.",
             Some(("rollback", "Back to the previous images")),
         ),

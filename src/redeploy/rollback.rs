@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gather;
-use crate::health::Seen;
-use crate::health::seen;
+use crate::health::{ContainerSnapshot, Snapshot};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Kind, Origin, Update};
-use crate::redeploy::look;
-use crate::redeploy::past::moved;
-use crate::redeploy::still::PutBack;
+use crate::redeploy::inspect;
+use crate::redeploy::pin::PinnedTags;
+use crate::redeploy::record::moved;
 use crate::redeploy::submit::Sent;
-use crate::redeploy::{End, Halt, Run, Step, Submission, Way, find};
+use crate::redeploy::{AttemptError, Direction, RedeployResult, Run, Step, Submission, find};
 use crate::stack::RollBack;
 use crate::stack::outcome::Outcome;
 
@@ -19,7 +18,7 @@ use crate::stack::outcome::Outcome;
 struct Goal {
     environment: EnvironmentId,
     /// What runs now, or ran when the failed update was sent.
-    before: seen::Seen,
+    before: ContainerSnapshot,
     expected: BTreeSet<String>,
     images: BTreeMap<Reference, String>,
     /// What the failed update moved them to: after a crash in the middle of a rollback, the references do not tell any more.
@@ -29,13 +28,13 @@ struct Goal {
 
 impl Run<'_> {
     /// A person asks for it.
-    pub(super) fn asked_back(&mut self) -> Result<End, End> {
+    pub(super) fn rollback_on_request(&mut self) -> Result<RedeployResult, RedeployResult> {
         self.step(Step::Finding);
-        let unsent = |halt: Halt| match halt {
-            Halt::Over(end) => end,
+        let unsent = |halt: AttemptError| match halt {
+            AttemptError::Over(end) => end,
             halt => {
                 let end = halt.at_once();
-                End {
+                RedeployResult {
                     message: format!("{}; nothing was sent", end.message),
                     ..end
                 }
@@ -43,23 +42,23 @@ impl Run<'_> {
         };
         let found = find::find(self.cx.portainer, self.stack).map_err(unsent)?;
         self.know(&found, None);
-        self.take_stack(found.record.id)?;
+        self.lock_stack(found.record.id)?;
         let past = self.cx.memory.recall(found.record.id);
         if past.previous.is_empty() && past.previous_variables.is_empty() {
             let why = match self.cx.memory.lasts() {
                 true => "no way back: no update of this stack is remembered",
                 false => "no way back: nothing is kept without a state_dir",
             };
-            return Err(End::refused(why));
+            return Err(RedeployResult::refused(why));
         }
         if found.record.origin() != Origin::File || found.record.kind != Kind::Compose {
-            return Err(End::refused(
+            return Err(RedeployResult::refused(
                 "no way back: only compose stacks whose file Portainer keeps can be rolled back",
             ));
         }
         let environment = found.record.environment;
-        self.take_environment(environment)?;
-        let before = look::containers(self.cx.portainer, environment, &found.record.name)
+        self.lock_environment(environment)?;
+        let before = inspect::containers(self.cx.portainer, environment, &found.record.name)
             .map_err(|error| unsent(error.into()))?;
         let goal = Goal {
             environment,
@@ -70,8 +69,8 @@ impl Run<'_> {
             variables: past.previous_variables,
         };
         let down = goal.before.containers.is_empty();
-        let end = self.go_back(goal, down)?;
-        Ok(End {
+        let end = self.roll_back_to(goal, down)?;
+        Ok(RedeployResult {
             outcome: Outcome::Updated,
             message: format!("the previous images run again, {}", end.message),
             ..end
@@ -79,10 +78,14 @@ impl Run<'_> {
     }
 
     /// After a failed update: back, where that is due and possible. The reply says both.
-    pub(super) fn perhaps_back(&mut self, submission: &Submission, failed: End) -> End {
+    pub(super) fn rollback_if_needed(
+        &mut self,
+        submission: &Submission,
+        failed: RedeployResult,
+    ) -> RedeployResult {
         let Some(before) = submission
             .containers()
-            .filter(|_| submission.way == Way::Forward && submission.has_way_back)
+            .filter(|_| submission.direction == Direction::Update && submission.can_roll_back)
             // Where the end is not known the update may still be under way.
             .filter(|_| failed.outcome == Outcome::Failed)
         else {
@@ -108,8 +111,8 @@ impl Run<'_> {
             newer: submission.images.clone(),
             variables: submission.variables_before.clone(),
         };
-        match self.go_back(goal, down) {
-            Ok(back) => End {
+        match self.roll_back_to(goal, down) {
+            Ok(back) => RedeployResult {
                 message: format!(
                     "{}; the previous images run again, {}",
                     failed.message, back.message
@@ -123,7 +126,7 @@ impl Run<'_> {
                 } else {
                     back.services
                 };
-                End {
+                RedeployResult {
                     message: format!(
                         "{}; it could not be rolled back: {}",
                         failed.message, back.message
@@ -136,23 +139,30 @@ impl Run<'_> {
     }
 
     /// A rollback that was sent before a crash, and of which nothing is to be seen, is sent once more.
-    pub(super) fn back_once_more(&mut self, submission: &Submission) -> Result<End, End> {
+    pub(super) fn retry_rollback(
+        &mut self,
+        submission: &Submission,
+    ) -> Result<RedeployResult, RedeployResult> {
         let goal = Goal {
             environment: submission.environment,
             before: match &submission.before {
-                Some(Seen::Compose(before)) => before.clone(),
-                Some(Seen::Swarm(_)) | None => seen::Seen::default(),
+                Some(Snapshot::Compose(before)) => before.clone(),
+                Some(Snapshot::Swarm(_)) | None => ContainerSnapshot::default(),
             },
             expected: submission.expected.clone(),
             images: submission.images.clone(),
             newer: moved_to(submission),
             variables: submission.variables_before.clone(),
         };
-        self.go_back(goal, true)
+        self.roll_back_to(goal, true)
     }
 
     /// What a rollback that was sent before a crash leaves behind, as one that was not cut short does.
-    pub(super) fn remember_sent_back(&mut self, submission: &Submission, end: &Result<End, End>) {
+    pub(super) fn remember_sent_back(
+        &mut self,
+        submission: &Submission,
+        end: &Result<RedeployResult, RedeployResult>,
+    ) {
         let (newer, unix) = (moved_to(submission), self.cx.clock.unix());
         self.remember(submission.id, |past| {
             past.rolled_back(&newer, &submission.images, unix, end);
@@ -160,8 +170,8 @@ impl Run<'_> {
     }
 
     /// Whether a service that ran has no running container now and did not complete.
-    pub(super) fn is_down(&self, submission: &Submission, before: &seen::Seen) -> bool {
-        let Ok(seen) = look::containers(
+    pub(super) fn is_down(&self, submission: &Submission, before: &ContainerSnapshot) -> bool {
+        let Ok(seen) = inspect::containers(
             self.cx.portainer,
             submission.environment,
             &submission.project,
@@ -175,21 +185,21 @@ impl Run<'_> {
     }
 
     /// The way back itself: every image must still be there before anything is touched.
-    fn go_back(&mut self, goal: Goal, down: bool) -> Result<End, End> {
-        self.take_environment(goal.environment)?;
+    fn roll_back_to(&mut self, goal: Goal, down: bool) -> Result<RedeployResult, RedeployResult> {
+        self.lock_environment(goal.environment)?;
         // What led here may have used up the time.
-        self.turns.since = Some(self.cx.clock.now());
+        self.locks.since = Some(self.cx.clock.now());
         self.step(Step::RollingBack);
         // Not before it has its turn: a person may have changed the stack while it waited.
-        let found = find::find(self.cx.portainer, self.stack).map_err(Halt::at_once)?;
+        let found = find::find(self.cx.portainer, self.stack).map_err(AttemptError::at_once)?;
         let newer = self.newer_ids(&goal)?;
         let others = self.used_by_others(&found.record.name, goal.environment, &newer, down)?;
         let mut tagged = BTreeMap::new();
         for (reference, id) in &goal.images {
             if let Err(error) = self.cx.portainer.tag(goal.environment, id, reference) {
                 self.notes
-                    .extend(PutBack::of(tagged).release(self.cx.portainer, goal.environment));
-                return Err(End::refused(format!("no way back: {error}")));
+                    .extend(PinnedTags::of(tagged).release(self.cx.portainer, goal.environment));
+                return Err(RedeployResult::refused(format!("no way back: {error}")));
             }
             tagged.extend(
                 newer
@@ -200,13 +210,13 @@ impl Run<'_> {
         let tagged = tagged.into_iter();
         let mut forward = gather::map(tagged.filter(|(reference, _)| others.contains(reference)));
         forward.extend(self.keep_the_rest(&goal));
-        let sent = self.send_back(&found, &goal, &newer);
+        let sent = self.submit_rollback(&found, &goal, &newer);
         let end = sent.and_then(|sent| {
             let followed = self.follow(&sent.submission, sent.answer);
             followed.and_then(|()| self.verify(&sent.submission))
         });
         self.notes
-            .extend(PutBack::of(forward).release(self.cx.portainer, goal.environment));
+            .extend(PinnedTags::of(forward).release(self.cx.portainer, goal.environment));
         let unix = self.cx.clock.unix();
         self.remember(found.record.id, |past| {
             past.rolled_back(&newer, &goal.images, unix, &end);
@@ -219,7 +229,7 @@ impl Run<'_> {
     fn keep_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
         let mut forward = BTreeMap::new();
         for container in &goal.before.containers {
-            let Some(reference) = look::reference_of(container) else {
+            let Some(reference) = inspect::reference_of(container) else {
                 continue;
             };
             let known = goal.images.contains_key(&reference) || forward.contains_key(&reference);
@@ -248,24 +258,25 @@ impl Run<'_> {
     }
 
     /// The ids that the references have now.
-    fn newer_ids(&self, goal: &Goal) -> Result<BTreeMap<Reference, String>, End> {
+    fn newer_ids(&self, goal: &Goal) -> Result<BTreeMap<Reference, String>, RedeployResult> {
         let mut newer = BTreeMap::new();
         for (reference, id) in &goal.images {
             match self.cx.portainer.image(goal.environment, id) {
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    return Err(End::refused(format!(
+                    return Err(RedeployResult::refused(format!(
                         "no way back: the image that {} was before is gone from the host",
                         reference.familiar()
                     )));
                 }
-                Err(error) => return Err(End::refused(format!("no way back: {error}"))),
+                Err(error) => return Err(RedeployResult::refused(format!("no way back: {error}"))),
             }
             let now = self
                 .cx
                 .portainer
                 .image(goal.environment, &reference.familiar());
-            let now = now.map_err(|error| End::refused(format!("no way back: {error}")))?;
+            let now =
+                now.map_err(|error| RedeployResult::refused(format!("no way back: {error}")))?;
             let moved = now.map(|now| now.id).filter(|now| now != id);
             let known = || {
                 goal.newer
@@ -286,10 +297,10 @@ impl Run<'_> {
         environment: EnvironmentId,
         newer: &BTreeMap<Reference, String>,
         down: bool,
-    ) -> Result<BTreeSet<Reference>, End> {
+    ) -> Result<BTreeSet<Reference>, RedeployResult> {
         if !self.is_administrator() {
             if !down {
-                return Err(End::refused(
+                return Err(RedeployResult::refused(
                     "no way back: this user does not see the containers of other stacks, which may use the same images",
                 ));
             }
@@ -300,7 +311,7 @@ impl Run<'_> {
             .cx
             .portainer
             .all_containers(environment)
-            .map_err(|error| End::refused(format!("no way back: {error}")))?;
+            .map_err(|error| RedeployResult::refused(format!("no way back: {error}")))?;
         let foreign = all.iter().filter(|one| one.labels.project != project);
         let ids: Vec<&str> = foreign.map(|one| one.image_id.as_str()).collect();
         let used = newer.iter().filter(|(_, id)| ids.contains(&id.as_str()));
@@ -308,12 +319,12 @@ impl Run<'_> {
     }
 
     /// File and variables as Portainer has them now, with the old values of what the update set, and no pull.
-    fn send_back(
+    fn submit_rollback(
         &self,
         found: &find::Found,
         goal: &Goal,
         newer: &BTreeMap<Reference, String>,
-    ) -> Result<Sent, End> {
+    ) -> Result<Sent, RedeployResult> {
         let variables = goal.variables.iter();
         let set = gather::map(
             variables
@@ -324,9 +335,9 @@ impl Run<'_> {
         let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
         let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
         let submission = Submission {
-            way: Way::Back,
-            has_way_back: false,
-            before: Some(Seen::Compose(goal.before.clone())),
+            direction: Direction::Rollback,
+            can_roll_back: false,
+            before: Some(Snapshot::Compose(goal.before.clone())),
             expected: goal.expected.clone(),
             images_before: gather::map(
                 newer
@@ -340,7 +351,7 @@ impl Run<'_> {
         self.send(submission, |_| {
             self.cx.portainer.update(update(), self.left())
         })
-        .map_err(Halt::at_once)
+        .map_err(AttemptError::at_once)
     }
 }
 

@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Error, Portainer};
-use crate::redeploy::look::{Looked, reference_of};
+use crate::redeploy::inspect::{Inspection, reference_of};
 use crate::redeploy::plan::Plan;
-use crate::redeploy::{End, Halt};
+use crate::redeploy::{AttemptError, RedeployResult};
 
 /// Tags that were put back for a while, each with the newer id that it goes forward to again.
 #[derive(Debug, Default)]
-pub(super) struct PutBack(BTreeMap<Reference, String>);
+pub(super) struct PinnedTags(BTreeMap<Reference, String>);
 
 /// Tags the references of the services outside the selection to the ids they run. Refused in the middle, it is undone.
-pub(super) fn keep_still(
+pub(super) fn pin_unselected(
     portainer: &Portainer,
     environment: EnvironmentId,
-    looked: &Looked,
+    inspection: &Inspection,
     plan: &Plan,
-) -> Result<PutBack, Halt> {
-    let mut put_back = PutBack::default();
-    for (service, reference, runs, newer) in moved(looked, plan) {
+) -> Result<PinnedTags, AttemptError> {
+    let mut pinned = PinnedTags::default();
+    for (service, reference, runs, newer) in moved(inspection, plan) {
         let Err(error) = portainer.tag(environment, &runs, &reference) else {
-            put_back.0.insert(reference, newer);
+            pinned.0.insert(reference, newer);
             continue;
         };
-        let notes = put_back.release(portainer, environment);
+        let notes = pinned.release(portainer, environment);
         if matches!(error, Error::Unreachable(_)) {
             return Err(error.into());
         }
@@ -37,15 +37,15 @@ pub(super) fn keep_still(
         notes
             .iter()
             .for_each(|note| why.push_str(&format!("; {note}")));
-        return Err(End::refused(why).into());
+        return Err(RedeployResult::refused(why).into());
     }
-    Ok(put_back)
+    Ok(pinned)
 }
 
-impl PutBack {
+impl PinnedTags {
     /// These references go forward to these ids.
-    pub(super) fn of(newer: BTreeMap<Reference, String>) -> PutBack {
-        PutBack(newer)
+    pub(super) fn of(newer: BTreeMap<Reference, String>) -> PinnedTags {
+        PinnedTags(newer)
     }
 
     /// Tags forward again. What cannot be is a note: an older image keeps the tag until the next pull.
@@ -62,8 +62,8 @@ impl PutBack {
 }
 
 /// Service, reference, the id that it runs, and the newer id that the reference has now.
-fn moved(looked: &Looked, plan: &Plan) -> Vec<(String, Reference, String, String)> {
-    let Ok(seen) = &looked.seen else {
+fn moved(inspection: &Inspection, plan: &Plan) -> Vec<(String, Reference, String, String)> {
+    let Ok(seen) = &inspection.seen else {
         return Vec::new();
     };
     let mut moved: Vec<(String, Reference, String, String)> = Vec::new();
@@ -73,7 +73,7 @@ fn moved(looked: &Looked, plan: &Plan) -> Vec<(String, Reference, String, String
             .of(service)
             .into_iter()
             .find(|container| reference_of(container).as_ref() == Some(wanted));
-        let (Some(runs), Some(now)) = (runs, looked.id_of(wanted)) else {
+        let (Some(runs), Some(now)) = (runs, inspection.id_of(wanted)) else {
             continue;
         };
         let known = moved.iter().any(|(_, reference, ..)| reference == wanted);

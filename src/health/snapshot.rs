@@ -10,7 +10,7 @@ use crate::stack::outcome::{ServiceReport, ServiceState};
 
 /// One look at all containers of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct ContainerSnapshot {
     /// The containers of its services; one-off containers (`docker compose run`) are none.
     pub(crate) containers: Vec<Container>,
     /// The time of the answer by the clock of the host that gave it (Unix seconds), where it said so.
@@ -97,7 +97,7 @@ impl Container {
     }
 }
 
-impl Seen {
+impl ContainerSnapshot {
     /// The containers of one service.
     pub(crate) fn of<'a>(&'a self, service: &str) -> Vec<&'a Container> {
         self.containers
@@ -112,13 +112,13 @@ impl Seen {
     }
 
     /// Services that ran before and of which no container is left, not even one that is about to be started.
-    pub(crate) fn gone_since(&self, before: &Seen) -> Vec<String> {
+    pub(crate) fn gone_since(&self, before: &ContainerSnapshot) -> Vec<String> {
         let gone = |service: &str| self.of(service).is_empty();
         before.ran().into_iter().filter(|one| gone(one)).collect()
     }
 
     /// Services that ran before and of which nothing runs now; such as have completed are none of them.
-    pub(crate) fn down_since(&self, before: &Seen) -> Vec<String> {
+    pub(crate) fn down_since(&self, before: &ContainerSnapshot) -> Vec<String> {
         let alive =
             |one: &&Container| one.runs() || self.state_of(one, before) == ServiceState::Completed;
         let down = |service: &str| !self.of(service).iter().any(alive);
@@ -133,7 +133,11 @@ impl Seen {
 
     /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service
     /// waits for it, or the service had no container before.
-    pub(crate) fn state_of(&self, container: &Container, before: &Seen) -> ServiceState {
+    pub(crate) fn state_of(
+        &self,
+        container: &Container,
+        before: &ContainerSnapshot,
+    ) -> ServiceState {
         let old = before.of(&container.service);
         let awaited = || {
             self.containers
@@ -147,7 +151,7 @@ impl Seen {
         }
     }
 
-    fn report_of(&self, container: &Container, before: &Seen) -> ServiceReport {
+    fn report_of(&self, container: &Container, before: &ContainerSnapshot) -> ServiceReport {
         let old = before.of(&container.service);
         let state = self.state_of(container, before);
         let has_ended = matches!(state, ServiceState::Exited | ServiceState::Restarting);
@@ -163,7 +167,7 @@ impl Seen {
     }
 
     /// For the reply: one line a service, its worst container speaks.
-    pub(crate) fn report(&self, before: &Seen) -> Vec<ServiceReport> {
+    pub(crate) fn report(&self, before: &ContainerSnapshot) -> Vec<ServiceReport> {
         let mut rows: BTreeMap<&str, ServiceReport> = BTreeMap::new();
         for container in &self.containers {
             let row = self.report_of(container, before);
@@ -228,6 +232,135 @@ fn unix_of(text: &str) -> Option<u64> {
     let days =
         365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
     u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second).ok()
+}
+
+/// One look at all services of a swarm stack.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServiceSnapshot {
+    /// The services.
+    pub(crate) services: Vec<Service>,
+}
+
+/// One service with its tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Service {
+    /// Docker's id.
+    pub(crate) id: String,
+    /// Its name in the compose file.
+    pub(crate) name: String,
+    /// The reference, with the digest it is pinned to.
+    pub(crate) image: String,
+    /// Grows with every submit, and while a rollout goes on.
+    pub(crate) version: u64,
+    /// Grows with every forced update.
+    pub(crate) force_update: u64,
+    /// How many tasks there should be.
+    pub(crate) wants: Wants,
+    /// Docker's word and message of its last update; absent before the first one, and after one that changed nothing.
+    pub(crate) rollout: Option<(String, String)>,
+    /// Its tasks, also of earlier specs.
+    pub(crate) tasks: Vec<Task>,
+}
+
+/// How many tasks a service should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wants {
+    /// So many that run.
+    Running(u64),
+    /// One a node: how many that is, the tasks tell.
+    RunningEverywhere,
+    /// So many that complete.
+    Completed(u64),
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Task {
+    /// The reference it was made from, with its digest.
+    pub(crate) image: String,
+    /// The service's count of forced updates when it was made.
+    pub(crate) force_update: u64,
+    /// `running`, `complete`, `failed`, `rejected`, ….
+    pub(crate) state: String,
+    /// `running`, `shutdown`, ….
+    pub(crate) desired: String,
+    /// Why it failed.
+    pub(crate) error: String,
+    /// The code of its end.
+    pub(crate) exit_code: i64,
+}
+
+impl ServiceSnapshot {
+    /// The names of the services.
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        gather::set(self.services.iter().map(|one| one.name.clone()))
+    }
+}
+
+impl Service {
+    /// The reference without the digest that the swarm pinned it to.
+    pub(crate) fn reference(&self) -> &str {
+        self.image
+            .split_once('@')
+            .map_or(self.image.as_str(), |(reference, _)| reference)
+    }
+
+    pub(super) fn of_this_spec(&self) -> impl Iterator<Item = &Task> {
+        self.tasks
+            .iter()
+            .filter(|task| task.image == self.image && task.force_update == self.force_update)
+    }
+
+    pub(super) fn running(&self) -> u64 {
+        count(
+            self.of_this_spec()
+                .filter(|task| task.state == "running" && task.desired == "running"),
+        )
+    }
+
+    /// Whether there are as many tasks of this spec as there should be.
+    pub(super) fn is_fully_scaled(&self) -> bool {
+        match self.wants {
+            Wants::Running(replicas) => self.running() >= replicas,
+            Wants::RunningEverywhere => {
+                let mut wanted = self
+                    .of_this_spec()
+                    .filter(|task| task.desired == "running")
+                    .peekable();
+                wanted.peek().is_some() && wanted.all(|task| task.state == "running")
+            }
+            Wants::Completed(total) => {
+                count(self.of_this_spec().filter(|task| task.state == "complete")) >= total
+            }
+        }
+    }
+
+    /// What the swarm says of a failed rollout, and the last error of a task.
+    pub(super) fn reason(&self) -> Option<String> {
+        let error = self
+            .of_this_spec()
+            .filter(|task| !task.error.is_empty())
+            .last()
+            .map(|task| task.error.clone());
+        let failed = self
+            .rollout
+            .as_ref()
+            .filter(|(state, _)| has_failed(state))
+            .map(|(_, message)| message.clone());
+        match (error, failed) {
+            (Some(error), Some(message)) => Some(format!("{error}; {message}")),
+            (Some(only), None) | (None, Some(only)) => Some(only),
+            (None, None) => None,
+        }
+    }
+}
+
+fn count<'a>(tasks: impl Iterator<Item = &'a Task>) -> u64 {
+    tasks.fold(0, |count, _| count + 1)
+}
+
+pub(super) fn has_failed(state: &str) -> bool {
+    matches!(state, "paused" | "rollback_paused" | "rollback_completed")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::image::Reference;
 use crate::redeploy::Images;
 use crate::redeploy::find::Found;
-use crate::redeploy::look::Looked;
+use crate::redeploy::inspect::Inspection;
 use crate::redeploy::plan::Plan;
 use crate::stack::Stack;
 
@@ -36,7 +36,7 @@ pub(super) fn planned(stack: &Stack, plan: &Plan) {
 }
 
 /// What the pulls brought.
-pub(super) fn pulled(stack: &Stack, before: &Images, looked: &Looked, plan: &Plan) {
+pub(super) fn pulled(stack: &Stack, before: &Images, inspection: &Inspection, plan: &Plan) {
     for reference in &plan.pulls {
         let before = before.get(reference).and_then(Option::as_deref);
         log::debug!(
@@ -44,7 +44,7 @@ pub(super) fn pulled(stack: &Stack, before: &Images, looked: &Looked, plan: &Pla
             "decided: {} was {}, is {}",
             reference.familiar(),
             before.unwrap_or("not there"),
-            looked.id_of(reference).unwrap_or("not there")
+            inspection.id_of(reference).unwrap_or("not there")
         );
     }
 }

@@ -11,13 +11,13 @@ use crate::gather;
 use crate::image::Reference;
 use crate::json;
 use crate::portainer::StackId;
-use crate::redeploy::{End, NotWritten, Submission};
+use crate::redeploy::{NotWritten, RedeployResult, Submission};
 use crate::store::stacks::Shelf;
 
 /// What lasts about a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Past {
+pub(crate) struct StackRecord {
     /// Services that its last redeploy left not well.
     pub(crate) bad: BTreeSet<String>,
     /// The image ids that ran before its last update, of the references that it moved.
@@ -25,14 +25,15 @@ pub(crate) struct Past {
     /// The values that its last update changed; `None`: the variable did not exist.
     pub(crate) previous_variables: BTreeMap<String, Option<String>>,
     /// Images that were rolled back, and stay out until something newer has proved well.
-    pub(crate) held: BTreeMap<Reference, Held>,
+    #[serde(rename = "held")]
+    pub(crate) blocked: BTreeMap<Reference, BlockedImage>,
     /// Image ids that its last verified update replaced: the clean-up of the next one removes them.
     pub(crate) replaced: BTreeSet<String>,
 }
 
 /// An image that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct BlockedImage {
     /// The image that stays out.
     pub(crate) id: String,
     /// The image that runs instead.
@@ -41,7 +42,7 @@ pub(crate) struct Held {
     pub(crate) unix: u64,
 }
 
-impl Past {
+impl StackRecord {
     /// Remembers what an update that was sent has moved, for the way back.
     pub(crate) fn sent(&mut self, submission: &Submission) {
         let moved = moved(submission);
@@ -52,7 +53,7 @@ impl Past {
     }
 
     /// Remembers which services a failed update, or way back, has left not well, where that was looked at.
-    pub(super) fn left_bad(&mut self, end: &End) {
+    pub(super) fn left_bad(&mut self, end: &RedeployResult) {
         if end.verified == Some(true) {
             self.bad = gather::set(end.bad.iter().cloned());
         }
@@ -64,16 +65,16 @@ impl Past {
         newer: &BTreeMap<Reference, String>,
         images: &BTreeMap<Reference, String>,
         unix: u64,
-        end: &Result<End, End>,
+        end: &Result<RedeployResult, RedeployResult>,
     ) {
         for (reference, id) in newer {
             if let Some(back_to) = images.get(reference) {
-                let held = Held {
+                let held = BlockedImage {
                     id: id.clone(),
                     back_to: back_to.clone(),
                     unix,
                 };
-                self.held.insert(reference.clone(), held);
+                self.blocked.insert(reference.clone(), held);
             }
         }
         match end {
@@ -89,8 +90,8 @@ impl Past {
     /// An update has proved well: nothing is bad any more, and what is newer than a held image ends its hold.
     pub(crate) fn proved_well(&mut self, submission: &Submission) {
         self.bad.clear();
-        let held = std::mem::take(&mut self.held).into_iter();
-        self.held = gather::map(held.filter(|(reference, held)| {
+        let held = std::mem::take(&mut self.blocked).into_iter();
+        self.blocked = gather::map(held.filter(|(reference, held)| {
             let runs = submission.images.get(reference);
             runs.is_none_or(|id| *id == held.back_to)
         }));
@@ -113,28 +114,28 @@ pub(crate) fn moved(submission: &Submission) -> BTreeMap<Reference, String> {
 /// Where it is kept.
 pub(crate) trait Memory: Send + Sync {
     /// What is known of a stack; nothing, if nothing is.
-    fn recall(&self, id: StackId) -> Past;
+    fn recall(&self, id: StackId) -> StackRecord;
     /// Keeps it.
-    fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten>;
+    fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten>;
     /// Whether it survives the end of the process.
     fn lasts(&self) -> bool;
 }
 
 impl Memory for Shelf {
-    fn recall(&self, id: StackId) -> Past {
+    fn recall(&self, id: StackId) -> StackRecord {
         match self.read(id.0).as_ref().map(json::meaning) {
             Some(Ok(past)) => past,
             Some(Err(error)) => {
                 log::error!(
                     "what is kept about stack {id} means nothing to this version ({error}); it counts as nothing"
                 );
-                Past::default()
+                StackRecord::default()
             }
-            None => Past::default(),
+            None => StackRecord::default(),
         }
     }
 
-    fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten> {
+    fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten> {
         let value = json::value(past).map_err(|error| NotWritten(error.to_string()))?;
         self.write(id.0, &value).map_err(NotWritten)
     }
@@ -147,11 +148,11 @@ impl Memory for Shelf {
 /// Kept as long as the test lives.
 #[cfg(test)]
 #[derive(Debug, Default)]
-pub(crate) struct InMemory(Mutex<BTreeMap<StackId, Past>>);
+pub(crate) struct InMemory(Mutex<BTreeMap<StackId, StackRecord>>);
 
 #[cfg(test)]
 impl Memory for InMemory {
-    fn recall(&self, id: StackId) -> Past {
+    fn recall(&self, id: StackId) -> StackRecord {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -160,7 +161,7 @@ impl Memory for InMemory {
             .unwrap_or_default()
     }
 
-    fn keep(&self, id: StackId, past: &Past) -> Result<(), NotWritten> {
+    fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -7,33 +7,34 @@ use std::thread;
 
 use crate::compose::{self, ComposeFile};
 use crate::gather;
-use crate::health::seen::{self, Container, waits_for_completion};
-use crate::health::{Seen, swarm};
+use crate::health::snapshot::waits_for_completion;
+use crate::health::{Container, ContainerSnapshot, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{
     self, Containers, EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Mode, Portainer,
 };
 use crate::redeploy::find::Found;
-use crate::redeploy::{Halt, Images, Submission};
+use crate::redeploy::{AttemptError, Images, Submission};
 use crate::stack::order::Order;
+use crate::stack::outcome::ServiceState;
 
 /// GETs that run side by side.
 pub(super) const SIDE_BY_SIDE: usize = 8;
 
 /// What there is.
 #[derive(Debug)]
-pub(super) struct Looked {
+pub(super) struct Inspection {
     /// What the file wants with the variables of the order, or why that is not certain.
     pub(super) wanted: Result<ComposeFile, String>,
     /// The containers, or why they cannot be seen.
-    pub(super) seen: Result<seen::Seen, String>,
+    pub(super) seen: Result<ContainerSnapshot, String>,
     /// The services of a swarm stack, or why they cannot be seen.
-    pub(super) services: Result<swarm::Seen, String>,
+    pub(super) services: Result<ServiceSnapshot, String>,
     /// What the host has of each reference that the file wants or a container runs.
     pub(super) local: BTreeMap<Reference, Option<LocalImage>>,
 }
 
-impl Looked {
+impl Inspection {
     /// The id that each reference has on the host.
     pub(super) fn images(&self) -> Images {
         let id = |image: &Option<LocalImage>| image.as_ref().map(|image| image.id.clone());
@@ -61,7 +62,11 @@ impl Looked {
 }
 
 /// Looks; only an unreachable Portainer ends it, whatever else cannot be seen is said.
-pub(super) fn look(portainer: &Portainer, found: &Found, order: &Order) -> Result<Looked, Halt> {
+pub(super) fn inspect(
+    portainer: &Portainer,
+    found: &Found,
+    order: &Order,
+) -> Result<Inspection, AttemptError> {
     let mut variables = found.record.variables();
     variables.extend(order.set.clone());
     let wanted = match found.record.has_more_files {
@@ -71,7 +76,7 @@ pub(super) fn look(portainer: &Portainer, found: &Found, order: &Order) -> Resul
         false => compose::read(&found.file, &variables).map_err(|why| why.to_string()),
     };
     let (environment, name) = (found.record.environment, found.record.name.as_str());
-    let mut looked = Looked {
+    let mut inspection = Inspection {
         wanted,
         seen: Err("this is no compose stack".to_owned()),
         services: Err("this is no swarm stack".to_owned()),
@@ -79,15 +84,15 @@ pub(super) fn look(portainer: &Portainer, found: &Found, order: &Order) -> Resul
     };
     match found.record.kind {
         Kind::Compose => {
-            looked.seen = reachable(containers(portainer, environment, name))?;
-            if let Err(why) = reachable(local_images(portainer, environment, &mut looked))? {
-                looked.wanted = Err(why);
+            inspection.seen = reachable(containers(portainer, environment, name))?;
+            if let Err(why) = reachable(local_images(portainer, environment, &mut inspection))? {
+                inspection.wanted = Err(why);
             }
         }
-        Kind::Swarm => looked.services = reachable(services(portainer, environment, name))?,
+        Kind::Swarm => inspection.services = reachable(services(portainer, environment, name))?,
         Kind::Kubernetes | Kind::Other(_) => {}
     }
-    Ok(looked)
+    Ok(inspection)
 }
 
 /// All containers of a compose stack, each inspected.
@@ -95,7 +100,7 @@ pub(super) fn containers(
     portainer: &Portainer,
     environment: EnvironmentId,
     project: &str,
-) -> Result<seen::Seen, Error> {
+) -> Result<ContainerSnapshot, Error> {
     let listed = portainer.containers(environment, project)?;
     inspected(portainer, environment, &listed, Vec::new())
 }
@@ -106,12 +111,12 @@ pub(super) fn inspected(
     environment: EnvironmentId,
     listed: &Containers,
     known: Vec<Container>,
-) -> Result<seen::Seen, Error> {
+) -> Result<ContainerSnapshot, Error> {
     let open =
         |one: &&Listed| !one.labels.is_one_off() && !known.iter().any(|known| known.id == one.id);
     let services: Vec<&Listed> = listed.list.iter().filter(open).collect();
     let inspected = side_by_side(&services, |one| portainer.inspect(environment, &one.id));
-    let mut seen = seen::Seen {
+    let mut seen = ContainerSnapshot {
         containers: known,
         date: listed.date,
     };
@@ -130,12 +135,12 @@ fn services(
     portainer: &Portainer,
     environment: EnvironmentId,
     stack: &str,
-) -> Result<swarm::Seen, Error> {
+) -> Result<ServiceSnapshot, Error> {
     let services = portainer.services(environment, stack)?;
     let tasks = side_by_side(&services, |service| {
         portainer.tasks(environment, &service.id)
     });
-    let mut seen = swarm::Seen::default();
+    let mut seen = ServiceSnapshot::default();
     for (service, tasks) in services.into_iter().zip(tasks) {
         seen.services.push(self::service(stack, service, tasks?));
     }
@@ -143,12 +148,12 @@ fn services(
 }
 
 /// The same look as before an update, once more.
-pub(super) fn again(portainer: &Portainer, submission: &Submission) -> Result<Seen, Error> {
+pub(super) fn again(portainer: &Portainer, submission: &Submission) -> Result<Snapshot, Error> {
     let (environment, project) = (submission.environment, submission.project.as_str());
     match submission.before {
-        Some(Seen::Swarm(_)) => services(portainer, environment, project).map(Seen::Swarm),
-        Some(Seen::Compose(_)) | None => {
-            containers(portainer, environment, project).map(Seen::Compose)
+        Some(Snapshot::Swarm(_)) => services(portainer, environment, project).map(Snapshot::Swarm),
+        Some(Snapshot::Compose(_)) | None => {
+            containers(portainer, environment, project).map(Snapshot::Compose)
         }
     }
 }
@@ -157,10 +162,10 @@ pub(super) fn again(portainer: &Portainer, submission: &Submission) -> Result<Se
 pub(super) fn local_images(
     portainer: &Portainer,
     environment: EnvironmentId,
-    looked: &mut Looked,
+    inspection: &mut Inspection,
 ) -> Result<(), Error> {
     let mut references = BTreeSet::new();
-    if let Ok(wanted) = &looked.wanted {
+    if let Ok(wanted) = &inspection.wanted {
         references.extend(
             wanted
                 .services
@@ -168,7 +173,7 @@ pub(super) fn local_images(
                 .filter_map(|service| service.image.clone()),
         );
     }
-    if let Ok(seen) = &looked.seen {
+    if let Ok(seen) = &inspection.seen {
         references.extend(seen.containers.iter().filter_map(reference_of));
     }
     let references: Vec<Reference> = references.into_iter().collect();
@@ -176,7 +181,7 @@ pub(super) fn local_images(
         portainer.image(environment, &reference.familiar())
     });
     for (reference, image) in references.into_iter().zip(images) {
-        looked.local.insert(reference, image?);
+        inspection.local.insert(reference, image?);
     }
     Ok(())
 }
@@ -197,7 +202,7 @@ pub(super) fn was_pulled(image: &LocalImage, reference: &Reference) -> bool {
 }
 
 /// What cannot be seen is said, an unreachable Portainer is an error.
-fn reachable<T>(answer: Result<T, Error>) -> Result<Result<T, String>, Halt> {
+fn reachable<T>(answer: Result<T, Error>) -> Result<Result<T, String>, AttemptError> {
     match answer {
         Ok(value) => Ok(Ok(value)),
         Err(error @ Error::Unreachable(_)) => Err(error.into()),
@@ -230,8 +235,8 @@ fn service(
     stack: &str,
     service: portainer::Service,
     tasks: Vec<portainer::Task>,
-) -> swarm::Service {
-    let task = |task: portainer::Task| swarm::Task {
+) -> snapshot::Service {
+    let task = |task: portainer::Task| snapshot::Task {
         image: task.image,
         force_update: task.force_update,
         state: task.state,
@@ -239,7 +244,7 @@ fn service(
         error: task.error,
         exit_code: task.exit_code,
     };
-    swarm::Service {
+    snapshot::Service {
         name: service
             .name
             .strip_prefix(&format!("{stack}_"))
@@ -250,10 +255,10 @@ fn service(
         version: service.version,
         force_update: service.force_update,
         wants: match service.mode {
-            Mode::Replicated(replicas) => swarm::Wants::Running(replicas),
-            Mode::Global => swarm::Wants::RunningEverywhere,
-            Mode::Job(total) => swarm::Wants::Completed(total),
-            Mode::GlobalJob => swarm::Wants::Completed(1),
+            Mode::Replicated(replicas) => snapshot::Wants::Running(replicas),
+            Mode::Global => snapshot::Wants::RunningEverywhere,
+            Mode::Job(total) => snapshot::Wants::Completed(total),
+            Mode::GlobalJob => snapshot::Wants::Completed(1),
         },
         rollout: service
             .update
@@ -293,4 +298,107 @@ fn workers(count: usize, work: &(dyn Fn(usize) + Sync)) {
         }
         run();
     });
+}
+
+/// What is known after the list was read and what is new in it was inspected.
+#[derive(Debug)]
+pub(super) struct PartialSnapshot {
+    /// The stack; containers that were not asked for are as they were.
+    pub(super) seen: Snapshot,
+    /// For a compose stack: the list, and what is fresh of it.
+    open: Option<(Containers, Vec<Container>)>,
+}
+
+impl PartialSnapshot {
+    /// Looks at a stack again, knowing what was seen of it.
+    pub(super) fn at(
+        portainer: &Portainer,
+        submission: &Submission,
+        last: &Snapshot,
+    ) -> Result<PartialSnapshot, Error> {
+        let Snapshot::Compose(last) = last else {
+            let seen = again(portainer, submission)?;
+            return Ok(PartialSnapshot { seen, open: None });
+        };
+        let environment = submission.environment;
+        let listed = portainer.containers(environment, &submission.project)?;
+        let as_before = |one: &Listed| last.containers.iter().find(|old| runs_still(old, one));
+        let old: Vec<Container> = listed.list.iter().filter_map(as_before).cloned().collect();
+        let seen = inspected(portainer, environment, &listed, old.clone())?;
+        let fresh = seen
+            .containers
+            .iter()
+            .filter(|one| !old.iter().any(|old| old.id == one.id))
+            .cloned()
+            .collect();
+        Ok(PartialSnapshot {
+            seen: Snapshot::Compose(seen),
+            open: (!old.is_empty()).then_some((listed, fresh)),
+        })
+    }
+
+    /// The same look with everything inspected. A restart that the list did not show is seen here: by another start.
+    pub(super) fn completed(
+        self,
+        portainer: &Portainer,
+        submission: &Submission,
+    ) -> Result<Snapshot, Error> {
+        match self.open {
+            Some((listed, fresh)) => {
+                inspected(portainer, submission.environment, &listed, fresh).map(Snapshot::Compose)
+            }
+            None => Ok(self.seen),
+        }
+    }
+}
+
+/// Whether a container ran well, and is listed as running: what else it may do is a matter of time.
+fn runs_still(old: &Container, listed: &Listed) -> bool {
+    old.id == listed.id
+        && old.state == listed.state
+        && matches!(old.state(), ServiceState::Running | ServiceState::Healthy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::fake::{Behaviour, Era};
+    use crate::redeploy::bench::{Bench, GOOD};
+    use crate::stack::order::Order;
+    use crate::stack::outcome::Outcome;
+
+    const FILE: &str = "
+services:
+  web:
+    image: ghcr.io/acme/web:1
+    healthcheck: &check
+      test: [\"CMD\", \"/app\", \"health\"]
+      interval: 1s
+      retries: 3
+  worker:
+    image: ghcr.io/acme/worker:1
+    healthcheck: *check
+";
+
+    /// It is listed as running all the time, and well when it was looked at before the update.
+    #[test]
+    fn a_service_that_is_not_touched_and_sickens_meanwhile_is_seen() {
+        let bench = Bench::with(Era::A, |world| {
+            let an_hour = Duration::from_secs(3600);
+            let after = an_hour + Duration::from_secs(10);
+            world.push("ghcr.io/acme/web:1", GOOD);
+            world.push("ghcr.io/acme/worker:1", Behaviour::Sickens { after });
+            world.compose_stack("web-stack", FILE, &[]);
+            let after = Duration::from_secs(30);
+            world.push("ghcr.io/acme/web:1", Behaviour::Healthy { after });
+        });
+        let report = bench.run(&Order::default());
+        assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+        assert!(
+            report.message.contains("worker is unhealthy"),
+            "{}",
+            report.message
+        );
+    }
 }

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use crate::clock::rfc3339;
 use crate::portainer::{EnvironmentId, StackId};
-use crate::redeploy::{End, Run};
+use crate::redeploy::{RedeployResult, Run};
 use crate::stack::outcome::Fault;
 use crate::store::lock::{NoTurn, Thing, Turn};
 
 /// The turns that a redeploy has; given back when it is over.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct Locks {
     stack: Option<Turn>,
     /// Given back early: verification runs beside the next redeploy.
     pub(super) environment: Option<Turn>,
@@ -20,28 +20,28 @@ pub(super) struct Turns {
 
 impl Run<'_> {
     /// Two keys may stand for one stack, so that its number decides.
-    pub(super) fn take_stack(&mut self, id: StackId) -> Result<(), End> {
-        if self.turns.stack.is_none() {
-            self.turns.stack = Some(self.take(Thing::Stack(id.0))?);
+    pub(super) fn lock_stack(&mut self, id: StackId) -> Result<(), RedeployResult> {
+        if self.locks.stack.is_none() {
+            self.locks.stack = Some(self.take(Thing::Stack(id.0))?);
         }
         Ok(())
     }
 
     /// Tags belong to the host, not to a stack.
-    pub(super) fn take_environment(&mut self, id: EnvironmentId) -> Result<(), End> {
-        if self.turns.environment.is_none() {
-            self.turns.environment = Some(self.take(Thing::Environment(id.0))?);
+    pub(super) fn lock_environment(&mut self, id: EnvironmentId) -> Result<(), RedeployResult> {
+        if self.locks.environment.is_none() {
+            self.locks.environment = Some(self.take(Thing::Environment(id.0))?);
             let now = self.cx.clock.now();
-            self.turns.since.get_or_insert(now);
+            self.locks.since.get_or_insert(now);
         }
         Ok(())
     }
 
     /// Whoever stands in the queue is told when staff have paused the stack.
-    pub(super) fn unless_paused(&self, id: StackId) -> Result<(), End> {
+    pub(super) fn check_not_paused(&self, id: StackId) -> Result<(), RedeployResult> {
         match self.cx.observer.paused(id) {
             None => Ok(()),
-            Some(since) => Err(End::skipped(format!(
+            Some(since) => Err(RedeployResult::skipped(format!(
                 "paused by staff since {}; resume it on the settings page, or run \"stackhook redeploy {} --force\"",
                 rfc3339(since),
                 self.stack.key
@@ -49,22 +49,22 @@ impl Run<'_> {
         }
     }
 
-    fn take(&self, thing: Thing) -> Result<Turn, End> {
+    fn take(&self, thing: Thing) -> Result<Turn, RedeployResult> {
         let turn = self.cx.observer.turn(thing, self.cx.timeout);
         turn.map_err(|none| match none {
-            NoTurn::Held(who) => End::failed(
+            NoTurn::Held(who) => RedeployResult::failed(
                 Fault::NotReached,
                 format!(
                     "{who} was still at work after {} s; nothing was sent",
                     self.cx.timeout.as_secs()
                 ),
             ),
-            NoTurn::Later => End::failed(
+            NoTurn::Later => RedeployResult::failed(
                 Fault::NotReached,
                 "another redeploy has its turn; nothing was sent",
             ),
             NoTurn::Unusable(why) => {
-                End::failed(Fault::NotWritten, format!("{why}; nothing was sent"))
+                RedeployResult::failed(Fault::NotWritten, format!("{why}; nothing was sent"))
             }
         })
     }
