@@ -1,5 +1,5 @@
-//! What README.md says is held against the program: names that exist, links that lead somewhere, commands that work as
-//! printed. Every check is a function over texts, and is shown a planted mistake before it looks at the real ones.
+//! Checks the documents against the program: names that exist, links that lead somewhere, commands that work as printed. Every
+//! check is a function over texts, and must find a planted mistake before it reads the real texts.
 
 mod markdown;
 mod tried;
@@ -15,7 +15,7 @@ use super::support::fake::{Behaviour, Era, Fake};
 use super::support::program::{Setup, Stackhook};
 
 const SECRET: &str = "sentinel-secret-of-the-readme";
-/// Well at its first health check, so that nobody waits.
+/// Healthy at its first health check, to keep the tests short.
 const GOOD: Behaviour = Behaviour::Healthy {
     after: Duration::from_millis(50),
 };
@@ -31,17 +31,41 @@ services:
     image: docker.io/library/postgres:17
 ";
 
+/// Every document, by its path in the repository; the change log is history and not checked.
+const DOCUMENTS: &[&str] = &[
+    "README.md",
+    "systemd/README.md",
+    "tests/README.md",
+    "tests/bench/README.md",
+    ".github/CONTRIBUTING.md",
+    ".github/SECURITY.md",
+    ".github/docs/configuration.md",
+    ".github/docs/migrating.md",
+    ".github/docs/operations.md",
+    ".github/docs/portainer.md",
+    ".github/docs/recipes.md",
+    ".github/docs/security.md",
+    ".github/docs/senders.md",
+    ".github/docs/troubleshooting.md",
+];
+
 fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// Nothing is wrong with the real text, and something is with each planted one.
+/// The text of all documents, one after the other.
+pub(crate) fn documents() -> String {
+    let texts: Vec<String> = DOCUMENTS.iter().map(|name| file(name)).collect();
+    texts.join("\n")
+}
+
+/// Finds a mistake in each planted text and none in the real one.
 #[track_caller]
 fn check(wrong: impl Fn(&str) -> Vec<String>, planted: &[(&str, &str)]) {
-    let readme = file("README.md");
+    let readme = documents();
     for (from, to) in planted {
         let mistaken = readme.replacen(from, to, 1);
-        assert_ne!(mistaken, readme, "{from:?} is not in README.md");
+        assert_ne!(mistaken, readme, "{from:?} is not in the documents");
         assert_ne!(
             wrong(&mistaken),
             [""; 0],
@@ -51,7 +75,7 @@ fn check(wrong: impl Fn(&str) -> Vec<String>, planted: &[(&str, &str)]) {
     assert_eq!(wrong(&readme), [""; 0]);
 }
 
-/// What one of two has and the other has not.
+/// Names that only one of two sets has.
 fn differences(
     here: &str,
     one: &BTreeSet<String>,
@@ -65,7 +89,7 @@ fn differences(
 }
 
 #[test]
-fn every_dependency_stands_in_the_table_with_a_reason() {
+fn every_dependency_is_listed_with_a_reason() {
     let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
     let needed: BTreeSet<String> = ["dependencies", "dev-dependencies"]
         .iter()
@@ -74,7 +98,7 @@ fn every_dependency_stands_in_the_table_with_a_reason() {
     let wrong = |readme: &str| {
         let rows = table_under(readme, "| dependency | why |");
         let told = rows.iter().flat_map(|row| spans(&row[0])).collect();
-        let mut all = differences("Cargo.toml", &needed, "README.md", &told);
+        let mut all = differences("Cargo.toml", &needed, "the documents", &told);
         let bare = rows.iter().filter(|row| row[1].is_empty());
         all.extend(bare.map(|row| format!("{} has no reason", row[0])));
         all
@@ -93,7 +117,7 @@ fn every_dependency_stands_in_the_table_with_a_reason() {
 }
 
 #[test]
-fn every_variable_exists_and_every_existing_one_is_told() {
+fn variables_in_the_documents_and_in_the_program_are_the_same() {
     let known: BTreeSet<String> = variables(&file("src/config/variables.rs"))
         .into_iter()
         // The beginning of names that carry a key.
@@ -113,7 +137,7 @@ fn every_variable_exists_and_every_existing_one_is_told() {
         told.retain(|name| {
             name == "PORTAINER_STACK_NAME" || !name.starts_with("PORTAINER_STACK_NAME_")
         });
-        differences("the program", &known, "README.md", &told)
+        differences("the program", &known, "the documents", &told)
     };
     check(
         wrong,
@@ -126,9 +150,9 @@ fn every_variable_exists_and_every_existing_one_is_told() {
 }
 
 #[test]
-fn the_program_knows_every_variable_that_is_told() {
+fn the_program_knows_every_documented_variable() {
     let mut setup = Setup::new();
-    for name in variables(&file("README.md")) {
+    for name in variables(&documents()) {
         if name != "STACKHOOK_CONFIG" {
             setup = setup.env(&name, &format!("value-of-{name}"));
         }
@@ -144,7 +168,7 @@ fn the_program_knows_every_variable_that_is_told() {
 }
 
 #[test]
-fn every_command_and_option_exists_and_every_existing_command_is_told() {
+fn commands_in_the_documents_and_in_the_help_are_the_same() {
     let setup = Setup::new();
     let help = |arguments: &[&str]| setup.run(arguments).stdout;
     let program = help(&["--help"]);
@@ -159,7 +183,7 @@ fn every_command_and_option_exists_and_every_existing_command_is_told() {
     let wrong = |readme: &str| {
         let calls = calls(readme);
         let told = calls.iter().map(|(command, _)| command.clone()).collect();
-        let mut all = differences("the program's help", &commands, "README.md", &told);
+        let mut all = differences("the program's help", &commands, "the documents", &told);
         for (command, options) in calls
             .iter()
             .filter(|(command, _)| commands.contains(command))
@@ -184,7 +208,7 @@ fn every_command_and_option_exists_and_every_existing_command_is_told() {
 }
 
 #[test]
-fn what_runs_the_tests_is_fenced() {
+fn the_test_command_is_in_a_code_block() {
     let wrong = |readme: &str| {
         let found = blocks(readme, "sh")
             .iter()
@@ -200,27 +224,91 @@ fn what_runs_the_tests_is_fenced() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let wrong = |readme: &str| {
-        let anchors = anchors(readme);
-        let dead = |target: &String| match target.strip_prefix('#') {
-            Some(anchor) => !anchors.contains(anchor),
-            None => !Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
+    let planted = [
+        (
+            "README.md",
+            "(.github/docs/portainer.md#which-releases)",
+            "(.github/docs/portainer.md#releases)",
+        ),
+        (
+            "README.md",
+            "(stackhook.toml.example)",
+            "(stackhook.example)",
+        ),
+        (".github/docs/portainer.md", "## Rights\n", "## Right\n"),
+        (
+            "systemd/README.md",
+            "(stackhook.service.d/no-file.conf)",
+            "(no-file.conf)",
+        ),
+    ];
+    for (name, from, to) in planted {
+        let read = |other: &str| {
+            let text = file(other);
+            if other == name {
+                text.replacen(from, to, 1)
+            } else {
+                text
+            }
         };
-        links(readme).into_iter().filter(dead).collect()
-    };
-    check(
-        wrong,
-        &[
-            ("## Senders\n", "## Sender\n"),
-            ("(#waiting)", "(#wait)"),
-            ("(stackhook.toml.example)", "(stackhook.example)"),
-        ],
-    );
+        assert_ne!(read(name), file(name), "{from:?} is not in {name}");
+        assert_ne!(dead_links(&read), [""; 0], "{to:?} in {name} passes");
+    }
+    assert_eq!(dead_links(&file), [""; 0]);
 }
 
-/// Where a message has something of its own, README.md has "…".
+/// Links to files or headings that do not exist, over all documents.
+fn dead_links(read: &dyn Fn(&str) -> String) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_dead = |document: &str, link: &str| {
+        let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let target = if path.is_empty() {
+            document.to_owned()
+        } else {
+            normalize(&Path::new(document).parent().unwrap().join(path))
+        };
+        if !root.join(&target).exists() {
+            return true;
+        }
+        !anchor.is_empty() && !anchors(&read(&target)).contains(anchor)
+    };
+    let mut dead = Vec::new();
+    for document in DOCUMENTS {
+        for link in links(&read(document)) {
+            if is_dead(document, &link) {
+                dead.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    dead
+}
+
+/// Resolves `..` without the file system.
+fn normalize(path: &Path) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in path.components() {
+        let part = part.as_os_str().to_string_lossy().into_owned();
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
+}
+
 #[test]
-fn every_message_of_the_troubleshooting_is_one_of_the_program() {
+fn documents_keep_to_their_length() {
+    for name in DOCUMENTS {
+        let lines = file(name).lines().count();
+        let most = if *name == "README.md" { 400 } else { 300 };
+        assert!(lines <= most, "{name} has {lines} lines");
+    }
+}
+
+/// The variable parts of a message are written as "…".
+#[test]
+fn every_message_in_the_troubleshooting_page_is_in_the_source() {
     let mut source = String::new();
     read_sources(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),

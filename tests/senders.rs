@@ -394,7 +394,7 @@ fn script((title, text): &(String, String)) -> String {
 
 fn run(script: &str, secret: &str) -> (Option<i32>, String) {
     let mut shell = Command::new("sh")
-        .env("WEBHOOK_SECRET", secret)
+        .env("PORTAINER_WEBHOOK_SECRET", secret)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

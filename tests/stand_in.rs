@@ -1,7 +1,7 @@
-//! A stand-in for Portainer in a process of its own, for the tests of the container and the systemd units: the fake
-//! Portainer, open to the network, with one stack, "app-stack". A second port takes orders, one a connection, from whoever
-//! tests: `push MILLISECONDS` puts a new image into the registry, healthy that long after its start; `running` names the
-//! image that runs, and its health; `updates` counts the updates so far.
+//! A stand-in for Portainer in a process of its own, for the tests of the container and the systemd units: the fake Portainer,
+//! reachable from other hosts, with one stack, "app-stack". A second port takes one command a connection: `push MILLISECONDS`
+//! pushes a new image to the registry, healthy that long after its start; `running` prints the image that runs, and its health;
+//! `updates` prints the number of updates so far.
 
 #![allow(
     clippy::print_stdout,
@@ -29,8 +29,8 @@ services:
       interval: 200ms
 ";
 
-/// Addresses to listen at, as Portainer and for orders; the administrator's password is read from stdin, because the
-/// environment and arguments of a container can be looked at.
+/// Takes the addresses to listen on, for Portainer and for commands. The administrator's password is the first line of stdin, an API
+/// key of theirs the second (optional): the environment and the arguments of a container are visible to others.
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut address = || -> SocketAddr {
@@ -38,15 +38,17 @@ fn main() {
         given.expect("usage: stand-in ADDRESS ADDRESS < PASSWORD")
     };
     let (portainer, orders) = (address(), address());
-    let mut password = String::new();
-    std::io::stdin()
-        .read_line(&mut password)
-        .expect("the password is on stdin");
+    let mut lines = std::io::stdin().lines().map_while(Result::ok);
+    let password = lines.next().expect("the password is on stdin");
+    let api_key = lines.next();
 
     let mut fake = Fake::start(Era::A);
     fake.move_to(portainer);
     fake.world(|world| {
-        world.change_password("admin", password.trim_end());
+        world.change_password("admin", &password);
+        if let Some(key) = &api_key {
+            world.add_api_key("admin", key);
+        }
         world.push(IMAGE, healthy(100));
         world.compose_stack("app-stack", FILE, &[]);
     });

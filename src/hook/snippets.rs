@@ -1,5 +1,5 @@
 //! Ready jobs for pipelines, each in the form that survives proxies: a short wait, then the status URL until there is an end. The
-//! secret is a variable of the pipeline, `WEBHOOK_SECRET`. Each sends an `id` of its own: two jobs of the same second would otherwise be
+//! secret is a variable of the pipeline, `PORTAINER_WEBHOOK_SECRET`. Each sends an `id` of its own: two jobs of the same second would otherwise be
 //! one signed request, and the later one a replay of the other.
 
 /// One ready job.
@@ -38,12 +38,12 @@ pub(super) fn all(url: &str, header: &str) -> Vec<Snippet> {
         Snippet {
             title: "GitHub Actions: a step after the image was pushed",
             text: format!(
-                "- name: Redeploy\n  shell: sh\n  env:\n    WEBHOOK_SECRET: ${{{{ secrets.WEBHOOK_SECRET }}}}\n  run: |\n{}",
+                "- name: Redeploy\n  shell: sh\n  env:\n    PORTAINER_WEBHOOK_SECRET: ${{{{ secrets.PORTAINER_WEBHOOK_SECRET }}}}\n  run: |\n{}",
                 indented(4)
             ),
         },
         Snippet {
-            title: "GitLab CI: a job; WEBHOOK_SECRET is a masked variable of the project",
+            title: "GitLab CI: a job; PORTAINER_WEBHOOK_SECRET is a masked variable of the project",
             text: format!(
                 "redeploy:\n  image: alpine:3\n  before_script:\n    - apk add --no-cache curl openssl\n  script:\n    - |\n{}",
                 indented(6)
@@ -52,7 +52,7 @@ pub(super) fn all(url: &str, header: &str) -> Vec<Snippet> {
         Snippet {
             title: "Jenkins: a stage; webhook-secret is a credential of kind secret text",
             text: format!(
-                "stage('Redeploy') {{\n  steps {{\n    withCredentials([string(credentialsId: 'webhook-secret', variable: 'WEBHOOK_SECRET')]) {{\n      sh '''\n{}      '''\n    }}\n  }}\n}}\n",
+                "stage('Redeploy') {{\n  steps {{\n    withCredentials([string(credentialsId: 'webhook-secret', variable: 'PORTAINER_WEBHOOK_SECRET')]) {{\n      sh '''\n{}      '''\n    }}\n  }}\n}}\n",
                 // A Groovy string eats backslashes.
                 indented(8).replace('\\', "\\\\")
             ),
@@ -65,7 +65,7 @@ fn sh(url: &str, header: &str) -> String {
         r#"set -eu
 url='{url}'
 body=$(printf '{{"event":"stack_update","id":"%s","time":%s}}' "$(openssl rand -hex 16)" "$(date +%s)")
-signature=$(printf '%s' "$body" | openssl dgst -sha256 -hmac "$WEBHOOK_SECRET" -r | cut -d' ' -f1)
+signature=$(printf '%s' "$body" | openssl dgst -sha256 -hmac "$PORTAINER_WEBHOOK_SECRET" -r | cut -d' ' -f1)
 reply=$(curl -sS -w '\n%{{http_code}}' -X POST -H "{header}: $signature" -H 'Content-Type: application/json' -H 'Prefer: wait=20' --data-binary "$body" "$url")
 while [ "$(printf '%s\n' "$reply" | tail -n 1)" = 202 ]; do
   status=$(printf '%s\n' "$reply" | sed -n 's|.*"status_url":"\([^"]*\)".*|\1|p')
@@ -84,7 +84,7 @@ import hashlib, hmac, json, os, secrets, sys, time, urllib.error, urllib.parse, 
 
 url = "{url}"
 body = json.dumps({{"event": "stack_update", "id": secrets.token_hex(16), "time": int(time.time())}}).encode()
-signature = hmac.new(os.environb[b"WEBHOOK_SECRET"], body, hashlib.sha256).hexdigest()
+signature = hmac.new(os.environb[b"PORTAINER_WEBHOOK_SECRET"], body, hashlib.sha256).hexdigest()
 
 
 def ask(url, body=None, headers={{}}):

@@ -1,16 +1,16 @@
-//! What README.md tells people to type or to write is typed and written here.
+//! Runs the commands and configurations that the documents show.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::{GOOD, IMAGE, SECRET, blocks, file, serve, shop};
+use super::{GOOD, IMAGE, SECRET, blocks, documents, serve, shop};
 use crate::support::program::{Setup, Stackhook};
 use crate::support::sign;
 
 #[test]
 fn the_commands_for_a_delivery_work_as_they_are_printed() {
-    let readme = file("README.md");
+    let readme = documents();
     let deliveries: Vec<String> = blocks(&readme, "sh")
         .into_iter()
         .filter(|block| block.contains("curl"))
@@ -34,7 +34,7 @@ fn the_commands_for_a_delivery_work_as_they_are_printed() {
 /// Of one of them a part is left out, and ids and seconds are never the same.
 #[test]
 fn the_replies_that_are_shown_are_those_that_come() {
-    let shown = blocks(&file("README.md"), "json");
+    let shown = blocks(&documents(), "json");
     let [failed, updated] = shown.as_slice() else {
         panic!("{shown:?}");
     };
@@ -71,7 +71,7 @@ fn forget(value: &mut Value, key: &str) {
 
 #[test]
 fn the_configuration_that_is_shown_is_right() {
-    let shown = blocks(&file("README.md"), "toml").concat();
+    let shown = blocks(&documents(), "toml").concat();
     let setup = configured(&shown, Setup::new());
     let output = setup.run(&["show-config"]);
     assert_eq!(output.code, Some(0), "{output:?}");
@@ -80,7 +80,7 @@ fn the_configuration_that_is_shown_is_right() {
 #[test]
 fn the_senders_that_custom_reads_as_an_example_are_read() {
     let portainer = shop();
-    let shown = blocks(&file("README.md"), "toml");
+    let shown = blocks(&documents(), "toml");
     let shown = shown.iter().find(|block| block.contains("drone")).unwrap();
     let setup = Setup::with(&portainer).env("PORTAINER_STACK_NAME", "shop");
     let server = configured(shown, setup).serve();
@@ -114,7 +114,7 @@ fn the_senders_that_custom_reads_as_an_example_are_read() {
     );
 }
 
-/// What a block of README.md configures, with files for its secrets.
+/// What a block of the documents configures, with files for its secrets.
 fn configured(block: &str, setup: Setup) -> Setup {
     let setup = setup.file("stackhook.toml", &block.replace("/run/secrets/", ""));
     let names = block.split("/run/secrets/").skip(1);
@@ -122,7 +122,7 @@ fn configured(block: &str, setup: Setup) -> Setup {
     names.fold(setup.secret(SECRET), |setup, name| setup.file(name, SECRET))
 }
 
-/// What a shell does with lines of README.md: whether it went well, and everything it said.
+/// What a shell does with lines of the documents: whether it went well, and everything it said.
 fn typed(server: &Stackhook, script: &str, secret: &str) -> (bool, String) {
     let script = script.replace("127.0.0.1:8484", &server.address.to_string());
     assert!(script.contains(&server.address.to_string()), "{script}");

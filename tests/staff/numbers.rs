@@ -1,4 +1,4 @@
-//! The numbers: what is counted, and that Prometheus itself reads them and the rules that README.md shows.
+//! The numbers: what is counted, and that Prometheus itself reads them and the rules in the documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -101,10 +101,13 @@ fn every_number_has_its_agreed_name_with_help_and_type() {
 }
 
 fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+    std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/docs/operations.md"),
+    )
+    .unwrap()
 }
 
-/// The rules that README.md shows.
+/// The documented alert rules.
 fn rules() -> String {
     let readme = readme();
     let blocks = readme.split("```yaml\n").skip(1);
@@ -123,13 +126,13 @@ fn names(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn readme_names_every_number_and_its_rules_no_other() {
+fn the_documents_list_every_metric_and_the_rules_use_no_other() {
     let exported: BTreeSet<String> = EXPORTED
         .iter()
         .map(|(name, _)| (*name).to_owned())
         .collect();
     let readme = readme();
-    let (_, table) = readme.split_once("| metric | type | what |").unwrap();
+    let (_, table) = readme.split_once("| metric | type | meaning |").unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
     assert_eq!(names(table), exported);
     for (name, kind) in EXPORTED {

@@ -235,6 +235,13 @@ impl World {
         self.users.revoke_keys(user);
     }
 
+    /// Gives the user another API key.
+    pub(crate) fn add_api_key(&mut self, name: &str, key: &str) {
+        let user = self.users.list.iter().find(|user| user.name == name);
+        let id = user.expect("the user exists").id;
+        self.users.add_key(id, key);
+    }
+
     /// Changes a user's password; API keys stay.
     pub(crate) fn change_password(&mut self, name: &str, password: &str) {
         self.users
