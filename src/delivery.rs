@@ -6,11 +6,11 @@ pub(crate) mod entry;
 pub(crate) mod ledger;
 pub(crate) mod reply;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::request::DeliveryId;
 use crate::secret;
 use crate::stack::StackKey;
 use crate::stack::order::Order;
@@ -195,5 +195,72 @@ impl Delivery {
             Progress::Ended(report) => Some(report),
             Progress::Waiting | Progress::Running(_) => None,
         })
+    }
+}
+
+/// The identifier of a delivery: 128 random bits. Knowing it grants read access to the delivery's reply.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct DeliveryId(String);
+
+impl DeliveryId {
+    const DIGITS: usize = 32;
+
+    /// Encodes random bits.
+    pub(crate) fn new(random: [u8; 16]) -> DeliveryId {
+        DeliveryId(secret::to_hex(&random))
+    }
+
+    /// Parses the one spelling that `new` produces: 32 lowercase hex digits.
+    pub(crate) fn parse(text: &str) -> Option<DeliveryId> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == Self::DIGITS && text.bytes().all(is_digit))
+            .then(|| DeliveryId(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for DeliveryId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<DeliveryId, &'static str> {
+        DeliveryId::parse(&text).ok_or("not a delivery id")
+    }
+}
+
+impl From<DeliveryId> for String {
+    fn from(id: DeliveryId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_one_spelling_of_a_delivery_id() {
+        let id = DeliveryId::new([0xa5; 16]);
+        assert_eq!(id.as_str(), "a5".repeat(16));
+        assert_eq!(DeliveryId::parse(id.as_str()), Some(id));
+        for wrong in [
+            "".to_owned(),
+            "a5".repeat(15),
+            "a5".repeat(17),
+            "A5".repeat(16),
+            "g5".repeat(16),
+            format!("{}é", "a5".repeat(15)),
+        ] {
+            assert_eq!(DeliveryId::parse(&wrong), None, "{wrong}");
+        }
     }
 }

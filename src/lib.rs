@@ -25,14 +25,14 @@ mod compose;
 mod named;
 mod system;
 mod stack;
-mod http;
+mod message;
 mod json;
 mod signature;
-mod request;
 mod event;
 mod hook;
 mod health;
 mod delivery;
+mod request;
 // Edges: the time, files, the network.
 mod clock;
 mod threads;

@@ -1,14 +1,11 @@
 //! A request that the network edge has read whole, what can be answered to it, and the trait of whatever answers.
 //! How bytes come and go belongs to the edge, what is answered to whoever implements [`Behind`].
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-use crate::http::{Headers, Reply};
-use crate::secret;
+use crate::delivery::DeliveryId;
+use crate::message::{Headers, Reply};
 use crate::signature::Sealed;
 
 /// The known methods; what is answered to them is decided elsewhere.
@@ -167,72 +164,6 @@ impl Refusal {
             Refusal::Method => "unknown method",
             Refusal::Busy => "no room at the moment, try again",
             Refusal::Version => "only HTTP/1.0 and HTTP/1.1 are spoken",
-        }
-    }
-}
-
-/// What a delivery is called here: 128 random bits, so that whoever holds it may read the delivery's reply.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct DeliveryId(String);
-
-impl DeliveryId {
-    const DIGITS: usize = 32;
-
-    /// From random bits.
-    pub(crate) fn new(random: [u8; 16]) -> DeliveryId {
-        DeliveryId(secret::to_hex(&random))
-    }
-
-    /// Exactly what `new` writes.
-    pub(crate) fn parse(text: &str) -> Option<DeliveryId> {
-        let digit = |sign: u8| sign.is_ascii_digit() || (b'a'..=b'f').contains(&sign);
-        (text.len() == Self::DIGITS && text.bytes().all(digit)).then(|| DeliveryId(text.to_owned()))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for DeliveryId {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<DeliveryId, &'static str> {
-        DeliveryId::parse(&text).ok_or("no id of a delivery")
-    }
-}
-
-impl From<DeliveryId> for String {
-    fn from(id: DeliveryId) -> String {
-        id.0
-    }
-}
-
-impl fmt::Display for DeliveryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delivery_id_has_one_spelling() {
-        let id = DeliveryId::new([0xa5; 16]);
-        assert_eq!(id.as_str(), "a5".repeat(16));
-        assert_eq!(DeliveryId::parse(id.as_str()), Some(id));
-        for wrong in [
-            "".to_owned(),
-            "a5".repeat(15),
-            "a5".repeat(17),
-            "A5".repeat(16),
-            "g5".repeat(16),
-            format!("{}é", "a5".repeat(15)),
-        ] {
-            assert_eq!(DeliveryId::parse(&wrong), None, "{wrong}");
         }
     }
 }

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::http::Reply;
 use crate::limits;
+use crate::message::Reply;
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
 use crate::secret::Secret;
 use line::{Line, Opening};

@@ -7,9 +7,9 @@ mod token;
 
 use std::fmt;
 
-use crate::http::Headers;
 use crate::json::{self, NotRead};
 use crate::limits;
+use crate::message::Headers;
 use crate::named::named;
 use crate::secret::{self, Secret};
 use rejection::Reason;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::delivery::DeliveryId;
 use crate::delivery::queue::Lane;
 use crate::delivery::{Accepted, Delivery, Print, kept};
 use crate::image::Reference;
-use crate::request::DeliveryId;
 use crate::stack::StackKey;
 use crate::stack::outcome::StackReport;
 

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::delivery::DeliveryId;
 pub(crate) use crate::delivery::entry::{Entry, Failure};
 use crate::delivery::queue::{Lanes, Running};
 use crate::delivery::{Accepted, Delivery, Part, Print, Progress, Status};
 use crate::gather;
 use crate::limits;
-use crate::request::DeliveryId;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Outcome, StackReport};
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::delivery::DeliveryId;
 use crate::gather;
 use crate::image::Reference;
-use crate::request::DeliveryId;
 use crate::stack::StackKey;
 use crate::stack::order::Order;
 

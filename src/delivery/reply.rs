@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::delivery::{Delivery, Part, Progress, Status};
-use crate::http::Reply;
+use crate::message::Reply;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
 
 /// The JSON object; its first three keys are what the first users of this interface read.

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::git::{self, is, text, wants};
 use super::{Event, Reading, Unreadable, header, ignored, quoted};
-use crate::http;
 use crate::image::Reference;
 use crate::json;
+use crate::message;
 use crate::signature::Verified;
 use crate::stack::order::Cause;
 
@@ -47,7 +47,7 @@ fn unwrap<'r>(verified: &Verified<'r>) -> Cow<'r, [u8]> {
     let bytes = verified.bytes();
     let payload = bytes
         .starts_with(b"payload=")
-        .then(|| http::form(bytes))
+        .then(|| message::form(bytes))
         .and_then(|pairs| pairs.into_iter().next());
     match payload {
         Some((_, json)) => Cow::Owned(json.into_bytes()),

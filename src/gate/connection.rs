@@ -13,8 +13,8 @@ use super::head::{self, Head, Scan};
 use super::peer;
 use super::reply::{self, Body};
 use super::slots::Visit;
-use crate::http::Reply;
 use crate::limits;
+use crate::message::Reply;
 use crate::request::{Refusal, Request, Wait};
 use crate::signature::Sealed;
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use crate::http::Headers;
 use crate::limits;
+use crate::message::Headers;
 use crate::request::{self, Refusal};
 
 /// A head that leaves no question open.

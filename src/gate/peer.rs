@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::hook::Network;
-use crate::http::Headers;
 use crate::limits;
+use crate::message::Headers;
 
 /// The client of a connection from `peer`. Only what a trusted proxy says is believed: the rightmost address of
 /// `X-Forwarded-For` that is no trusted proxy itself. Where that is unreadable, it is the last address that was sure.

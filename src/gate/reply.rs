@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::clock::{self, Clock, SystemClock};
-use crate::http::Reply;
+use crate::message::Reply;
 
 /// Whether the body is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::*;
-use crate::http::Reply;
-use crate::request::{Answer, Asked, Awaited, DeliveryId, Refusal, Request, Wait};
+use crate::delivery::DeliveryId;
+use crate::message::Reply;
+use crate::request::{Answer, Asked, Awaited, Refusal, Request, Wait};
 
 /// Answers what it was asked. Some paths mean something.
 #[derive(Default)]

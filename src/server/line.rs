@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::private;
 use super::worker::{Inside, Workers};
 use crate::gate::open_files;
-use crate::http::Reply;
 use crate::limits;
+use crate::message::Reply;
 use crate::request::Request;
 use crate::secret::{self, Secret};
 

@@ -7,8 +7,8 @@ use percent_encoding::{
     AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode,
 };
 
-use crate::http::{Headers, Reply};
 use crate::limits;
+use crate::message::{Headers, Reply};
 use crate::request::{self, Request};
 use crate::secret::Secret;
 use crate::signature::Sealed;

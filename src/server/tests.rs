@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
+use crate::delivery::DeliveryId;
 use crate::gate::chance::{Chance, rounds};
-use crate::http::Headers;
-use crate::request::{Asked, Awaited, DeliveryId};
+use crate::message::Headers;
+use crate::request::{Asked, Awaited};
 use crate::signature::Sealed;
 
 /// Tells what it was asked, and answers what it is told.

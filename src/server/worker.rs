@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::{lock, private};
-use crate::http::{Headers, Reply};
 use crate::limits;
+use crate::message::{Headers, Reply};
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
 use crate::secret::Secret;
 use crate::threads;

@@ -1,7 +1,7 @@
 //! The hex HMAC-SHA256 of the raw body in one header: six schemes that differ in three columns of one table.
 
 use super::{Found, Reason, Rejection, Scheme, SchemeName, first};
-use crate::http::Headers;
+use crate::message::Headers;
 use crate::secret::{Secret, from_hex, to_hex};
 
 /// How one scheme writes its signature.

@@ -2,8 +2,8 @@
 //! is read in one of the two spellings. GitLab's signing tokens are this scheme too.
 
 use super::{Found, Reason, Rejection, Stamp, first, fresh};
-use crate::http::Headers;
 use crate::limits;
+use crate::message::Headers;
 use crate::secret::{self, Secret, from_base64};
 
 const FAMILIES: [[&str; 3]; 2] = [

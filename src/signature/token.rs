@@ -1,7 +1,7 @@
 //! The secret itself, in a header or in the query, for senders that cannot sign.
 
 use super::{Found, Reason, Rejection, Scheme, TokenKind, first};
-use crate::http::{self, Headers};
+use crate::message::{self, Headers};
 use crate::secret::{Secret, from_base64, to_base64};
 
 /// Checks the token in its header.
@@ -44,7 +44,7 @@ fn name(scheme: &Scheme) -> &str {
 
 /// Checks `token=` in the query.
 pub(super) fn in_query(secrets: &[Secret], query: Option<&str>) -> Result<Found, Rejection> {
-    let mut values = http::pairs(query.unwrap_or_default())
+    let mut values = message::pairs(query.unwrap_or_default())
         .filter(|(name, _)| name == "token")
         .map(|(_, value)| value);
     let token = match (values.next(), values.next()) {

@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
+use crate::delivery::DeliveryId;
 use crate::delivery::reply;
 use crate::hook::{Hook, HookName};
-use crate::http::Reply;
-use crate::request::{DeliveryId, Request};
+use crate::message::Reply;
+use crate::request::Request;
 use crate::signature::{self, EXPECTED, Given, Verified};
 use crate::site::{HOME, NO_DELIVERY, Rejected, Site, desk};
 use crate::stack::StackKey;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Accepted, Asked as AskedOf, Delivery, Print, reply};
+use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Print, reply};
 use crate::event::{Reading, Told, Unreadable};
 use crate::hook::select::NotForUs;
 use crate::hook::{Hook, Sender};
-use crate::http::{Prefer, Reply};
 use crate::image::Reference;
-use crate::request::{Answer, Asked, Awaited, DeliveryId, Wait};
+use crate::message::{Prefer, Reply};
+use crate::request::{Answer, Asked, Awaited, Wait};
 use crate::scheduler::{NotAccepted, Taken};
 use crate::secret;
 use crate::signature::{Rejection, Verified};

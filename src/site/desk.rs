@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::config::Staff;
 use crate::config::show::Shown;
-use crate::http::{Headers, Reply};
 use crate::limits;
+use crate::message::{Headers, Reply};
 use crate::request::Request;
 use crate::scheduler::probe::Probe;
 use crate::secret::{Secret, sha256, to_base64};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::delivery::Delivery;
-use crate::http::Reply;
+use crate::message::Reply;
 use crate::request::Asked;
 use crate::site::recent::TurnedAway;
 use crate::site::{HOME, Rejected, Site, desk};

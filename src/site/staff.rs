@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Accepted, Asked as AskedOf};
-use crate::http::{self, Reply};
+use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId};
 use crate::limits;
-use crate::request::{Answer, Asked, Awaited, DeliveryId, Request, Wait};
+use crate::message::{self, Reply};
+use crate::request::{Answer, Asked, Awaited, Request, Wait};
 use crate::scheduler::NotAccepted;
 use crate::scheduler::probe::Job;
 use crate::secret;
@@ -51,7 +51,7 @@ impl Site {
         let Some(desk) = &self.desk else {
             return text(404, "there is no settings page");
         };
-        let form = http::form(verified.bytes());
+        let form = message::form(verified.bytes());
         let field = |name: &str| {
             let found = form.iter().find(|(own, _)| own == name);
             found.map_or("", |(_, value)| value.as_str())

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::DeliveryId;
+use crate::delivery::DeliveryId;
 use crate::stack::StackKey;
 
 fn ended(outcome: Outcome, fault: Option<Fault>, message: &str) -> Progress {
