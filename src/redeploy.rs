@@ -24,6 +24,7 @@ mod preview;
 mod check;
 mod view;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
@@ -35,7 +36,7 @@ use crate::redeploy::locks::Locks;
 use crate::redeploy::record::{Memory, StackRecord};
 use crate::stack::Stack;
 use crate::stack::order::Order;
-use crate::stack::outcome::{Fault, StackReport};
+use crate::stack::outcome::{Fault, StackReport, Stage};
 pub(crate) use check::Checked;
 pub(crate) use observer::{NotWritten, Observer, Step, Unobserved};
 use result::{AttemptError, RedeployResult};
@@ -109,6 +110,8 @@ struct Run<'a> {
     cx: &'a Context<'a>,
     stack: &'a Stack,
     began: Instant,
+    /// The stage that it has reached.
+    stage: Mutex<Stage>,
     locks: Locks,
     /// The images before the first pull of this redeploy: when it begins again, it sees what it pulled itself.
     images_before: Images,
@@ -127,6 +130,7 @@ impl<'a> Run<'a> {
             cx,
             stack,
             began: cx.clock.now(),
+            stage: Mutex::new(Stage::Find),
             locks: Locks::default(),
             images_before: cx.observer.earlier(),
             environment: None,
@@ -138,6 +142,11 @@ impl<'a> Run<'a> {
     fn step(&self, step: Step) {
         log::debug!(stack = self.stack.key.as_str(); "{step}");
         self.cx.observer.step(&step);
+        // A rollback submits and verifies, too.
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stage != Stage::RollBack {
+            *stage = step.stage();
+        }
     }
 
     /// What is left of the time for all; it is counted from having the turns.
@@ -325,6 +334,16 @@ impl<'a> Run<'a> {
             message.push_str("; ");
             message.push_str(&note);
         }
+        let stage = self
+            .stage
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let stage = match (stage, end.verified) {
+            (stage, _) if !end.outcome.is_bad() || stage == Stage::RollBack => stage,
+            // Some containers are judged at the first inspection, before any step of it is shown.
+            (_, Some(true)) => Stage::Verify,
+            (stage, _) => stage,
+        };
         StackReport {
             stack: self.stack.key.to_string(),
             name: self.stack.name.clone(),
@@ -336,6 +355,7 @@ impl<'a> Run<'a> {
                 / 10.0,
             services: end.services,
             fault: end.fault,
+            stage: Some(stage).filter(|_| end.outcome.is_bad()),
             logs: end.logs,
         }
     }

@@ -256,6 +256,7 @@ mod tests {
             seconds: 1.0,
             services: Vec::new(),
             fault,
+            stage: None,
             logs: Vec::new(),
         }
     }

@@ -3,13 +3,15 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::stack::outcome::{Fault, ServiceLog, StackReport};
+use crate::stack::outcome::{Fault, ServiceLog, StackReport, Stage};
 
 #[derive(Serialize)]
 struct Out<'a> {
     report: &'a StackReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<Stage>,
     #[serde(skip_serializing_if = "<[ServiceLog]>::is_empty")]
     logs: &'a [ServiceLog],
 }
@@ -20,6 +22,8 @@ struct In {
     #[serde(default)]
     fault: Option<Fault>,
     #[serde(default)]
+    stage: Option<Stage>,
+    #[serde(default)]
     logs: Vec<ServiceLog>,
 }
 
@@ -27,11 +31,11 @@ pub(crate) fn serialize<S: Serializer>(
     report: &StackReport,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let (fault, logs) = (report.fault, report.logs.as_slice());
     let out = Out {
         report,
-        fault,
-        logs,
+        fault: report.fault,
+        stage: report.stage,
+        logs: &report.logs,
     };
     out.serialize(serializer)
 }
@@ -42,10 +46,12 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     let In {
         report,
         fault,
+        stage,
         logs,
     } = In::deserialize(deserializer)?;
     Ok(StackReport {
         fault,
+        stage,
         logs,
         ..report
     })

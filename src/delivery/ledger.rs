@@ -388,6 +388,7 @@ pub(crate) fn report(
         seconds: 0.0,
         services: Vec::new(),
         fault: None,
+        stage: None,
         logs: Vec::new(),
     }
 }

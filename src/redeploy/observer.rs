@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::portainer::StackId;
 use crate::redeploy::submission::{Images, Submission};
+use crate::stack::outcome::Stage;
 use crate::store::lock::{NoTurn, Thing, Turn};
 
 /// Who is told of each step, and writes down what must survive a crash.
@@ -71,6 +72,22 @@ pub(crate) enum Step {
     RollingBack,
     /// Waiting for services to be well; these are not yet, with how they are where that is bad.
     Verifying(Vec<String>),
+}
+
+impl Step {
+    /// The stage of a redeploy that the step belongs to.
+    pub(crate) fn stage(&self) -> Stage {
+        match self {
+            Step::Finding
+            | Step::WaitingForPortainer
+            | Step::WaitingForDeployment
+            | Step::Looking => Stage::Find,
+            Step::Pulling(_) => Stage::Pull,
+            Step::Submitting | Step::Following => Stage::Submit,
+            Step::Verifying(_) => Stage::Verify,
+            Step::RollingBack => Stage::RollBack,
+        }
+    }
 }
 
 impl fmt::Display for Step {

@@ -89,6 +89,7 @@ fn updated(stack: &Stack) -> StackReport {
         seconds: 1.0,
         services: Vec::new(),
         fault: None,
+        stage: None,
         logs: Vec::new(),
     }
 }

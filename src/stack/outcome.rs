@@ -59,6 +59,22 @@ pub(crate) enum Fault {
     NotWritten,
 }
 
+/// The stage of a redeploy at which it failed; decides what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    /// Before anything was pulled: the stack was searched for and inspected.
+    Find,
+    /// While images were pulled; nothing of the stack was touched.
+    Pull,
+    /// While the update was submitted to Portainer or carried out by it.
+    Submit,
+    /// After the update, while its containers were verified.
+    Verify,
+    /// The update failed, and the previous images were restored, or that was tried.
+    RollBack,
+}
+
 /// What a service was seen to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,6 +165,9 @@ pub(crate) struct StackReport {
     /// Why it failed, where it did; not part of a reply.
     #[serde(skip)]
     pub(crate) fault: Option<Fault>,
+    /// The stage at which it failed, where it did; not part of a reply.
+    #[serde(skip)]
+    pub(crate) stage: Option<Stage>,
     /// What bad services wrote last, for the settings page; never part of a reply.
     #[serde(skip)]
     pub(crate) logs: Vec<ServiceLog>,

@@ -15,6 +15,7 @@ fn ended(outcome: Outcome, fault: Option<Fault>, message: &str) -> Progress {
         seconds: 1.5,
         services: Vec::new(),
         fault,
+        stage: None,
         logs: Vec::new(),
     })
 }
