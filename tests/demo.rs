@@ -1,11 +1,11 @@
-//! The whole job, for people without a Portainer: `cargo run --example demo` starts a stand-in for Portainer and the real
-//! stackhook, shows what three deliveries do, and stays up for trying by hand. With `--once` it ends after the tour, and
-//! its exit code says whether everything went as told.
+//! Shows the main job without a Portainer: `cargo run --example demo` starts a stand-in for Portainer and the real stackhook, sends
+//! four deliveries, and keeps running so that you can try more. With `--once` it exits after the deliveries, and fails unless every
+//! step ended as described.
 
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "what it says is what it is for"
+    reason = "the output is the purpose of the demo"
 )]
 
 #[allow(
@@ -19,8 +19,8 @@
 mod client;
 #[path = "support/fake.rs"]
 mod fake;
-#[path = "demo/paper.rs"]
-mod paper;
+#[path = "demo/output.rs"]
+mod output;
 #[allow(
     dead_code,
     clippy::indexing_slicing,
@@ -37,15 +37,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use client::Reply;
-use fake::{Behaviour, Era, Fake, ImageId, Seen};
-use paper::{indented, print_containers, same_container, short, title};
+use fake::{Behaviour, Era, Fake, Seen};
+use output::{has_same_container, indented, print_containers, title};
 use stackhook_process::Stackhook;
 
-/// Shared by whoever delivers and stackhook. Yours comes from `stackhook generate-secret` and is shown nowhere.
+/// Known to the sender and to stackhook. Yours comes from `stackhook generate-secret` and is kept private.
 const SECRET: &str = "shown-because-it-is-a-demo";
+/// Password of the settings page.
+const STAFF_PASSWORD: &str = "also-shown-in-the-demo";
 const IMAGE: &str = "ghcr.io/acme/web:1";
 const BODY: &str = r#"{"event":"stack_update"}"#;
-/// Good images are healthy at their first check, so that nobody waits for the demo.
+/// Good images are healthy at their first check, to keep the demo short.
 const GOOD: Behaviour = Behaviour::Healthy {
     after: Duration::from_millis(100),
 };
@@ -65,7 +67,7 @@ services:
 ";
 
 fn main() -> ExitCode {
-    if let Some(exit) = stackhook_process::is_this() {
+    if let Some(exit) = stackhook_process::run_if_child() {
         return exit;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -77,18 +79,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let told = Demo::start().and_then(|mut demo| {
-        demo.tour()?;
+    let result = Demo::start().and_then(|demo| {
+        demo.run_all_steps()?;
         if once {
-            println!("\n\nAll of it went as told.");
+            println!("\n\nAll four steps ended as described.");
             return Ok(());
         }
-        demo.stay()
+        demo.keep_running()
     });
-    match told {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("\nThis did not go as told: {why}.");
+        Err(reason) => {
+            eprintln!("\nthe demo failed: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -102,7 +104,7 @@ struct Demo {
 impl Demo {
     fn start() -> Result<Demo, String> {
         let mut portainer = Fake::start(Era::A);
-        // The address that everybody knows.
+        // 127.0.0.1, which readers recognize.
         portainer.move_to(SocketAddr::from(([127, 0, 0, 1], 0)));
         portainer.world(|world| {
             world.push(IMAGE, GOOD);
@@ -112,134 +114,147 @@ impl Demo {
         let url = portainer.url();
         let settings = [
             ("PORTAINER_URL", url.as_str()),
-            ("PORTAINER_USER", portainer.user()),
-            ("PORTAINER_PASSWORD", portainer.password()),
+            ("PORTAINER_API_KEY", portainer.api_key()),
             ("PORTAINER_STACK_NAME", "shop"),
             ("PORTAINER_WEBHOOK_SECRET", SECRET),
+            ("STACKHOOK_STAFF_PASSWORD", STAFF_PASSWORD),
         ];
         let stackhook = Stackhook::start(&settings)?;
         println!(
-            "A tour of stackhook. Everything runs on this machine, and nothing of it stays.\n"
+            "stackhook in four steps. Everything runs on this machine, and nothing is kept.\n"
         );
         println!(
-            "  Portainer  {url}  a stand-in; its stack \"shop\" runs two services, web and db"
+            "  Portainer  {url}   a stand-in; its stack \"shop\" has two services, web and db"
         );
         println!(
-            "  stackhook  http://{}  the real one, on a free port, started with",
+            "  stackhook  http://{}   the real program, started with\n",
             stackhook.address
         );
-        println!();
         for (name, value) in settings {
             println!("    {name}={value}");
         }
+        println!("\nEvery step sends this request:\n");
+        println!("    body='{BODY}'");
+        println!(
+            "    signature=$(printf %s \"$body\" | openssl dgst -sha256 -hmac \"$PORTAINER_WEBHOOK_SECRET\" -r | cut -d' ' -f1)"
+        );
+        println!(
+            "    curl -H \"X-Portainer-Signature: $signature\" --data-binary \"$body\" http://{}/webhook/update/",
+            stackhook.address
+        );
         Ok(Demo {
             portainer,
             stackhook,
         })
     }
 
-    fn tour(&mut self) -> Result<(), String> {
-        self.new_image()?;
-        self.wrong_signature()?;
-        self.missing_image()
+    fn run_all_steps(&self) -> Result<(), String> {
+        self.deploy_new_image()?;
+        self.reject_wrong_signature()?;
+        self.fail_on_missing_image()?;
+        self.roll_back_bad_release()
     }
 
-    fn new_image(&self) -> Result<(), String> {
-        let before = self.containers();
-        self.portainer.forget_calls();
-        title("1. A new image");
-        let new = self.push();
-        println!("  A pipeline tells stackhook, with a signature that only the secret can make:\n");
-        self.print_commands(SECRET);
+    fn deploy_new_image(&self) -> Result<(), String> {
+        let before = self.begin("1. A new image is deployed");
+        let new = self.portainer.world(|world| world.push(IMAGE, GOOD));
+        println!("  A pipeline pushes a new {IMAGE} and calls stackhook.");
         let reply = self.deliver(SECRET)?;
+        let after = self.print_result(&before);
 
-        let after = self.containers();
-        println!("\n  What Portainer has now:\n");
-        print_containers(&before, &after);
         let env = self
             .portainer
             .world(|world| world.stack("shop").env.clone());
         for (name, value) in env.iter().flatten() {
-            println!("    the stack's variable {name} is still {value}");
+            println!("    the stack's variable {name} is still \"{value}\"");
         }
-        told(reply.status == 200, "the delivery succeeds")?;
-        told(
-            same_container(&before, &after, "db"),
+        ensure(reply.status == 200, "the delivery succeeds")?;
+        ensure(
+            has_same_container(&before, &after, "db"),
             "db keeps its container",
         )?;
-        let web = after.iter().find(|one| one.service == "web");
-        let runs = web.is_some_and(|web| web.image_id == new && web.health == Some("healthy"));
-        told(runs, "web runs the new image and is healthy")?;
-        told(self.portainer.puts().len() == 1, "there is one update")?;
-        told(
+        let web = service(&after, "web");
+        ensure(
+            web.is_some_and(|web| web.image_id == new && web.health == Some("healthy")),
+            "web runs the new image and is healthy",
+        )?;
+        ensure(
+            self.portainer.puts().len() == 1,
+            "Portainer receives one update",
+        )?;
+        ensure(
             env == Some(vec![("GREETING".to_owned(), "hello".to_owned())]),
-            "the variables are kept",
+            "the variables are preserved",
         )
     }
 
-    fn wrong_signature(&self) -> Result<(), String> {
-        let before = self.containers();
-        self.portainer.forget_calls();
-        title("2. A wrong signature");
-        println!("  Somebody who does not know the secret tries a guess:\n");
-        self.print_commands("just-a-guess");
+    fn reject_wrong_signature(&self) -> Result<(), String> {
+        let before = self.begin("2. A wrong signature is rejected");
+        println!("  An attacker who does not know the secret signs with a guess.");
         let reply = self.deliver("just-a-guess")?;
 
-        told(reply.status == 401, "the delivery is turned away")?;
-        let calls = self.portainer.calls();
-        told(calls.is_empty(), "Portainer hears nothing of it")?;
-        told(self.containers() == before, "nothing changes")?;
-        println!("\n  Portainer heard nothing of it.");
+        ensure(reply.status == 401, "the delivery is rejected")?;
+        ensure(
+            self.portainer.calls().is_empty(),
+            "Portainer receives no request",
+        )?;
+        ensure(self.containers() == before, "nothing changes")?;
+        println!("\n  Portainer received no request.");
         Ok(())
     }
 
-    fn missing_image(&self) -> Result<(), String> {
-        let before = self.containers();
-        self.portainer.forget_calls();
-        title("3. A bad image");
+    fn fail_on_missing_image(&self) -> Result<(), String> {
+        let before = self.begin("3. A missing image changes nothing");
         println!(
-            "  The registry's clean-up removes the tag {IMAGE} (a mistyped tag would look the same)."
+            "  The tag {IMAGE} disappears from the registry; a typing mistake in the tag would look the same."
         );
-        println!("  The next delivery, with the right secret again:\n");
         self.portainer
             .world(|world| world.remove_from_registry(IMAGE));
-        self.print_commands(SECRET);
         let reply = self.deliver(SECRET)?;
+        let after = self.print_result(&before);
 
-        let after = self.containers();
-        println!("\n  What Portainer has now:\n");
-        print_containers(&before, &after);
-        told(reply.status == 502, "the delivery fails")?;
-        told(reply.text().contains(IMAGE), "the reply names the image")?;
-        told(self.portainer.puts().is_empty(), "there is no update")?;
-        told(after == before, "nothing changes")
+        ensure(reply.status == 502, "the delivery fails")?;
+        ensure(reply.text().contains(IMAGE), "the reply names the image")?;
+        ensure(
+            self.portainer.puts().is_empty(),
+            "Portainer receives no update",
+        )?;
+        ensure(after == before, "nothing changes")
     }
 
-    /// Until Ctrl-C, or until stackhook ends.
-    fn stay(self) -> Result<(), String> {
+    fn roll_back_bad_release(&self) -> Result<(), String> {
+        let before = self.begin("4. A bad release is rolled back");
+        let bad = self
+            .portainer
+            .world(|world| world.push(IMAGE, Behaviour::CannotStart));
+        println!("  A pipeline pushes an image whose container cannot start.");
+        let reply = self.deliver(SECRET)?;
+        let after = self.print_result(&before);
+
+        ensure(reply.status == 502, "the delivery fails")?;
+        ensure(reply.text().contains("web"), "the reply names the service")?;
+        let (old, web) = (service(&before, "web"), service(&after, "web"));
+        ensure(
+            web.is_some_and(|web| web.image_id != bad && web.health == Some("healthy"))
+                && web.map(|web| &web.image_id) == old.map(|old| &old.image_id),
+            "web runs the previous image again",
+        )
+    }
+
+    /// Runs until Ctrl-C, or until stackhook exits.
+    fn keep_running(self) -> Result<(), String> {
         let Demo {
             portainer,
             stackhook,
         } = self;
         let address = stackhook.address;
-        title("Now you");
-        println!(
-            "  All of it stays up until Ctrl-C. Copy the lines of step 1, with another body if you like.\n"
-        );
-        for (type_this, comes) in [
-            ("Enter".to_owned(), "pushes a new image"),
-            (
-                format!("curl http://{address}/webhook/deliveries/ID/"),
-                "a delivery's reply, once more",
-            ),
-            (
-                format!("curl http://{address}/healthz"),
-                "whether stackhook is well",
-            ),
-        ] {
-            println!("    {type_this:<60} {comes}");
-        }
-        println!("\n  What stackhook logs from now on:\n");
+        title("Your turn");
+        println!("  Everything keeps running until Ctrl-C.\n");
+        println!("    settings page   http://{address}/settings/webhooks/");
+        println!("    login           user \"staff\", password \"{STAFF_PASSWORD}\"");
+        println!("    a request       as above; export PORTAINER_WEBHOOK_SECRET={SECRET}");
+        println!("    Enter           pushes a new image that works");
+        println!("\n  The log of stackhook from now on:\n");
         let push = move || {
             portainer.world(|world| world.push(IMAGE, GOOD));
             println!("    (a new {IMAGE} is in the registry)");
@@ -249,7 +264,7 @@ impl Demo {
             for _ in std::io::stdin().lines().map_while(Result::ok) {
                 push();
             }
-            // Nobody types any more, but the Portainer is still needed.
+            // Standard input is closed; the stand-in must stay alive.
             loop {
                 thread::park();
             }
@@ -257,50 +272,38 @@ impl Demo {
         for line in &stackhook.log {
             println!("    {line}");
         }
-        Err("stackhook ended by itself".to_owned())
+        Err("stackhook exited".to_owned())
     }
 
-    fn push(&self) -> ImageId {
-        let old = self
-            .portainer
-            .world(|world| world.container("shop", "web").image_id);
-        let new = self.portainer.world(|world| world.push(IMAGE, GOOD));
-        println!(
-            "  Somebody pushes {IMAGE}: the registry has {}, the stack runs {}.",
-            short(&new),
-            short(&old)
-        );
-        new
+    /// Prints a title; returns the containers before the step.
+    fn begin(&self, step: &str) -> Vec<Seen> {
+        title(step);
+        self.portainer.forget_calls();
+        self.containers()
     }
 
-    /// What to type for a delivery.
-    fn print_commands(&self, secret: &str) {
-        println!("    secret='{secret}'");
-        println!("    body='{BODY}'");
-        println!(
-            "    hex=$(printf %s \"$body\" | openssl dgst -sha256 -hmac \"$secret\" | sed 's/.* //')"
-        );
-        println!(
-            "    curl -H \"X-Portainer-Signature: sha256=$hex\" -d \"$body\" http://{}/webhook/update/",
-            self.stackhook.address
-        );
-    }
-
-    /// Does what the printed commands do, and shows what comes of it.
+    /// Sends the request and prints the reply and the log.
     fn deliver(&self, secret: &str) -> Result<Reply, String> {
-        let signature = format!("sha256={}", sign::hex_hmac(secret, BODY.as_bytes()));
+        let signature = sign::hex_hmac(secret, BODY.as_bytes());
         let headers = [("X-Portainer-Signature", signature.as_str())];
         let to = self.stackhook.address;
         let request = client::request(to, "POST", "/webhook/update/", &headers, BODY.as_bytes());
         let began = Instant::now();
         let reply = client::parse(&client::exchange(to, &request));
         let seconds = began.elapsed().as_secs_f64();
-        println!("\n  The reply after {seconds:.1} s: {}\n", reply.status);
+        println!("\n  Reply after {seconds:.1} s: {}\n", reply.status);
         print!("{}", indented(reply.text()));
-        println!("\n  What stackhook logs:\n");
+        println!("\n  Log:\n");
         self.stackhook
             .print_log(&format!("status={}", reply.status))?;
         Ok(reply)
+    }
+
+    fn print_result(&self, before: &[Seen]) -> Vec<Seen> {
+        let after = self.containers();
+        println!("\n  Containers in Portainer:\n");
+        print_containers(before, &after);
+        after
     }
 
     fn containers(&self) -> Vec<Seen> {
@@ -308,11 +311,17 @@ impl Demo {
     }
 }
 
-/// What the demo promises; a promise that does not hold ends it.
-fn told(holds: bool, what: &str) -> Result<(), String> {
+fn service<'a>(containers: &'a [Seen], name: &str) -> Option<&'a Seen> {
+    containers
+        .iter()
+        .find(|container| container.service == name)
+}
+
+/// A promise of the demo; the demo fails if it does not hold.
+fn ensure(holds: bool, promise: &str) -> Result<(), String> {
     if holds {
         Ok(())
     } else {
-        Err(format!("{what}: no"))
+        Err(format!("not true: {promise}"))
     }
 }

@@ -1,4 +1,4 @@
-//! stackhook in a process of its own: this very program, because `cargo run --example` builds no other one.
+//! Runs stackhook in a child process: the demo's own program again, because `cargo run --example` builds no other one.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -7,11 +7,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// In the environment of the process that is to be stackhook.
+/// Maximum number of characters printed of a log line.
+const LOG_WIDTH: usize = 170;
+/// Environment variable that marks the child process.
 const BE_STACKHOOK: &str = "DEMO_PROCESS_IS_STACKHOOK";
 
-/// Runs stackhook if this is the process for it. It ends with the demo, however that ends.
-pub(crate) fn is_this() -> Option<ExitCode> {
+/// Runs stackhook if this is the child process. The child exits when the demo does: its standard input is then closed.
+pub(crate) fn run_if_child() -> Option<ExitCode> {
     std::env::var_os(BE_STACKHOOK)?;
     thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -20,10 +22,10 @@ pub(crate) fn is_this() -> Option<ExitCode> {
     Some(stackhook::main())
 }
 
-/// The process, which ends with this value.
+/// A running child process, killed when this value is dropped.
 pub(crate) struct Stackhook {
     pub(crate) address: SocketAddr,
-    /// What it logs, line by line.
+    /// Log lines as they arrive.
     pub(crate) log: Receiver<String>,
     child: Child,
 }
@@ -31,18 +33,18 @@ pub(crate) struct Stackhook {
 impl Stackhook {
     pub(crate) fn start(settings: &[(&str, &str)]) -> Result<Stackhook, String> {
         let program = std::env::current_exe()
-            .map_err(|error| format!("this program is not found: {error}"))?;
+            .map_err(|error| format!("cannot find the path of the demo: {error}"))?;
         let mut child = Command::new(program)
             .arg("serve")
             .env_clear()
             .envs(settings.iter().copied())
             .env("STACKHOOK_LISTEN", "127.0.0.1:0")
             .env(BE_STACKHOOK, "1")
-            // Open as long as the demo lives; see `is_this`.
+            // Open as long as the demo lives; see `run_if_child`.
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("stackhook does not start: {error}"))?;
+            .map_err(|error| format!("cannot start stackhook: {error}"))?;
         let stderr = child.stderr.take();
         let (say, log) = mpsc::channel();
         thread::spawn(move || {
@@ -58,32 +60,34 @@ impl Stackhook {
             log,
             child,
         };
-        stackhook.address = stackhook.listens()?;
+        stackhook.address = stackhook.read_address()?;
         Ok(stackhook)
     }
 
-    /// Where it listens, as soon as it says so.
-    fn listens(&self) -> Result<SocketAddr, String> {
-        let mut said = String::new();
+    /// Waits for the line that names the address it listens on.
+    fn read_address(&self) -> Result<SocketAddr, String> {
+        let mut last = String::new();
         loop {
             let line = self
                 .next_line()
-                .map_err(|why| format!("{why}, after: {said}"))?;
+                .map_err(|reason| format!("{reason}; the last line was: {last}"))?;
             if let Some((_, address)) = line.split_once("listening on http://") {
                 return address
                     .trim()
                     .parse()
-                    .map_err(|_| format!("odd address {address:?}"));
+                    .map_err(|_| format!("cannot parse the address {address:?}"));
             }
-            said = line;
+            last = line;
         }
     }
 
-    /// Prints what it logs, up to a line with these words.
+    /// Prints the log up to a line that contains `last`, each line shortened to fit the screen.
     pub(crate) fn print_log(&self, last: &str) -> Result<(), String> {
         loop {
             let line = self.next_line()?;
-            println!("    {line}");
+            let short: String = line.chars().take(LOG_WIDTH).collect();
+            let rest = if short.len() < line.len() { "…" } else { "" };
+            println!("    {short}{rest}");
             if line.contains(last) {
                 return Ok(());
             }
@@ -92,13 +96,13 @@ impl Stackhook {
 
     fn next_line(&self) -> Result<String, String> {
         let line = self.log.recv_timeout(Duration::from_secs(20));
-        line.map_err(|_| "stackhook says nothing more".to_owned())
+        line.map_err(|_| "no further log line within 20 s".to_owned())
     }
 }
 
 impl Drop for Stackhook {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

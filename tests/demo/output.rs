@@ -1,4 +1,4 @@
-//! How the demo puts things on the screen.
+//! Formats the output of the demo.
 
 use super::fake::Seen;
 
@@ -8,7 +8,7 @@ pub(crate) fn title(text: &str) {
 
 pub(crate) fn print_containers(before: &[Seen], after: &[Seen]) {
     for now in after {
-        let container = if same_container(before, after, &now.service) {
+        let container = if has_same_container(before, after, &now.service) {
             "same container"
         } else {
             "new container "
@@ -17,40 +17,40 @@ pub(crate) fn print_containers(before: &[Seen], after: &[Seen]) {
         println!(
             "    {:<4} {container}  image {}  {state}",
             now.service,
-            short(&now.image_id)
+            short_id(&now.image_id)
         );
     }
 }
 
-/// Whether a service has the container that it had.
-pub(crate) fn same_container(before: &[Seen], after: &[Seen], service: &str) -> bool {
-    let of = |seen: &[Seen]| {
+/// Returns true if the service still has the same container.
+pub(crate) fn has_same_container(before: &[Seen], after: &[Seen], service: &str) -> bool {
+    let id = |seen: &[Seen]| {
         seen.iter()
-            .find(|one| one.service == service)
-            .map(|one| one.id.clone())
+            .find(|container| container.service == service)
+            .map(|container| container.id.clone())
     };
-    of(before) == of(after)
+    id(before) == id(after)
 }
 
-/// An image id as Docker's own commands print it.
-pub(crate) fn short(id: &str) -> &str {
+/// Shortens an image id as Docker's commands do.
+pub(crate) fn short_id(id: &str) -> &str {
     let id = id.trim_start_matches("sha256:");
     id.get(..12).unwrap_or(id)
 }
 
-/// JSON with its keys in the order they came in, a line for each; what is nested deeply stays on one line.
+/// Indents JSON without reordering its keys; deeply nested values stay on one line.
 pub(crate) fn indented(json: &str) -> String {
     const DEEPEST: usize = 4;
     let (mut text, mut depth, mut quoted, mut escaped) = (String::from("    "), 0, false, false);
     let line = |depth: usize| format!("\n    {}", "  ".repeat(depth));
-    for sign in json.trim_end().chars() {
+    for character in json.trim_end().chars() {
         let structure = !quoted;
-        quoted ^= sign == '"' && !escaped;
-        escaped = sign == '\\' && !escaped;
-        match sign {
+        quoted ^= character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        match character {
             '{' | '[' if structure => {
                 depth += 1;
-                text.push(sign);
+                text.push(character);
                 if depth <= DEEPEST {
                     text.push_str(&line(depth));
                 }
@@ -60,11 +60,11 @@ pub(crate) fn indented(json: &str) -> String {
                     text.push_str(&line(depth - 1));
                 }
                 depth -= 1;
-                text.push(sign);
+                text.push(character);
             }
             ',' if structure && depth <= DEEPEST => text.push_str(&format!(",{}", line(depth))),
-            ',' | ':' if structure => text.push_str(&format!("{sign} ")),
-            _ => text.push(sign),
+            ',' | ':' if structure => text.push_str(&format!("{character} ")),
+            _ => text.push(character),
         }
     }
     text + "\n"
