@@ -15,7 +15,6 @@
 
 // Words: pure values, no input or output, no clock, no threads.
 mod limits;
-mod gather;
 mod secret;
 mod redact;
 mod glob;

@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::problem::Place;
-use crate::gather;
 
 /// Everything outside of the file that configures; tests bring their own.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ impl Surroundings {
     pub(crate) fn of_process() -> Surroundings {
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
         Surroundings {
-            variables: gather::map(std::env::vars_os().filter_map(text)),
+            variables: std::env::vars_os().filter_map(text).collect(),
             working_dir: PathBuf::new(),
             system_file: PathBuf::from("/etc/stackhook/stackhook.toml"),
             credential_store: PathBuf::from("/etc/credstore"),

@@ -1,13 +1,12 @@
 //! All deliveries as a fold over entries: the one place where their state changes, the same while it happens and after a crash.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::delivery::DeliveryId;
 pub(crate) use crate::delivery::entry::{Entry, Failure};
 use crate::delivery::queue::{Lanes, Running};
 use crate::delivery::{Accepted, Delivery, Part, Print, Progress, Status};
-use crate::gather;
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Outcome, StackReport};
@@ -217,7 +216,9 @@ impl Ledger {
     pub(crate) fn end_lost(&mut self, unix: u64) -> usize {
         let mut lost = Vec::new();
         let lanes = self.lanes.all();
-        let covered = gather::map(lanes.map(|(stack, lane)| (stack, lane.covers())));
+        let covered = lanes
+            .map(|(stack, lane)| (stack, lane.covers()))
+            .collect::<BTreeMap<_, _>>();
         for delivery in self.not_ended() {
             for part in delivery.parts.iter().filter(|part| !part.has_ended()) {
                 let lane = covered.get(&part.stack);

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::delivery::DeliveryId;
-use crate::gather;
 use crate::image::Reference;
 use crate::stack::StackKey;
 use crate::stack::order::Order;
@@ -100,7 +99,7 @@ impl Lanes {
                         },
                     )
                 };
-                let setters = gather::map(order.set.keys().map(setters));
+                let setters = order.set.keys().map(setters).collect::<BTreeMap<_, _>>();
                 lane.waiting = Some(Job {
                     order,
                     deliveries: vec![id.clone()],

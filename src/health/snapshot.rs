@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gather;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
 /// One look at all containers of a stack.
@@ -108,7 +107,10 @@ impl ContainerSnapshot {
 
     /// The services that have a container.
     pub(crate) fn services(&self) -> BTreeSet<String> {
-        gather::set(self.containers.iter().map(|one| one.service.clone()))
+        self.containers
+            .iter()
+            .map(|one| one.service.clone())
+            .collect()
     }
 
     /// Services that ran before and of which no container is left, not even one that is about to be started.
@@ -128,7 +130,7 @@ impl ContainerSnapshot {
     /// The services of which something runs.
     fn ran(&self) -> BTreeSet<String> {
         let running = self.containers.iter().filter(|one| one.runs());
-        gather::set(running.map(|one| one.service.clone()))
+        running.map(|one| one.service.clone()).collect()
     }
 
     /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service
@@ -209,7 +211,7 @@ pub(crate) fn waits_for_completion(label: &str) -> BTreeSet<String> {
         let service = parts.next()?;
         (parts.next()? == "service_completed_successfully").then(|| service.to_owned())
     };
-    gather::set(label.split(',').filter_map(completed))
+    label.split(',').filter_map(completed).collect()
 }
 
 /// Seconds since 1970 of a time as Docker writes it: RFC 3339 in UTC, with any number of decimals.
@@ -293,7 +295,7 @@ pub(crate) struct Task {
 impl ServiceSnapshot {
     /// The names of the services.
     pub(crate) fn names(&self) -> BTreeSet<String> {
-        gather::set(self.services.iter().map(|one| one.name.clone()))
+        self.services.iter().map(|one| one.name.clone()).collect()
     }
 }
 

@@ -7,7 +7,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::wire::{self, EnvironmentId, StackId, Variable};
-use crate::gather;
 
 /// A stack as Portainer has it.
 #[derive(Clone)]
@@ -107,7 +106,7 @@ impl Record {
     /// Its variables by name; of a repeated one the last.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         let pair = |variable: &Variable| (variable.name.clone(), variable.value.clone());
-        gather::map(self.env.iter().map(pair))
+        self.env.iter().map(pair).collect()
     }
 }
 

@@ -1,14 +1,15 @@
 //! Step 9, clean-up: removes exactly the images that the update before this one had replaced. One generation stays for the way
 //! back, and nothing is ever forced.
 
-use crate::gather;
+use std::collections::BTreeSet;
+
 use crate::redeploy::record::{StackRecord, moved};
 use crate::redeploy::{Run, Submission};
 
 impl Run<'_> {
     /// After an update that has proved well.
     pub(super) fn clean_up(&mut self, submission: &Submission, past: &mut StackRecord) {
-        let replaced = gather::set(moved(submission).into_values());
+        let replaced = moved(submission).into_values().collect::<BTreeSet<_>>();
         if replaced.is_empty() {
             return;
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::gather;
 use crate::health::{Container, ContainerSnapshot, Snapshot, snapshot, swarm};
 use crate::limits;
 use crate::portainer::{Error, Origin, Record, Status};
@@ -157,7 +156,7 @@ impl Run<'_> {
                     .services;
                 let which = |fits: &dyn Fn(&&ServiceReport) -> bool| -> BTreeSet<String> {
                     let services = services.iter().filter(fits);
-                    gather::set(services.map(|one| one.service.clone()))
+                    services.map(|one| one.service.clone()).collect()
                 };
                 let gone = &before.names() - &seen.names();
                 let words = parts([
@@ -251,9 +250,9 @@ fn runs_now(before: &ContainerSnapshot, seen: &ContainerSnapshot) -> String {
     let new = |one: &&Container| !before.containers.iter().any(|old| old.id == one.id);
     let services = |fits: &dyn Fn(&&Container) -> bool| -> BTreeSet<String> {
         let containers = seen.containers.iter().filter(|one| fits(one));
-        gather::set(containers.map(|one| one.service.clone()))
+        containers.map(|one| one.service.clone()).collect()
     };
-    let down = gather::set(seen.down_since(before));
+    let down = BTreeSet::from_iter(seen.down_since(before));
     let started = services(&|one| new(one) && one.state != "created");
     let waiting = &services(&|one| new(one) && one.state == "created") - &down;
     let words = parts([

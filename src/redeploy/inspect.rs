@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::compose::{self, ComposeFile};
-use crate::gather;
 use crate::health::snapshot::waits_for_completion;
 use crate::health::{Container, ContainerSnapshot, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
@@ -39,7 +38,9 @@ impl Inspection {
     pub(super) fn images(&self) -> Images {
         let id = |image: &Option<LocalImage>| image.as_ref().map(|image| image.id.clone());
         let local = self.local.iter();
-        gather::map(local.map(|(reference, image)| (reference.clone(), id(image))))
+        local
+            .map(|(reference, image)| (reference.clone(), id(image)))
+            .collect()
     }
 
     /// The references that containers or tasks were made from.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::compose::{ComposeFile, Source, Wanted};
-use crate::gather;
 use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{Kind, Origin, Status};
@@ -48,7 +47,7 @@ impl Plan {
     /// Services that must have a container afterwards.
     pub(super) fn expected(&self) -> BTreeSet<String> {
         let services = self.selected.iter().chain(&self.others);
-        gather::set(services.map(|(service, _)| service.clone()))
+        services.map(|(service, _)| service.clone()).collect()
     }
 
     /// What a way back leads to: the id that each reference has on the host, or the one that its containers run where the
@@ -69,7 +68,7 @@ impl Plan {
     /// References that must be on the host before an update without a pull is sent.
     pub(super) fn needed(&self) -> BTreeSet<Reference> {
         let services = self.selected.iter().chain(&self.others);
-        gather::set(services.filter_map(|(_, wanted)| wanted.clone()))
+        services.filter_map(|(_, wanted)| wanted.clone()).collect()
     }
 
     /// Whether every selected service runs what its reference is on the host: never "did the pull bring something".
@@ -165,9 +164,9 @@ fn git_stack(
             .services
             .iter()
             .filter(|_| first && stack.pull == PullMode::First);
-        plan.pulls = gather::set(
-            services.filter_map(|(service, wants)| pulled(service, wants, &plan, inspection)),
-        );
+        plan.pulls = services
+            .filter_map(|(service, wants)| pulled(service, wants, &plan, inspection))
+            .collect();
     }
     plan.idle = match &order.cause {
         Cause::Asked | Cause::Push(None) => Idle::Never,
@@ -212,7 +211,11 @@ fn swarm_stack(
     let forced: Vec<snapshot::Service> = services.iter().filter(picked).cloned().collect();
     if forced.is_empty() {
         let uses = services.iter().map(|one| one.reference().to_owned());
-        let uses: Vec<String> = gather::set(uses).into_iter().collect();
+        let uses: Vec<String> = uses
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         return Err(RedeployResult::skipped(format!(
             "{limit}, but no other service of this stack is there; it uses {}",
             uses.join(", ")
@@ -273,9 +276,9 @@ fn file_stack(
     }
     if stack.pull == PullMode::First {
         let services = wanted.services.iter();
-        plan.pulls = gather::set(
-            services.filter_map(|(service, wants)| pulled(service, wants, &plan, inspection)),
-        );
+        plan.pulls = services
+            .filter_map(|(service, wants)| pulled(service, wants, &plan, inspection))
+            .collect();
     }
     Ok(plan)
 }
@@ -353,7 +356,10 @@ fn not_in_this_stack(order: &Order, seen: &ContainerSnapshot, wanted: &ComposeFi
     let running = seen.containers.iter().filter_map(reference_of);
     let wants = wanted.services.values();
     let wants = wants.filter_map(|one| Some(one.image.as_ref()?.familiar()));
-    let both = gather::set(running.map(|one| one.familiar()).chain(wants));
+    let both = running
+        .map(|one| one.familiar())
+        .chain(wants)
+        .collect::<BTreeSet<_>>();
     let both: Vec<String> = both.into_iter().collect();
     format!(
         "no service of this stack uses {asked}; it uses {}",

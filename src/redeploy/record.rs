@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gather;
 use crate::image::Reference;
 use crate::json;
 use crate::portainer::StackId;
@@ -55,7 +54,7 @@ impl StackRecord {
     /// Remembers which services a failed update, or way back, has left not well, where that was looked at.
     pub(super) fn left_bad(&mut self, end: &RedeployResult) {
         if end.verified == Some(true) {
-            self.bad = gather::set(end.bad.iter().cloned());
+            self.bad = end.bad.iter().cloned().collect();
         }
     }
 
@@ -91,10 +90,12 @@ impl StackRecord {
     pub(crate) fn proved_well(&mut self, submission: &Submission) {
         self.bad.clear();
         let held = std::mem::take(&mut self.blocked).into_iter();
-        self.blocked = gather::map(held.filter(|(reference, held)| {
-            let runs = submission.images.get(reference);
-            runs.is_none_or(|id| *id == held.back_to)
-        }));
+        self.blocked = held
+            .filter(|(reference, held)| {
+                let runs = submission.images.get(reference);
+                runs.is_none_or(|id| *id == held.back_to)
+            })
+            .collect();
     }
 }
 
@@ -108,7 +109,7 @@ pub(crate) fn moved(submission: &Submission) -> BTreeMap<Reference, String> {
             let now = submission.images.get(reference)?;
             (before != now).then(|| (reference.clone(), before.clone()))
         });
-    gather::map(moved)
+    moved.into_iter().collect()
 }
 
 /// Where it is kept.

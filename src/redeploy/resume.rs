@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::gather;
 use crate::health::{Container, ContainerSnapshot, Snapshot};
 use crate::limits;
 use crate::portainer::{Record, Status};
@@ -133,7 +132,7 @@ impl Run<'_> {
         };
         let gone = seen.gone_since(before);
         let ids = |seen: &ContainerSnapshot| -> BTreeSet<String> {
-            gather::set(seen.containers.iter().map(|one| one.id.clone()))
+            seen.containers.iter().map(|one| one.id.clone()).collect()
         };
         match submission.direction {
             Direction::Update if !gone.is_empty() && quiet_for >= limits::SETTLE => Some(
@@ -190,7 +189,7 @@ const HALF: &str = "something has changed, but Portainer does not say that the u
 fn alike(one: &Snapshot, other: &Snapshot) -> bool {
     let glimpse = |seen: &ContainerSnapshot| -> BTreeSet<(String, String, Option<String>)> {
         let glimpse = |one: &Container| (one.id.clone(), one.state.clone(), one.health.clone());
-        gather::set(seen.containers.iter().map(glimpse))
+        seen.containers.iter().map(glimpse).collect()
     };
     match (one, other) {
         (Snapshot::Compose(one), Snapshot::Compose(other)) => glimpse(one) == glimpse(other),

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::gather;
 use crate::health::{ContainerSnapshot, Snapshot};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Kind, Origin, Update};
@@ -208,7 +207,9 @@ impl Run<'_> {
             );
         }
         let tagged = tagged.into_iter();
-        let mut forward = gather::map(tagged.filter(|(reference, _)| others.contains(reference)));
+        let mut forward = tagged
+            .filter(|(reference, _)| others.contains(reference))
+            .collect::<BTreeMap<_, _>>();
         forward.extend(self.keep_the_rest(&goal));
         let sent = self.submit_rollback(&found, &goal, &newer);
         let end = sent.and_then(|sent| {
@@ -315,7 +316,7 @@ impl Run<'_> {
         let foreign = all.iter().filter(|one| one.labels.project != project);
         let ids: Vec<&str> = foreign.map(|one| one.image_id.as_str()).collect();
         let used = newer.iter().filter(|(_, id)| ids.contains(&id.as_str()));
-        Ok(gather::set(used.map(|(reference, _)| reference.clone())))
+        Ok(used.map(|(reference, _)| reference.clone()).collect())
     }
 
     /// File and variables as Portainer has them now, with the old values of what the update set, and no pull.
@@ -326,11 +327,10 @@ impl Run<'_> {
         newer: &BTreeMap<Reference, String>,
     ) -> Result<Sent, RedeployResult> {
         let variables = goal.variables.iter();
-        let set = gather::map(
-            variables
-                .clone()
-                .filter_map(|(name, value)| Some((name.clone(), value.clone()?))),
-        );
+        let set = variables
+            .clone()
+            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+            .collect();
         let gone = variables.filter(|(_, value)| value.is_none());
         let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
         let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
@@ -339,11 +339,10 @@ impl Run<'_> {
             can_roll_back: false,
             before: Some(Snapshot::Compose(goal.before.clone())),
             expected: goal.expected.clone(),
-            images_before: gather::map(
-                newer
-                    .iter()
-                    .map(|(reference, id)| (reference.clone(), Some(id.clone()))),
-            ),
+            images_before: newer
+                .iter()
+                .map(|(reference, id)| (reference.clone(), Some(id.clone())))
+                .collect(),
             images: goal.images.clone(),
             variables_before: goal.variables.clone(),
             ..Submission::of(&found.record)
@@ -358,5 +357,7 @@ impl Run<'_> {
 /// What a rollback that was sent has moved back from.
 fn moved_to(submission: &Submission) -> BTreeMap<Reference, String> {
     let known = submission.images_before.iter();
-    gather::map(known.filter_map(|(reference, id)| Some((reference.clone(), id.clone()?))))
+    known
+        .filter_map(|(reference, id)| Some((reference.clone(), id.clone()?)))
+        .collect()
 }

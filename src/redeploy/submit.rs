@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::gather;
 use crate::health::Snapshot;
 use crate::limits;
 use crate::portainer::{Error, Kind, Origin, Record, Service, Status, Update};
@@ -111,11 +110,11 @@ impl Run<'_> {
             } else {
                 plan.expected()
             },
-            forced: gather::map(
-                plan.forced
-                    .iter()
-                    .map(|service| (service.id.clone(), service.force_update)),
-            ),
+            forced: plan
+                .forced
+                .iter()
+                .map(|service| (service.id.clone(), service.force_update))
+                .collect(),
             checkout: match found.record.origin() {
                 Origin::Git { config_hash, .. } => {
                     Some((config_hash, to_hex(&sha256(&[found.file.as_bytes()]))))
@@ -123,10 +122,10 @@ impl Run<'_> {
                 Origin::File => None,
             },
             images_before,
-            images: gather::map(ids),
-            variables_before: gather::map(
-                changed.map(|(name, _)| (name.clone(), stored.get(name).cloned())),
-            ),
+            images: ids.into_iter().collect(),
+            variables_before: changed
+                .map(|(name, _)| (name.clone(), stored.get(name).cloned()))
+                .collect(),
             ..Submission::of(&found.record)
         };
         let whole = || Update::of(&found.record, &found.file, &order.set, plan.repull);

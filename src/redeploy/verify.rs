@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::compose;
-use crate::gather;
 use crate::health::{Container, ContainerSnapshot};
 use crate::health::{Snapshot, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
@@ -137,7 +136,7 @@ impl Run<'_> {
             Some(Snapshot::Compose(_)) | None => BTreeSet::new(),
         };
         let needed = services.filter(|(service, wants)| !wants.optional || there.contains(service));
-        gather::set(needed.map(|(service, _)| service))
+        needed.map(|(service, _)| service).collect()
     }
 
     fn conclude(
@@ -220,7 +219,9 @@ fn other_image(
         sent.is_some_and(|id| *id != one.image_id)
     };
     let others = seen.containers.iter().filter(is_new).filter(is_other);
-    let services = gather::set(others.map(|one| one.service.clone()));
+    let services = others
+        .map(|one| one.service.clone())
+        .collect::<BTreeSet<_>>();
     let services: Vec<String> = services.into_iter().collect();
     named(
         "not the image that its tag had when the update was sent",
