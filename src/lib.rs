@@ -34,7 +34,6 @@ mod delivery;
 mod request;
 // Edges: the time, files, the network.
 mod clock;
-mod threads;
 mod config;
 mod logging;
 mod store;

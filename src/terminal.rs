@@ -3,11 +3,11 @@
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::logging::escaped;
-use crate::threads;
 
 /// Writes a result to stdout. A reader that has seen enough (`| head -1`) is no error; a full disk is one.
 pub(crate) fn print(text: &str) -> io::Result<()> {
@@ -41,7 +41,9 @@ impl Progress {
         }
         let (sender, receiver) = mpsc::channel();
         let draw = move || redraw(&receiver, Instant::now(), io::stderr());
-        let thread = threads::start("progress", draw);
+        let thread = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(draw);
         Progress(thread.ok().map(|thread| (sender, thread)))
     }
 

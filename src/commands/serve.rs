@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -30,7 +31,6 @@ use crate::store::stacks::Shelf;
 use crate::store::{CannotOpen, Journal, NotWritten};
 use crate::system;
 use crate::systemd::{self, Say};
-use crate::threads;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -137,11 +137,13 @@ fn wait_for_stop(mut signals: Signals) {
         log::info!("stopping");
         break;
     }
-    let again = threads::start("signals", move || {
-        if signals.forever().any(|signal| signal != SIGHUP) {
-            std::process::exit(130);
-        }
-    });
+    let again = thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if signals.forever().any(|signal| signal != SIGHUP) {
+                std::process::exit(130);
+            }
+        });
     if let Err(error) = again {
         log::warn!("a second signal will not be heard: {error}");
     }

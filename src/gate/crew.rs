@@ -3,11 +3,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use super::allowed::Memory;
 use super::{Inside, attend};
 use crate::limits;
-use crate::threads;
 
 /// Starts threads until there are so many, each with a place more.
 ///
@@ -32,5 +32,9 @@ pub(super) fn hire(inside: &Arc<Inside>, wanted: usize) -> io::Result<()> {
 /// # Errors
 /// The system gives none.
 pub(super) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    threads::start_with_stack(name, limits::CONNECTION_STACK, work).map(drop)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(limits::CONNECTION_STACK)
+        .spawn(work)
+        .map(drop)
 }

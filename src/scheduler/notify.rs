@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,6 @@ use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
 use crate::stack::outcome::{Outcome, StackReport};
 use crate::store::stacks::Shelf;
-use crate::threads;
 
 /// Takes ends in.
 #[derive(Debug, Clone)]
@@ -33,7 +33,9 @@ impl Notifier {
     ) -> Result<Notifier, String> {
         let sender = Messenger::new(settings, clock, shelf)?;
         let (ends, waiting) = mpsc::sync_channel(limits::NOTICES_WAITING);
-        threads::start("notify", move || sender.run(&waiting))
+        thread::Builder::new()
+            .name("notify".to_owned())
+            .spawn(move || sender.run(&waiting))
             .map_err(|error| format!("cannot start the thread that sends notices: {error}"))?;
         Ok(Notifier(ends))
     }

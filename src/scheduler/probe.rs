@@ -6,6 +6,7 @@ mod seen;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
@@ -18,7 +19,6 @@ pub(crate) use crate::scheduler::probe::seen::{Away, Job, Look, Note, Portal};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
 use crate::store::stacks::Shelf;
-use crate::threads;
 
 /// What it needs.
 pub(crate) struct Means {
@@ -65,7 +65,9 @@ impl Probe {
             means,
         });
         let own = Arc::clone(&probe);
-        threads::start("probe", move || own.run())
+        thread::Builder::new()
+            .name("probe".to_owned())
+            .spawn(move || own.run())
             .map_err(|error| format!("cannot start the thread that looks at Portainer: {error}"))?;
         Ok(probe)
     }

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use super::watch::Watch;
@@ -12,7 +13,6 @@ use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::store::Sync;
-use crate::threads;
 
 impl Scheduler {
     /// As many as can do something, and not more than there may be.
@@ -20,7 +20,10 @@ impl Scheduler {
         while !state.stopping && state.runners < limits::RUNNERS && state.could_begin() > state.idle
         {
             let scheduler = Arc::clone(self);
-            if let Err(error) = threads::start("redeploy", move || scheduler.run()) {
+            if let Err(error) = thread::Builder::new()
+                .name("redeploy".to_owned())
+                .spawn(move || scheduler.run())
+            {
                 log::error!(
                     "cannot start a thread for a redeploy: {error}; it begins with the next delivery"
                 );

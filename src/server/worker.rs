@@ -13,7 +13,6 @@ use crate::limits;
 use crate::message::{Headers, Reply};
 use crate::request::{Answer, Behind, Refusal, Request, Wait};
 use crate::secret::Secret;
-use crate::threads;
 
 /// The workers of one tiny_http: told to leave when this is dropped, each as soon as it has nothing in hand.
 pub(super) struct Workers {
@@ -50,9 +49,11 @@ impl Workers {
                 Arc::clone(&workers.over),
                 Arc::clone(inside),
             );
-            threads::start(&format!("worker-{number}"), move || {
-                work(&http, &over, &inside);
-            })?;
+            thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || {
+                    work(&http, &over, &inside);
+                })?;
         }
         Ok(workers)
     }
