@@ -10,8 +10,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::image::Reference;
-use crate::named::named;
 use crate::signature::SchemeName;
+use crate::text::string_enum;
 use help::Topic;
 use typed::Typed;
 
@@ -57,7 +57,7 @@ pub(crate) enum Command {
     Healthcheck,
 }
 
-named! {
+string_enum! {
     /// How a new secret is written.
     SecretFormat:
     /// 32 letters and digits.

@@ -26,8 +26,8 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Loaded, Need, Problems, Surroundings};
 use crate::logging;
 use crate::portainer::Portainer;
-use crate::system;
 use crate::terminal;
+use crate::text::io_error_message;
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
@@ -208,7 +208,10 @@ impl From<Problems> for Stop {
 /// Only results are written in a way that can fail.
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
-        Stop::Failed(format!("cannot write to stdout: {}", system::words(&error)))
+        Stop::Failed(format!(
+            "cannot write to stdout: {}",
+            io_error_message(&error)
+        ))
     }
 }
 

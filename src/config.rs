@@ -27,9 +27,9 @@ use self::show::Shown;
 pub(crate) use self::surroundings::Surroundings;
 use self::values::Written;
 use crate::hook::{Hook, Network};
-use crate::named::named;
 use crate::secret::Secret;
 use crate::stack::{Stack, StackKey};
+use crate::text::string_enum;
 
 /// What a command cannot do without. What is not needed may be missing, and secrets that are not needed are not even read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl Config {
     }
 }
 
-named! {
+string_enum! {
     /// How log lines look.
     LogFormat:
     /// What the place they go to reads best.
@@ -242,7 +242,7 @@ pub(crate) struct Notify {
     pub(crate) secret: Option<Secret>,
 }
 
-named! {
+string_enum! {
     /// What the receiver of a notice reads.
     NotifyFormat:
     /// One JSON object.

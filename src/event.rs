@@ -17,11 +17,11 @@ use std::fmt;
 use crate::image::Reference;
 use crate::json;
 use crate::limits;
-use crate::named::named;
 use crate::signature::{Rejection, Verified};
 use crate::stack::order::Cause;
+use crate::text::string_enum;
 
-named! {
+string_enum! {
     /// The kind of system that posts.
     Sender:
     /// Anything that signs JSON as stackhook describes it.

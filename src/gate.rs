@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::hook::Network;
 use crate::limits;
 use crate::request::Behind;
-use crate::system;
+use crate::text::io_error_message;
 use allowed::Memory;
 use body::Room;
 use connection::Space;
@@ -92,11 +92,12 @@ impl Door {
     /// # Errors
     /// The system gives not even the fewest threads.
     pub(crate) fn open(self, settings: Settings, behind: Arc<dyn Behind>) -> Result<Gate, String> {
-        let failed = |error: io::Error| format!("cannot open the gate: {}", system::words(&error));
+        let failed =
+            |error: io::Error| format!("cannot open the gate: {}", io_error_message(&error));
         let too_few = |error: io::Error| {
             format!(
                 "cannot open the gate: too few threads{THREAD_LIMITS}: {}",
-                system::words(&error)
+                io_error_message(&error)
             )
         };
         let listener = TcpStream::from(OwnedFd::from(self.0.try_clone().map_err(failed)?));
@@ -144,7 +145,7 @@ impl Gate {
             log::warn!(
                 "only {left} connections at a time, not {}: no more threads{THREAD_LIMITS}: {}",
                 self.wanted,
-                system::words(&error)
+                io_error_message(&error)
             );
         }
     }
@@ -204,7 +205,7 @@ fn not_taken(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "permission denied (ports below 1024 are kept for root)".to_owned()
         }
-        _ => system::words(error),
+        _ => io_error_message(error),
     };
     format!("{why}; STACKHOOK_LISTEN, or listen in the file, sets another address")
 }

@@ -10,8 +10,8 @@ use std::fmt;
 use crate::json::{self, NotRead};
 use crate::limits;
 use crate::message::Headers;
-use crate::named::named;
 use crate::secret::{self, Secret};
+use crate::text::string_enum;
 use rejection::Reason;
 pub(crate) use rejection::Rejection;
 
@@ -20,7 +20,7 @@ pub(crate) const EXPECTED: &str = "the signature or token is missing or wrong, o
     expected is what this hook's scheme prescribes, by default \
     \"X-Portainer-Signature: \" with the hex HMAC-SHA256 of the raw body, keyed with the hook's secret";
 
-named! {
+string_enum! {
     /// The name of a way to prove knowledge of the secret.
     SchemeName:
     /// `X-Portainer-Signature`.
@@ -43,7 +43,7 @@ named! {
     UrlToken = "url-token",
 }
 
-named! {
+string_enum! {
     /// How a token stands in its header.
     TokenKind:
     /// The header's whole value.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Pattern;
 use crate::limits;
-use crate::named::named;
+use crate::text::string_enum;
 
 /// What hooks, payloads and the command line call a stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ pub(crate) struct Stack {
     pub(crate) cleanup: bool,
 }
 
-named! {
+string_enum! {
     /// Who pulls images, and when.
     PullMode:
     /// Through Portainer's Docker proxy, before the stack is touched.
@@ -84,7 +84,7 @@ named! {
     Never = "never",
 }
 
-named! {
+string_enum! {
     /// When the previous images are brought back.
     RollBack:
     /// When a service that ran has no container left.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::delivery::ledger::Entry;
 use crate::limits;
-use crate::system;
+use crate::text::io_error_message;
 
 /// The journal of a server; nobody else has the directory while it exists.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Journal {
         // Half a line in front of others would be damage. And what a failed sync left on disk, nobody knows.
         self.behind = true;
         let _ = self.file.set_len(self.length);
-        Err(told(&system::words(&error)))
+        Err(told(&io_error_message(&error)))
     }
 
     /// What a power cut would leave, if it came now.
@@ -204,7 +204,7 @@ impl Journal {
             Err(error) => {
                 let _ = fs::remove_file(&new);
                 self.behind = true;
-                Err(told(&system::words(&error)))
+                Err(told(&io_error_message(&error)))
             }
         }
     }

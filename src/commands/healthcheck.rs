@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Exit, Stop, Voice, load};
 use crate::config::Need;
 use crate::limits;
-use crate::system;
+use crate::text::io_error_message;
 
 /// Asks the server that listens where the configuration says.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -21,7 +21,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         ErrorKind::ConnectionRefused => failed(&"nothing listens there"),
         // What std calls it depends on the system.
         ErrorKind::TimedOut | ErrorKind::WouldBlock => failed(&"it does not answer in time"),
-        _ => failed(&system::words(&error)),
+        _ => failed(&io_error_message(&error)),
     })?;
     match status.as_str() {
         "200" => Ok(Exit::Fine),

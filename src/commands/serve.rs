@@ -29,8 +29,8 @@ use crate::stack::outcome::Outcome;
 use crate::store::lock::Turns;
 use crate::store::stacks::Shelf;
 use crate::store::{CannotOpen, Journal, NotWritten};
-use crate::system;
 use crate::systemd::{self, Say};
+use crate::text::io_error_message;
 
 /// Serves until it is told to stop.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
@@ -169,7 +169,7 @@ fn stop(scheduler: &Scheduler) {
 fn tell_systemd(what: Say<'_>) {
     let socket = std::env::var_os(systemd::NOTIFY_SOCKET);
     if let Err(error) = systemd::say(socket.as_deref(), what) {
-        let why = system::words(&error);
+        let why = io_error_message(&error);
         log::warn!("cannot tell systemd that the service is {what}: {why}");
     }
 }

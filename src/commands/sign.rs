@@ -13,7 +13,7 @@ use crate::hook::{Hook, HookName, Scheme, SchemeName, TokenKind, setup};
 use crate::limits;
 use crate::secret::{random, to_hex};
 use crate::signature::{self, Proof};
-use crate::system;
+use crate::text::io_error_message;
 
 /// Prints the header lines, or the set-up of a hook.
 pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
@@ -99,6 +99,6 @@ fn read(file: Option<&Path>) -> Result<Vec<u8>, Stop> {
         ))),
         Ok(_) => Ok(body),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(cannot(&"there is no such file")),
-        Err(error) => Err(cannot(&system::words(&error))),
+        Err(error) => Err(cannot(&io_error_message(&error))),
     }
 }

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{
 
 use super::trust;
 use crate::limits;
-use crate::system;
+use crate::text::io_error_message;
 
 /// TCP, and for https TLS with `tls` on it.
 pub(super) fn connector(tls: Arc<ClientConfig>) -> impl Connector {
@@ -60,7 +60,7 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         io::ErrorKind::TimedOut => "the connection timed out".to_owned(),
-        _ => system::words(error),
+        _ => io_error_message(error),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::{Given, Scheme, SchemeName, hex_hmac};
-use crate::named::named;
+use crate::text::string_enum;
 
-named! {
+string_enum! {
     /// Why a proof was not accepted.
     Reason:
     /// The header is not there.

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::Path;
 
-use crate::system;
+use crate::text::io_error_message;
 
 /// Where locks are.
 pub(super) const LOCKS: &str = "locks";
@@ -55,7 +55,7 @@ pub(super) fn explain(what: &str, path: &Path, dir: &Path, error: &io::Error) ->
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         ErrorKind::StorageFull => "no space is left on the device".to_owned(),
         ErrorKind::NotADirectory => "it is no directory".to_owned(),
-        _ => system::words(error),
+        _ => io_error_message(error),
     };
     let mut text = format!("{what} {:?} for \"state_dir\": {why}", path.display());
     match error.kind() {

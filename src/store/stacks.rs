@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value};
 
 use crate::store::place;
-use crate::system;
+use crate::text::io_error_message;
 
 /// Where it is kept: in the state directory, or in memory.
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ impl Shelf {
             Err(error) => {
                 log::error!(
                     "cannot see whether a stack is paused, so it counts as paused: {}",
-                    system::words(&error)
+                    io_error_message(&error)
                 );
                 Some(0)
             }
