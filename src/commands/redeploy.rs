@@ -14,7 +14,6 @@ use crate::clock::SystemClock;
 use crate::config::Need;
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
-use crate::json;
 use crate::portainer::StackId;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
@@ -193,7 +192,7 @@ fn json(ends: &[(&Stack, End)]) -> Value {
         false => status_of(&reports),
     };
     let stack = |(stack, end): &(&Stack, End)| match end {
-        End::Report(report) => json::value(report).unwrap_or_default(),
+        End::Report(report) => serde_json::to_value(report).unwrap_or_default(),
         End::Plan(lines) => {
             json!({"stack": stack.key.as_str(), "name": stack.name, "would": lines})
         }

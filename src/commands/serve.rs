@@ -13,7 +13,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Loaded, Need};
 use crate::delivery::ledger::report;
 use crate::gate::{Door, Settings};
-use crate::json;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::portainer::Portainer;
@@ -193,7 +192,7 @@ fn redeploy(
             timeout,
             patience: limits::PATIENCE,
         };
-        match task.submission.as_ref().map(json::meaning) {
+        match task.submission.clone().map(serde_json::from_value) {
             None if task.order.rollback => redeploy::roll_back(&context, &task.stack),
             None => redeploy::run(&context, &task.stack, &task.order),
             Some(Ok(submission)) => redeploy::resume(&context, &task.stack, submission),

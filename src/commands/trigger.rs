@@ -7,6 +7,7 @@ mod sender;
 use std::path::Path;
 use std::time::Instant;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::report::words;
@@ -16,7 +17,6 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Need, Surroundings, Trust};
 use crate::fetch::Fetch;
 use crate::hook::HookName;
-use crate::json;
 use crate::limits;
 use crate::secret::{random, to_hex};
 use crate::stack::outcome::StackReport;
@@ -116,7 +116,7 @@ fn tell(asked: &cli::Trigger, stack: &str, end: Result<Said, Trouble>) -> Result
         let reports = said.body.get("stacks").and_then(Value::as_array);
         let reports = reports.into_iter().flatten();
         let mut reports = reports
-            .filter_map(|one| json::meaning::<StackReport>(one).ok())
+            .filter_map(|one| StackReport::deserialize(one).ok())
             .peekable();
         if reports.peek().is_none() && !is_trouble {
             terminal::print(&format!("{stack}: {}\n", said.message()))?;

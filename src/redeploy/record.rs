@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::image::Reference;
-use crate::json;
 use crate::portainer::StackId;
 use crate::redeploy::{NotWritten, RedeployResult, Submission};
 use crate::store::stacks::Shelf;
@@ -124,7 +123,7 @@ pub(crate) trait Memory: Send + Sync {
 
 impl Memory for Shelf {
     fn recall(&self, id: StackId) -> StackRecord {
-        match self.read(id.0).as_ref().map(json::meaning) {
+        match self.read(id.0).map(serde_json::from_value) {
             Some(Ok(past)) => past,
             Some(Err(error)) => {
                 log::error!(
@@ -137,7 +136,7 @@ impl Memory for Shelf {
     }
 
     fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten> {
-        let value = json::value(past).map_err(|error| NotWritten(error.to_string()))?;
+        let value = serde_json::to_value(past).map_err(|error| NotWritten(error.to_string()))?;
         self.write(id.0, &value).map_err(NotWritten)
     }
 

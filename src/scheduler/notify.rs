@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Notify, NotifyFormat, Trust};
 use crate::fetch::{Fetch, Method, Request};
-use crate::json;
 use crate::limits;
 use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
@@ -165,7 +164,7 @@ impl Messenger {
 
     /// A few tries, with pauses.
     fn send(&self, news: News, report: &StackReport) -> Result<(), String> {
-        let data = json::value(report).unwrap_or_default();
+        let data = serde_json::to_value(report).unwrap_or_default();
         let text = text(report);
         // The same for every try, so that a receiver can tell that it already has the message.
         let id = id()?;

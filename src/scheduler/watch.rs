@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::delivery::ledger::Entry;
-use crate::json;
 use crate::portainer::StackId;
 use crate::redeploy::{Images, NotWritten, Observer, Step, Submission};
 use crate::scheduler::{Scheduler, Task};
@@ -75,7 +74,7 @@ impl Observer for Watch<'_> {
 
     fn submitting(&self, submission: &Submission) -> Result<(), NotWritten> {
         let stack = self.task.stack.key.clone();
-        let submission = json::value(submission)
+        let submission = serde_json::to_value(submission)
             .map_err(|error| NotWritten(format!("what is sent cannot be written down: {error}")))?;
         self.scheduler.may_leave(&stack);
         let written = self.commit(Sync::Now, Entry::Submitting { stack, submission });
