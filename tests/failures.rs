@@ -1,5 +1,5 @@
-//! What may stand between stackhook and an update: each trouble ends with the same words for a delivery and for the
-//! commands, each with its own code, and nothing is touched.
+//! Obstacles between stackhook and an update: each ends with the same message for a delivery and for the commands, each with its
+//! own code, and nothing is changed.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::support::tls::TlsFront;
 
 const TRIGGERED: &str = "Stack update triggered";
 const UPDATED: &str = "Stack updated successfully";
-/// A delivery does not try for longer than this to reach Portainer.
+/// Limits the time for which a delivery tries to reach Portainer.
 const SHORT: &str = "[portainer]\ntimeout = \"2s\"\n";
 
-/// A delivery ends with `code`, the commands with `exit`; all of them say `words`, and the stack is as it was.
+/// Asserts that a delivery ends with `code` and the commands with `exit`, all with these texts, and that the stack is unchanged.
 #[track_caller]
 fn check(fake: &Fake, setup: Setup, code: u16, exit: i32, words: &[&str]) {
     let before = fake.world(|world| world.containers("shop"));
@@ -45,7 +45,7 @@ fn check(fake: &Fake, setup: Setup, code: u16, exit: i32, words: &[&str]) {
     assert_eq!(fake.world(|world| world.containers("shop")), before);
 }
 
-/// How often somebody has tried to log in.
+/// Number of login attempts.
 fn logins(fake: &Fake) -> usize {
     let calls = fake.calls();
     let of = calls.iter().filter(|call| call.path == "/api/auth");
@@ -57,7 +57,7 @@ fn address(fake: &Fake) -> SocketAddr {
 }
 
 #[test]
-fn an_api_key_that_is_not_known_is_told_in_portainers_words() {
+fn reports_an_unknown_api_key_with_portainers_message() {
     let fake = portainer(Era::A);
     fake.world(|world| world.revoke_keys(1));
     let words = ["401", "Invalid JWT token", "does not know the API key"];
@@ -65,7 +65,7 @@ fn an_api_key_that_is_not_known_is_told_in_portainers_words() {
 }
 
 #[test]
-fn a_wrong_password_is_tried_once_a_minute() {
+fn tries_a_wrong_password_once_a_minute() {
     let fake = portainer(Era::A);
     let setup = Setup::new()
         .env("PORTAINER_URL", &fake.url())
@@ -95,7 +95,7 @@ fn a_wrong_password_is_tried_once_a_minute() {
 }
 
 #[test]
-fn a_login_that_ran_out_is_renewed_once_for_all() {
+fn renews_an_expired_session_once_for_all_calls() {
     let fake = portainer(Era::A);
     let setup = Setup::new()
         .env("PORTAINER_URL", &fake.url())
@@ -105,7 +105,7 @@ fn a_login_that_ran_out_is_renewed_once_for_all() {
     assert_eq!(shop.deliver("{}").status, 200);
     assert_eq!(shop.deliver("{}").status, 200);
     assert_eq!(logins(&shop.fake), 1);
-    // All JWTs die with the process.
+    // All JWTs become invalid when the process ends.
     shop.fake.world(|world| world.portainer_dies());
     shop.push(WEB, GOOD);
     says(&shop.deliver("{}"), 200, TRIGGERED, UPDATED);
@@ -113,7 +113,7 @@ fn a_login_that_ran_out_is_renewed_once_for_all() {
 }
 
 #[test]
-fn what_somebody_else_answers_is_told_from_portainer() {
+fn distinguishes_other_servers_from_portainer() {
     let html = "<html><body>bad gateway</body></html>";
     let denied = r#"{"message":"Access denied","details":"Access denied to resource"}"#;
     let broken = r#"{"message":"Unable to retrieve stacks from the database","details":"database not open"}"#;
@@ -175,14 +175,14 @@ fn what_somebody_else_answers_is_told_from_portainer() {
 }
 
 #[test]
-fn an_address_without_portainer_is_told() {
+fn reports_an_address_without_portainer() {
     let fake = portainer(Era::A);
     let setup = Setup::with(&fake).env("PORTAINER_URL", &format!("{}/elsewhere", fake.url()));
     check(&fake, setup, 502, 1, &["404", "text/plain"]);
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_nothing_is_sent_there() {
+fn does_not_follow_a_redirect() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     other.set_nonblocking(true).unwrap();
     let target = format!("http://{}", other.local_addr().unwrap());
@@ -197,7 +197,7 @@ fn a_redirect_is_not_followed_and_nothing_is_sent_there() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_named_so_that_it_can_be_pinned() {
+fn prints_the_fingerprint_of_an_untrusted_certificate() {
     let fake = portainer(Era::A);
     let front = TlsFront::start(address(&fake));
     let url = format!("https://{}", front.addr);
@@ -230,7 +230,7 @@ fn a_certificate_that_is_not_trusted_is_named_so_that_it_can_be_pinned() {
 }
 
 #[test]
-fn plain_http_to_a_port_that_speaks_tls_is_told() {
+fn reports_plain_http_on_a_tls_port() {
     let fake = portainer(Era::A);
     let front = TlsFront::start(address(&fake));
     let setup = Setup::with(&fake).env("PORTAINER_URL", &format!("http://{}", front.addr));
@@ -238,7 +238,7 @@ fn plain_http_to_a_port_that_speaks_tls_is_told() {
 }
 
 #[test]
-fn where_nobody_listens_it_is_tried_again_for_a_delivery_and_not_for_a_command() {
+fn retries_a_refused_connection_for_a_delivery_but_not_for_a_command() {
     let mut fake = portainer(Era::A);
     let setup = Setup::with(&fake);
     fake.go_down();
@@ -246,7 +246,7 @@ fn where_nobody_listens_it_is_tried_again_for_a_delivery_and_not_for_a_command()
 }
 
 #[test]
-fn a_portainer_that_comes_back_gets_the_update_that_waited() {
+fn submits_the_waiting_update_when_portainer_returns() {
     let mut shop = Shop::open(Era::A);
     let image = shop.push(WEB, GOOD);
     shop.fake.go_down();
@@ -273,10 +273,10 @@ fn a_portainer_that_comes_back_gets_the_update_that_waited() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+fn times_out_on_a_silent_server() {
     let fake = portainer(Era::A);
     fake.fault(When::every("GET", "/api/"), Fault::Silent);
-    // Whoever delivers here waits for a minute, and nobody else has to.
+    // This delivery waits for a minute; other deliveries do not.
     check(
         &fake,
         Setup::with(&fake),
@@ -287,7 +287,7 @@ fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn an_update_whose_answer_is_lost_is_followed_and_never_sent_again() {
+fn follows_an_update_whose_answer_is_lost_and_never_resends_it() {
     let faults = [Fault::CloseAfter, Fault::CutShort, Fault::GaveUp(504)];
     let cells = faults.map(|fault| [Era::A, Era::C].map(|era| (era, fault.clone())));
     side_by_side(cells.into_iter().flatten(), |(era, fault)| {
@@ -301,7 +301,7 @@ fn an_update_whose_answer_is_lost_is_followed_and_never_sent_again() {
 }
 
 #[test]
-fn an_update_that_portainer_refuses_is_told_in_its_words_and_not_sent_again() {
+fn reports_a_refused_update_and_does_not_resend_it() {
     let shop = Shop::quick(Era::A);
     shop.push(WEB, GOOD);
     let body = r#"{"message":"Unable to update the stack","details":"read-only file system"}"#;

@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by panicking and may say something, its helpers too"
+    reason = "tests and their helpers fail by panicking and may print"
 )]
 
 mod attacks;

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! Support code shared by the tests.
 
 #![allow(dead_code, reason = "each test uses its part")]
 

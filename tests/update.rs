@@ -1,4 +1,4 @@
-//! A signed delivery really updates a stack: what Portainer ends up with, in every era.
+//! Signed deliveries that update a stack: the state of Portainer afterwards, in every era.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const TRIGGERED: &str = "Stack update triggered";
 const UPDATED: &str = "Stack updated successfully";
 const UP_TO_DATE: &str = "Stack is already up to date";
 
-/// `web` alone runs another image now, and nothing else has changed.
+/// Asserts that only `web` runs another image, and nothing else has changed.
 #[track_caller]
 fn only_web_is_new(shop: &Shop, image: &ImageId) {
     assert_eq!(shop.recreated(), ["web"]);
@@ -37,7 +37,7 @@ fn only_web_is_new(shop: &Shop, image: &ImageId) {
 }
 
 #[test]
-fn variables_alone_are_enough_in_every_era_with_key_and_with_password() {
+fn updates_with_variables_only_in_every_era_with_key_or_password() {
     let cells = Era::ALL.map(|era| [(era, true), (era, false)]);
     side_by_side(cells.into_iter().flatten(), |(era, with_key)| {
         let fake = portainer(era);
@@ -74,7 +74,7 @@ fn variables_alone_are_enough_in_every_era_with_key_and_with_password() {
 }
 
 #[test]
-fn nothing_newer_changes_nothing() {
+fn changes_nothing_if_no_image_is_newer() {
     side_by_side(Era::ALL, |era| {
         let shop = Shop::open(era);
         let reply = shop.deliver("");
@@ -86,25 +86,25 @@ fn nothing_newer_changes_nothing() {
 }
 
 #[test]
-fn an_image_that_is_named_alone_is_pulled_and_its_service_alone_restarts() {
+fn pulls_and_restarts_only_the_named_image() {
     side_by_side(Era::ALL, |era| {
         let shop = Shop::open(era);
         let web = shop.push(WEB, GOOD);
-        // The other one is newer in the registry, and somebody has pulled it on the host already.
+        // The other image is newer in the registry, and already pulled on the host.
         let worker = shop.push(WORKER, GOOD);
         shop.fake.world(|world| world.pull(WORKER, 2));
         let reply = shop.deliver(r#"{"event":"image_update","image":"ghcr.io/acme/web:1"}"#);
         says(&reply, 200, TRIGGERED, UPDATED);
         assert_eq!(shop.pulled(), [WEB]);
         only_web_is_new(&shop, &web);
-        // The tag is where it was, for whoever comes next.
+        // The tag points to the pulled image again.
         let local = shop.fake.world(|world| world.local_id(WORKER, 2));
         assert_eq!(local, Some(worker), "{era:?}");
     });
 }
 
 #[test]
-fn a_new_tag_is_pulled_before_the_update_and_only_its_service_restarts() {
+fn pulls_a_new_tag_before_the_update() {
     side_by_side(Era::ALL, |era| {
         let shop = Shop::quick(era);
         let image = shop.push("ghcr.io/acme/web:2", GOOD);
@@ -136,7 +136,7 @@ fn a_new_tag_is_pulled_before_the_update_and_only_its_service_restarts() {
 }
 
 #[test]
-fn an_exception_stays_out_until_it_is_named() {
+fn an_exception_is_updated_only_if_named() {
     let file = QUICK.replace("env =", "except = [\"ghcr.io/acme/worker\"]\nenv =");
     side_by_side([Era::A, Era::D], |era| {
         let mut shop = Shop::configured(portainer(era), &file);
@@ -154,7 +154,7 @@ fn an_exception_stays_out_until_it_is_named() {
 }
 
 #[test]
-fn an_image_that_the_stack_does_not_run_is_not_deployed_and_the_answer_lists_what_runs() {
+fn skips_an_image_outside_the_stack_and_lists_its_images() {
     let shop = Shop::open(Era::A);
     let reply = shop.deliver(r#"{"image":"ghcr.io/acme/wep:1"}"#);
     let body = fails(&reply, 409, &[WEB, WORKER]);
@@ -163,7 +163,7 @@ fn an_image_that_the_stack_does_not_run_is_not_deployed_and_the_answer_lists_wha
 }
 
 #[test]
-fn a_bad_tag_changes_nothing_and_the_registrys_words_are_told() {
+fn a_bad_tag_changes_nothing_and_reports_the_registrys_message() {
     side_by_side(Era::ALL, |era| {
         let shop = Shop::quick(era);
         let body = json!({"env": {"TAG": "nope"}, "time": now()});
@@ -174,14 +174,14 @@ fn a_bad_tag_changes_nothing_and_the_registrys_words_are_told() {
             "nothing was changed",
         ];
         fails(&reply, 502, &words);
-        // Whoever looks for the delivery in the log finds the reason on its line.
+        // The log line of the delivery has the reason.
         shop.server.wait_for_log("reason=\"shop: cannot pull");
         shop.is_untouched();
     });
 }
 
 #[test]
-fn unhealthy_is_a_failure_however_often_it_is_delivered() {
+fn an_unhealthy_container_fails_every_delivery() {
     side_by_side(Era::ALL, |era| {
         let mut shop = Shop::quick(era);
         let bad = shop.push(WEB, Behaviour::NeverHealthy);
@@ -196,7 +196,7 @@ fn unhealthy_is_a_failure_however_often_it_is_delivered() {
         let again = shop.deliver("{}");
         fails(&again, 502, &["nothing newer, and web is still unhealthy"]);
         assert_eq!(shop.recreated(), [""; 0], "{era:?}");
-        // The next good image heals it.
+        // The next good image fixes it.
         let good = shop.push(WEB, GOOD);
         says(&shop.deliver("{}"), 200, TRIGGERED, UPDATED);
         assert_eq!(shop.now()["web"].image_id, good);
@@ -204,7 +204,7 @@ fn unhealthy_is_a_failure_however_often_it_is_delivered() {
     });
 }
 
-/// `web` without a health check, with this restart policy, gets an image that does this.
+/// Deploys an image with this behaviour to a `web` without health check and with this restart policy.
 fn check_bad(era: Era, restart: &str, behaviour: Behaviour, words: &[&str], rolled_back: bool) {
     let file =
         format!("services:\n  web:\n    image: ghcr.io/acme/web:1\n    restart: \"{restart}\"\n");
@@ -218,8 +218,8 @@ fn check_bad(era: Era, restart: &str, behaviour: Behaviour, words: &[&str], roll
 }
 
 #[test]
-fn containers_that_do_not_stay_up_are_a_failure_with_state_and_exit_code() {
-    // It looks as if it ran whenever one looks at the wrong moment.
+fn containers_that_do_not_stay_up_fail_with_state_and_exit_code() {
+    // Inspected at the wrong moment, it seems to be running.
     let every = Duration::from_millis(600);
     let loops = Behaviour::CrashLoop { every, code: 3 };
     let loops_on = &["web is ", "exit code 3", "restarts"][..];
@@ -242,7 +242,7 @@ fn containers_that_do_not_stay_up_are_a_failure_with_state_and_exit_code() {
 }
 
 #[test]
-fn an_update_that_fails_is_told_in_portainers_words_and_what_ran_runs_again() {
+fn a_failed_update_reports_portainers_message_and_restores_the_images() {
     side_by_side(Era::ALL, |era| {
         let shop = Shop::quick(era);
         shop.push(WEB, Behaviour::CannotStart);
@@ -268,7 +268,7 @@ fn an_update_that_fails_is_told_in_portainers_words_and_what_ran_runs_again() {
 }
 
 #[test]
-fn a_person_who_edits_meanwhile_is_not_overwritten() {
+fn does_not_overwrite_a_concurrent_edit() {
     let shop = Shop::open(Era::A);
     let gate = pull_held(&shop.fake);
     std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! The collected signature cases of other people's programs, over real HTTP: at hand in `../shared/senders`, and skipped with a word where
-//! they are not. Only those that sign no time, and whose secrets the configuration takes; the crate's own tests have all of them.
+//! Signature vectors collected from other programs, over real HTTP; read from `../shared/senders`, and skipped with a message if that does
+//! not exist. Only vectors without a signed time and with a valid secret; the unit tests have all of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,7 +28,7 @@ fn option<'v>(vector: &'v Value, name: &str) -> &'v str {
     vector["options"][name].as_str().unwrap_or_default()
 }
 
-/// Whether it can be configured and sent as it is.
+/// Returns true if the vector can be configured and sent unchanged.
 fn is_sendable(vector: &Value) -> bool {
     let scheme = vector["scheme"].as_str().unwrap_or_default();
     let secrets = texts(vector, "secrets");
@@ -52,7 +52,7 @@ fn is_sendable(vector: &Value) -> bool {
         && vector["body"].is_string()
 }
 
-/// One hook for each set of secrets and options. Its rule refuses whatever was verified, so that nothing is redeployed.
+/// One hook for each set of secrets and options. Its rule ignores every verified delivery, so that nothing is redeployed.
 fn hook(name: &str, vector: &Value) -> String {
     let quoted = |text: &str| Value::from(text).to_string();
     let mut toml = format!(
@@ -141,7 +141,7 @@ fn every_collected_signature_has_its_verdict_over_http() {
         let reply = shop
             .server
             .post(&target, &lines, vector["body"].as_str().unwrap().as_bytes());
-        // Verified and refused by the rule, or verified and no JSON.
+        // Verified and ignored by the rule, or verified but not JSON.
         let verified =
             reply.status == 200 || (reply.status == 400 && reply.text().contains("the body"));
         let expected = vector["expected"].as_str().unwrap();

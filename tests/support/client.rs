@@ -1,4 +1,4 @@
-//! A caller of the product that shares no code with it: one request, one reply, over a plain socket.
+//! An HTTP client that shares no code with the product: one request and one reply over a plain socket.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A reply, taken apart.
+/// A parsed reply.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    /// Names as sent.
+    /// Header names as sent, with values.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    /// The only header of that name.
+    /// The value of a header that occurs at most once.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut found = self
@@ -59,7 +59,7 @@ pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     Vec::new()
 }
 
-/// The reply, and when all was said.
+/// The reply, and the time at which the request had been sent.
 fn try_exchange(server: SocketAddr, request: &[u8]) -> (Vec<u8>, Instant) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream
@@ -79,7 +79,7 @@ fn try_exchange(server: SocketAddr, request: &[u8]) -> (Vec<u8>, Instant) {
     (reply, said)
 }
 
-/// Whether the reply has all that its length promises.
+/// Returns true if the reply has as many bytes as its length states.
 fn is_whole(reply: &[u8], head_only: bool) -> bool {
     let Some(end) = reply.windows(4).position(|four| four == b"\r\n\r\n") else {
         return false;
@@ -92,7 +92,7 @@ fn is_whole(reply: &[u8], head_only: bool) -> bool {
     head_only || length.is_some_and(|length| reply.len() >= end + 4 + length)
 }
 
-/// A request with everything that a polite client sends.
+/// Formats a request with the headers that a client normally sends.
 pub(crate) fn request(
     server: SocketAddr,
     method: &str,
@@ -118,7 +118,7 @@ pub(crate) fn request(
     request
 }
 
-/// The reply in these bytes; its length must be the one that it states, and it must say that the connection ends.
+/// Parses a reply, which must have the stated length and announce the end of the connection.
 #[track_caller]
 pub(crate) fn parse(bytes: &[u8]) -> Reply {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");

@@ -1,4 +1,4 @@
-//! The real program, started with an environment and files of its own. Whatever it lets out is looked through for secrets.
+//! Starts the real program with its own environment and files. Everything it prints or sends is searched for secrets.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,35 +19,35 @@ use super::sentinels::Sentinels;
 use super::sign;
 use super::temp_dir::TempDir;
 
-/// How long anything may take that should be there at once.
+/// Deadline for anything that should happen at once.
 const SOON: Duration = Duration::from_secs(20);
 
-/// The program under test: a released one where `STACKHOOK_BINARY` says so.
+/// The program under test, or the released one named by `STACKHOOK_BINARY`.
 fn program() -> OsString {
     let named = std::env::var_os(BINARY);
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_stackhook").into())
 }
 
-/// Whether it is the one that users get, so that what is measured means something.
+/// Returns true for a released program; only then do measurements mean something.
 pub(crate) fn is_released() -> bool {
     std::env::var_os(BINARY).is_some()
 }
 
 const BINARY: &str = "STACKHOOK_BINARY";
 
-/// An environment and files; nothing is inherited from whoever runs the tests.
+/// Environment variables and files of a program; nothing is inherited from the test process.
 #[derive(Debug)]
 pub(crate) struct Setup {
     dir: TempDir,
     environment: BTreeMap<String, String>,
-    /// What `ulimit` is told before the program starts.
+    /// Arguments of `ulimit` before the program starts.
     limit: Option<String>,
-    /// Who runs it, where that is not whoever runs the tests.
+    /// User id to run it as, if not that of the test process.
     user: Option<u32>,
     sentinels: Arc<Sentinels>,
 }
 
-/// How a run ended.
+/// Exit code and output of a finished run.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) code: Option<i32>,
@@ -56,7 +56,7 @@ pub(crate) struct Output {
 }
 
 impl Setup {
-    /// Nothing is configured.
+    /// Creates an empty configuration.
     pub(crate) fn new() -> Setup {
         Setup {
             dir: TempDir::new(),
@@ -67,7 +67,7 @@ impl Setup {
         }
     }
 
-    /// This Portainer, with its administrator's API key.
+    /// Configures this Portainer with its administrator's API key.
     pub(crate) fn with(portainer: &Fake) -> Setup {
         let setup = Setup::new()
             .env("PORTAINER_URL", &portainer.url())
@@ -75,7 +75,7 @@ impl Setup {
         setup.secret(portainer.password())
     }
 
-    /// A variable. Its name says whether its value is a secret.
+    /// Sets a variable. Its value counts as a secret if the name suggests it.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Setup {
         let secret = ["SECRET", "PASSWORD", "API_KEY", "NOTIFY_URL"];
         if secret.iter().any(|word| name.ends_with(word)) && !value.is_empty() {
@@ -85,7 +85,7 @@ impl Setup {
         self
     }
 
-    /// A file in the working directory, ours alone; secrets in it are named by [`Setup::secret`].
+    /// Writes a file of mode 0600 in the working directory; register secrets in it with [`Setup::secret`].
     pub(crate) fn file(self, name: &str, text: &str) -> Setup {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -94,19 +94,19 @@ impl Setup {
         self
     }
 
-    /// A secret in a file, or one that Portainer knows: a password, the value of a variable of a stack.
+    /// Registers a secret that must not appear in any output.
     pub(crate) fn secret(self, secret: &str) -> Setup {
         self.sentinels.hide(secret);
         self
     }
 
-    /// Less of something than usual, in the words of `ulimit`: `-n 64`.
+    /// Lowers a resource limit, with the arguments of `ulimit`: `-n 64`.
     pub(crate) fn limited(mut self, limit: &str) -> Setup {
         self.limit = Some(limit.to_owned());
         self
     }
 
-    /// Run by another user; only root may say so. The program is copied to where that one can reach it.
+    /// Runs the program as another user (needs root), from a copy in the working directory.
     pub(crate) fn run_by(mut self, user: u32) -> Setup {
         let copy = self.dir.path().join("stackhook");
         std::fs::copy(program(), copy).unwrap();
@@ -119,19 +119,19 @@ impl Setup {
         self.dir.path()
     }
 
-    /// Runs a command to its end.
+    /// Runs a command and waits until it exits.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.spawn(arguments, Stdio::piped()).ended(SOON * 6)
     }
 
-    /// Runs a command whose stdout leads elsewhere.
+    /// Runs a command with another stdout.
     #[track_caller]
     pub(crate) fn run_into(&self, stdout: Stdio, arguments: &[&str]) -> Output {
         self.spawn(arguments, stdout).ended(SOON)
     }
 
-    /// Runs a command whose stdout nobody reads any more.
+    /// Runs a command whose stdout is a pipe without a reader.
     #[track_caller]
     pub(crate) fn run_into_closed_pipe(&self, arguments: &[&str]) -> Output {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -139,7 +139,7 @@ impl Setup {
         self.run_into(Stdio::from(writer), arguments)
     }
 
-    /// Starts the server and waits until it listens; on any free port, if nothing else is configured.
+    /// Starts the server and waits until it listens, by default on a free port.
     #[track_caller]
     pub(crate) fn serve(mut self) -> Stackhook {
         let listen = "STACKHOOK_LISTEN".to_owned();
@@ -150,7 +150,7 @@ impl Setup {
         let address = running.stderr.wait_for(SOON, |text| {
             let (_, rest) = text.split_once("listening on http://")?;
             let end = rest.find(
-                |sign: char| !matches!(sign, '0'..='9' | 'a'..='f' | '.' | ':' | '[' | ']'),
+                |character: char| !matches!(character, '0'..='9' | 'a'..='f' | '.' | ':' | '[' | ']'),
             )?;
             rest[..end].parse().ok()
         });
@@ -203,7 +203,7 @@ impl Setup {
 /// A running server; killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Stackhook {
-    /// Where it listens.
+    /// Address it listens on.
     pub(crate) address: SocketAddr,
     running: Running,
     setup: Setup,
@@ -220,13 +220,13 @@ impl Stackhook {
         self.request("POST", target, headers, body)
     }
 
-    /// Posts a body with the signature that senders of kind `generic` make. Nobody may see the signature.
+    /// Posts a body with the signature of sender `generic`. The signature counts as a secret.
     #[track_caller]
     pub(crate) fn signed(&self, target: &str, secret: &str, body: &str) -> Reply {
         self.signed_with(target, secret, &[], body)
     }
 
-    /// The same with further headers.
+    /// Posts a signed body with further headers.
     #[track_caller]
     pub(crate) fn signed_with(
         &self,
@@ -259,19 +259,19 @@ impl Stackhook {
         )))
     }
 
-    /// Sends bytes as they are; what came back, perhaps nothing.
+    /// Sends bytes unchanged; returns the reply, possibly empty.
     pub(crate) fn raw(&self, request: &[u8]) -> Vec<u8> {
         let reply = client::exchange(self.address, request);
         self.setup.sentinels.saw("a reply", &reply);
         reply
     }
 
-    /// Everything it has logged so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.running.stderr.text()
     }
 
-    /// Waits until the log says so.
+    /// Waits until the log contains a text.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, words: &str) {
         let found = |text: &str| text.contains(words).then_some(());
@@ -280,12 +280,12 @@ impl Stackhook {
         }
     }
 
-    /// Its process, as `/proc` calls it.
+    /// Process id.
     pub(crate) fn id(&self) -> u32 {
         self.running.child.id()
     }
 
-    /// What it was started with, for commands beside it.
+    /// The configuration it was started with, for commands beside it.
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -298,20 +298,20 @@ impl Stackhook {
         assert!(sent.unwrap().success(), "SIG{name}");
     }
 
-    /// Waits for its end by itself, after a signal.
+    /// Waits until it exits, after a signal.
     #[track_caller]
     pub(crate) fn wait(self) -> (Output, Setup) {
         (self.running.ended(SOON), self.setup)
     }
 
-    /// Ends it without a warning, as a power cut does.
+    /// Kills it without a chance to react.
     pub(crate) fn kill(mut self) -> (Output, Setup) {
         let _ = self.running.child.kill();
         self.wait()
     }
 }
 
-/// A process and what it has said; killed, and looked through for secrets, when it is dropped.
+/// A process and its output; killed, and its output searched for secrets, when it is dropped.
 #[derive(Debug)]
 struct Running {
     child: Child,
@@ -348,7 +348,7 @@ impl Drop for Running {
     }
 }
 
-/// What came out of a pipe so far.
+/// The output of a pipe so far.
 #[derive(Debug)]
 struct Captured {
     said: Arc<(Mutex<Vec<u8>>, Condvar)>,
@@ -356,7 +356,7 @@ struct Captured {
 }
 
 impl Captured {
-    /// Reads to the end, on a thread of its own.
+    /// Starts a thread that reads to the end.
     fn start(pipe: Option<impl Read + Send + 'static>) -> Captured {
         let said = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let to = Arc::clone(&said);
@@ -375,7 +375,7 @@ impl Captured {
         String::from_utf8_lossy(&self.said.0.lock().unwrap()).into_owned()
     }
 
-    /// Everything, once the process has ended.
+    /// The whole output, once the process has exited.
     fn end(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
@@ -383,7 +383,7 @@ impl Captured {
         self.text()
     }
 
-    /// What `found` finds, as soon as it is there; `None` when time is over or nothing more can come.
+    /// Waits until `found` returns a value; `None` at the deadline or at the end of the output.
     fn wait_for<T>(&self, within: Duration, found: impl Fn(&str) -> Option<T>) -> Option<T> {
         let until = Instant::now() + within;
         loop {
@@ -395,7 +395,7 @@ impl Captured {
                 return found(&self.text());
             }
             let (said, more) = &*self.said;
-            // Short, because the end of the pipe wakes nobody.
+            // A short wait, because the end of the pipe sends no notification.
             let _ = more.wait_timeout(said.lock().unwrap(), Duration::from_millis(20));
         }
     }

@@ -1,39 +1,38 @@
-//! Secrets that a test configured, and everything that the product let out: when the test ends, none of the one may be
-//! found in the other.
+//! Secrets that a test configured, and all output of the product: when the test ends, no secret may be in the output.
 
 use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Judges when it is dropped.
+/// Checks for leaks when it is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Sentinels(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     secrets: Vec<String>,
-    /// Where something was seen, and what.
+    /// Place and text of each output.
     seen: Vec<(String, String)>,
 }
 
 impl Sentinels {
-    /// From now on, and looking back, nobody may see this.
+    /// Registers a secret; output from before counts, too.
     pub(crate) fn hide(&self, secret: &str) {
         assert!(secret.len() >= 5, "{secret:?} would be found anywhere");
         let mut inner = self.0.lock().unwrap();
         inner.secrets.push(secret.to_owned());
-        // The way in which Basic authentication and `X-Registry-Auth` carry it.
+        // The form used by Basic authentication and `X-Registry-Auth`.
         inner.secrets.push(STANDARD.encode(secret));
     }
 
-    /// The product let this out.
+    /// Records output of the product.
     pub(crate) fn saw(&self, place: &str, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
         self.0.lock().unwrap().seen.push((place.to_owned(), text));
     }
 
-    /// What was seen that nobody may see.
+    /// The first secret found in the output.
     fn leak(&self) -> Option<String> {
         let inner = self.0.lock().unwrap();
         let mut secrets = inner.secrets.iter().map(String::as_str).chain(["ptr_"]);
@@ -46,7 +45,7 @@ impl Sentinels {
 
 impl Drop for Sentinels {
     fn drop(&mut self) {
-        // A second panic would end the process before the first one was told.
+        // A second panic would abort the process before the first is reported.
         if !std::thread::panicking()
             && let Some(leak) = self.leak()
         {
@@ -56,7 +55,7 @@ impl Drop for Sentinels {
 }
 
 #[test]
-fn a_leak_is_found_wherever_it_is() {
+fn finds_a_leak_in_any_encoding() {
     #[track_caller]
     fn check(text: &str, found: bool) {
         let sentinels = Sentinels::default();

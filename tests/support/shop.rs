@@ -1,4 +1,4 @@
-//! The scene of the main job: a Portainer with the stack `shop`, and stackhook in front of it.
+//! The usual scene: a Portainer with the stack `shop`, and stackhook in front of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,9 +12,9 @@ use super::program::{Setup, Stackhook};
 
 /// The secret of hook `update`.
 pub(crate) const SECRET: &str = "a-secret-of-32-characters-or-more";
-/// A value of the stack's Env that nobody may see.
+/// A secret value in the stack's Env.
 pub(crate) const DATABASE_PASSWORD: &str = "hush-hush-database";
-/// What the stack's Env is at the beginning.
+/// The initial Env of the stack.
 pub(crate) const ENV: [(&str, &str); 3] = [
     ("TAG", "1"),
     ("DATABASE_PASSWORD", DATABASE_PASSWORD),
@@ -26,7 +26,7 @@ pub(crate) const WORKER: &str = "ghcr.io/acme/worker:1";
 pub(crate) const GOOD: Behaviour = Behaviour::Healthy {
     after: Duration::from_millis(100),
 };
-/// Two services, which are quick to tell how they are.
+/// Two services with short health checks.
 pub(crate) const FILE: &str = "
 services:
   web:
@@ -45,7 +45,7 @@ services:
     restart: unless-stopped
     healthcheck: *quick
 ";
-/// What limits the waiting for bad containers, and what a delivery may set.
+/// Options that shorten the wait for bad containers and allow a variable.
 pub(crate) const QUICK: &str = "
 [[stack]]
 name = \"shop\"
@@ -53,12 +53,12 @@ healthy_within = \"1s\"
 env = [\"TAG\"]
 ";
 
-/// A Portainer whose stack `shop` has run well for an hour, on environment 2, with an option that an update may lose.
+/// A Portainer whose stack `shop` has been healthy for an hour, on environment 2, with an option that an update could lose.
 pub(crate) fn portainer(era: Era) -> Fake {
     portainer_with(era, FILE)
 }
 
-/// A new image of `web` whose pull is held back until the gate opens.
+/// Pushes a new image of `web` whose pull waits until the gate opens.
 pub(crate) fn pull_held(fake: &Fake) -> Gate {
     fake.world(|world| world.push(WEB, GOOD));
     let gate = Gate::default();
@@ -67,7 +67,7 @@ pub(crate) fn pull_held(fake: &Fake) -> Gate {
     gate
 }
 
-/// The same with another file.
+/// The same Portainer with another Compose file.
 pub(crate) fn portainer_with(era: Era, file: &str) -> Fake {
     let fake = Fake::start(era);
     fake.world(|world| {
@@ -80,7 +80,7 @@ pub(crate) fn portainer_with(era: Era, file: &str) -> Fake {
     fake
 }
 
-/// The variables without which there is no main job, beside Portainer's own.
+/// Sets the required variables besides those for Portainer.
 pub(crate) fn variables(setup: Setup) -> Setup {
     setup
         .env("PORTAINER_STACK_NAME", "shop")
@@ -88,7 +88,7 @@ pub(crate) fn variables(setup: Setup) -> Setup {
         .secret(DATABASE_PASSWORD)
 }
 
-/// Both together, and how the stack looked when it began.
+/// Portainer and stackhook, and the containers at the start.
 pub(crate) struct Shop {
     pub(crate) fake: Fake,
     pub(crate) server: Stackhook,
@@ -96,25 +96,25 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Environment variables only, with the API key.
+    /// Starts both with environment variables only, and the API key.
     pub(crate) fn open(era: Era) -> Shop {
         let fake = portainer(era);
         let setup = Setup::with(&fake);
         Shop::with(fake, setup)
     }
 
-    /// The same with a file that knows what is bad within a second.
+    /// Starts both with a configuration that detects bad containers within a second.
     pub(crate) fn quick(era: Era) -> Shop {
         Shop::configured(portainer(era), QUICK)
     }
 
-    /// The same with a file.
+    /// Starts stackhook with this configuration file.
     pub(crate) fn configured(fake: Fake, file: &str) -> Shop {
         let setup = Setup::with(&fake).file("stackhook.toml", file);
         Shop::with(fake, setup)
     }
 
-    /// What speaks to Portainer is set up already.
+    /// Starts stackhook with a setup that already names Portainer.
     pub(crate) fn with(fake: Fake, setup: Setup) -> Shop {
         let server = variables(setup).serve();
         fake.forget_calls();
@@ -135,13 +135,13 @@ impl Shop {
             .collect()
     }
 
-    /// From here on, what happens is compared with now.
+    /// Takes the current containers as the state to compare with.
     pub(crate) fn look(&mut self) {
         self.fake.forget_calls();
         self.before = self.now();
     }
 
-    /// A new image behind a reference; its id.
+    /// Pushes a new image; returns its id.
     pub(crate) fn push(&self, reference: &str, behaviour: Behaviour) -> String {
         self.fake.world(|world| world.push(reference, behaviour))
     }
@@ -152,7 +152,7 @@ impl Shop {
         self.server.signed("/webhook/update/", SECRET, body)
     }
 
-    /// The services that run in another container than before.
+    /// Services whose container was replaced.
     pub(crate) fn recreated(&self) -> Vec<String> {
         let id = |seen: &BTreeMap<String, Seen>, service: &str| {
             seen.get(service).map(|one| one.id.clone())
@@ -165,7 +165,7 @@ impl Shop {
         services
     }
 
-    /// The images that were pulled through the Docker proxy, in the order of their names.
+    /// Images pulled through the Docker proxy, sorted.
     pub(crate) fn pulled(&self) -> Vec<String> {
         let calls = self.fake.calls();
         let pulls = calls
@@ -182,7 +182,7 @@ impl Shop {
         pulled
     }
 
-    /// The stored Env is this, in this order.
+    /// Asserts the stored Env, in this order.
     #[track_caller]
     pub(crate) fn env_is(&self, expected: &[(&str, &str)]) {
         let env = self.fake.world(|world| world.stack("shop").env.clone());
@@ -193,7 +193,7 @@ impl Shop {
         assert_eq!(env, Some(expected));
     }
 
-    /// Nothing was sent that changes anything, and nothing has changed.
+    /// Asserts that no request changed anything.
     #[track_caller]
     pub(crate) fn is_untouched(&self) {
         assert_eq!(self.fake.puts().len(), 0, "an update was sent");
@@ -202,7 +202,7 @@ impl Shop {
     }
 }
 
-/// The three agreed keys, and the status.
+/// Asserts the status code and the three agreed keys.
 #[track_caller]
 pub(crate) fn says(reply: &Reply, code: u16, message: &str, update_result: &str) {
     let body = reply.json();
@@ -212,7 +212,7 @@ pub(crate) fn says(reply: &Reply, code: u16, message: &str, update_result: &str)
     assert_eq!(body["success"], json!(code < 300));
 }
 
-/// A failed delivery whose words contain all of these.
+/// Asserts a failed delivery whose message contains all of these texts.
 #[track_caller]
 pub(crate) fn fails(reply: &Reply, code: u16, words: &[&str]) -> Value {
     let body = reply.json();
@@ -233,13 +233,13 @@ pub(crate) fn fails(reply: &Reply, code: u16, words: &[&str]) -> Value {
     body
 }
 
-/// Unix seconds, for bodies with a `time`.
+/// The current Unix time, for bodies with a `time`.
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap().as_secs()
 }
 
-/// Runs every cell of a matrix on a thread of its own, because they mostly wait. Whoever fails is named.
+/// Runs every cell of a matrix on its own thread, because cells mostly wait. Names the cells that fail.
 #[track_caller]
 pub(crate) fn side_by_side<T: Clone + Debug + Send>(
     cells: impl IntoIterator<Item = T>,

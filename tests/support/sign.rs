@@ -1,5 +1,4 @@
-//! Signatures as senders make them, with no code of the product: an HMAC is written out from RFC 2104, so that a mistake
-//! would have to be made twice.
+//! Signatures without code of the product: HMAC written out from RFC 2104, so that code and test cannot share a mistake.
 
 use sha2::{Digest, Sha256};
 
@@ -30,7 +29,7 @@ pub(crate) fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
 }
 
 #[test]
-fn signatures_are_those_of_the_rfc() {
+fn matches_the_vectors_of_rfc_4231() {
     // RFC 4231, test cases 2 and 6.
     assert_eq!(
         hex_hmac("Jefe", b"what do ya want for nothing?"),

@@ -1,4 +1,4 @@
-//! Staff at their browser, as requests: signed in, on the settings page, pressing its buttons. And who is told when something fails.
+//! Requests of staff to the settings page, and a receiver for notices.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,12 +18,12 @@ use super::shop;
 pub(crate) const PASSWORD: &str = "staff-password-of-the-tests";
 pub(crate) const PAGE: &str = "/settings/webhooks/";
 
-/// The shop with a settings page and a state directory.
+/// Starts stackhook with a settings page and a state directory.
 pub(crate) fn serve(fake: &Fake, file: &str) -> Stackhook {
     set_up(fake, file).serve()
 }
 
-/// The same, not started yet.
+/// The same setup, not started.
 pub(crate) fn set_up(fake: &Fake, file: &str) -> Setup {
     let setup = Setup::with(fake).file("stackhook.toml", file);
     let state = setup.path().join("state");
@@ -32,25 +32,25 @@ pub(crate) fn set_up(fake: &Fake, file: &str) -> Setup {
         .env("STACKHOOK_STAFF_PASSWORD", PASSWORD)
 }
 
-/// The shop as it is in most tests.
+/// Starts the usual shop with a settings page.
 pub(crate) fn shop() -> (Fake, Stackhook) {
     let fake = shop::portainer(Era::A);
     let server = serve(&fake, shop::QUICK);
     (fake, server)
 }
 
-/// The value of `Authorization`.
+/// The value of `Authorization` for staff.
 pub(crate) fn basic(password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("staff:{password}")))
 }
 
-/// What staff see.
+/// Requests a path as staff.
 #[track_caller]
 pub(crate) fn get(server: &Stackhook, target: &str) -> Reply {
     server.request("GET", target, &[("Authorization", &basic(PASSWORD))], b"")
 }
 
-/// The page.
+/// The HTML of the settings page.
 #[track_caller]
 pub(crate) fn page(server: &Stackhook) -> String {
     let reply = get(server, PAGE);
@@ -58,7 +58,7 @@ pub(crate) fn page(server: &Stackhook) -> String {
     reply.text().to_owned()
 }
 
-/// Presses a button of the page, as a browser does; follows where it is sent.
+/// Submits a form of the page as a browser does, and follows the redirect.
 #[track_caller]
 pub(crate) fn press(server: &Stackhook, action: &str, stack: &str) -> String {
     let reply = post(
@@ -73,7 +73,7 @@ pub(crate) fn press(server: &Stackhook, action: &str, stack: &str) -> String {
     page(server)
 }
 
-/// Sends the form with these headers.
+/// Posts the form with these headers.
 pub(crate) fn post(
     server: &Stackhook,
     token: &str,
@@ -91,14 +91,14 @@ pub(crate) fn post(
     server.post(PAGE, &all, body.as_bytes())
 }
 
-/// What the forms of the page carry.
+/// The form token of the page.
 #[track_caller]
 pub(crate) fn token(page: &str) -> String {
     let (_, rest) = page.split_once("name=\"token\" value=\"").unwrap();
     rest.split_once('"').unwrap().0.to_owned()
 }
 
-/// Waits until the page says so.
+/// Waits until the page contains a text.
 #[track_caller]
 pub(crate) fn wait_for(server: &Stackhook, words: &str) -> String {
     let until = Instant::now() + Duration::from_secs(30);
@@ -115,7 +115,7 @@ pub(crate) fn wait_for(server: &Stackhook, words: &str) -> String {
     }
 }
 
-/// Somebody who is told things over real HTTP: keeps what came, and answers as it is set.
+/// A receiver for notices: records requests and answers with the configured status.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     address: SocketAddr,
@@ -147,7 +147,7 @@ impl Receiver {
         receiver
     }
 
-    /// An address that nobody may see in any output.
+    /// Address with a secret path.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/told/nobody-may-see-this-path", self.address)
     }
@@ -156,7 +156,7 @@ impl Receiver {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    /// Heads and bodies, once there are so many of them.
+    /// Waits for at least this many requests; returns their heads and bodies.
     #[track_caller]
     pub(crate) fn came(&self, least: usize) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(30);
@@ -171,7 +171,7 @@ impl Receiver {
     }
 }
 
-/// A request with all of its body; nothing if it breaks off.
+/// Reads a whole request; `None` if it is cut off.
 fn whole(stream: &TcpStream) -> Option<String> {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);

@@ -1,4 +1,4 @@
-//! A directory of a test's own, gone with the value.
+//! A temporary directory, removed when the value is dropped.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ impl TempDir {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let path =
             std::env::temp_dir().join(format!("stackhook-test-{}-{number}", std::process::id()));
-        // One of an earlier process with the same id may have been left behind.
+        // A killed process with the same id may have left one behind.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         TempDir(path)

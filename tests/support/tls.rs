@@ -1,9 +1,8 @@
-//! TLS before a plain server: certificates as the world has them, and a front that ends TLS and passes the bytes on.
-//! Knows nothing of what the server behind it speaks.
+//! Test certificates, and a proxy that terminates TLS in front of a plain server.
 
 #![allow(
     dead_code,
-    reason = "the crate's own tests and the test binary each use their part"
+    reason = "the unit tests and the test binary each use a part"
 )]
 
 use std::io::{self, Read, Write};
@@ -21,7 +20,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use sha2::{Digest, Sha256};
 
-/// A certificate, and the key that the server signs with (which a test may make another one).
+/// A certificate and the server's key, which a test may replace by a wrong one.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
@@ -33,14 +32,14 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// As Portainer makes its own: signed by itself, without a subject, no CA, for localhost and an address that is none.
+    /// A certificate like Portainer's own: self-signed, without subject, not a CA, for localhost and 0.0.0.0.
     pub(crate) fn like_portainers() -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params(&["localhost", "0.0.0.0"]).self_signed(&key).unwrap();
         Identity::new(certificate.der().clone(), certificate.pem(), &key)
     }
 
-    /// For localhost, signed by a CA of its own, whose certificate comes with it as PEM.
+    /// A certificate for localhost signed by a new CA, and that CA's certificate as PEM.
     pub(crate) fn signed_by_a_ca() -> (Identity, String) {
         let mut ca = params(&[]);
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -53,7 +52,7 @@ impl Identity {
         (identity, ca.pem())
     }
 
-    /// Somebody who has seen the certificate, which is public, but has another key.
+    /// An impostor: the same certificate with another key.
     pub(crate) fn with_another_key(&self) -> Identity {
         let key = KeyPair::generate().unwrap();
         Identity::new(self.certificate.clone(), self.pem.clone(), &key)
@@ -78,17 +77,17 @@ fn params(names: &[&str]) -> CertificateParams {
     params
 }
 
-// The check that the key belongs to the certificate is left out on purpose: an impostor would leave it out, too.
+// Deliberately does not check that the key matches the certificate, as an impostor would not.
 impl ResolvesServerCert for Identity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.key))
     }
 }
 
-/// Ends TLS on a port of its own and passes on what it hears. Runs until the test ends.
+/// Terminates TLS on its own port and forwards the plain bytes, until the test ends.
 #[derive(Debug)]
 pub(crate) struct TlsFront {
-    /// Where it listens: `https://` and this.
+    /// Address it listens on.
     pub(crate) addr: SocketAddr,
     /// Its certificate as PEM.
     pub(crate) certificate: String,
@@ -97,7 +96,7 @@ pub(crate) struct TlsFront {
 }
 
 impl TlsFront {
-    /// With a certificate as Portainer makes it.
+    /// Starts with a certificate like Portainer's.
     pub(crate) fn start(target: SocketAddr) -> TlsFront {
         TlsFront::with(target, Identity::like_portainers(), rustls::ALL_VERSIONS)
     }
@@ -122,7 +121,7 @@ impl TlsFront {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let config = Arc::clone(&config);
-                // A client that leaves in the middle is what many tests are about.
+                // Many tests close the connection early.
                 thread::spawn(move || serve(client?, target, config));
             }
             io::Result::Ok(())
@@ -131,7 +130,7 @@ impl TlsFront {
     }
 }
 
-/// What both directions of one connection share.
+/// State shared by both directions of a connection.
 struct Tls {
     connection: ServerConnection,
     client: TcpStream,
@@ -146,7 +145,7 @@ impl Tls {
     }
 }
 
-/// From the client to the target, which is called when there is something to say to it.
+/// Forwards from the client to the target, which is connected on the first byte.
 fn serve(mut client: TcpStream, target: SocketAddr, config: Arc<ServerConfig>) -> io::Result<()> {
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let tls = Tls {
@@ -192,7 +191,7 @@ fn decrypt(tls: &mut Tls, mut bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// Opens the way to the target, with a thread for the way back.
+/// Connects to the target, and starts a thread for the opposite direction.
 fn connect(target: SocketAddr, tls: &Arc<Mutex<Tls>>) -> io::Result<TcpStream> {
     let behind = TcpStream::connect(target)?;
     let mut answers = behind.try_clone()?;
