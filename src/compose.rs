@@ -33,6 +33,12 @@ pub(crate) struct Wanted {
     pub(crate) image: Option<Reference>,
     /// Where its image comes from.
     pub(crate) source: Source,
+    /// The platform to pull, where it is not the host's.
+    pub(crate) platform: Option<String>,
+    /// `pull_policy` is `missing` or `if_not_present`: compose pulls only an image that is not on the host.
+    pub(crate) only_if_missing: bool,
+    /// The image depends on the default of a variable that has no value here.
+    pub(crate) uses_default: bool,
     /// The `pull_policy` (`always`, `daily`, …) by which compose pulls during the update, whatever we do.
     pub(crate) pulls_itself: Option<String>,
     /// It has profiles, or no replicas: it counts only while it has a container.
@@ -44,8 +50,10 @@ pub(crate) struct Wanted {
 pub(crate) enum Source {
     /// A registry: it can be pulled.
     Registry,
-    /// This host, by `build` or a `pull_policy` of `never` or `build`: it is never pulled.
-    Local,
+    /// A registry or, where the host has not pulled it, a build.
+    RegistryOrBuild,
+    /// The host, by a `pull_policy` of `never` or `build`: it is never pulled.
+    Host,
 }
 
 /// Reads a compose file with the variables that Portainer passes to compose.
@@ -120,17 +128,19 @@ impl<'f> Service<'f> {
         if image.is_none() && !built {
             return Err(NotCertain::NoImage(self.name.to_owned()));
         }
-        let local = built || matches!(policy, Policy::Local);
         Ok(Wanted {
             image,
-            source: if local {
-                Source::Local
-            } else {
-                Source::Registry
+            source: match (&policy, built) {
+                (Policy::Local, _) => Source::Host,
+                (_, true) => Source::RegistryOrBuild,
+                (_, false) => Source::Registry,
             },
+            platform: None,
+            only_if_missing: matches!(policy, Policy::IfMissing),
+            uses_default: false,
             pulls_itself: match policy {
                 Policy::Itself(policy) => Some(policy),
-                Policy::Local | Policy::IfMissing => None,
+                Policy::Local | Policy::IfMissing | Policy::Unset => None,
             },
             optional: self.has_profiles()? || self.has_no_replicas()?,
         })
@@ -174,7 +184,7 @@ impl<'f> Service<'f> {
 
     fn policy(&self) -> Result<Policy, NotCertain> {
         let Some(node) = self.map.get("pull_policy") else {
-            return Ok(Policy::IfMissing);
+            return Ok(Policy::Unset);
         };
         let policy = self.fill(node, "pull_policy")?;
         match policy.as_str() {
@@ -276,6 +286,7 @@ impl<'f> Service<'f> {
 
 /// A `pull_policy`, by what it means here.
 enum Policy {
+    Unset,
     IfMissing,
     Local,
     Itself(String),

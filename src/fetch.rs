@@ -102,6 +102,8 @@ pub(crate) struct Head {
     pub(crate) date: Option<String>,
     /// `redirect-reason`, by which Portainer says that it has no administrator.
     pub(crate) redirect_reason: Option<String>,
+    /// `Api-Version`, which the Docker engine sends.
+    pub(crate) api_version: Option<String>,
 }
 
 /// An answer that came to its end.
@@ -205,6 +207,7 @@ impl Fetch {
             location: text("location"),
             date: text("date"),
             redirect_reason: text("redirect-reason"),
+            api_version: text("api-version"),
         };
         Ok((head, body))
     }

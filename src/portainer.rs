@@ -23,10 +23,12 @@ use serde::de::DeserializeOwned;
 use crate::clock::Clock;
 use crate::config;
 use crate::fetch::{Answer, Method};
+use crate::image::Reference;
 
 use auth::{Call, Door};
-pub(crate) use docker::{Containers, Inspected, Listed, LocalImage};
+pub(crate) use docker::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
 pub(crate) use error::Error;
+pub(crate) use pull::PullFailure;
 pub(crate) use stacks::{Kind, Origin, Record, Status, Update};
 pub(crate) use swarm::{Mode, Service, Task};
 pub(crate) use wire::{EnvironmentId, RegistryId, StackId};
@@ -62,10 +64,36 @@ pub(crate) struct Environment {
 pub(crate) struct Registry {
     /// Portainer's number, by which a pull gets its credentials.
     pub(crate) id: RegistryId,
+    /// The name that Portainer shows.
+    pub(crate) name: String,
     /// Host, port and perhaps a path.
     pub(crate) url: String,
     /// Whether Portainer has credentials for it.
     pub(crate) authentication: bool,
+}
+
+impl Registry {
+    /// Whether Portainer has credentials for the repository of `reference` here.
+    pub(crate) fn serves(&self, reference: &Reference) -> bool {
+        const HUB: [&str; 3] = [
+            "index.docker.io/v1",
+            "index.docker.io",
+            "registry-1.docker.io",
+        ];
+        let address = self
+            .url
+            .trim_start_matches("https://")
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_ascii_lowercase();
+        let address = match HUB.contains(&address.as_str()) {
+            true => "docker.io",
+            false => address.as_str(),
+        };
+        let repository = reference.repository().to_ascii_lowercase();
+        let rest = repository.strip_prefix(address);
+        self.authentication && !address.is_empty() && rest.is_some_and(|rest| rest.starts_with('/'))
+    }
 }
 
 impl fmt::Debug for Portainer {
@@ -174,6 +202,7 @@ impl Portainer {
         )?;
         let registry = |one: wire::Registry| Registry {
             id: one.id,
+            name: one.name,
             url: one.url,
             authentication: one.authentication,
         };

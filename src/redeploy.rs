@@ -214,8 +214,10 @@ impl<'a> Run<'a> {
         self.check_not_paused(found.record.id)?;
         self.lock_environment(found.record.environment)?;
         self.step(Step::Looking);
-        let inspection = inspect::inspect(self.cx.portainer, &found, order)?;
+        let mut inspection = inspect::inspect(self.cx.portainer, &found, order)?;
         self.know(&found, Some(&inspection));
+        let environment = found.record.environment;
+        inspect::ask_origins(self.cx.portainer, environment, &mut inspection)?;
         let plan = plan::plan(self.stack, order, &found, &inspection)?;
         self.notes.extend(plan.notes.iter().cloned());
         trace::planned(self.stack, &plan);
@@ -223,7 +225,7 @@ impl<'a> Run<'a> {
             self.images_before.entry(reference).or_insert(id);
         }
         let before = self.images_before.clone();
-        let inspection = self.pull(&found, inspection, &plan)?;
+        let inspection = self.pull(order, &found, inspection, &plan)?;
         trace::pulled(self.stack, &before, &inspection, &plan);
         self.check_not_blocked(order, &found, &inspection, &plan)?;
         if let Some(end) = self.unchanged(order, &found, &inspection, &plan)? {

@@ -21,7 +21,7 @@ fn told(file: &ComposeFile) -> String {
                 .as_ref()
                 .map_or("-".to_owned(), Reference::familiar)
         );
-        if wanted.source == Source::Local {
+        if wanted.source != Source::Registry {
             line.push_str(" local");
         }
         if let Some(policy) = &wanted.pulls_itself {

@@ -195,9 +195,11 @@ impl Watch {
         ServiceReport {
             service: service.name.clone(),
             image: service.reference().to_owned(),
-            new_image: self
-                .old(service)
-                .is_none_or(|old| old.image != service.image),
+            // Without a digest the text of the image proves nothing.
+            new_image: self.old(service).is_none_or(|old| {
+                old.image != service.image
+                    && (service.image.contains('@') || old.reference() != service.reference())
+            }),
             recreated: self.changed(service),
             state,
             exit_code: exit_code.filter(|_| state == ServiceState::Restarting),

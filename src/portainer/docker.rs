@@ -4,9 +4,11 @@ mod spelled;
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use super::wire::nullable;
+use crate::image::Reference;
 pub(super) use spelled::{Distribution, Inspection};
 
 /// The containers of one stack.
@@ -110,17 +112,111 @@ impl Healthcheck {
 }
 
 /// An image that is on the host.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(crate) struct LocalImage {
-    /// Its id.
+    /// Its id: the digest of its configuration or, in the containerd image store, of its index or manifest.
     pub(crate) id: String,
-    /// The references that are this image now.
-    #[serde(default, deserialize_with = "nullable")]
+    /// The references that name this image now.
+    #[serde(deserialize_with = "nullable")]
     pub(crate) repo_tags: Vec<String>,
-    /// Where it was pulled from, with the registry's digests; empty when it was built here.
-    #[serde(default, deserialize_with = "nullable")]
+    /// Repositories with digests. Only the graph driver store leaves this empty for images that were built on the host.
+    #[serde(deserialize_with = "nullable")]
     pub(crate) repo_digests: Vec<String>,
+    /// The operating system it is built for.
+    #[serde(deserialize_with = "nullable")]
+    os: String,
+    /// The processor it is built for.
+    #[serde(deserialize_with = "nullable")]
+    architecture: String,
+    /// The variant of the processor (`v7`); mostly empty.
+    #[serde(deserialize_with = "nullable")]
+    variant: String,
+    /// Present only in the containerd image store.
+    #[serde(deserialize_with = "is_present")]
+    descriptor: bool,
+    /// The image's history in the containerd image store, from API 1.53 on.
+    identity: Option<Identity>,
+    /// Whether the engine's API (1.53 or later) fills `Identity`.
+    #[serde(skip)]
+    pub(super) knows_identity: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Identity {
+    #[serde(deserialize_with = "nullable")]
+    pull: Vec<PulledFrom>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct PulledFrom {
+    /// Registry and path; the port is missing.
+    #[serde(deserialize_with = "nullable")]
+    repository: String,
+}
+
+/// The way an image came to the host, seen from one reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ImageOrigin {
+    /// It was pulled from the reference's repository.
+    Pulled,
+    /// It was built, imported or tagged on the host.
+    Local,
+    /// The engine does not record it.
+    Unknown,
+}
+
+impl LocalImage {
+    /// Tells whether the image was pulled from the repository of `reference`.
+    pub(crate) fn origin(&self, reference: &Reference) -> ImageOrigin {
+        let repository = reference.repository();
+        let pulled = match (&self.identity, self.descriptor) {
+            (_, false) => self.repo_digests.iter().any(|digest| {
+                Reference::parse(digest).is_ok_and(|one| one.repository() == repository)
+            }),
+            (None, true) if !self.knows_identity => return ImageOrigin::Unknown,
+            (None, true) => false,
+            (Some(identity), true) => identity.pull.iter().any(|from| {
+                Reference::parse(&from.repository)
+                    .is_ok_and(|one| without_port(&one.repository()) == without_port(&repository))
+            }),
+        };
+        match pulled {
+            true => ImageOrigin::Pulled,
+            false => ImageOrigin::Local,
+        }
+    }
+
+    /// Whether the image is built for `platform` (`linux/arm64`, `linux/arm/v7`); parts that are not given match.
+    pub(crate) fn is_for(&self, platform: &str) -> bool {
+        let mut parts = platform.split('/');
+        let fits = |own: &str, part: Option<&str>| match part {
+            None => true,
+            Some(part) => own.is_empty() || own.eq_ignore_ascii_case(part),
+        };
+        fits(&self.os, parts.next())
+            && fits(&self.architecture, parts.next())
+            && fits(&self.variant, parts.next())
+    }
+}
+
+/// A repository without the port of its registry.
+fn without_port(repository: &str) -> String {
+    match repository.split_once('/') {
+        Some((registry, path)) => match registry.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{host}/{path}")
+            }
+            _ => repository.to_owned(),
+        },
+        None => repository.to_owned(),
+    }
+}
+
+fn is_present<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Option::<IgnoredAny>::deserialize(from).map(|value| value.is_some())
 }
 
 #[cfg(test)]

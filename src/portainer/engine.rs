@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::auth::Call;
 use super::docker::{self, Containers, Inspected, Listed, LocalImage};
 use super::error::{Error, Failure};
-use super::pull;
+use super::pull::{self, StreamEnd};
 use super::swarm::{self, Service, Task};
 use super::wire::{self, EnvironmentId, RegistryId};
 use super::words::{self, Again};
@@ -81,10 +81,21 @@ impl Portainer {
         reference: &str,
     ) -> Result<Option<LocalImage>, Error> {
         let rest = format!("/images/{}/json", wire::in_path(reference));
-        unless_missing(self.get(
+        let call = Call::new(
+            Method::Get,
             wire::docker(environment, &rest),
             format!("cannot inspect the image {reference:?}"),
-        ))
+        );
+        let Some(answer) = unless_missing(self.door.call(&call))? else {
+            return Ok(None);
+        };
+        let mut image: LocalImage = read(&call, &answer)?;
+        image.knows_identity = answer
+            .head
+            .api_version
+            .as_deref()
+            .is_some_and(|version| is_at_least(version, (1, 53)));
+        Ok(Some(image))
     }
 
     /// The digest that a registry has for a reference; `None` if it does not know it. Portainer's credentials do not reach this far (contract 6a).
@@ -99,25 +110,36 @@ impl Portainer {
             wire::docker(environment, &rest),
             format!("cannot ask the registry for {name:?}"),
         );
+        let found = found.map_err(|error| match error {
+            Error::Refused(failure) | Error::Denied(failure) if failure.is_dockers() => {
+                Error::Refused(failure.of_registry())
+            }
+            other => other,
+        });
         Ok(unless_missing(found)?.map(|found| found.descriptor.digest))
     }
 
-    /// Pulls one image, with the credentials that Portainer has stored for `registry`, and waits for its end.
+    /// Pulls one image with the credentials that Portainer has stored for `registry`, and waits until it is complete.
+    /// Without a `platform` the engine takes the host's.
     pub(crate) fn pull(
         &self,
         environment: EnvironmentId,
         reference: &Reference,
+        platform: Option<&str>,
         registry: Option<RegistryId>,
         within: Duration,
     ) -> Result<(), Error> {
         // Without a tag Docker would pull every tag of the repository.
         let reference = reference.clone().with_default_tag();
         let tag = reference.digest().or(reference.tag()).unwrap_or("latest");
-        let path = format!(
+        let mut path = format!(
             "/images/create?fromImage={}&tag={}",
             wire::in_query(&reference.familiar_repository()),
             wire::in_query(tag)
         );
+        if let Some(platform) = platform {
+            path.push_str(&format!("&platform={}", wire::in_query(platform)));
+        }
         let mut call = Call::new(
             Method::Post,
             wire::docker(environment, &path),
@@ -132,8 +154,13 @@ impl Portainer {
         call.body_max = limits::PULL_PROGRESS;
         let failed = |why: String| Error::Refused(Failure::new(&call.step, why).of_registry());
         let mut stream = self.door.stream(&call).map_err(|error| match error {
-            Error::Refused(failure) => Error::Refused(failure.of_registry()),
-            Error::NotFound(failure) => Error::NotFound(failure.of_registry()),
+            // Newer engines pass the registry's 401 and 403 on.
+            Error::Refused(failure) | Error::Denied(failure) if failure.is_dockers() => {
+                Error::Refused(failure.of_registry())
+            }
+            Error::NotFound(failure) if failure.is_dockers() => {
+                Error::NotFound(failure.of_registry())
+            }
             other => other,
         })?;
         let mut progress = pull::Progress::default();
@@ -143,7 +170,15 @@ impl Portainer {
         {
             progress.line(&line).map_err(failed)?;
         }
-        progress.end().map_err(failed)
+        match progress.end().map_err(failed)? {
+            StreamEnd::Pulled => Ok(()),
+            StreamEnd::CheckHost => match self.image(environment, &reference.familiar())? {
+                Some(_) => Ok(()),
+                None => Err(failed(
+                    "the pull ended without an error, but the image is not on the host".to_owned(),
+                )),
+            },
+        }
     }
 
     /// Puts a tag on an image that is on the host.
@@ -256,6 +291,14 @@ fn unless_missing<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(Error::NotFound(failure)) if failure.is_dockers() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Compares a version of the Docker API, such as `1.55`.
+fn is_at_least(version: &str, least: (u32, u32)) -> bool {
+    let parsed = version
+        .split_once('.')
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    parsed.is_some_and(|version: (u32, u32)| version >= least)
 }
 
 /// An id as Docker shows it to people.

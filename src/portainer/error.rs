@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::pull::PullFailure;
+
 /// Why a call came to nothing. The variants are named by what the caller does about it.
 #[derive(Debug, Clone)]
 pub(crate) enum Error {
@@ -36,6 +38,7 @@ pub(crate) struct Failure {
     why: String,
     next: Option<&'static str>,
     said: Option<Said>,
+    pull: Option<PullFailure>,
 }
 
 /// What Portainer, or the Docker engine behind it, said in an answer that is no success.
@@ -79,6 +82,11 @@ impl Error {
         self.failure().said.as_ref()
     }
 
+    /// The reason for which a registry refused a pull, where it is known.
+    pub(crate) fn pull_failure(&self) -> Option<PullFailure> {
+        self.failure().pull
+    }
+
     fn failure(&self) -> &Failure {
         match self {
             Error::Unreachable(failure)
@@ -111,6 +119,7 @@ impl Failure {
             why: why.into(),
             next: None,
             said: None,
+            pull: None,
         }
     }
 
@@ -126,19 +135,13 @@ impl Failure {
         self.said.as_ref().is_some_and(|said| !said.with_details)
     }
 
-    /// The engine's failure to pull, with where its registry's credentials belong if it misses them.
+    /// A failed pull, with its reason and next step where the message is known.
     pub(super) fn of_registry(self) -> Failure {
-        const SIGNS: [&str; 4] = [
-            "no basic auth credentials",
-            "pull access denied",
-            "unauthorized",
-            "authentication required",
-        ];
-        match self.next {
-            None if SIGNS.iter().any(|sign| self.why.contains(sign)) => self.next(
-                "store the registry's credentials in Portainer and give them to the environment",
-            ),
-            _ => self,
+        let pull = PullFailure::classify(&self.why);
+        Failure {
+            next: pull.map(PullFailure::next_step).or(self.next),
+            pull,
+            ..self
         }
     }
 
@@ -148,6 +151,7 @@ impl Failure {
             why: said.to_string(),
             next: None,
             said: Some(said),
+            pull: None,
         }
     }
 }

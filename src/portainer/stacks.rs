@@ -103,6 +103,11 @@ impl Record {
         }
     }
 
+    /// The registries that are assigned to it, where the release has that setting.
+    pub(crate) fn registries(&self) -> &[wire::RegistryId] {
+        self.echo.registries.as_deref().unwrap_or_default()
+    }
+
     /// Its variables by name; of a repeated one the last.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         let pair = |variable: &Variable| (variable.name.clone(), variable.value.clone());

@@ -352,6 +352,7 @@ fn a_pull_names_one_tag_or_digest_and_the_registry_s_credentials() {
         let pulled = by_key(&script).pull(
             EnvironmentId(2),
             &reference(text),
+            None,
             registry.map(RegistryId),
             limits::PULL,
         );
@@ -398,6 +399,7 @@ fn a_pull_that_fails_inside_its_200_is_a_failure() {
                 EnvironmentId(1),
                 &reference("acme/web:1"),
                 None,
+                None,
                 limits::PULL,
             )
             .unwrap_err();
@@ -409,7 +411,7 @@ fn a_pull_that_fails_inside_its_200_is_a_failure() {
     };
     check(
         "{\"status\":\"Pulling\"}\r\n{\"error\":\"toomanyrequests: slow down\"}\r\n",
-        "toomanyrequests: slow down",
+        "toomanyrequests: slow down; the registry limits pulls: wait, or store an account for it in Portainer under Registries",
     );
     check(
         "{\"status\":\"Pulling\"}\r\n",
@@ -423,10 +425,9 @@ fn a_registry_that_wants_credentials_is_named_with_where_they_belong() {
         let script = Script::start(vec![step]);
         let web = reference("acme/web:1");
         let error = by_key(&script)
-            .pull(EnvironmentId(1), &web, None, limits::PULL)
+            .pull(EnvironmentId(1), &web, None, None, limits::PULL)
             .unwrap_err();
-        let hint =
-            "; store the registry's credentials in Portainer and give them to the environment";
+        let hint = "store the registry's credentials in Portainer and give them to the environment";
         assert_eq!(error.to_string().ends_with(hint), hinted, "{error}");
     };
     check(
@@ -471,6 +472,7 @@ fn a_pull_whose_stream_breaks_off_is_a_failure_even_after_good_words() {
         .pull(
             EnvironmentId(1),
             &reference("acme/web:1"),
+            None,
             None,
             limits::PULL,
         )
@@ -598,7 +600,7 @@ fn a_stack_is_found_looked_at_and_updated() {
     );
     let pull = || {
         portainer
-            .pull(record.environment, &web_1, None, limits::PULL)
+            .pull(record.environment, &web_1, None, None, limits::PULL)
             .unwrap()
     };
     pull();

@@ -176,6 +176,8 @@ pub(super) struct Endpoint {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Registry {
     pub(super) id: RegistryId,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(super) name: String,
     #[serde(default, rename = "URL", deserialize_with = "nullable")]
     pub(super) url: String,
     #[serde(default, deserialize_with = "nullable")]

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::compose::{self, ComposeFile};
+use crate::compose::{self, ComposeFile, Source};
 use crate::health::snapshot::waits_for_completion;
 use crate::health::{Container, ContainerSnapshot, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{
-    self, Containers, EnvironmentId, Error, Inspected, Kind, Listed, LocalImage, Mode, Portainer,
+    self, Containers, EnvironmentId, Error, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
+    Portainer, PullFailure,
 };
 use crate::redeploy::find::Found;
 use crate::redeploy::{AttemptError, Images, Submission};
@@ -31,6 +32,8 @@ pub(super) struct Inspection {
     pub(super) services: Result<ServiceSnapshot, String>,
     /// What the host has of each reference that the file wants or a container runs.
     pub(super) local: BTreeMap<Reference, Option<LocalImage>>,
+    /// Origins that the engine does not record, as far as the registry was asked.
+    pub(super) asked_origins: BTreeMap<Reference, ImageOrigin>,
 }
 
 impl Inspection {
@@ -60,6 +63,81 @@ impl Inspection {
             .as_ref()
             .map(|image| image.id.as_str())
     }
+
+    /// The platform that the file asks for, where it is not the host's.
+    pub(super) fn platform(&self, reference: &Reference) -> Option<&str> {
+        let services = self.wanted.iter().flat_map(|file| file.services.values());
+        let mut of_image = services.filter(|wants| wants.image.as_ref() == Some(reference));
+        of_image.find_map(|wants| wants.platform.as_deref())
+    }
+
+    /// Whether neither the engine nor the registry tells where the image came from.
+    pub(super) fn origin_is_unknown(&self, reference: &Reference) -> bool {
+        self.asked_origins.get(reference) == Some(&ImageOrigin::Unknown)
+    }
+
+    /// The origin of an image that is on the host.
+    pub(super) fn origin(&self, reference: &Reference, image: &LocalImage) -> ImageOrigin {
+        match image.origin(reference) {
+            ImageOrigin::Unknown => self
+                .asked_origins
+                .get(reference)
+                .copied()
+                .unwrap_or(ImageOrigin::Unknown),
+            known => known,
+        }
+    }
+}
+
+/// Asks the registry about images whose origin the engine does not record, as Docker with the containerd image store does
+/// before API 1.53: an image that the registry does not have was made on the host. [`ImageOrigin::Unknown`] stays where
+/// the registry does not answer without credentials and Portainer has some.
+pub(super) fn ask_origins(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    inspection: &mut Inspection,
+) -> Result<(), Error> {
+    let wanted = inspection
+        .wanted
+        .iter()
+        .flat_map(|file| file.services.values());
+    let unknown: BTreeSet<Reference> = wanted
+        .filter(|wants| wants.source != Source::Host)
+        .filter_map(|wants| wants.image.clone())
+        .filter(|reference| {
+            let image = inspection.local.get(reference).and_then(Option::as_ref);
+            reference.digest().is_none()
+                && image.is_some_and(|image| image.origin(reference) == ImageOrigin::Unknown)
+        })
+        .collect();
+    let unknown: Vec<Reference> = unknown.into_iter().collect();
+    let answers = side_by_side(&unknown, |reference| {
+        portainer.distribution(environment, reference)
+    });
+    let mut registries = None;
+    for (reference, answer) in unknown.into_iter().zip(answers) {
+        let origin = match answer {
+            Ok(Some(_)) => ImageOrigin::Pulled,
+            Ok(None) => ImageOrigin::Local,
+            Err(error @ Error::Unreachable(_)) => return Err(error),
+            Err(error) => match error.pull_failure() {
+                Some(PullFailure::NotFound) => ImageOrigin::Local,
+                Some(PullFailure::NotAllowed | PullFailure::Expired) => {
+                    let registries = registries.get_or_insert_with(|| {
+                        portainer.registries(environment).unwrap_or_default()
+                    });
+                    match registries.iter().any(|one| one.serves(&reference)) {
+                        true => ImageOrigin::Unknown,
+                        false => ImageOrigin::Local,
+                    }
+                }
+                // The pull itself reports that the registry does not answer.
+                _ => ImageOrigin::Pulled,
+            },
+        };
+        inspection.asked_origins.insert(reference, origin);
+    }
+    Ok(())
 }
 
 /// Looks; only an unreachable Portainer ends it, whatever else cannot be seen is said.
@@ -82,6 +160,7 @@ pub(super) fn inspect(
         seen: Err("this is no compose stack".to_owned()),
         services: Err("this is no swarm stack".to_owned()),
         local: BTreeMap::new(),
+        asked_origins: BTreeMap::new(),
     };
     match found.record.kind {
         Kind::Compose => {
@@ -192,14 +271,6 @@ pub(super) fn reference_of(container: &Container) -> Option<Reference> {
     Reference::parse(&container.reference)
         .ok()
         .map(Reference::with_default_tag)
-}
-
-/// Whether a local image was pulled from the reference's repository; one that was built on the host has no digest of it.
-pub(super) fn was_pulled(image: &LocalImage, reference: &Reference) -> bool {
-    let same = |digest: &String| {
-        Reference::parse(digest).is_ok_and(|one| one.repository() == reference.repository())
-    };
-    image.repo_digests.iter().any(same)
 }
 
 /// What cannot be seen is said, an unreachable Portainer is an error.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::compose::{ComposeFile, Source, Wanted};
 use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
-use crate::portainer::{Kind, Origin, Status};
+use crate::portainer::{ImageOrigin, Kind, LocalImage, Origin, Status};
 use crate::redeploy::find::Found;
-use crate::redeploy::inspect::{Inspection, reference_of, was_pulled};
+use crate::redeploy::inspect::{Inspection, reference_of};
 use crate::redeploy::{Images, RedeployResult};
 use crate::stack::order::{Cause, Order, Selection};
 use crate::stack::{PullMode, Stack};
@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) forced: Vec<snapshot::Service>,
     /// Whether Portainer is asked to pull.
     pub(super) repull: bool,
+    /// Selected images that may have moved in their registry, and that nobody pulls before the update is sent.
+    pub(super) unpulled: BTreeSet<Reference>,
     /// When nothing needs to be sent.
     pub(super) idle: Idle,
     /// What the reply says besides.
@@ -81,7 +83,8 @@ impl Plan {
                         && inspection.id_of(reference) == Some(&container.image_id)
                 })
             };
-            !containers.is_empty() && wanted.as_ref().is_none_or(current)
+            let asked = |reference: &Reference| !self.unpulled.contains(reference);
+            !containers.is_empty() && wanted.as_ref().is_none_or(|one| asked(one) && current(one))
         })
     }
 }
@@ -94,13 +97,14 @@ pub(super) fn plan(
     inspection: &Inspection,
 ) -> Result<Plan, RedeployResult> {
     refuse_portainer(inspection)?;
-    let plan = match (found.record.origin(), found.record.kind) {
+    let mut plan = match (found.record.origin(), found.record.kind) {
         (Origin::Git { config_hash, .. }, _) => {
             git_stack(stack, order, inspection, &config_hash, found.record.status)?
         }
         (Origin::File, Kind::Swarm) => swarm_stack(stack, order, inspection)?,
         (Origin::File, _) => file_stack(stack, order, inspection)?,
     };
+    plan.check_pulls(stack, order, inspection);
     status_allows(stack, order, found, &plan, inspection)?;
     Ok(plan)
 }
@@ -287,29 +291,93 @@ fn has(services: &[(String, Option<Reference>)], name: &str) -> bool {
     services.iter().any(|(service, _)| service == name)
 }
 
-/// The reference of a service that is pulled: of the selected ones all, of the others what is not on the host; never
-/// a digest that is there, nor what was built on the host (a stranger's image may have that name).
+/// The reference of a service, if it is to be pulled.
 fn pulled(
     service: &str,
     wants: &Wanted,
     plan: &Plan,
     inspection: &Inspection,
 ) -> Option<Reference> {
-    let reference = wants
-        .image
-        .as_ref()
-        .filter(|_| wants.source == Source::Registry)?;
-    let local = inspection.local.get(reference).and_then(Option::as_ref);
-    let counts = has(&plan.selected, service) || has(&plan.others, service);
-    let wanted = match local {
-        None => counts,
-        Some(image) => {
-            has(&plan.selected, service)
-                && reference.digest().is_none()
-                && was_pulled(image, reference)
-        }
+    let reference = wants.image.as_ref()?;
+    let due = match pull_need(wants, reference, inspection) {
+        PullNeed::Missing => has(&plan.selected, service) || has(&plan.others, service),
+        PullNeed::MayBeNewer => has(&plan.selected, service),
+        PullNeed::Pinned | PullNeed::Policy | PullNeed::Local => false,
     };
-    wanted.then(|| reference.clone())
+    due.then(|| reference.clone())
+}
+
+/// The reason to pull an image, or not to.
+enum PullNeed {
+    /// It is not on the host, or not for the platform that the file asks for.
+    Missing,
+    /// The registry may have a newer one.
+    MayBeNewer,
+    /// Its digest is on the host.
+    Pinned,
+    /// The file's `pull_policy` does not allow it.
+    Policy,
+    /// It was made on the host: another owner's image may have that name in a registry.
+    Local,
+}
+
+fn pull_need(wants: &Wanted, reference: &Reference, inspection: &Inspection) -> PullNeed {
+    if wants.source == Source::Host {
+        return PullNeed::Policy;
+    }
+    let local = inspection.local.get(reference).and_then(Option::as_ref);
+    let for_platform = |image: &&LocalImage| {
+        let platform = wants.platform.as_deref();
+        platform.is_none_or(|platform| image.is_for(platform))
+    };
+    let Some(image) = local.filter(for_platform) else {
+        return PullNeed::Missing;
+    };
+    match inspection.origin(reference, image) {
+        _ if reference.digest().is_some() => PullNeed::Pinned,
+        _ if wants.only_if_missing => PullNeed::Policy,
+        ImageOrigin::Local => PullNeed::Local,
+        ImageOrigin::Pulled | ImageOrigin::Unknown => PullNeed::MayBeNewer,
+    }
+}
+
+impl Plan {
+    /// Notes which selected images are left as they are on the host, and which nobody pulls although they may be newer.
+    fn check_pulls(&mut self, stack: &Stack, order: &Order, inspection: &Inspection) {
+        let Ok(file) = &inspection.wanted else { return };
+        for (service, wanted) in &self.selected {
+            let (Some(reference), Some(wants)) = (wanted, file.services.get(service)) else {
+                continue;
+            };
+            let name = reference.familiar();
+            match pull_need(wants, reference, inspection) {
+                PullNeed::Missing | PullNeed::MayBeNewer => {
+                    if stack.pull != PullMode::Never && !self.pulls.contains(reference) {
+                        self.unpulled.insert(reference.clone());
+                    }
+                }
+                PullNeed::Local if stack.pull == PullMode::First && !self.repull => {
+                    self.notes.push(format!(
+                        "{service}: {name} was made on the host, not pulled from a registry, so it was not pulled"
+                    ));
+                }
+                PullNeed::Policy if matches!(order.images, Selection::Only(_)) => {
+                    self.notes.push(format!(
+                        "{service}: its \"pull_policy\" does not allow to pull {name}, which is on the host"
+                    ));
+                }
+                PullNeed::Pinned | PullNeed::Policy | PullNeed::Local => {}
+            }
+        }
+        for reference in &self.pulls {
+            if inspection.asked_origins.contains_key(reference) {
+                self.notes.push(format!(
+                    "this engine does not record where {} came from; the registry has that name, so it was pulled",
+                    reference.familiar()
+                ));
+            }
+        }
+    }
 }
 
 /// Portainer does the pulling where it is not certain what is wanted; a limited event is never widened.
@@ -330,7 +398,7 @@ fn not_certain(stack: &Stack, order: &Order, why: &str) -> Result<Plan, Redeploy
 }
 
 /// What limits the images, in words.
-fn limit(stack: &Stack, order: &Order) -> Option<String> {
+pub(super) fn limit(stack: &Stack, order: &Order) -> Option<String> {
     match &order.images {
         Selection::Only(named) => {
             let named: Vec<String> = named.iter().map(ToString::to_string).collect();
@@ -384,8 +452,13 @@ fn refuse_portainer(inspection: &Inspection) -> Result<(), RedeployResult> {
         .seen
         .iter()
         .flat_map(|seen| seen.containers.iter().filter_map(reference_of));
+    let swarm = inspection.services.iter().flat_map(|seen| {
+        let references = seen.services.iter().map(snapshot::Service::reference);
+        references.filter_map(|text| Reference::parse(text).ok())
+    });
     match wanted
         .chain(running)
+        .chain(swarm)
         .find(|reference| PORTAINER.contains(&reference.repository().as_str()))
     {
         Some(reference) => Err(RedeployResult::refused(format!(

@@ -1,14 +1,16 @@
 //! Step 4, done: images are pulled before the stack is touched, and `unchanged` is said only when it is true.
 
+use std::cmp::Reverse;
+
 use crate::clock::rfc3339;
 use crate::health::Verdict;
 use crate::health::compose::Watch;
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{EnvironmentId, Error, Registry, RegistryId, Status};
+use crate::portainer::{Error, PullFailure, Registry, RegistryId, Status};
 use crate::redeploy::find::Found;
 use crate::redeploy::inspect::{self, Inspection};
-use crate::redeploy::plan::{Idle, Plan};
+use crate::redeploy::plan::{self, Idle, Plan};
 use crate::redeploy::record::{BlockedImage, StackRecord};
 use crate::redeploy::{AttemptError, Images, RedeployResult, Run, Step};
 use crate::stack::order::Order;
@@ -17,11 +19,13 @@ use crate::stack::outcome::Outcome;
 impl Run<'_> {
     /// Pulls what the plan says; returns what there is afterwards.
     pub(super) fn pull(
-        &self,
+        &mut self,
+        order: &Order,
         found: &Found,
         mut inspection: Inspection,
         plan: &Plan,
     ) -> Result<Inspection, AttemptError> {
+        self.check_forced_services(order, found, plan)?;
         if !plan.pulls.is_empty() || plan.repull {
             self.cx.observer.pulling(&plan.images_before(&inspection))?;
         }
@@ -38,12 +42,24 @@ impl Run<'_> {
             };
             let pulls: Vec<&Reference> = plan.pulls.iter().collect();
             let results = inspect::side_by_side(&pulls, |reference| {
-                self.pull_one(environment, reference, &registries)
+                let platform = inspection.platform(reference);
+                self.pull_one(found, reference, platform, &registries)
             });
             let before = inspection.images();
             let seen_again = inspect::local_images(self.cx.portainer, environment, &mut inspection);
-            for result in results {
-                result.map_err(|halt| also_arrived(halt, &before, &inspection.images()))?;
+            for (reference, result) in pulls.into_iter().zip(results) {
+                let failed = match result {
+                    Ok(()) => continue,
+                    Err(failed) => failed,
+                };
+                if failed.is_refusal() && inspection.origin_is_unknown(reference) {
+                    self.notes.push(format!(
+                        "{} was not pulled: this engine does not record where it came from, and the registry refused it; the image on the host is used",
+                        reference.familiar()
+                    ));
+                    continue;
+                }
+                return Err(also_arrived(failed.into(), &before, &inspection.images()));
             }
             seen_again?;
         }
@@ -61,25 +77,90 @@ impl Run<'_> {
         Ok(inspection)
     }
 
+    /// Pulls one image with each of Portainer's registries that has credentials for it, until one succeeds.
     fn pull_one(
         &self,
-        environment: EnvironmentId,
+        found: &Found,
         reference: &Reference,
+        platform: Option<&str>,
         registries: &[Registry],
+    ) -> Result<(), PullError> {
+        let matching = matching_registries(reference, registries, found.record.registries());
+        let ids: Vec<Option<RegistryId>> = match matching.is_empty() {
+            true => vec![None],
+            false => matching.iter().map(|one| Some(one.id)).collect(),
+        };
+        let (mut first, mut tried) = (None, 0_usize);
+        for id in ids {
+            let within = self.left().min(limits::PULL);
+            let environment = found.record.environment;
+            let answer = self
+                .cx
+                .portainer
+                .pull(environment, reference, platform, id, within);
+            let error = match answer {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let other_credentials = error
+                .pull_failure()
+                .is_some_and(PullFailure::depends_on_credentials);
+            if !other_credentials {
+                return Err(PullError::plain(error));
+            }
+            tried += 1;
+            first.get_or_insert(error);
+        }
+        let Some(error) = first else { return Ok(()) };
+        let names = matching
+            .iter()
+            .take(tried)
+            .map(|one| format!("{:?}", one.name));
+        let names: Vec<String> = names.collect();
+        Err(PullError {
+            note: match names.is_empty() {
+                true => String::new(),
+                false => format!(
+                    "; tried with Portainer's registries {}; with pull = \"portainer\" Portainer pulls by itself",
+                    names.join(", ")
+                ),
+            },
+            error,
+        })
+    }
+
+    /// Refuses to update single Swarm services whose images need credentials: Portainer sends them only with an update of the
+    /// whole stack, and without them the service would lose its digest and keep the old image.
+    fn check_forced_services(
+        &self,
+        order: &Order,
+        found: &Found,
+        plan: &Plan,
     ) -> Result<(), AttemptError> {
-        let within = self.left().min(limits::PULL);
-        match self.cx.portainer.pull(
-            environment,
-            reference,
-            registry_of(reference, registries),
-            within,
-        ) {
-            Ok(_) => Ok(()),
-            Err(error @ Error::Unreachable(_)) => Err(error.into()),
-            Err(error) => {
-                Err(RedeployResult::refused(format!("{error}; nothing was changed")).into())
+        for service in &plan.forced {
+            let Ok(reference) = Reference::parse(service.reference()) else {
+                continue;
+            };
+            let answer = self
+                .cx
+                .portainer
+                .distribution(found.record.environment, &reference);
+            let refused = answer.is_err_and(|error| {
+                matches!(
+                    error.pull_failure(),
+                    Some(PullFailure::NotAllowed | PullFailure::Expired)
+                )
+            });
+            if refused {
+                return Err(RedeployResult::refused(format!(
+                    "{}, but the image of {} needs credentials, which Portainer uses only when it updates the whole stack; nothing was sent (update the whole stack)",
+                    plan::limit(self.stack, order).unwrap_or_default(),
+                    service.name
+                ))
+                .into());
             }
         }
+        Ok(())
     }
 
     /// An image that was rolled back stays out: its tag goes back to what runs, and nothing is sent.
@@ -192,25 +273,53 @@ fn nothing_newer(verdict: Verdict) -> RedeployResult {
     }
 }
 
-/// The registry whose stored credentials fit a reference: the one with the longest matching address.
-fn registry_of(reference: &Reference, registries: &[Registry]) -> Option<RegistryId> {
-    let name = reference.repository();
-    let fits = |registry: &&Registry| {
-        let url = registry
-            .url
-            .trim_start_matches("https://")
-            .trim_start_matches("http://")
-            .trim_end_matches('/');
-        registry.authentication
-            && name
-                .strip_prefix(url)
-                .is_some_and(|rest| rest.starts_with('/'))
-    };
-    registries
+/// A pull that failed, and the credentials that were tried.
+struct PullError {
+    error: Error,
+    note: String,
+}
+
+impl PullError {
+    fn plain(error: Error) -> PullError {
+        PullError {
+            error,
+            note: String::new(),
+        }
+    }
+
+    /// Whether the registry does not have the image, or not for us.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self.error.pull_failure(),
+            Some(PullFailure::NotAllowed | PullFailure::Expired | PullFailure::NotFound)
+        )
+    }
+}
+
+impl From<PullError> for AttemptError {
+    fn from(failed: PullError) -> AttemptError {
+        match failed.error {
+            error @ Error::Unreachable(_) => error.into(),
+            error => {
+                RedeployResult::refused(format!("{error}{}; nothing was changed", failed.note))
+                    .into()
+            }
+        }
+    }
+}
+
+/// The registries that have credentials for a reference: those assigned to the stack first, then the longest address.
+fn matching_registries<'r>(
+    reference: &Reference,
+    registries: &'r [Registry],
+    own: &[RegistryId],
+) -> Vec<&'r Registry> {
+    let mut matching: Vec<&Registry> = registries
         .iter()
-        .filter(fits)
-        .max_by_key(|registry| registry.url.len())
-        .map(|registry| registry.id)
+        .filter(|one| one.serves(reference))
+        .collect();
+    matching.sort_by_key(|one| (!own.contains(&one.id), Reverse(one.url.len())));
+    matching
 }
 
 /// A failed pull, and what other pulls of the same redeploy brought: it stays.

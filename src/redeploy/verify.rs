@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::compose;
-use crate::health::{Container, ContainerSnapshot};
+use crate::health::{Container, ContainerSnapshot, ServiceSnapshot};
 use crate::health::{Snapshot, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
 use crate::portainer::{Error, Record};
@@ -65,6 +65,11 @@ impl Run<'_> {
                 self.notes.extend(other_image(submission, before, seen));
             }
             self.notes.extend(gone(before, &seen, &verdict));
+            if let (Snapshot::Swarm(before), Snapshot::Swarm(seen)) = (before, &seen)
+                && let Some(why) = lost_digests(before, seen)
+            {
+                return without_digest(verdict, why);
+            }
             return self.conclude(submission, verdict);
         }
     }
@@ -235,6 +240,41 @@ fn gone(before: &Snapshot, seen: &Snapshot, verdict: &Verdict) -> Option<String>
     let missed = |service: &String| verdict.bad.contains(service);
     let gone: Vec<String> = gone.into_iter().filter(|one| !missed(one)).collect();
     named("no longer there", &gone)
+}
+
+/// Swarm services whose image is not pinned to a digest any more: the registry was not asked, or did not answer.
+fn lost_digests(before: &ServiceSnapshot, seen: &ServiceSnapshot) -> Option<String> {
+    let lost = seen.services.iter().filter(|service| {
+        let old = before.services.iter().find(|old| old.id == service.id);
+        old.is_some_and(|old| old.image.contains('@')) && !service.image.contains('@')
+    });
+    let services = lost
+        .map(|service| service.name.clone())
+        .collect::<BTreeSet<String>>();
+    let services: Vec<String> = services.into_iter().collect();
+    (!services.is_empty()).then(|| {
+        format!(
+            "the registry was not reached for {}: its image has no digest any more, so each node runs whatever image it has; check the registry and its credentials, then redeploy",
+            services.join(", ")
+        )
+    })
+}
+
+/// The result of an update for which the registry was not asked.
+fn without_digest(verdict: Verdict, why: String) -> Result<RedeployResult, RedeployResult> {
+    let result = match verdict.bad.is_empty() {
+        true => RedeployResult::new(Outcome::Unknown, why),
+        false => RedeployResult::refused(format!(
+            "the update was made, but {}; {why}",
+            words(&verdict, &verdict.bad)
+        )),
+    };
+    Err(RedeployResult {
+        services: verdict.services,
+        bad: verdict.bad,
+        verified: Some(false),
+        ..result
+    })
 }
 
 /// `None` where there is none to name.

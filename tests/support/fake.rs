@@ -84,6 +84,7 @@ use std::sync::{Arc, Mutex};
 #[allow(unused_imports, reason = "each mount uses a part")]
 pub(crate) use self::{
     auth::Setup,
+    engine::EngineStyle,
     era::Era,
     faults::{Fault, Gate, When},
     image::ImageId,

@@ -66,6 +66,7 @@ fn one(name: &str, exchange: &Value) -> Recorded {
                 location: header("location"),
                 date: header("date"),
                 redirect_reason: header("redirect-reason"),
+                api_version: None,
             },
             body,
         },

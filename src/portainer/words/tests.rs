@@ -16,6 +16,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
             location: header("location"),
             date: None,
             redirect_reason: header("redirect-reason"),
+            api_version: None,
         },
         body: body.as_bytes().to_vec(),
     }

@@ -40,11 +40,23 @@ impl World {
                 versioned.split_once('/').map_or("", |(_, rest)| rest)
             });
         let parts: Vec<&str> = path.split('/').collect();
-        match (request.method.as_str(), parts.as_slice()) {
+        let api_version = self.engine_style.versions().1;
+        self.docker_api(caller, environment, &parts, request)
+            .with("Api-Version", api_version)
+    }
+
+    fn docker_api(
+        &mut self,
+        caller: &Caller,
+        environment: EnvironmentId,
+        parts: &[&str],
+        request: &Request,
+    ) -> Answer {
+        match (request.method.as_str(), parts) {
             ("GET", ["info"]) => self.docker_info(environment),
             ("GET", ["version"]) => Answer::json(
                 200,
-                &json!({ "Version": "20.10.24+dfsg1", "ApiVersion": "1.41" }),
+                &json!({ "Version": self.engine_style.versions().0, "ApiVersion": self.engine_style.versions().1 }),
             ),
             ("GET", ["_ping"]) => Answer::text(200, "OK"),
             ("GET", ["containers", "json"]) => self.list_containers(caller, environment, request),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::engine::EngineStyle;
 use super::filters::Filters;
 use super::http::{Answer, Request};
 use super::image::{ImageId, Reference, StoredRegistry};
@@ -17,16 +18,46 @@ impl World {
 
     fn image_json(&mut self, environment: EnvironmentId, id: &str) -> Value {
         let created = self.catalogue[id].created;
-        let local = &self.engine_of(environment).images[id];
-        json!({
-            "Id": id, "RepoTags": local.tags, "RepoDigests": local.digests, "Created": rfc3339(Some(created)),
+        let style = self.engine_style;
+        let local = self.engine_of(environment).images[id].clone();
+        let mut digests = local.digests.clone();
+        if style.is_containerd() {
+            let repositories = local.tags.iter().filter_map(|tag| tag.rsplit_once(':'));
+            digests.extend(repositories.map(|(repository, _)| format!("{repository}@{id}")));
+        }
+        let mut image = json!({
+            "Id": id, "RepoTags": local.tags, "RepoDigests": digests, "Created": rfc3339(Some(created)),
             "Os": "linux", "Architecture": "amd64", "Size": 2_473_213,
-        })
+            "Metadata": { "LastTagTime": rfc3339(Some(created)) },
+        });
+        if style.is_containerd() {
+            let kind = match local.pulled_from.is_empty() {
+                true => "application/vnd.oci.image.manifest.v1+json",
+                false => "application/vnd.oci.image.index.v1+json",
+            };
+            image["Descriptor"] = json!({ "mediaType": kind, "digest": id, "size": 697 });
+        } else {
+            image["Parent"] = json!("");
+            image["VirtualSize"] = json!(2_473_213);
+            image["GraphDriver"] = json!({ "Data": {}, "Name": "overlay2" });
+        }
+        if style == EngineStyle::Docker29 && !local.pulled_from.is_empty() {
+            let from = local.pulled_from.iter();
+            let pull: Vec<Value> = from.map(|from| json!({ "Repository": from })).collect();
+            image["Identity"] = json!({ "Pull": pull });
+        }
+        image
     }
 
     pub(super) fn inspect_image(&mut self, environment: EnvironmentId, name: &str) -> Answer {
         match self.held(environment, name) {
             Ok(id) => Answer::json(200, &self.image_json(environment, &id)),
+            Err(_) if self.engine_style == EngineStyle::Docker20 && name.starts_with("sha256:") => {
+                Answer::docker_error(
+                    404,
+                    &format!("no such image: {name}: No such image: {name}"),
+                )
+            }
             Err(refusal) => refusal,
         }
     }
@@ -79,6 +110,12 @@ impl World {
             .cloned();
         let id = match self.registries.resolve(&reference, credentials.as_ref()) {
             Ok(id) => id,
+            // Podman begins its answer before it asks the registry.
+            Err(error) if self.engine_style == EngineStyle::Podman => {
+                let line =
+                    json!({ "errorDetail": { "message": error.message }, "error": error.message });
+                return Answer::new(200, "application/json", format!("{line}\r\n"));
+            }
             Err(error) => return Answer::docker_error(error.status, &error.message),
         };
         let digest = self.digest(&id);
@@ -104,6 +141,12 @@ impl World {
         }
         lines.push(json!({ "status": format!("Digest: {digest}") }));
         lines.push(json!({ "status": format!("Status: {news} for {}", reference.familiar()) }));
+        if self.engine_style == EngineStyle::Podman {
+            let layer = &digest["sha256:".len()..][..12];
+            lines = layer_progress(layer)[..2].to_vec();
+            let short = &id["sha256:".len()..][..12];
+            lines.push(json!({ "status": "Download complete", "progressDetail": {}, "id": short }));
+        }
         let body: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         Answer::new(200, "application/json", body)
     }
@@ -218,6 +261,22 @@ impl World {
             ),
             Err(error) if error.status == 404 => {
                 Answer::docker_error(404, "manifest unknown: manifest unknown")
+            }
+            Err(error) if error.message.ends_with("no basic auth credentials") => {
+                let Reference {
+                    host, repository, ..
+                } = &reference;
+                let tag = reference.tag_or_latest();
+                let scheme = match host.starts_with("127.") {
+                    true => "http",
+                    false => "https",
+                };
+                Answer::docker_error(
+                    500,
+                    &format!(
+                        "Head \"{scheme}://{host}/v2/{repository}/manifests/{tag}\": no basic auth credentials"
+                    ),
+                )
             }
             Err(error) => Answer::docker_error(error.status, &error.message),
         }

@@ -47,6 +47,37 @@ impl Container {
     }
 }
 
+/// The release whose answers the engines give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EngineStyle {
+    /// Docker 20.10 with a graph driver.
+    #[default]
+    Docker20,
+    /// Docker 27 with the containerd image store: the origin of an image is not recorded.
+    Docker27,
+    /// Docker 29 with the containerd image store.
+    Docker29,
+    /// Podman's Docker API.
+    Podman,
+}
+
+impl EngineStyle {
+    /// Whether image ids are digests of indexes or manifests.
+    pub(super) fn is_containerd(self) -> bool {
+        matches!(self, EngineStyle::Docker27 | EngineStyle::Docker29)
+    }
+
+    /// Version and API version.
+    pub(super) fn versions(self) -> (&'static str, &'static str) {
+        match self {
+            EngineStyle::Docker20 => ("20.10.24+dfsg1", "1.41"),
+            EngineStyle::Docker27 => ("27.5.1", "1.47"),
+            EngineStyle::Docker29 => ("29.7.2", "1.55"),
+            EngineStyle::Podman => ("5.2.2", "1.41"),
+        }
+    }
+}
+
 /// What an engine knows about an image that it holds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Local {
@@ -54,6 +85,8 @@ pub(super) struct Local {
     pub(super) tags: BTreeSet<String>,
     /// `repository@sha256:…`; none for an image that was built here.
     pub(super) digests: BTreeSet<String>,
+    /// The repositories it was pulled from, without the port of the registry.
+    pub(super) pulled_from: BTreeSet<String>,
 }
 
 /// One engine.
@@ -85,10 +118,14 @@ impl Engine {
             Some(digest) => format!("{}@{digest}", reference.familiar_repository()),
             None => reference.familiar(),
         };
-        let found = self
-            .images
-            .iter()
-            .find(|(_, local)| local.tags.contains(&wanted) || local.digests.contains(&wanted));
+        let by_id = |id: &str, local: &Local| {
+            let prefix = format!("{}:", reference.familiar_repository());
+            reference.digest.as_deref() == Some(id)
+                && local.tags.iter().any(|tag| tag.starts_with(&prefix))
+        };
+        let found = self.images.iter().find(|(id, local)| {
+            local.tags.contains(&wanted) || local.digests.contains(&wanted) || by_id(id, local)
+        });
         found.map(|(id, _)| id.clone())
     }
 
@@ -111,9 +148,16 @@ impl Engine {
             self.tag(reference, id);
         }
         let local = self.images.entry(id.to_owned()).or_default();
+        // In the containerd store the digests follow from the tags.
+        if id != digest || reference.digest.is_some() {
+            local
+                .digests
+                .insert(format!("{}@{digest}", reference.familiar_repository()));
+        }
+        let host = reference.host.split(':').next().unwrap_or_default();
         local
-            .digests
-            .insert(format!("{}@{digest}", reference.familiar_repository()));
+            .pulled_from
+            .insert(format!("{host}/{}", reference.repository));
     }
 
     /// By id, by the beginning of an id, or by name.

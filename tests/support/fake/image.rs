@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::engine::EngineStyle;
 use super::life::{Behaviour, Healthcheck};
 use super::time::Millis;
 
@@ -111,6 +112,7 @@ pub(super) struct Registries {
     limited: BTreeSet<String>,
     locked: BTreeMap<String, (String, String)>,
     pub(super) stored: Vec<StoredRegistry>,
+    pub(super) style: EngineStyle,
 }
 
 /// A registry with credentials, as an administrator entered it in Portainer.
@@ -175,22 +177,47 @@ impl Registries {
             host, repository, ..
         } = reference;
         let error = |status, message: String| Err(PullError { status, message });
+        let what = reference
+            .digest
+            .as_deref()
+            .unwrap_or_else(|| reference.tag_or_latest());
+        let familiar = reference.familiar();
+        let scheme = match host.starts_with("127.") && self.style == EngineStyle::Docker20 {
+            true => "http",
+            false => "https",
+        };
+        let head = format!("Head \"{scheme}://{host}/v2/{repository}/manifests/{what}\"");
+        let resolve = format!("failed to resolve reference \"{familiar}\"");
+        let source = format!("initializing source docker://{familiar}");
         if self.down.contains(host) {
-            return error(500, unreachable(host));
+            return error(
+                500,
+                match self.style {
+                    EngineStyle::Docker20 => unreachable(host),
+                    EngineStyle::Docker27 | EngineStyle::Docker29 => format!(
+                        "{resolve}: failed to do request: {head}: dial tcp {host}: connect: connection refused"
+                    ),
+                    EngineStyle::Podman => format!(
+                        "{source}: pinging container registry {host}: Get \"https://{host}/v2/\": dial tcp {host}: connect: connection refused"
+                    ),
+                },
+            );
         }
         let opened = self.locked.get(host).is_none_or(|(user, password)| {
             with.is_some_and(|w| w.host == *host && w.user == *user && w.password == *password)
         });
         if !opened {
-            let what = reference
-                .digest
-                .as_deref()
-                .unwrap_or_else(|| reference.tag_or_latest());
             return error(
                 500,
-                format!(
-                    "Head \"https://{host}/v2/{repository}/manifests/{what}\": no basic auth credentials"
-                ),
+                match self.style {
+                    EngineStyle::Docker20 => format!("{head}: no basic auth credentials"),
+                    EngineStyle::Docker27 | EngineStyle::Docker29 => format!(
+                        "{resolve}: pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"
+                    ),
+                    EngineStyle::Podman => format!(
+                        "{source}: reading manifest {what} in {host}/{repository}: unauthorized: authentication required"
+                    ),
+                },
             );
         }
         if self.limited.contains(host) {
@@ -207,10 +234,17 @@ impl Registries {
         };
         found.cloned().ok_or_else(|| PullError {
             status: 404,
-            message: format!(
-                "manifest for {} not found: manifest unknown: manifest unknown",
-                reference.familiar()
-            ),
+            message: match self.style {
+                EngineStyle::Docker20 => {
+                    format!("manifest for {familiar} not found: manifest unknown: manifest unknown")
+                }
+                EngineStyle::Docker27 | EngineStyle::Docker29 => {
+                    format!("{resolve}: {familiar}: not found")
+                }
+                EngineStyle::Podman => format!(
+                    "{source}: reading manifest {what} in {host}/{repository}: manifest unknown"
+                ),
+            },
         })
     }
 

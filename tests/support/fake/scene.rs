@@ -1,6 +1,7 @@
 //! What a test sets up around the stacks: registries and what is in them, engines, environments and users.
 
 use super::auth::Setup;
+use super::engine::EngineStyle;
 use super::engine::{Engine, ONE_OFF};
 use super::image::{Image, ImageId, Reference};
 use super::life::{Behaviour, Phase};
@@ -103,12 +104,8 @@ impl World {
     ) -> ImageId {
         let image = self.new_image(behaviour);
         let parsed = Reference::parse(reference).unwrap();
-        let containerd = self.containerd_store;
         let engine = self.engine_of(environment);
         engine.tag(&parsed, &image.id);
-        if containerd {
-            engine.receive(&parsed, &image.id, &image.digest);
-        }
         image.id
     }
 
@@ -144,7 +141,13 @@ impl World {
 
     /// The engines keep images in containerd's store: an image's id is its digest, and built images have digests too.
     pub(crate) fn use_containerd_store(&mut self) {
-        self.containerd_store = true;
+        self.use_engine(EngineStyle::Docker29);
+    }
+
+    /// The engines behave as this release does.
+    pub(crate) fn use_engine(&mut self, style: EngineStyle) {
+        self.engine_style = style;
+        self.registries.style = style;
     }
 
     /// Something else on the host holds a port, `127.0.0.1:5000`.

@@ -111,7 +111,7 @@ impl World {
             .is_some_and(|image| image.split('@').next() == Some(wanted.image.as_str()));
         let image = match current {
             Some(image) if !pull && same_reference => image,
-            _ => self.pinned(&wanted.image),
+            _ => self.pinned(&wanted.image, true),
         };
         let settings = Settings::of(&wanted.deploy);
         let generation = self.generation(&image, wanted.healthcheck.clone(), &wanted.hash, at);
@@ -159,7 +159,8 @@ impl World {
         );
         let bare = old.image.split('@').next().unwrap_or_default().to_owned();
         let image = if pull {
-            self.pinned(&bare)
+            // Portainer sends no credentials with a forced update.
+            self.pinned(&bare, false)
         } else {
             old.image.clone()
         };
@@ -171,10 +172,11 @@ impl World {
     }
 
     /// The reference with the digest that the registry has for it; bare when nobody knows it.
-    fn pinned(&self, reference: &str) -> String {
+    fn pinned(&self, reference: &str, with_credentials: bool) -> String {
         let parsed = Reference::parse(reference);
         let stored = parsed
             .as_ref()
+            .filter(|_| with_credentials)
             .and_then(|r| self.registries.stored_for(&r.host));
         match parsed.as_ref().map(|r| self.registries.resolve(r, stored)) {
             Some(Ok(id)) => format!("{reference}@{}", self.digest(&id)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::auth::Users;
 use super::deploy::Deploys;
-use super::engine::Engine;
+use super::engine::{Engine, EngineStyle};
 use super::era::Era;
 use super::git::Repository;
 use super::image::{Image, ImageId, Registries};
@@ -50,7 +50,7 @@ pub(crate) struct World {
     /// Counts the lives of the Portainer process.
     pub(super) lives: u64,
     pub(super) instance: String,
-    pub(super) containerd_store: bool,
+    pub(super) engine_style: EngineStyle,
     pub(super) last_stack: StackId,
     pub(super) last_access: i64,
     random: u64,
@@ -80,7 +80,7 @@ impl World {
             deploys: Deploys::default(),
             lives: 0,
             instance: String::new(),
-            containerd_store: false,
+            engine_style: EngineStyle::Docker20,
             last_stack: 0,
             last_access: 0,
             random: seed,
@@ -155,7 +155,7 @@ impl World {
 
     pub(super) fn new_image(&mut self, behaviour: Behaviour) -> Image {
         let digest = format!("sha256:{}", self.hex(64));
-        let id = if self.containerd_store {
+        let id = if self.engine_style.is_containerd() {
             digest.clone()
         } else {
             format!("sha256:{}", self.hex(64))
