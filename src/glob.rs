@@ -1,13 +1,11 @@
-//! Globs: the one meaning that `*` has in the configuration, for image names as for branches and paths.
-//! What the text is, and whether case counts, is the caller's to say.
+//! Glob patterns, with the same meaning for images, branches, repositories and paths. Matching is case-sensitive.
 
-/// Whether `pattern` describes all of `text`: `*` stands for anything without a `/`, `**` for anything at all,
-/// every other sign for itself.
+/// Matches the whole `text`: `*` matches any characters except `/`, `**` any characters, every other character itself.
 ///
-/// Takes time in proportion to the product of both lengths, whatever the pattern is.
+/// The time is proportional to the product of both lengths for any pattern.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let text = text.as_bytes();
-    // reached[i]: the part of the pattern read so far can describe the first i bytes.
+    // reached[i]: the pattern up to here matches the first i bytes.
     let mut reached = vec![false; text.len() + 1];
     if let Some(start) = reached.first_mut() {
         *start = true;
@@ -24,13 +22,13 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
                 spread(&mut reached, text, |byte| byte != b'/');
                 pattern = rest;
             }
-            [sign, rest @ ..] => {
+            [literal, rest @ ..] => {
                 let mut before = false;
                 for (here, byte) in reached
                     .iter_mut()
                     .zip(std::iter::once(None).chain(text.iter().map(Some)))
                 {
-                    let step = before && byte == Some(sign);
+                    let step = before && byte == Some(literal);
                     before = std::mem::replace(here, step);
                 }
                 pattern = rest;
@@ -39,7 +37,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Lets every reached place reach further, over bytes that a star may stand for.
+/// Extends every match over the bytes that a star may match.
 fn spread(reached: &mut [bool], text: &[u8], covers: impl Fn(u8) -> bool) {
     let mut before = false;
     for (here, byte) in reached
@@ -76,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_do_not() {
+    fn two_stars_match_slashes() {
         check("deploy/**", "deploy/a/b/c", true);
         check("deploy/**", "deploy/", true);
         check("deploy/**", "deplo", false);
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_sign_stands_for_itself() {
+    fn other_characters_match_themselves() {
         check("main", "main", true);
         check("main", "Main", false);
         check("main", "main2", false);
@@ -100,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_longer() {
+    fn many_stars_take_polynomial_time() {
         let pattern = "*a".repeat(300) + "b";
         check(&pattern, &"a".repeat(3000), false);
     }

@@ -1,4 +1,4 @@
-//! Secrets that can be used but not shown, and the arithmetic on them; the home of hmac, sha2, subtle, hex, base64 and getrandom.
+//! Secrets, HMAC, digests, encodings and random bytes. The only module that uses hmac, sha2, subtle, hex, base64 and getrandom.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Text that nobody may see: no `Display`, no `Serialize`, no comparison but the constant-time one.
+/// A secret text. Has no `Display` and no `Serialize`, and is compared in constant time only.
 #[derive(Clone)]
 pub(crate) struct Secret(String);
 
-/// Why a text cannot be a secret.
+/// Reason for which a text is not a valid secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotASecret {
-    /// Nothing in it: an empty key would verify what anybody signs.
+    /// Empty or blank: anyone can sign with an empty key.
     Empty,
-    /// A control character in it, most often the rest of a copied line.
+    /// Contains a control character, usually the end of a copied line.
     Control,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The only maker. Refuses what can be no secret; length rules belong to the configuration.
+    /// Creates a secret. Rejects blank text and control characters; minimum lengths are up to the configuration.
     pub(crate) fn new(text: impl Into<String>) -> Result<Secret, NotASecret> {
         let text = text.into();
         match text.trim().is_empty() {
@@ -47,19 +47,19 @@ impl Secret {
         }
     }
 
-    /// A new secret: `characters` letters and digits from the system's random source.
+    /// Generates a secret of `characters` letters and digits from the system's random source.
     pub(crate) fn generate(characters: usize) -> Result<Secret, NoRandomness> {
         const ALPHABET: &[u8; 62] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        // Six bits a sign; the two values that stand for none are dropped, so that no sign is likelier than another.
+        // Six bits a character. The two values without a character are dropped, so that all characters are equally likely.
         let mut text = String::with_capacity(characters);
         while text.len() < characters {
             let drawn: [u8; 64] = random()?;
-            let signs = drawn.iter().map(|byte| usize::from(byte & 63));
+            let indexes = drawn.iter().map(|byte| usize::from(byte & 63));
             text.extend(
-                signs
+                indexes
                     .filter_map(|index| ALPHABET.get(index))
-                    .map(|sign| char::from(*sign))
+                    .map(|byte| char::from(*byte))
                     .take(characters - text.len()),
             );
         }
@@ -71,7 +71,7 @@ impl Secret {
         self.0.len()
     }
 
-    /// The way out, for what must be sent to the other side that knows it, and for the redactor. Keep it greppable.
+    /// The text itself, for requests to the system that knows the secret, and for the redactor.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -81,25 +81,24 @@ impl Secret {
         mac(self.0.as_bytes(), parts).finalize().into_bytes().into()
     }
 
-    /// Whether `given` is that HMAC, in constant time.
+    /// Verifies an HMAC in constant time.
     pub(crate) fn signed(&self, parts: &[&[u8]], given: &[u8; 32]) -> bool {
         mac(self.0.as_bytes(), parts).verify_slice(given).is_ok()
     }
 
-    /// The key that a secret of Standard Webhooks stands for: base64, with or without `whsec_` before it. `None`: it
-    /// is no base64, or stands for nothing.
+    /// Decodes a Standard Webhooks secret: base64, with or without the prefix `whsec_`. `None` if it is not base64, or empty.
     pub(crate) fn decoded(&self) -> Option<Key> {
         let text = self.0.strip_prefix("whsec_").unwrap_or(&self.0);
         from_base64(text).filter(|key| !key.is_empty()).map(Key)
     }
 
-    /// Whether `given` is this secret. Digests are compared, so that not even the length can be measured.
+    /// Compares in constant time. Compares digests, so that timing does not reveal the length either.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
         same(&sha256(&[self.0.as_bytes()]), &sha256(&[given]))
     }
 }
 
-/// The bytes that an encoded secret stands for.
+/// The key decoded from a Standard Webhooks secret.
 pub(crate) struct Key(Vec<u8>);
 
 impl Key {
@@ -109,7 +108,8 @@ impl Key {
     }
 }
 
-/// A key of any length is made a block of the hash here, as RFC 2104 says, so that nothing is left that could fail.
+/// Prepares an HMAC with a key of any length. Pads or hashes the key to one block (RFC 2104), because the constructor for a block
+/// cannot fail.
 fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     const BLOCK: usize = 64;
     let digest;
@@ -126,18 +126,18 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     mac
 }
 
-/// Whether two digests are equal, in constant time.
+/// Compares two digests in constant time.
 pub(crate) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     one.ct_eq(other).into()
 }
 
-/// The system's random source did not answer.
+/// The system's random source failed.
 #[derive(Debug)]
 pub(crate) struct NoRandomness;
 
 impl fmt::Display for NoRandomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the system's random source does not answer")
+        f.write_str("the system's random source failed")
     }
 }
 
@@ -155,24 +155,24 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// Lower-case hexadecimal.
+/// Encodes bytes in lower-case hexadecimal.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     hex::encode(bytes)
 }
 
-/// Exactly 64 hexadecimal digits, either case.
+/// Parses exactly 64 hexadecimal digits, in either case.
 pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
 }
 
-/// Standard base64 with padding: the only kind that Portainer reads in `X-Registry-Auth` (contract 6a).
+/// Encodes standard base64 with padding, the only kind that Portainer accepts in `X-Registry-Auth`.
 pub(crate) fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Strict standard base64 with padding.
+/// Decodes strict standard base64 with padding.
 pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn published_macs_are_reproduced() {
+    fn matches_published_macs() {
         // RFC 4231 test case 2, and the example of the HMAC article in Wikipedia.
         check(
             "Jefe",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_every_length_sign() {
+    fn signs_with_keys_of_any_length() {
         // RFC 4231 test case 6.
         let data = b"Test Using Larger Than Block-Size Key - Hash Key First";
         assert_eq!(
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn encoded_secrets_stand_for_their_bytes() {
+    fn decodes_standard_webhooks_secrets() {
         // The first example of the Standard Webhooks specification.
         let key = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let message = b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_text_is_the_secret() {
+    fn compares_the_whole_text() {
         let secret = Secret::new("correct horse battery").unwrap();
         assert!(secret.is(b"correct horse battery"));
         for wrong in [
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_secret_is_refused() {
+    fn rejects_blank_text_and_control_characters() {
         assert_eq!(Secret::new("").unwrap_err(), NotASecret::Empty);
         assert_eq!(Secret::new(" \t").unwrap_err(), NotASecret::Empty);
         assert_eq!(Secret::new("abc\u{0}def").unwrap_err(), NotASecret::Control);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shown() {
+    fn debug_output_hides_the_text() {
         assert_eq!(
             format!("{:?}", Secret::new("very-secret-text").unwrap()),
             "Secret(***)"
@@ -274,19 +274,19 @@ mod tests {
     }
 
     #[test]
-    fn generated_secrets_are_letters_and_digits_and_differ() {
+    fn generates_different_secrets_of_letters_and_digits() {
         let (one, two) = (Secret::generate(32).unwrap(), Secret::generate(32).unwrap());
         assert_eq!(one.len(), 32);
         assert!(
             one.expose()
                 .chars()
-                .all(|sign| sign.is_ascii_alphanumeric())
+                .all(|character| character.is_ascii_alphanumeric())
         );
         assert!(!one.is(two.expose().as_bytes()));
     }
 
     #[test]
-    fn digests_are_read_whole_or_not_at_all() {
+    fn parses_only_whole_digests() {
         let digits = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(from_hex(digits), from_hex(&digits.to_uppercase()));
         for wrong in [
