@@ -1,4 +1,4 @@
-//! Hooks: what a configured entry is, and which stacks an event is for.
+//! Hooks: the configured entries, and their rules about events and stacks.
 
 mod rules;
 pub(crate) mod select;
@@ -9,11 +9,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::event::{self, Reading, Unreadable};
-pub(crate) use crate::event::{Payload, Sender};
+use crate::event::{ParseError, ParseOutcome};
 use crate::image::Pattern;
-use crate::limits;
 use crate::secret::Secret;
+use crate::sender::{Fact, Settings};
+pub(crate) use crate::sender::{Payload, RegistryAliases, Sender};
 use crate::signature::Verified;
 pub(crate) use crate::signature::{Scheme, SchemeName, TokenKind};
 use crate::stack::StackKey;
@@ -26,7 +26,7 @@ impl HookName {
     /// The hook that answers `POST /webhook/update/`.
     pub(crate) const DEFAULT: &'static str = "update";
 
-    /// The same signs as a stack's key: it stands in a URL.
+    /// Parses a name of the same characters as a stack's key, because it is a part of a URL.
     pub(crate) fn parse(text: &str) -> Option<HookName> {
         StackKey::parse(text).map(|key| HookName(key.as_str().to_owned()))
     }
@@ -47,37 +47,48 @@ impl fmt::Display for HookName {
 pub(crate) struct Hook {
     /// Part of its URL.
     pub(crate) name: HookName,
-    /// Who posts, and so how the payload is read.
+    /// The kind of system that posts; it decides how the body is parsed.
     pub(crate) sender: Sender,
-    /// How a delivery proves that its sender knows a secret.
+    /// The proof that a delivery needs.
     pub(crate) scheme: Scheme,
     /// All are accepted, newest first; never empty.
     pub(crate) secrets: Vec<Secret>,
     /// The stacks it may update; never empty.
     pub(crate) stacks: Vec<StackKey>,
-    /// The stack that a delivery means that names none, where several could be meant.
+    /// The stack of a delivery that names none, if the hook has several.
     pub(crate) default_stack: Option<StackKey>,
-    /// Which events it acts on.
+    /// The events that it acts on.
     pub(crate) rules: Rules,
-    /// How long a delivery waits for its outcome, unless it prefers otherwise.
+    /// Time that a delivery waits for its outcome, unless it prefers otherwise.
     pub(crate) wait: Duration,
-    /// Who may post; empty: anybody.
+    /// Peers that may post; empty: all.
     pub(crate) allow_from: Vec<Network>,
-    /// Sender `custom`: where its payload says what.
+    /// Sender `custom`: the pointers into its body.
     pub(crate) payload: Option<Payload>,
+    /// Names of registries in deliveries, and the names that stacks use.
+    pub(crate) registry: RegistryAliases,
 }
 
 impl Hook {
-    /// What a delivery that was verified for this hook says.
+    /// Parses a delivery that was verified for this hook.
     ///
     /// # Errors
-    /// What is wrong with the body, or its time.
-    pub(crate) fn read(&self, verified: &Verified<'_>, unix: u64) -> Result<Reading, Unreadable> {
-        event::read(self.sender, self.payload.as_ref(), verified, unix)
+    /// The mistake in the body, its time or its address.
+    pub(crate) fn parse_delivery(
+        &self,
+        verified: &Verified<'_>,
+        unix: u64,
+    ) -> Result<ParseOutcome, ParseError> {
+        let settings = Settings {
+            payload: self.payload.as_ref(),
+            registry: &self.registry,
+            unix,
+        };
+        self.sender.parse_delivery(verified, &settings)
     }
 }
 
-/// Which events a hook acts on; an empty list is no rule.
+/// The events that a hook acts on; an empty list does not limit anything.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
     /// The sender's event names.
@@ -92,6 +103,105 @@ pub(crate) struct Rules {
     pub(crate) images: Vec<Pattern>,
     /// Globs over changed files.
     pub(crate) paths: Vec<String>,
+    /// Globs over the name or file of the workflow or pipeline that ran.
+    pub(crate) workflows: Vec<String>,
+    /// Globs over the environment that was deployed to.
+    pub(crate) deployment_environments: Vec<String>,
+    /// Whether prereleases are ignored.
+    pub(crate) ignore_prereleases: bool,
+}
+
+impl Rules {
+    /// Rules that no delivery of this sender can ever meet: the key, and the explanation for the operator.
+    pub(crate) fn impossible(&self, sender: Sender) -> Vec<(&'static str, String)> {
+        let known = sender.events();
+        // Any event and any fact: the sender `custom`.
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for name in &self.events {
+            if sender.event(name).is_none() {
+                let names: Vec<&str> = known.iter().map(|kind| kind.name).collect();
+                found.push((
+                    "events",
+                    format!(
+                        "sender {} never yields the event \"{name}\"; its events are {}",
+                        sender.name(),
+                        names.join(", ")
+                    ),
+                ));
+            }
+        }
+        let is_active = |name: &str| match self.events.is_empty() {
+            true => sender.event(name).is_some_and(|kind| kind.is_default),
+            false => self.events.iter().any(|own| own == name),
+        };
+        let states = |fact: Fact| known.iter().filter(move |kind| kind.facts.contains(&fact));
+        for (rule, is_set, fact, noun) in [
+            (
+                "branches",
+                !self.branches.is_empty(),
+                Fact::Branch,
+                "a branch",
+            ),
+            ("tags", !self.tags.is_empty(), Fact::Tag, "a tag"),
+            (
+                "repositories",
+                !self.repositories.is_empty(),
+                Fact::Repository,
+                "a repository",
+            ),
+            (
+                "paths",
+                !self.paths.is_empty(),
+                Fact::Paths,
+                "the changed files",
+            ),
+            (
+                "workflows",
+                !self.workflows.is_empty(),
+                Fact::Workflow,
+                "a workflow",
+            ),
+            (
+                "deployment_environments",
+                !self.deployment_environments.is_empty(),
+                Fact::Environment,
+                "a deployment environment",
+            ),
+            (
+                "prereleases",
+                self.ignore_prereleases,
+                Fact::Prerelease,
+                "prereleases",
+            ),
+        ] {
+            if !is_set {
+                continue;
+            }
+            let with_fact: Vec<&str> = states(fact).map(|kind| kind.name).collect();
+            if with_fact.is_empty() {
+                found.push((
+                    rule,
+                    format!(
+                        "sender {} never states {noun}; leave \"{rule}\" out",
+                        sender.name()
+                    ),
+                ));
+            } else if rule == "paths" && !with_fact.iter().any(|name| is_active(name)) {
+                // An event without a list of files is refused, so the hook would never act.
+                found.push((
+                    rule,
+                    format!(
+                        "only the events {} state the changed files, and rule \"events\" allows none of them",
+                        with_fact.join(", ")
+                    ),
+                ));
+            }
+        }
+        found
+    }
 }
 
 /// An address or a block of them.
@@ -102,7 +212,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// `10.0.0.0/8`, `2001:db8::/32`, or one address.
+    /// Parses `10.0.0.0/8`, `2001:db8::/32`, or one address.
     pub(crate) fn parse(text: &str) -> Option<Network> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
@@ -119,7 +229,7 @@ impl Network {
         };
         match (address, address.to_canonical()) {
             _ if bits > most => None,
-            // An IPv4 address in the spelling of IPv6; 96 bits of it say just that.
+            // An IPv4 address written as IPv6, which takes the first 96 bits.
             (IpAddr::V6(_), address @ IpAddr::V4(_)) => Some(Network {
                 address,
                 bits: bits.checked_sub(96)?,
@@ -128,7 +238,7 @@ impl Network {
         }
     }
 
-    /// An IPv4 address that a dual-stack socket shows as IPv6 counts as the IPv4 address.
+    /// Whether a peer is inside. An IPv4 address that a dual-stack socket shows as IPv6 counts as IPv4.
     pub(crate) fn contains(&self, peer: IpAddr) -> bool {
         let bits = u32::from(self.bits);
         match (self.address, peer.to_canonical()) {
@@ -148,14 +258,6 @@ impl Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
-    }
-}
-
-/// The wait of a sender when nothing is configured: pipelines wait, everybody else is answered at once.
-pub(crate) fn default_wait(sender: Sender) -> Duration {
-    match sender {
-        Sender::Generic => limits::WAIT_GENERIC,
-        _ => Duration::ZERO,
     }
 }
 

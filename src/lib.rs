@@ -27,6 +27,7 @@ mod message;
 mod json;
 mod signature;
 mod event;
+mod sender;
 mod hook;
 mod health;
 mod delivery;

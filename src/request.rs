@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::delivery::DeliveryId;
 use crate::message::{Headers, Reply};
-use crate::signature::Sealed;
+use crate::signature::UnverifiedBody;
 
 /// The known methods; what is answered to them is decided elsewhere.
 const METHODS: [&str; 8] = [
@@ -31,7 +31,7 @@ pub(crate) struct Request {
     /// As sent.
     pub(crate) headers: Headers,
     /// Nobody may look in before its signature was verified.
-    pub(crate) body: Sealed,
+    pub(crate) body: UnverifiedBody,
     /// Who sent it; behind a trusted proxy the forwarded address.
     pub(crate) peer: IpAddr,
 }

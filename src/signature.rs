@@ -1,6 +1,7 @@
-//! Proof that a sender knows the secret: the only module that opens a body, and only after its signature was verified.
+//! Signatures and tokens: the proof that a request comes from a sender that knows the hook's secret. The only module that opens a
+//! body, and only after its signature was verified.
 
-mod hex_hmac;
+mod hmac;
 mod rejection;
 mod standard_webhooks;
 mod token;
@@ -12,16 +13,17 @@ use crate::limits;
 use crate::message::Headers;
 use crate::secret::{self, Secret};
 use crate::text::string_enum;
-use rejection::Reason;
+pub(crate) use hmac::HmacForm;
 pub(crate) use rejection::Rejection;
+use rejection::{Reason, find_secret, other_scheme};
 
-/// What a 401 says, whatever was wrong: it helps an honest sender, and nobody to forge.
+/// The text of every 401. It helps an honest sender, and does not help to forge a signature.
 pub(crate) const EXPECTED: &str = "the signature or token is missing or wrong, or its time is more than 5 minutes off; \
     expected is what this hook's scheme prescribes, by default \
     \"X-Portainer-Signature: \" with the hex HMAC-SHA256 of the raw body, keyed with the hook's secret";
 
 string_enum! {
-    /// The name of a way to prove knowledge of the secret.
+    /// A way to prove knowledge of the secret.
     SchemeName:
     /// `X-Portainer-Signature`.
     Generic = "generic",
@@ -35,6 +37,8 @@ string_enum! {
     Gogs = "gogs",
     /// `X-Hub-Signature`, which Bitbucket fills with SHA-256.
     Bitbucket = "bitbucket",
+    /// An HMAC in the form that [`HmacForm`] describes.
+    Hmac = "hmac",
     /// Also GitLab's signing tokens.
     StandardWebhooks = "standard-webhooks",
     /// The secret itself in a header.
@@ -44,7 +48,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// How a token stands in its header.
+    /// The form of a token in its header.
     TokenKind:
     /// The header's whole value.
     Raw = "raw",
@@ -54,25 +58,47 @@ string_enum! {
     Basic = "basic",
 }
 
-/// A scheme with what it needs.
+/// A scheme with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scheme {
-    /// Which one.
     pub(crate) name: SchemeName,
-    /// Schemes `token` and `generic`: which header, in lower case.
+    /// Schemes `token`, `generic` and `hmac`: the header, in lower case; empty: the scheme's usual one.
     pub(crate) header: String,
-    /// Scheme `token`: how it stands there.
+    /// Scheme `token`: the form of the token.
     pub(crate) kind: TokenKind,
+    /// Scheme `hmac`: the form of the signature.
+    pub(crate) hmac: HmacForm,
 }
 
-/// A body that nobody has the right to read yet.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sealed(Vec<u8>);
+impl Scheme {
+    /// A scheme with its usual options.
+    pub(crate) fn plain(name: SchemeName) -> Scheme {
+        Scheme {
+            name,
+            header: String::new(),
+            kind: TokenKind::Bearer,
+            hmac: HmacForm::DEFAULT,
+        }
+    }
 
-impl Sealed {
-    /// Seals what came from the network.
-    pub(crate) fn new(body: Vec<u8>) -> Sealed {
-        Sealed(body)
+    /// The headers and values that a sender must send, for log and set-up text.
+    pub(crate) fn expected(&self) -> String {
+        match self.name {
+            SchemeName::StandardWebhooks => standard_webhooks::EXPECTED.to_owned(),
+            SchemeName::Token | SchemeName::UrlToken => token::expected(self),
+            _ => hmac::expected(self),
+        }
+    }
+}
+
+/// A body whose signature was not verified yet; it cannot be read.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct UnverifiedBody(Vec<u8>);
+
+impl UnverifiedBody {
+    /// Wraps bytes from the network.
+    pub(crate) fn new(body: Vec<u8>) -> UnverifiedBody {
+        UnverifiedBody(body)
     }
 
     /// Length in bytes.
@@ -80,36 +106,36 @@ impl Sealed {
         self.0.len()
     }
 
-    /// The bytes as they came, to be passed on unread; for the server alone.
+    /// The bytes, to be passed on unread by the server alone.
     pub(crate) fn forward(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl fmt::Debug for Sealed {
+impl fmt::Debug for UnverifiedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealed({} bytes)", self.len())
+        write!(f, "UnverifiedBody({} bytes)", self.len())
     }
 }
 
-/// Where a proof can stand.
+/// The parts of a request that can hold a signature, and the body that it signs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Given<'r> {
-    /// All header lines.
+pub(crate) struct SignedRequest<'r> {
     pub(crate) headers: &'r Headers,
-    /// After the `?`, as sent.
+    /// The text after the `?`, as sent.
     pub(crate) query: Option<&'r str>,
-    /// What was signed.
-    pub(crate) body: &'r Sealed,
+    pub(crate) body: &'r UnverifiedBody,
 }
 
 /// A request whose sender knows a secret: the right to read its body.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Verified<'r> {
     headers: &'r Headers,
+    query: Option<&'r str>,
     body: &'r [u8],
-    stamp: Option<Stamp>,
+    timestamp: Option<SignedTimestamp>,
     secret: (usize, usize),
+    has_url_token: bool,
 }
 
 /// Shows nothing of headers and body.
@@ -117,69 +143,87 @@ impl fmt::Debug for Verified<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified")
             .field("bytes", &self.body.len())
-            .field("stamp", &self.stamp)
+            .field("timestamp", &self.timestamp)
             .field("secret", &self.secret)
             .finish()
     }
 }
 
-/// What a scheme signs besides the body: with it, a delivery cannot be sent a second time unnoticed.
+/// The time that a scheme signs besides the body: it allows replays to be recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    /// The sender's id of the delivery.
-    pub(crate) id: String,
-    /// When it was signed (Unix seconds).
+pub(crate) struct SignedTimestamp {
+    /// The sender's id of the delivery, if the scheme signs that too.
+    pub(crate) id: Option<String>,
+    /// Time of signing (Unix seconds).
     pub(crate) time: u64,
 }
 
-/// Checks the proof that `scheme` prescribes against every secret, in constant time and without leaving early.
+/// Checks the proof that `scheme` prescribes against every secret, in constant time and without an early exit.
 ///
 /// # Errors
-/// Why the delivery is turned away; for the log, the caller is told [`EXPECTED`].
+/// The reason for the log; the client gets [`EXPECTED`].
 pub(crate) fn verify<'r>(
     scheme: &Scheme,
     secrets: &[Secret],
-    given: Given<'r>,
+    request: SignedRequest<'r>,
     unix: u64,
 ) -> Result<Verified<'r>, Rejection> {
-    let body = &given.body.0;
     let found = match scheme.name {
-        SchemeName::Generic
-        | SchemeName::Github
-        | SchemeName::Gitea
-        | SchemeName::Forgejo
-        | SchemeName::Gogs
-        | SchemeName::Bitbucket => hex_hmac::check(scheme, secrets, given.headers, body),
-        SchemeName::StandardWebhooks => {
-            standard_webhooks::check(secrets, given.headers, body, unix)
-        }
-        SchemeName::Token => token::in_header(scheme, secrets, given.headers),
-        SchemeName::UrlToken => token::in_query(secrets, given.query),
+        SchemeName::StandardWebhooks => standard_webhooks::verify(secrets, &request, unix),
+        SchemeName::Token | SchemeName::UrlToken => token::verify(scheme, secrets, &request),
+        _ => hmac::verify(scheme, secrets, &request, unix),
     };
     match found {
         Ok(found) => Ok(Verified {
-            headers: given.headers,
-            body,
-            stamp: found.stamp,
+            headers: request.headers,
+            query: request.query,
+            body: &request.body.0,
+            timestamp: found.timestamp,
             secret: (found.secret + 1, secrets.len()),
+            has_url_token: scheme.name == SchemeName::UrlToken,
         }),
-        Err(mut rejection) => {
-            rejection.advise(scheme, &given);
-            Err(rejection)
+        Err(rejection) => {
+            let hint = explain(scheme, secrets, &request, rejection.reason);
+            Err(rejection.with_hint(hint))
         }
     }
 }
 
-/// What a sender that knows the secret sends along.
+/// The mistake that the rest of a rejected request shows.
+fn explain(
+    scheme: &Scheme,
+    secrets: &[Secret],
+    request: &SignedRequest<'_>,
+    reason: Reason,
+) -> Option<String> {
+    let missing = matches!(reason, Reason::MissingSignature | Reason::MissingToken);
+    let own = match scheme.name {
+        SchemeName::StandardWebhooks => standard_webhooks::explain(secrets, request, reason),
+        SchemeName::Token | SchemeName::UrlToken => {
+            // Another scheme's signature says more than that the token is missing.
+            let other = missing && find_secret(secrets, request).is_none();
+            let other = other.then(|| other_scheme(scheme, request)).flatten();
+            return Some(other.unwrap_or_else(|| token::explain(scheme, secrets, request, reason)));
+        }
+        _ => hmac::explain(scheme, secrets, request, reason),
+    };
+    own.or_else(|| missing.then(|| other_scheme(scheme, request)).flatten())
+        .or_else(|| {
+            let text = reason.text();
+            missing.then(|| format!("{text}; expected {}", scheme.expected()))
+        })
+}
+
+/// The parts of a request that a sender who knows the secret adds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// Header lines.
     Headers(Vec<(String, String)>),
-    /// Nothing but the secret in the URL: there is no header.
+    /// Nothing but the secret in the URL.
     InUrl,
 }
 
-/// Makes what [`verify`] accepts. `None`: this secret cannot sign by this scheme.
+/// Makes the proof that [`verify`] accepts. `None`: this secret cannot sign with this scheme.
 pub(crate) fn sign(
     scheme: &Scheme,
     secret: &Secret,
@@ -187,27 +231,35 @@ pub(crate) fn sign(
     id: &str,
     unix: u64,
 ) -> Option<Proof> {
-    let headers = match scheme.name {
-        SchemeName::Generic
-        | SchemeName::Github
-        | SchemeName::Gitea
-        | SchemeName::Forgejo
-        | SchemeName::Gogs
-        | SchemeName::Bitbucket => vec![hex_hmac::sign(scheme, secret, body)?],
-        SchemeName::StandardWebhooks => standard_webhooks::sign(secret, body, id, unix)?,
-        SchemeName::Token => vec![token::header(scheme, secret)],
-        SchemeName::UrlToken => return Some(Proof::InUrl),
-    };
-    Some(Proof::Headers(headers))
+    Some(match scheme.name {
+        SchemeName::StandardWebhooks => {
+            Proof::Headers(standard_webhooks::sign(secret, body, id, unix)?)
+        }
+        SchemeName::Token | SchemeName::UrlToken => match token::sign(scheme, secret) {
+            Some(header) => Proof::Headers(vec![header]),
+            None => Proof::InUrl,
+        },
+        _ => Proof::Headers(hmac::sign(scheme, secret, body, unix)),
+    })
 }
 
 impl<'r> Verified<'r> {
-    /// All header lines. Only what the scheme signs of them is proven.
+    /// All header lines. Only those that the scheme signs are proven.
     pub(crate) fn headers(&self) -> &'r Headers {
         self.headers
     }
 
-    /// The body.
+    /// The text after the `?`, as sent; never proven.
+    pub(crate) fn query(&self) -> Option<&'r str> {
+        self.query
+    }
+
+    /// Whether the query carries the token.
+    pub(crate) fn has_url_token(&self) -> bool {
+        self.has_url_token
+    }
+
+    /// The body as it was sent.
     pub(crate) fn bytes(&self) -> &'r [u8] {
         self.body
     }
@@ -215,7 +267,7 @@ impl<'r> Verified<'r> {
     /// The body as JSON; of two equal keys the later one counts.
     ///
     /// # Errors
-    /// Where it stops being JSON; nothing of its content.
+    /// The position where it stops being JSON; nothing of its content.
     pub(crate) fn json(&self) -> Result<serde_json::Value, NotRead> {
         json::from_slice(self.body)
     }
@@ -225,49 +277,61 @@ impl<'r> Verified<'r> {
         secret::sha256(&[self.body])
     }
 
-    /// What was signed besides the body.
-    pub(crate) fn stamp(&self) -> Option<&Stamp> {
-        self.stamp.as_ref()
+    /// The time and id that were signed besides the body.
+    pub(crate) fn timestamp(&self) -> Option<&SignedTimestamp> {
+        self.timestamp.as_ref()
     }
 
-    /// Which of how many secrets matched, counted from 1: after a rotation the log tells when the old one is no
-    /// longer used.
+    /// The number of the secret that matched, counted from 1, and the number of secrets. After a rotation the log shows from it
+    /// that the old secret is no longer used.
     pub(crate) fn secret(&self) -> (usize, usize) {
         self.secret
     }
 }
 
-/// What a scheme found.
+/// A successful verification.
 #[derive(Debug)]
 struct Found {
     /// Index of the secret that matched.
     secret: usize,
-    stamp: Option<Stamp>,
+    timestamp: Option<SignedTimestamp>,
 }
 
-/// The first secret that `fits`. All are asked, so that the time tells nothing about which one it was.
-fn first(secrets: &[Secret], fits: impl Fn(&Secret) -> bool) -> Option<Found> {
+/// The first secret that matches. All are tried, so that the time tells nothing about the position.
+fn first_match(secrets: &[Secret], matches: impl Fn(&Secret) -> bool) -> Option<Found> {
     let mut found = None;
     for (index, secret) in secrets.iter().enumerate() {
-        let fit = fits(secret);
-        if fit && found.is_none() {
+        let is_match = matches(secret);
+        if is_match && found.is_none() {
             found = Some(index);
         }
     }
     found.map(|secret| Found {
         secret,
-        stamp: None,
+        timestamp: None,
     })
 }
 
-/// Whether a signed time is within tolerance of our clock.
-pub(crate) fn fresh(time: u64, unix: u64) -> Result<(), Rejection> {
+/// Whether `text` is one of the secrets.
+fn is_secret(secrets: &[Secret], text: &[u8]) -> bool {
+    first_match(secrets, |secret| secret.is(text)).is_some()
+}
+
+/// Checks that a signed time is within tolerance of our clock.
+pub(crate) fn check_age(time: u64, unix: u64) -> Result<(), Rejection> {
     let tolerance = limits::SIGNED_TIME_TOLERANCE.as_secs();
     match (unix.saturating_sub(time), time.saturating_sub(unix)) {
         (age, _) if age > tolerance => Err(Reason::TooOld.into()),
         (_, lead) if lead > tolerance => Err(Reason::TooNew.into()),
         _ => Ok(()),
     }
+}
+
+/// Parses Unix seconds. A number has one spelling, so that no two texts mean one time.
+fn parse_seconds(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|digit| digit.is_ascii_digit());
+    let leading_zero = text.len() > 1 && text.starts_with('0');
+    text.parse().ok().filter(|_| plain && !leading_zero)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::message::{Prefer, Reply};
 use crate::metrics::Metrics;
 use crate::request::{Answer, Asked, Awaited, Behind, Refusal, Request, Wait};
 use crate::scheduler::Scheduler;
-use crate::signature::{EXPECTED, Rejection, Sealed};
+use crate::signature::{EXPECTED, Rejection, UnverifiedBody};
 use crate::site::admit::{Call, Route};
 pub(crate) use crate::site::desk::Desk;
 use crate::site::lines::About;
@@ -92,7 +92,7 @@ impl Site {
     }
 
     /// The right to read such a body.
-    fn alone(&self, body: &Sealed) -> Option<MutexGuard<'_, ()>> {
+    fn alone(&self, body: &UnverifiedBody) -> Option<MutexGuard<'_, ()>> {
         let lock = || self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         (body.len() > limits::READ_ALONE).then(lock)
     }

@@ -9,7 +9,7 @@ use super::{Exit, Stop, Voice, load, print};
 use crate::cli;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Need};
-use crate::hook::{Hook, HookName, Scheme, SchemeName, TokenKind, setup};
+use crate::hook::{Hook, HookName, setup};
 use crate::limits;
 use crate::secret::{random, to_hex};
 use crate::signature::{self, Proof};
@@ -20,7 +20,10 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
     let config = load(Need::Sender, file, Voice::Quiet)?.config;
     let hook = hook(&config, asked.hook.as_deref())?;
     if asked.setup {
-        return print(&setup::text(&setup::of(hook, &url(&config, hook))));
+        return print(&setup::format_text(&setup::describe(
+            hook,
+            &url(&config, hook),
+        )));
     }
     let Some(secret) = hook.secrets.first() else {
         return Err(Stop::Configuration(format!(
@@ -28,7 +31,10 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
             hook.name.as_str()
         )));
     };
-    let scheme = asked.scheme.map_or_else(|| hook.scheme.clone(), plain);
+    let scheme = match asked.scheme {
+        Some(name) => hook.sender.scheme(name),
+        None => hook.scheme.clone(),
+    };
     let body = read(asked.body.as_deref())?;
     let id = random::<16>().map_err(|why| Stop::Failed(format!("cannot make an id: {why}")))?;
     let id = to_hex(&id);
@@ -62,14 +68,6 @@ fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
             let names = names.join(", ");
             Stop::Usage(format!("there is no hook {name:?}; there are {names}"))
         })
-}
-
-fn plain(name: SchemeName) -> Scheme {
-    Scheme {
-        name,
-        header: String::new(),
-        kind: TokenKind::Bearer,
-    }
 }
 
 /// As `public_url` has it, or as this host listens.

@@ -16,7 +16,7 @@ use super::slots::Visit;
 use crate::limits;
 use crate::message::Reply;
 use crate::request::{Refusal, Request, Wait};
-use crate::signature::Sealed;
+use crate::signature::UnverifiedBody;
 
 /// What a thread reads heads into, kept from one connection to the next: memory that is asked for each time is asked for from all
 /// threads at once, and they wait for each other.
@@ -104,7 +104,7 @@ fn request(inside: &Inside, visit: &Visit, head: Head, body: Vec<u8>) -> Request
         path: head.path,
         query: head.query,
         headers: head.headers,
-        body: Sealed::new(body),
+        body: UnverifiedBody::new(body),
     }
 }
 

@@ -1,57 +1,57 @@
-//! Which stacks a delivery is for, and what is asked of each.
+//! Selects the stacks of a delivery, and makes the order for each.
 
 use std::collections::BTreeMap;
 
-use super::{Hook, Sender, rules};
-use crate::event::{Told, quoted};
+use super::{Hook, rules};
+use crate::event::{ParsedDelivery, quoted};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
 
-/// Why a verified and readable delivery asks nothing of any stack.
+/// Reason why a verified and parsed delivery leads to no order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NotForUs {
-    /// 200: the rules do not want it; which one refused, and what the event said.
+pub(crate) enum SelectionError {
+    /// 200: a rule refuses it; the rule and the fact that it refuses.
     Ignored(String),
-    /// 400: it asks for what this hook cannot do; what, and what it could.
+    /// 400: it requests something that this hook cannot do; what it could do instead.
     Refused(String),
 }
 
 impl Hook {
-    /// The orders that a delivery amounts to, one a stack; several events are merged. `only` is the stack that the
+    /// Makes the orders of a delivery, one for each stack; several events are merged. `only` is the stack that the
     /// path names, `stacks` are all that are configured.
     ///
     /// # Errors
-    /// Why there is nothing to do.
+    /// The reason why there is nothing to do.
     pub(crate) fn orders(
         &self,
-        told: &Told,
+        delivery: &ParsedDelivery,
         only: Option<&StackKey>,
         stacks: &[Stack],
-    ) -> Result<Vec<(StackKey, Order)>, NotForUs> {
-        let meant = self.meant(told, only, stacks)?;
-        for stack in &meant {
-            may_set(stack, &told.wishes.set)?;
+    ) -> Result<Vec<(StackKey, Order)>, SelectionError> {
+        let targets = self.target_stacks(delivery, only, stacks)?;
+        for stack in &targets {
+            may_set(stack, &delivery.requested.set)?;
         }
-        let order = self.order(told).map_err(NotForUs::Ignored)?;
-        Ok(meant
+        let order = self.order(delivery).map_err(SelectionError::Ignored)?;
+        Ok(targets
             .into_iter()
             .map(|stack| (stack.key.clone(), order.clone()))
             .collect())
     }
 
-    /// The stacks: sender `generic` means one, everybody else all of the hook.
-    fn meant<'s>(
+    /// A pipeline names one stack; the deliveries of other senders are for all stacks of the hook.
+    fn target_stacks<'s>(
         &self,
-        told: &Told,
+        delivery: &ParsedDelivery,
         only: Option<&StackKey>,
         stacks: &'s [Stack],
-    ) -> Result<Vec<&'s Stack>, NotForUs> {
+    ) -> Result<Vec<&'s Stack>, SelectionError> {
         let mine = |key: &StackKey| stacks.iter().find(|stack| stack.key == *key);
         let reach: Vec<&Stack> = self.stacks.iter().filter_map(mine).collect();
-        if let Some(named) = &told.wishes.stack {
+        if let Some(named) = &delivery.requested.stack {
             let stack = by_name(named, &reach)?;
             return match only {
-                Some(only) if *only != stack.key => Err(NotForUs::Refused(format!(
+                Some(only) if *only != stack.key => Err(SelectionError::Refused(format!(
                     "the path is about stack \"{only}\", the body about \"{}\"",
                     stack.key
                 ))),
@@ -61,32 +61,32 @@ impl Hook {
         let default = self
             .default_stack
             .as_ref()
-            .filter(|_| self.sender == Sender::Generic);
+            .filter(|_| self.sender.is_pipeline());
         if let Some(key) = only.or(default) {
             let stack = reach.iter().find(|stack| stack.key == *key);
             return stack.map(|stack| vec![*stack]).ok_or_else(|| {
-                NotForUs::Refused(format!(
+                SelectionError::Refused(format!(
                     "this hook has no stack \"{key}\"; {}",
                     list(&reach)
                 ))
             });
         }
         match reach.len() {
-            0 => Err(NotForUs::Refused("this hook has no stack".to_owned())),
-            2.. if self.sender == Sender::Generic => Err(NotForUs::Refused(format!(
-                "\"stack\" must say which one is meant; {}",
+            0 => Err(SelectionError::Refused("this hook has no stack".to_owned())),
+            2.. if self.sender.is_pipeline() => Err(SelectionError::Refused(format!(
+                "\"stack\" must name one of several stacks; {}",
                 list(&reach)
             ))),
             _ => Ok(reach),
         }
     }
 
-    /// What the events that the rules allow ask for together.
-    fn order(&self, told: &Told) -> Result<Order, String> {
+    /// Merges the orders of all events that the rules allow.
+    fn order(&self, delivery: &ParsedDelivery) -> Result<Order, String> {
         let mut merged: Option<Order> = None;
         let mut refusals: Vec<String> = Vec::new();
-        for event in &told.events {
-            let images = match rules::judge(self, event) {
+        for event in &delivery.events {
+            let images = match rules::select_images(self, event) {
                 Ok(images) => images,
                 Err(refusal) => {
                     if !refusals.contains(&refusal) {
@@ -97,8 +97,8 @@ impl Hook {
             };
             let order = Order {
                 images,
-                set: told.wishes.set.clone(),
-                force: told.wishes.force,
+                set: delivery.requested.set.clone(),
+                force: delivery.requested.force,
                 cause: event.cause.clone(),
                 staff: false,
                 rollback: false,
@@ -112,8 +112,8 @@ impl Hook {
     }
 }
 
-/// By key, or by the name in Portainer, which knows no case.
-fn by_name<'s>(named: &str, reach: &[&'s Stack]) -> Result<&'s Stack, NotForUs> {
+/// Finds a stack by its key, or by its name in Portainer, which is compared without case.
+fn by_name<'s>(named: &str, reach: &[&'s Stack]) -> Result<&'s Stack, SelectionError> {
     if let Some(stack) = reach.iter().find(|stack| stack.key.as_str() == named) {
         return Ok(stack);
     }
@@ -122,12 +122,12 @@ fn by_name<'s>(named: &str, reach: &[&'s Stack]) -> Result<&'s Stack, NotForUs> 
     });
     match (matching.next(), matching.next()) {
         (Some(stack), None) => Ok(stack),
-        (Some(_), Some(_)) => Err(NotForUs::Refused(format!(
-            "several stacks are called {}; use the key; {}",
+        (Some(_), Some(_)) => Err(SelectionError::Refused(format!(
+            "several stacks have the name {}; use the key; {}",
             quoted(named),
             list(reach)
         ))),
-        (None, _) => Err(NotForUs::Refused(format!(
+        (None, _) => Err(SelectionError::Refused(format!(
             "unknown stack {}; {}",
             quoted(named),
             list(reach)
@@ -140,7 +140,7 @@ fn list(reach: &[&Stack]) -> String {
     format!("known are {}", keys.join(", "))
 }
 
-fn may_set(stack: &Stack, set: &BTreeMap<String, String>) -> Result<(), NotForUs> {
+fn may_set(stack: &Stack, set: &BTreeMap<String, String>) -> Result<(), SelectionError> {
     let Some(name) = set.keys().find(|name| !stack.env.contains(name)) else {
         return Ok(());
     };
@@ -148,7 +148,7 @@ fn may_set(stack: &Stack, set: &BTreeMap<String, String>) -> Result<(), NotForUs
         [] => "its list \"env\" is empty".to_owned(),
         names => format!("its list \"env\" has {}", names.join(", ")),
     };
-    Err(NotForUs::Refused(format!(
+    Err(SelectionError::Refused(format!(
         "variable {} may not be set on stack \"{}\": {allowed}",
         quoted(name),
         stack.key

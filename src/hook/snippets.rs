@@ -1,17 +1,17 @@
-//! Ready jobs for pipelines, each in the form that survives proxies: a short wait, then the status URL until there is an end. The
-//! secret is a variable of the pipeline, `PORTAINER_WEBHOOK_SECRET`. Each sends an `id` of its own: two jobs of the same second would otherwise be
-//! one signed request, and the later one a replay of the other.
+//! Jobs for pipelines to copy. Each waits briefly and then polls the status URL until the redeploy has ended, which works behind proxies
+//! with short timeouts. The secret is a variable of the pipeline, `PORTAINER_WEBHOOK_SECRET`. Each delivery has an `id` of its own: without it, two
+//! jobs within one second would be one signed request, and the later one a replay.
 
-/// One ready job.
+/// A text to copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Snippet {
-    /// For which pipeline.
+    /// Its use, such as the kind of pipeline.
     pub(crate) title: &'static str,
-    /// What to copy.
+    /// The text itself.
     pub(crate) text: String,
 }
 
-/// For plain sh, python, GitHub Actions, GitLab CI and Jenkins.
+/// Jobs for sh, python, GitHub Actions, GitLab CI and Jenkins.
 pub(super) fn all(url: &str, header: &str) -> Vec<Snippet> {
     let header = if header.is_empty() {
         "X-Portainer-Signature"

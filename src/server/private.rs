@@ -11,7 +11,7 @@ use crate::limits;
 use crate::message::{Headers, Reply};
 use crate::request::{self, Request};
 use crate::secret::Secret;
-use crate::signature::Sealed;
+use crate::signature::UnverifiedBody;
 
 /// Who may ask.
 pub(super) const TOKEN: &str = "gate-token";
@@ -94,7 +94,7 @@ pub(super) fn restore(
         path: decoded(path)?,
         query,
         headers: sent,
-        body: Sealed::new(body),
+        body: UnverifiedBody::new(body),
         peer: headers.get(PEER)?.parse().ok()?,
     })
 }

@@ -13,7 +13,7 @@ use crate::delivery::DeliveryId;
 use crate::gate::chance::{Chance, rounds};
 use crate::message::Headers;
 use crate::request::{Asked, Awaited};
-use crate::signature::Sealed;
+use crate::signature::UnverifiedBody;
 
 /// Tells what it was asked, and answers what it is told.
 struct Recorder {
@@ -22,7 +22,7 @@ struct Recorder {
 }
 
 /// Everything of a request.
-type All = (String, Sealed);
+type All = (String, UnverifiedBody);
 
 fn all_of(request: &Request) -> All {
     let headers: Vec<_> = request.headers.iter().collect();
@@ -93,7 +93,7 @@ fn request(method: &str, path: &str, body: &[u8]) -> Request {
         path: path.to_owned(),
         query: None,
         headers: Headers::default(),
-        body: Sealed::new(body.to_vec()),
+        body: UnverifiedBody::new(body.to_vec()),
         peer: "192.0.2.1".parse().unwrap(),
     }
 }

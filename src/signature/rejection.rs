@@ -1,169 +1,241 @@
-//! Why a proof was not accepted, and what a person can do about it: words for the log, never for the caller.
+//! Reasons for rejecting a request, and hints for the operator. Both are for the log and the settings page, never for the client.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use super::{Given, Scheme, SchemeName, hex_hmac};
+use super::{Scheme, SchemeName, SignedRequest, hmac, is_secret};
+use crate::message;
+use crate::secret::{Secret, from_base64};
 use crate::text::string_enum;
 
 string_enum! {
-    /// Why a proof was not accepted.
+    /// Reason for rejecting a signature or token; the name is the code in the log.
     Reason:
-    /// The header is not there.
+    /// The signature's header is missing.
     MissingSignature = "missing_signature",
-    /// The token is not there.
+    /// The token is missing.
     MissingToken = "missing_token",
-    /// What the value begins with is not what the scheme prescribes.
+    /// The value does not begin as the scheme prescribes.
     BadPrefix = "bad_prefix",
-    /// Hexadecimal, but not 64 digits.
+    /// The signature has the wrong length for its hash.
     BadLength = "bad_length",
-    /// Not hexadecimal.
+    /// The signature has characters that are not hexadecimal digits.
     NotHex = "not_hex",
-    /// Capitals, where the sender never writes any.
+    /// Upper-case digits, although the sender only writes lower-case ones.
     UppercaseHex = "uppercase_hex",
-    /// What must be there once is there several times.
+    /// A value that must be there once is there several times.
     DuplicateHeader = "duplicate_header",
-    /// Well-formed, and made with another secret or of another body.
+    /// Well-formed, but made with another secret or of another body.
     Mismatch = "mismatch",
-    /// Only GitHub's legacy header is there.
+    /// Only GitHub's legacy SHA-1 header was sent.
     Sha1Only = "sha1_only",
-    /// The secret stands where its signature should.
+    /// The secret itself was sent in place of its signature.
     RawSecretSent = "raw_secret_sent",
     /// Signed more than 5 minutes ago.
     TooOld = "too_old",
     /// Signed more than 5 minutes ahead of our clock.
     TooNew = "too_new",
-    /// Standard Webhooks: no id.
+    /// Standard Webhooks: the id is missing.
     IdMissing = "id_missing",
-    /// Standard Webhooks: an id that could hide where it ends.
+    /// Standard Webhooks: the end of the id is ambiguous.
     IdMalformed = "id_malformed",
-    /// Standard Webhooks: no time.
+    /// The signed time is missing.
     TimestampMissing = "timestamp_missing",
-    /// Standard Webhooks: the time is no plain number of seconds.
+    /// The signed time is not a plain number of seconds.
     TimestampMalformed = "timestamp_malformed",
-    /// Standard Webhooks: no `v1` signature in the list.
+    /// Standard Webhooks: the list has no `v1` signature.
     NoUsableSignature = "no_usable_signature",
-    /// Basic: not base64 of `user:password`.
+    /// Not base64; with Basic authentication, not base64 of `user:password`.
     NotBase64 = "not_base64",
 }
 
-/// Why a delivery was turned away, for the log alone.
+impl Reason {
+    /// The hint that fits every request with this reason.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Reason::MissingSignature => "the sender signs nothing; set the hook's secret there",
+            Reason::MissingToken => "the sender sends no token; set the hook's secret there",
+            Reason::BadPrefix => "the value does not begin as this scheme prescribes",
+            Reason::BadLength => {
+                "a signature has 64 hex digits; is it cut, or made with another hash?"
+            }
+            Reason::NotHex => {
+                "the value is not a bare hex signature; does it carry a label, quotes or base64?"
+            }
+            Reason::UppercaseHex => {
+                "this sender writes lower-case digits; scheme \"generic\" takes either case"
+            }
+            Reason::DuplicateHeader => "the value is there more than once; exactly one is allowed",
+            Reason::Mismatch => {
+                "the secret differs on the two sides, or the body was changed on the way"
+            }
+            Reason::Sha1Only => {
+                "scheme \"github\" needs X-Hub-Signature-256; is the sender Bitbucket? then use scheme \"bitbucket\""
+            }
+            Reason::RawSecretSent => {
+                "this header carries the secret itself; send its HMAC of the body, and rotate the secret, it has been exposed"
+            }
+            Reason::TooOld => {
+                "signed more than 5 minutes ago: a replay, a slow queue, or a clock that is wrong"
+            }
+            Reason::TooNew => {
+                "signed in the future: a clock is wrong, or the time is not in seconds"
+            }
+            Reason::IdMissing => "the header with the id of the delivery is missing",
+            Reason::IdMalformed => "the id of the delivery is empty, too long or contains a dot",
+            Reason::TimestampMissing => {
+                "the header with the time is missing; all three must be of one family, webhook-* or svix-*"
+            }
+            Reason::TimestampMalformed => "the time must be Unix seconds in plain digits",
+            Reason::NoUsableSignature => "the list has no \"v1,\" signature of 44 base64 digits",
+            Reason::NotBase64 => "the value is not the base64 of user:password",
+        }
+    }
+}
+
+/// A rejected request, for the log alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejection {
-    reason: Reason,
-    advice: Option<Cow<'static, str>>,
+    pub(super) reason: Reason,
+    hint: Cow<'static, str>,
 }
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Rejection {
         Rejection {
             reason,
-            advice: None,
+            hint: reason.text().into(),
         }
     }
 }
 
 impl Rejection {
-    /// The code that the log shows.
+    /// The code in the log.
     pub(crate) fn code(&self) -> &'static str {
         self.reason.name()
     }
 
-    /// What a person can do about it.
+    /// The likely mistake and its fix.
     pub(crate) fn hint(self) -> Cow<'static, str> {
-        self.advice.unwrap_or(words(self.reason).into())
+        self.hint
     }
 
-    /// Adds what the rest of the request tells about the mistake.
-    pub(super) fn advise(&mut self, scheme: &Scheme, given: &Given<'_>) {
-        let form = given
-            .headers
-            .get("content-type")
-            .is_some_and(|kind| kind.to_ascii_lowercase().contains("x-www-form-urlencoded"));
-        let gitea_family = matches!(
-            scheme.name,
-            SchemeName::Gitea | SchemeName::Forgejo | SchemeName::Gogs
-        );
-        let tokens = matches!(scheme.name, SchemeName::Token | SchemeName::UrlToken);
-        let advice = match self.reason {
-            Reason::MissingSignature | Reason::MissingToken => elsewhere(scheme, given).map(Cow::from),
-            Reason::BadLength | Reason::BadPrefix if hex_hmac::is_blank(scheme, given.headers) => {
-                Some("the signature is empty: the sender has no secret set".into())
-            }
-            Reason::Mismatch if gitea_family && form => Some(
-                "this sender signs the JSON and not the form; choose content type application/json there"
-                    .into(),
-            ),
-            Reason::Mismatch if tokens => None,
-            Reason::Mismatch if given.body.0.is_empty() => {
-                Some("the body arrived empty; was it lost on the way?".into())
-            }
-            Reason::Mismatch if given.body.0.ends_with(b"\n") => Some(
-                "the body ends in a line end; was it signed without? use printf '%s' and --data-binary"
-                    .into(),
-            ),
-            Reason::Mismatch if scheme.name == SchemeName::Generic => Some(
-                format!(
-                    "{}; sign exactly the bytes that are sent, by printf '%s' and not echo",
-                    words(self.reason)
-                )
-                .into(),
-            ),
-            _ => None,
-        };
-        self.advice = advice.or(self.advice.take());
+    pub(super) fn with_hint(self, hint: Option<String>) -> Rejection {
+        match hint {
+            Some(hint) => Rejection {
+                hint: hint.into(),
+                ..self
+            },
+            None => self,
+        }
     }
 }
 
-/// What a reason means for a person, when nothing more is known.
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::MissingSignature => "the sender signs nothing; set the hook's secret there",
-        Reason::MissingToken => "the sender sends no token; set the hook's secret there",
-        Reason::BadPrefix => "the value is not written as this scheme prescribes",
-        Reason::BadLength => "a signature has 64 hex digits; is it cut, or made with another hash?",
-        Reason::NotHex => {
-            "the value is no bare hex signature; does it carry a label, quotes or base64?"
-        }
-        Reason::UppercaseHex => {
-            "this sender writes lower-case digits; scheme \"generic\" takes either case"
-        }
-        Reason::DuplicateHeader => "the header is there more than once; exactly one is allowed",
-        Reason::Mismatch => {
-            "the secret differs on the two sides, or the body was changed on the way"
-        }
-        Reason::Sha1Only => {
-            "scheme \"github\" needs X-Hub-Signature-256; is the sender Bitbucket? then use scheme \"bitbucket\""
-        }
-        Reason::RawSecretSent => {
-            "this header carries the secret itself; send its HMAC of the body, and rotate the secret, it has been exposed"
-        }
-        Reason::TooOld => {
-            "signed more than 5 minutes ago: a replay, a slow queue, or a clock that is wrong"
-        }
-        Reason::TooNew => "signed in the future: a clock is wrong, or the time is not in seconds",
-        Reason::IdMissing => "the header with the id of the delivery is missing",
-        Reason::IdMalformed => "the id of the delivery is empty, too long or contains a dot",
-        Reason::TimestampMissing => {
-            "the header with the time is missing; all three must be of one family, webhook-* or svix-*"
-        }
-        Reason::TimestampMalformed => "the time must be Unix seconds in plain digits",
-        Reason::NoUsableSignature => "the list has no \"v1,\" signature of 44 base64 digits",
-        Reason::NotBase64 => "the value is not the base64 of user:password",
-    }
-}
-
-/// A proof of another scheme in the request. It is named, never used.
-fn elsewhere(scheme: &Scheme, given: &Given<'_>) -> Option<String> {
-    let hex = hex_hmac::HEADERS.iter().copied();
+/// A header in the request that belongs to another scheme. It is named in the log, never used.
+pub(super) fn other_scheme(scheme: &Scheme, request: &SignedRequest<'_>) -> Option<String> {
+    let hex = hmac::HEADERS.iter().copied();
     let others = hex.chain([
         ("webhook-signature", "standard-webhooks"),
         ("svix-signature", "standard-webhooks"),
         ("x-gitlab-token", "token"),
+        ("x-nexus-webhook-signature", "hmac"),
     ]);
     others
-        .filter(|(_, other)| *other != scheme.name.name() || scheme.name == SchemeName::Token)
-        .find(|(header, _)| given.headers.get(header).is_some())
+        .filter(|(header, other)| {
+            let same = *other == scheme.name.name();
+            !same || (scheme.name == SchemeName::Token && *header != scheme.header)
+        })
+        .find(|(header, _)| request.headers.get(header).is_some())
         .map(|(header, other)| {
             format!("the request carries \"{header}\", which scheme \"{other}\" reads")
         })
+}
+
+/// A place in a request where the secret itself was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The header, in lower case; `None`: the URL's query.
+    pub(super) header: Option<String>,
+    /// The name of the query parameter.
+    parameter: String,
+    pub(super) form: Form,
+}
+
+/// The text around a secret that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The secret alone.
+    Bare,
+    /// After a word and a blank, such as `Bearer`.
+    After(String),
+    /// After a label, such as `sha256=`.
+    Labelled,
+    /// As base64 after `Basic`.
+    Basic,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.header {
+            Some(header) => write!(f, "header \"{header}\"")?,
+            // A name with other characters may hold a part of a secret.
+            None if is_plain_name(&self.parameter) => {
+                write!(f, "query parameter \"{}\"", self.parameter)?;
+            }
+            None => f.write_str("the query")?,
+        }
+        match &self.form {
+            Form::After(word) => write!(f, " (after \"{word}\")"),
+            Form::Basic => f.write_str(" (as Basic authentication)"),
+            Form::Bare | Form::Labelled => Ok(()),
+        }
+    }
+}
+
+fn is_plain_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Looks for a secret in all headers and query parameters. Everything is compared, in constant time each, so that the time
+/// tells nothing about a match.
+pub(super) fn find_secret(secrets: &[Secret], request: &SignedRequest<'_>) -> Option<Place> {
+    let mut found = None;
+    let mut consider = |candidate: &[u8], place: &dyn Fn() -> Place| {
+        if is_secret(secrets, candidate) && found.is_none() {
+            found = Some(place());
+        }
+    };
+    for (name, value) in request.headers.iter() {
+        let place = |form: Form| Place {
+            header: Some(name.to_owned()),
+            parameter: String::new(),
+            form,
+        };
+        let value = value.trim();
+        consider(value.as_bytes(), &|| place(Form::Bare));
+        if let Some((word, rest)) = value.split_once(' ') {
+            let after = || match is_plain_name(word) {
+                true => Form::After(word.to_owned()),
+                false => Form::Labelled,
+            };
+            consider(rest.trim().as_bytes(), &|| place(after()));
+            if let Some(pair) = from_base64(rest.trim()) {
+                consider(&pair, &|| place(Form::Basic));
+            }
+        }
+        if let Some((_, rest)) = value.split_once('=') {
+            consider(rest.as_bytes(), &|| place(Form::Labelled));
+        }
+    }
+    for (name, value) in message::pairs(request.query.unwrap_or_default()) {
+        consider(&value, &|| Place {
+            header: None,
+            parameter: name.clone(),
+            form: Form::Bare,
+        });
+    }
+    found
 }

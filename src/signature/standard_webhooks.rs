@@ -1,7 +1,11 @@
-//! Standard Webhooks: id, time and body are signed together. Svix sends the same under names of its own; one request
-//! is read in one of the two spellings. GitLab's signing tokens are this scheme too.
+//! Standard Webhooks: id, time and body are signed together. Svix sends the same in headers of its own; one request
+//! is read with one of the two sets of names. GitLab's signing tokens are this scheme too.
 
-use super::{Found, Reason, Rejection, Stamp, first, fresh};
+use super::rejection::find_secret;
+use super::{
+    Found, Reason, Rejection, SignedRequest, SignedTimestamp, check_age, first_match, is_secret,
+    parse_seconds,
+};
 use crate::limits;
 use crate::message::Headers;
 use crate::secret::{self, Secret, from_base64};
@@ -12,12 +16,12 @@ const FAMILIES: [[&str; 3]; 2] = [
 ];
 
 /// Checks the list of signatures; the time first, because that costs nothing.
-pub(super) fn check(
+pub(super) fn verify(
     secrets: &[Secret],
-    headers: &Headers,
-    body: &[u8],
+    request: &SignedRequest<'_>,
     unix: u64,
 ) -> Result<Found, Rejection> {
+    let (headers, body) = (request.headers, request.body.0.as_slice());
     let family = FAMILIES
         .into_iter()
         .find(|family| family.iter().any(|name| headers.get(name).is_some()));
@@ -27,22 +31,22 @@ pub(super) fn check(
     let id = single(headers, id, Reason::IdMissing)?;
     let timestamp = single(headers, timestamp, Reason::TimestampMissing)?;
     let list = single(headers, signature, Reason::MissingSignature)?;
-    if secrets.iter().any(|secret| secret.is(list.as_bytes())) {
+    if is_secret(secrets, list.as_bytes()) {
         return Err(Reason::RawSecretSent.into());
     }
     // With a dot in the id, id and time of a genuine delivery could be cut apart elsewhere.
     if id.is_empty() || id.contains('.') || id.len() > limits::DELIVERY_ID_MAX {
         return Err(Reason::IdMalformed.into());
     }
-    let time = seconds(timestamp).ok_or(Reason::TimestampMalformed)?;
-    fresh(time, unix)?;
-    let signatures: Vec<[u8; 32]> = list.split(' ').filter_map(usable).collect();
+    let time = parse_seconds(timestamp).ok_or(Reason::TimestampMalformed)?;
+    check_age(time, unix)?;
+    let signatures: Vec<[u8; 32]> = list.split(' ').filter_map(decode_v1).collect();
     if signatures.is_empty() {
         return Err(Reason::NoUsableSignature.into());
     }
     // The header's own text is signed, not the number that was read from it.
     let signed: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
-    let found = first(secrets, |secret| {
+    let found = first_match(secrets, |secret| {
         let expected = secret.decoded().map(|key| key.sign(&signed));
         expected.is_some_and(|expected| {
             signatures
@@ -52,15 +56,15 @@ pub(super) fn check(
     });
     let found = found.ok_or(Reason::Mismatch)?;
     Ok(Found {
-        stamp: Some(Stamp {
-            id: id.to_owned(),
+        timestamp: Some(SignedTimestamp {
+            id: Some(id.to_owned()),
             time,
         }),
         ..found
     })
 }
 
-/// The headers that prove it; `None`: the secret is not base64.
+/// Makes the headers that [`verify`] accepts; `None`: the secret is not base64.
 pub(super) fn sign(
     secret: &Secret,
     body: &[u8],
@@ -82,6 +86,26 @@ pub(super) fn sign(
     ])
 }
 
+/// The headers that the scheme expects.
+pub(super) const EXPECTED: &str = "headers \"webhook-id\", \"webhook-timestamp\" and \"webhook-signature\" with \"v1,\" and the \
+    base64 HMAC-SHA256 of id, time and body";
+
+/// The mistake behind a rejection, if the request shows it.
+pub(super) fn explain(
+    secrets: &[Secret],
+    request: &SignedRequest<'_>,
+    reason: Reason,
+) -> Option<String> {
+    match reason {
+        Reason::MissingSignature => find_secret(secrets, request).map(|place| {
+            format!(
+                "{place} carries the secret itself; send {EXPECTED}, and rotate the secret, it has been exposed"
+            )
+        }),
+        _ => None,
+    }
+}
+
 fn single<'h>(headers: &'h Headers, name: &str, missing: Reason) -> Result<&'h str, Rejection> {
     let mut values = headers.all(name);
     match (values.next(), values.next()) {
@@ -91,15 +115,8 @@ fn single<'h>(headers: &'h Headers, name: &str, missing: Reason) -> Result<&'h s
     }
 }
 
-/// One way to write a number, so that no two texts mean one time.
-fn seconds(text: &str) -> Option<u64> {
-    let plain = text.bytes().all(|digit| digit.is_ascii_digit());
-    let leading_zero = text.len() > 1 && text.starts_with('0');
-    text.parse().ok().filter(|_| plain && !leading_zero)
-}
-
 /// A `v1` signature; other versions are skipped (`v1a` is not an HMAC).
-fn usable(item: &str) -> Option<[u8; 32]> {
+fn decode_v1(item: &str) -> Option<[u8; 32]> {
     let digits = item.strip_prefix("v1,")?;
     from_base64(digits)?.try_into().ok()
 }

@@ -20,9 +20,8 @@ pub(super) fn secrets(texts: &[&str]) -> Vec<Secret> {
 
 pub(super) fn scheme(name: SchemeName) -> Scheme {
     Scheme {
-        name,
-        header: String::new(),
         kind: TokenKind::Raw,
+        ..Scheme::plain(name)
     }
 }
 
@@ -38,10 +37,10 @@ pub(crate) fn proven<T>(
         header: "x-proof".to_owned(),
         ..scheme(SchemeName::Token)
     };
-    let given = Given {
+    let given = SignedRequest {
         headers: &headers,
         query: None,
-        body: &Sealed::new(body.to_vec()),
+        body: &UnverifiedBody::new(body.to_vec()),
     };
     look(&verify(&scheme, &secrets(&[KEY]), given, 0).unwrap())
 }
@@ -77,10 +76,10 @@ fn rejected(
     lines: &[(&str, &str)],
     body: &str,
 ) -> Result<(usize, usize), Rejection> {
-    let given = Given {
+    let given = SignedRequest {
         headers: &headers(lines),
         query: None,
-        body: &Sealed::new(body.as_bytes().to_vec()),
+        body: &UnverifiedBody::new(body.as_bytes().to_vec()),
     };
     verify(scheme, &secrets(texts), given, 1_700_000_000).map(|verified| verified.secret())
 }
@@ -109,12 +108,11 @@ fn what_is_signed_here_is_accepted_here() {
         };
         for kind in [TokenKind::Raw, TokenKind::Bearer, TokenKind::Basic] {
             let scheme = Scheme {
-                name,
-                header: String::new(),
                 kind,
+                ..Scheme::plain(name)
             };
             let secret = Secret::new(text).unwrap();
-            let body = Sealed::new(b"{}".to_vec());
+            let body = UnverifiedBody::new(b"{}".to_vec());
             let Some(Proof::Headers(lines)) = sign(&scheme, &secret, b"{}", "id-1", 1000) else {
                 assert_eq!(name, SchemeName::UrlToken);
                 continue;
@@ -123,7 +121,7 @@ fn what_is_signed_here_is_accepted_here() {
             lines
                 .iter()
                 .for_each(|(name, value)| headers.push(name, value));
-            let given = Given {
+            let given = SignedRequest {
                 headers: &headers,
                 query: None,
                 body: &body,
@@ -333,8 +331,8 @@ fn hints_name_the_usual_mistakes() {
 
 #[test]
 fn what_was_not_verified_is_not_shown() {
-    let sealed = Sealed::new(b"very secret".to_vec());
-    assert_eq!(format!("{sealed:?}"), "Sealed(11 bytes)");
+    let sealed = UnverifiedBody::new(b"very secret".to_vec());
+    assert_eq!(format!("{sealed:?}"), "UnverifiedBody(11 bytes)");
     proven(&[("X-A", "very secret")], b"very secret", |verified| {
         assert!(!format!("{verified:?}").contains("very"));
     });

@@ -8,7 +8,7 @@ use crate::delivery::reply;
 use crate::hook::{Hook, HookName};
 use crate::message::Reply;
 use crate::request::Request;
-use crate::signature::{self, EXPECTED, Given, Verified};
+use crate::signature::{self, EXPECTED, SignedRequest, Verified};
 use crate::site::{HOME, NO_DELIVERY, Rejected, Site, desk};
 use crate::stack::StackKey;
 
@@ -139,7 +139,7 @@ impl Site {
                 "not in the hook's \"allow_from\"".into(),
             ));
         }
-        let given = Given {
+        let given = SignedRequest {
             headers: &request.headers,
             query: request.query.as_deref(),
             body: &request.body,

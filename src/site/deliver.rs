@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Print, reply};
-use crate::event::{Reading, Told, Unreadable};
-use crate::hook::select::NotForUs;
-use crate::hook::{Hook, Sender};
+use crate::event::{ParseError, ParseOutcome, ParsedDelivery};
+use crate::hook::Hook;
+use crate::hook::select::SelectionError;
 use crate::image::Reference;
 use crate::message::{Prefer, Reply};
 use crate::request::{Answer, Asked, Awaited, Wait};
@@ -21,7 +21,7 @@ use crate::stack::order::Order;
 /// Why nothing is to be done for a verified delivery.
 pub(super) struct Nothing {
     /// What the body says, where it was the rules that had nothing for it.
-    told: Option<Told>,
+    told: Option<ParsedDelivery>,
     why: Why,
 }
 
@@ -60,18 +60,18 @@ impl Site {
         hook: &Hook,
         only: Option<&StackKey>,
         verified: &Verified<'_>,
-    ) -> Result<(Told, Vec<(StackKey, Order)>), Nothing> {
+    ) -> Result<(ParsedDelivery, Vec<(StackKey, Order)>), Nothing> {
         let nothing = |told, why| Err(Nothing { told, why });
-        let told = match hook.read(verified, self.clock.unix()) {
-            Ok(Reading::Told(told)) => told,
-            Ok(Reading::Ignored(reason)) => return nothing(None, Why::Ignored(reason)),
-            Err(Unreadable::Malformed(words)) => return nothing(None, Why::Malformed(words)),
-            Err(Unreadable::Stale(why)) => return nothing(None, Why::Stale(why)),
+        let told = match hook.parse_delivery(verified, self.clock.unix()) {
+            Ok(ParseOutcome::Delivery(told)) => told,
+            Ok(ParseOutcome::Ignored(reason)) => return nothing(None, Why::Ignored(reason)),
+            Err(ParseError::Malformed(words)) => return nothing(None, Why::Malformed(words)),
+            Err(ParseError::Stale(why)) => return nothing(None, Why::Stale(why)),
         };
         match hook.orders(&told, only, &self.stacks) {
             Ok(orders) => Ok((told, orders)),
-            Err(NotForUs::Ignored(reason)) => nothing(Some(told), Why::Ignored(reason)),
-            Err(NotForUs::Refused(words)) => nothing(Some(told), Why::Malformed(words)),
+            Err(SelectionError::Ignored(reason)) => nothing(Some(told), Why::Ignored(reason)),
+            Err(SelectionError::Refused(words)) => nothing(Some(told), Why::Malformed(words)),
         }
     }
 
@@ -121,7 +121,7 @@ impl Site {
     fn accept(
         &self,
         hook: &Hook,
-        told: &Told,
+        told: &ParsedDelivery,
         only: Option<&StackKey>,
         orders: Vec<(StackKey, Order)>,
         verified: &Verified<'_>,
@@ -148,7 +148,7 @@ impl Site {
         let accepted = Accepted {
             id: id.clone(),
             hook: hook.name.to_string(),
-            strict: hook.sender == Sender::Generic,
+            strict: hook.sender.is_pipeline(),
             wait: hook.wait,
             time: told.time,
             orders: orders.into_iter().filter_map(order).collect(),
@@ -276,19 +276,20 @@ impl Site {
 const FORGOTTEN: &str = "this signed request came before, and how it ended is no longer known; a request never runs twice";
 
 /// What the body was understood to say, as lines of the debug level: names only.
-fn log_told(hook: &Hook, told: &Told) {
+fn log_told(hook: &Hook, told: &ParsedDelivery) {
     for event in &told.events {
         let images: Vec<String> = event.images.iter().map(Reference::familiar).collect();
+        let refs: Vec<String> = event.refs.iter().map(ToString::to_string).collect();
         log::debug!(
             hook = hook.name.as_str();
-            "decided: the body says event {:?}, branch {:?}, tag {:?}, repository {:?}, images {images:?}",
-            event.name, event.branch, event.tag, event.repository
+            "decided: the body has event {:?}, refs {refs:?}, repository {:?}, images {images:?}",
+            event.name, event.repository
         );
     }
 }
 
 /// What the sender calls what happened, each name once.
-fn events(told: &Told) -> String {
+fn events(told: &ParsedDelivery) -> String {
     let mut names: Vec<&str> = Vec::new();
     for event in &told.events {
         if !names.contains(&event.name.as_str()) && !event.name.is_empty() {
@@ -303,7 +304,7 @@ fn events(told: &Told) -> String {
 /// headers anybody can change.
 fn prints(
     hook: &Hook,
-    told: &Told,
+    told: &ParsedDelivery,
     only: Option<&StackKey>,
     verified: &Verified<'_>,
 ) -> (Option<Print>, Option<Print>) {
@@ -313,8 +314,8 @@ fn prints(
     );
     let body = verified.hash();
     let stamp = verified
-        .stamp()
-        .map(|stamp| (stamp.id.as_str(), stamp.time))
+        .timestamp()
+        .map(|signed| (signed.id.as_deref().unwrap_or_default(), signed.time))
         .or(told.time.map(|time| ("", time)));
     let replay = stamp.map(|(id, time)| {
         let parts = [

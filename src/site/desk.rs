@@ -9,7 +9,7 @@ use crate::message::{Headers, Reply};
 use crate::request::Request;
 use crate::scheduler::probe::Probe;
 use crate::secret::{Secret, sha256, to_base64};
-use crate::signature::{self, Given, Scheme, SchemeName, TokenKind, Verified};
+use crate::signature::{self, Scheme, SchemeName, SignedRequest, TokenKind, Verified};
 use crate::site::Rejected;
 use crate::site::template::Template;
 use crate::site::throttle::Throttle;
@@ -52,9 +52,9 @@ impl Desk {
         let both = format!("{}:{}", staff.user, staff.password.expose());
         Ok(Desk {
             scheme: Scheme {
-                name: SchemeName::Token,
                 header: "authorization".to_owned(),
                 kind: TokenKind::Basic,
+                ..Scheme::plain(SchemeName::Token)
             },
             secret: Secret::new(both).map_err(|why| format!("the staff password {why}"))?,
             token: Secret::generate(32).map_err(|error| error.to_string())?,
@@ -73,7 +73,7 @@ impl Desk {
         request: &'r Request,
         unix: u64,
     ) -> Result<Verified<'r>, Rejected> {
-        let given = Given {
+        let given = SignedRequest {
             headers: &request.headers,
             query: None,
             body: &request.body,

@@ -12,7 +12,7 @@ use crate::config::problem::Place;
 use crate::config::reading::{Reading, Taken};
 use crate::config::values::Section;
 use crate::config::{Config, Need};
-use crate::hook::{Hook, HookName, Rules, Sender, default_wait};
+use crate::hook::{Hook, HookName, Rules, Sender};
 use crate::limits;
 use crate::near::hint;
 use crate::secret::Secret;
@@ -107,7 +107,7 @@ fn hook(
     let sender = reading.setting(
         &mut section,
         ("sender", &label("sender")),
-        (Sender::Generic, Sender::Generic.name()),
+        (Sender::default(), Sender::default().name()),
         |text| parse::choice(text, Sender::NAMES, Sender::parse),
     );
     let secrets = match read {
@@ -149,6 +149,10 @@ fn hook(
         reading.show(label("default_stack"), key, source);
     }
     let mut rules = Rules::default();
+    let places: Vec<(&str, Place)> = ["events", "branches", "tags", "repositories", "paths"]
+        .into_iter()
+        .filter_map(|key| Some((key, section.get(key)?.place.clone())))
+        .collect();
     for (key, list) in [
         ("events", &mut rules.events),
         ("branches", &mut rules.branches),
@@ -160,6 +164,11 @@ fn hook(
     let images_place = section.get("images").map(|value| value.place.clone());
     rules.images = rule(&mut section, "images", &label, reading, pattern);
     rules.paths = rule(&mut section, "paths", &label, reading, glob);
+    for (rule, text) in rules.impossible(sender) {
+        let place = places.iter().find(|(key, _)| *key == rule);
+        let place = place.map_or(&start, |(_, place)| place);
+        reading.problem(place, format!("hook.{rule}"), text);
+    }
     if let (Some(place), false, Some(stacks)) = (images_place, rules.images.is_empty(), &stacks) {
         let by_portainer = config
             .stacks
@@ -174,7 +183,7 @@ fn hook(
             reading.problem(&place, "hook.images", text);
         }
     }
-    let default = default_wait(sender);
+    let default = sender.default_wait();
     let default_text = match default.is_zero() {
         true => "0s".to_owned(),
         false => format!("{}m", default.as_secs() / 60),
@@ -201,6 +210,7 @@ fn hook(
             wait,
             allow_from,
             payload,
+            registry: Vec::new(),
         })
     };
     let hook = hook();
@@ -296,9 +306,9 @@ fn stacks(
 }
 
 fn default_stack(sender: Sender, stacks: &[StackKey], config: &Config) -> Option<StackKey> {
-    match (sender, stacks, &config.default_stack) {
-        (Sender::Generic, stacks, Some(key)) if stacks.contains(key) => Some(key.clone()),
-        (Sender::Generic, [only], _) => Some(only.clone()),
+    match (sender.is_pipeline(), stacks, &config.default_stack) {
+        (true, stacks, Some(key)) if stacks.contains(key) => Some(key.clone()),
+        (true, [only], _) => Some(only.clone()),
         _ => None,
     }
 }

@@ -30,7 +30,7 @@ fn five_variables_are_a_whole_configuration() {
     };
     assert_eq!(
         (hook.name.as_str(), hook.sender),
-        ("update", Sender::Generic)
+        ("update", Sender::default())
     );
     assert_eq!(
         (hook.scheme.name, hook.scheme.header.as_str()),

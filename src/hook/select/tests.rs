@@ -5,8 +5,8 @@ mod rules;
 use std::time::Duration;
 
 use super::*;
-use crate::event::{Event, Reading, Wishes};
-use crate::hook::{HookName, Rules, Scheme, SchemeName, TokenKind};
+use crate::event::{Event, ParseOutcome, RequestedChanges};
+use crate::hook::{HookName, Rules, Scheme, SchemeName, Sender};
 use crate::image::Reference;
 use crate::secret::Secret;
 use crate::signature::tests::proven;
@@ -41,15 +41,11 @@ fn stacks() -> Vec<Stack> {
     ]
 }
 
-fn hook(sender: Sender, stacks: &[&str], rules: Rules) -> Hook {
+fn hook(sender: &str, stacks: &[&str], rules: Rules) -> Hook {
     Hook {
         name: HookName::parse("update").unwrap(),
-        sender,
-        scheme: Scheme {
-            name: SchemeName::Generic,
-            header: String::new(),
-            kind: TokenKind::Raw,
-        },
+        sender: Sender::parse(sender).unwrap(),
+        scheme: Scheme::plain(SchemeName::Generic),
         secrets: vec![Secret::new("0123456789abcdef").unwrap()],
         stacks: stacks.iter().map(|name| key(name)).collect(),
         default_stack: None,
@@ -57,20 +53,21 @@ fn hook(sender: Sender, stacks: &[&str], rules: Rules) -> Hook {
         wait: Duration::ZERO,
         allow_from: Vec::new(),
         payload: None,
+        registry: Vec::new(),
     }
 }
 
 fn generic(stacks: &[&str]) -> Hook {
-    hook(Sender::Generic, stacks, Rules::default())
+    hook("generic", stacks, Rules::default())
 }
 
-fn told(stack: Option<&str>) -> Told {
-    Told {
+fn told(stack: Option<&str>) -> ParsedDelivery {
+    ParsedDelivery {
         id: None,
         time: None,
-        wishes: Wishes {
+        requested: RequestedChanges {
             stack: stack.map(str::to_owned),
-            ..Wishes::default()
+            ..RequestedChanges::default()
         },
         events: vec![event("stack_update")],
     }
@@ -93,7 +90,7 @@ fn check(hook: &Hook, body: Option<&str>, path: Option<&str>, expected: Result<&
             let keys: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
             assert_eq!(keys, expected, "{body:?} {path:?}");
         }
-        (Err(NotForUs::Refused(words)), Err(expected)) => {
+        (Err(SelectionError::Refused(words)), Err(expected)) => {
             assert!(words.contains(expected), "{body:?} {path:?}: {words}");
         }
         (orders, _) => panic!("{body:?} {path:?}: {orders:?}"),
@@ -152,7 +149,7 @@ fn path_and_body_must_mean_the_same_stack() {
 
 #[test]
 fn other_senders_mean_all_stacks_of_the_hook() {
-    let mut hook = hook(Sender::Github, &["web", "app"], Rules::default());
+    let mut hook = hook("github", &["web", "app"], Rules::default());
     hook.default_stack = Some(key("app"));
     let mut told = told(None);
     told.events = vec![event("push")];
@@ -167,23 +164,23 @@ fn other_senders_mean_all_stacks_of_the_hook() {
 fn only_listed_variables_may_be_set() {
     let hook = generic(&["app", "web"]);
     let mut told = told(Some("app"));
-    told.wishes.force = true;
-    told.wishes.set = BTreeMap::from([("IMAGE_TAG".to_owned(), "1".to_owned())]);
+    told.requested.force = true;
+    told.requested.set = BTreeMap::from([("IMAGE_TAG".to_owned(), "1".to_owned())]);
     let orders = hook.orders(&told, None, &stacks()).unwrap();
-    assert_eq!(orders[0].1.set, told.wishes.set);
+    assert_eq!(orders[0].1.set, told.requested.set);
     assert!(orders[0].1.force);
 
-    told.wishes.set.insert("PATH".to_owned(), "/".to_owned());
+    told.requested.set.insert("PATH".to_owned(), "/".to_owned());
     let refused = hook.orders(&told, None, &stacks()).unwrap_err();
     assert_eq!(
         refused,
-        NotForUs::Refused(
+        SelectionError::Refused(
             "variable \"PATH\" may not be set on stack \"app\": its list \"env\" has IMAGE_TAG"
                 .to_owned()
         )
     );
-    told.wishes.stack = Some("web".to_owned());
-    let Err(NotForUs::Refused(words)) = hook.orders(&told, None, &stacks()) else {
+    told.requested.stack = Some("web".to_owned());
+    let Err(SelectionError::Refused(words)) = hook.orders(&told, None, &stacks()) else {
         panic!();
     };
     assert!(words.contains("\"env\" is empty"), "{words}");
@@ -203,7 +200,7 @@ fn images(texts: &[&str]) -> Vec<Reference> {
 #[test]
 fn several_events_are_merged_and_refused_ones_left_out() {
     let hook = hook(
-        Sender::Distribution,
+        "distribution",
         &["app", "web"],
         Rules {
             tags: globs(&["v*"]),
@@ -212,7 +209,7 @@ fn several_events_are_merged_and_refused_ones_left_out() {
     );
     let pushed = |name: &str, tag: &str| Event {
         cause: Cause::Image,
-        tag: Some(tag.to_owned()),
+        refs: vec![crate::event::EventRef::Tag(tag.to_owned())],
         images: images(&[&format!("{name}:{tag}")]),
         ..event("push")
     };
@@ -238,7 +235,7 @@ fn several_events_are_merged_and_refused_ones_left_out() {
         pushed("acme/b", "dev"),
         pushed("acme/c", "x"),
     ];
-    let Err(NotForUs::Ignored(words)) = hook.orders(&told, None, &stacks()) else {
+    let Err(SelectionError::Ignored(words)) = hook.orders(&told, None, &stacks()) else {
         panic!();
     };
     assert_eq!(words.matches("\"dev\"").count(), 1, "{words}");
@@ -251,15 +248,15 @@ fn a_delivery_becomes_orders_in_two_steps() {
         branches: globs(&["main"]),
         ..Rules::default()
     };
-    let hook = hook(Sender::Github, &["app"], rules);
+    let hook = hook("github", &["app"], rules);
     let orders = |branch: &str| {
         let body = format!("{{\"ref\": \"refs/heads/{branch}\", \"after\": \"abc\"}}");
         proven(
             &[("X-GitHub-Event", "push")],
             body.as_bytes(),
-            |verified| match hook.read(verified, 0).unwrap() {
-                Reading::Told(told) => hook.orders(&told, None, &stacks()),
-                Reading::Ignored(reason) => panic!("{reason}"),
+            |verified| match hook.parse_delivery(verified, 0).unwrap() {
+                ParseOutcome::Delivery(told) => hook.orders(&told, None, &stacks()),
+                ParseOutcome::Ignored(reason) => panic!("{reason}"),
             },
         )
     };
@@ -268,5 +265,5 @@ fn a_delivery_becomes_orders_in_two_steps() {
         ..Order::default()
     };
     assert_eq!(orders("main"), Ok(vec![(key("app"), expected)]));
-    assert!(matches!(orders("dev"), Err(NotForUs::Ignored(_))));
+    assert!(matches!(orders("dev"), Err(SelectionError::Ignored(_))));
 }

@@ -1,6 +1,6 @@
 //! What the schemes of the Git hosts have of their own, and what no scheme lets in.
 
-use super::super::{Given, Scheme, SchemeName, Sealed, TokenKind, verify};
+use super::super::{Scheme, SchemeName, SignedRequest, TokenKind, UnverifiedBody, verify};
 use super::standard_webhooks::{NOW, SIGNING};
 use super::{BODY, Dice, KEY, code, headers, scheme, secrets, signature};
 
@@ -130,10 +130,10 @@ fn nothing_in_headers_and_query_makes_it_fall_over_or_lets_anybody_in() {
         let name =
             SchemeName::parse(SchemeName::NAMES[dice.below(SchemeName::NAMES.len())]).unwrap();
         let kind = [TokenKind::Raw, TokenKind::Bearer, TokenKind::Basic][dice.below(3)];
-        let given = Given {
+        let given = SignedRequest {
             headers: &headers(&lines),
             query: Some(&query),
-            body: &Sealed::new(BODY.into()),
+            body: &UnverifiedBody::new(BODY.into()),
         };
         let result = verify(
             &Scheme {

@@ -1,6 +1,6 @@
 //! Standard Webhooks, and Svix under names of its own.
 
-use super::super::{Given, SchemeName, Sealed, verify};
+use super::super::{SchemeName, SignedRequest, UnverifiedBody, verify};
 use super::{BODY, code, headers, scheme, secrets};
 use crate::secret::{Secret, to_base64};
 
@@ -168,10 +168,10 @@ fn what_was_signed_besides_the_body_is_kept() {
         ("webhook-timestamp", now.as_str()),
         ("webhook-signature", good.as_str()),
     ];
-    let given = Given {
+    let given = SignedRequest {
         headers: &headers(&lines),
         query: None,
-        body: &Sealed::new(BODY.into()),
+        body: &UnverifiedBody::new(BODY.into()),
     };
     let verified = verify(
         &scheme(SchemeName::StandardWebhooks),
@@ -180,7 +180,7 @@ fn what_was_signed_besides_the_body_is_kept() {
         NOW,
     )
     .unwrap();
-    let stamp = verified.stamp().unwrap();
-    assert_eq!((stamp.id.as_str(), stamp.time), ("msg_1", NOW));
+    let stamp = verified.timestamp().unwrap();
+    assert_eq!((stamp.id.as_deref(), stamp.time), (Some("msg_1"), NOW));
     assert_eq!(verified.bytes(), BODY.as_bytes());
 }

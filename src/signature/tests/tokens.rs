@@ -1,6 +1,6 @@
 //! The secret itself, in a header or in the query.
 
-use super::super::{Given, Scheme, SchemeName, Sealed, TokenKind, verify};
+use super::super::{Scheme, SchemeName, SignedRequest, TokenKind, UnverifiedBody, verify};
 use super::standard_webhooks::NOW;
 use super::{BODY, code, headers, scheme, secrets};
 
@@ -91,10 +91,10 @@ fn one_token_in_its_own_header_is_wanted() {
 
 #[track_caller]
 fn check_query(query: Option<&str>, expected: Result<(usize, usize), &str>) {
-    let given = Given {
+    let given = SignedRequest {
         headers: &headers(&[("Authorization", TOKEN)]),
         query,
-        body: &Sealed::new(Vec::new()),
+        body: &UnverifiedBody::new(Vec::new()),
     };
     let result = verify(
         &scheme(SchemeName::UrlToken),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::{Given, Scheme, SchemeName, Sealed, TokenKind, verify};
+use super::super::{Scheme, SchemeName, SignedRequest, TokenKind, UnverifiedBody, verify};
 use super::headers;
 use crate::secret::{Secret, from_base64, from_hex, to_base64, to_hex};
 
@@ -61,9 +61,9 @@ fn judge(vector: &Value) -> Verdict {
     };
     let option = |name: &str| vector["options"][name].as_str().unwrap_or_default();
     let scheme = Scheme {
-        name: SchemeName::parse(vector["scheme"].as_str().unwrap()).unwrap(),
         header: option("header").to_lowercase(),
         kind: TokenKind::parse(option("kind")).unwrap_or(TokenKind::Raw),
+        ..Scheme::plain(SchemeName::parse(vector["scheme"].as_str().unwrap()).unwrap())
     };
     let lines: Vec<(&str, &str)> = vector["headers"]
         .as_array()
@@ -72,10 +72,10 @@ fn judge(vector: &Value) -> Verdict {
         .map(|line| (line[0].as_str().unwrap(), line[1].as_str().unwrap()))
         .collect();
     let target = vector["target"].as_str().unwrap_or_default();
-    let given = Given {
+    let given = SignedRequest {
         headers: &headers(&lines),
         query: target.split_once('?').map(|(_, query)| query),
-        body: &Sealed::new(body(vector)),
+        body: &UnverifiedBody::new(body(vector)),
     };
     match verify(
         &scheme,

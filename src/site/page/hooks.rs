@@ -1,6 +1,6 @@
 //! The webhooks on the page: the address to copy, which secret is in use, which rules there are, and how to set up the sender.
 
-use crate::hook::{Hook, Rules, SchemeName, Sender, setup};
+use crate::hook::{Hook, Rules, SchemeName, setup};
 use crate::site::page::Known;
 use crate::site::page::words::{time, utc};
 use crate::site::template::Fields;
@@ -13,7 +13,7 @@ pub(super) fn add(known: &Known<'_>, fields: Fields) -> Fields {
 
 /// What to type to send a first delivery by hand; only senders of kind `generic` that sign as it says can be imitated like that.
 pub(super) fn command(known: &Known<'_>, hook: &Hook) -> Option<String> {
-    if (hook.sender, hook.scheme.name) != (Sender::Generic, SchemeName::Generic) {
+    if !hook.sender.is_pipeline() || hook.scheme.name != SchemeName::Generic {
         return None;
     }
     let several = hook.stacks.len() > 1 && hook.default_stack.is_none();
@@ -41,7 +41,7 @@ fn card(known: &Known<'_>, hook: &Hook) -> Fields {
         .iter()
         .all(|one| one.hook != hook.name.as_str());
     let url = setup::url(known.base, hook);
-    let setup = setup::of(hook, &url);
+    let setup = setup::describe(hook, &url);
     let steps = setup.fields.iter().map(|(field, value)| {
         Fields::default()
             .text("field", *field)
@@ -96,13 +96,18 @@ fn secret(known: &Known<'_>, hook: &Hook) -> String {
 
 fn rules(rules: &Rules) -> Vec<String> {
     let images = rules.images.iter().map(ToString::to_string).collect();
-    let all: [(&str, Vec<String>); 6] = [
+    let all: [(&str, Vec<String>); 8] = [
         ("events", rules.events.clone()),
         ("branches", rules.branches.clone()),
         ("tags", rules.tags.clone()),
         ("repositories", rules.repositories.clone()),
         ("images", images),
         ("paths", rules.paths.clone()),
+        ("workflows", rules.workflows.clone()),
+        (
+            "deployment environments",
+            rules.deployment_environments.clone(),
+        ),
     ];
     all.iter()
         .filter(|(_, list)| !list.is_empty())

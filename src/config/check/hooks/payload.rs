@@ -21,7 +21,7 @@ pub(super) fn payload(
         reading.problem(&value.place, "hook.payload", text);
         return None;
     };
-    if sender != Sender::Custom {
+    if !sender.has_payload() {
         let text = format!(
             "belongs to sender custom, and this hook's sender is {}, whose payload is known",
             sender.name()

@@ -25,7 +25,10 @@ pub(super) fn scheme(
     let (name, place) = match name {
         Taken::Good(name, place) => (name, place),
         Taken::Bad => return None,
-        Taken::Absent => match default_scheme(sender, secrets) {
+        Taken::Absent => match sender.default_scheme(match secrets {
+            Taken::Good(secrets, _) => Some(secrets),
+            Taken::Absent | Taken::Bad => None,
+        }) {
             Ok(name) => (name?, Place::Nowhere),
             Err(text) => {
                 let place = secrets.place().cloned().unwrap_or(Place::Nowhere);
@@ -55,17 +58,10 @@ pub(super) fn scheme(
     }
     let place_of = |given: Option<&Place>| given.cloned().unwrap_or(Place::Nowhere);
     let (header_place, kind_place) = (place_of(header.place()), place_of(kind.place()));
-    let (default_header, default_kind) = match (name, sender) {
-        (SchemeName::Generic, _) => ("x-portainer-signature", TokenKind::Raw),
-        (SchemeName::Token, Sender::Gitlab) => ("x-gitlab-token", TokenKind::Raw),
-        (SchemeName::Token, Sender::AzureDevops) => ("authorization", TokenKind::Basic),
-        (SchemeName::Token, Sender::Harbor) => ("authorization", TokenKind::Raw),
-        (SchemeName::Token, _) => ("authorization", TokenKind::Bearer),
-        _ => ("", TokenKind::Raw),
-    };
-    let header = header.good().unwrap_or_else(|| default_header.to_owned());
-    let kind = kind.good().unwrap_or(match header == default_header {
-        true => default_kind,
+    let default = sender.scheme(name);
+    let header = header.good().unwrap_or_else(|| default.header.clone());
+    let kind = kind.good().unwrap_or(match header == default.header {
+        true => default.kind,
         // Only `Authorization` has words in front of the token.
         false if header != "authorization" => TokenKind::Raw,
         false => TokenKind::Bearer,
@@ -77,47 +73,11 @@ pub(super) fn scheme(
     if takes_kind {
         reading.show(label("kind"), kind.name(), kind_place);
     }
-    Some(Scheme { name, header, kind })
-}
-
-/// Each sender's own; none: it hangs on secrets that are not known.
-fn default_scheme(
-    sender: Sender,
-    secrets: &Taken<Vec<Secret>>,
-) -> Result<Option<SchemeName>, String> {
-    Ok(Some(match sender {
-        Sender::Generic | Sender::Custom => SchemeName::Generic,
-        Sender::Github => SchemeName::Github,
-        Sender::Gitea => SchemeName::Gitea,
-        Sender::Forgejo => SchemeName::Forgejo,
-        Sender::Gogs => SchemeName::Gogs,
-        Sender::Bitbucket => SchemeName::Bitbucket,
-        Sender::Dockerhub | Sender::Quay => SchemeName::UrlToken,
-        Sender::AzureDevops
-        | Sender::Harbor
-        | Sender::Distribution
-        | Sender::Acr
-        | Sender::Ecr
-        | Sender::Diun
-        | Sender::Wud => SchemeName::Token,
-        Sender::Gitlab => {
-            let Taken::Good(secrets, _) = secrets else {
-                return Ok(None);
-            };
-            let signing = |secret: &&Secret| secret.expose().starts_with("whsec_");
-            match secrets.iter().filter(signing).count() {
-                0 => SchemeName::Token,
-                count if count == secrets.len() => SchemeName::StandardWebhooks,
-                _ => {
-                    return Err(
-                        "mixes signing tokens of GitLab (whsec_…) with secret tokens; one hook can \
-                         check only one kind"
-                            .to_owned(),
-                    );
-                }
-            }
-        }
-    }))
+    Some(Scheme {
+        header,
+        kind,
+        ..default
+    })
 }
 
 /// What keeps secrets from being used with a scheme; says which, not what.

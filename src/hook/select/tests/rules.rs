@@ -1,7 +1,7 @@
 //! What the rules of a hook make of an event.
 
 use super::*;
-use crate::event::Paths;
+use crate::event::{ChangedPaths, EventRef};
 use crate::image::Pattern;
 
 fn patterns(texts: &[&str]) -> Vec<Pattern> {
@@ -14,7 +14,7 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
 /// What the rules make of an event: what is asked for, or words of the refusal.
 #[track_caller]
 fn check_rules(rules: &Rules, event: Event, expected: Result<&[&str], &str>) {
-    let hook = hook(Sender::Generic, &["app"], rules.clone());
+    let hook = hook("generic", &["app"], rules.clone());
     let mut told = told(None);
     let shown = format!("{rules:?} {event:?}");
     told.events = vec![event];
@@ -26,7 +26,7 @@ fn check_rules(rules: &Rules, event: Event, expected: Result<&[&str], &str>) {
             };
             assert_eq!(shown_images, expected, "{shown}");
         }
-        (Err(NotForUs::Ignored(words)), Err(expected)) => {
+        (Err(SelectionError::Ignored(words)), Err(expected)) => {
             assert!(words.contains(expected), "{shown}: {words}");
         }
         (orders, _) => panic!("{shown}: {orders:?}"),
@@ -35,8 +35,11 @@ fn check_rules(rules: &Rules, event: Event, expected: Result<&[&str], &str>) {
 
 fn on(branch: Option<&str>, tag: Option<&str>) -> Event {
     Event {
-        branch: branch.map(str::to_owned),
-        tag: tag.map(str::to_owned),
+        refs: {
+            let branch = branch.map(|name| EventRef::Branch(name.to_owned()));
+            let tag = tag.map(|name| EventRef::Tag(name.to_owned()));
+            branch.into_iter().chain(tag).collect()
+        },
         ..event("stack_update")
     }
 }
@@ -171,10 +174,10 @@ fn paths_match_a_changed_file_or_an_incomplete_list() {
         paths: globs(&["deploy/**"]),
         ..Rules::default()
     };
-    let of = |files: &[&str], complete| Event {
-        paths: Some(Paths {
+    let of = |files: &[&str], is_complete| Event {
+        paths: Some(ChangedPaths {
             files: globs(files),
-            complete,
+            is_complete,
         }),
         ..event("stack_update")
     };
@@ -207,7 +210,7 @@ fn rules_are_anded() {
 
 /// What a hook of a Git host makes of an event: wanted, or words of the refusal.
 #[track_caller]
-fn check_events(sender: Sender, events: &[&str], name: &str, expected: Result<(), &str>) {
+fn check_events(sender: &str, events: &[&str], name: &str, expected: Result<(), &str>) {
     let rules = Rules {
         events: globs(events),
         ..Rules::default()
@@ -217,7 +220,7 @@ fn check_events(sender: Sender, events: &[&str], name: &str, expected: Result<()
     let result = hook(sender, &["app"], rules).orders(&told, None, &stacks());
     match (result, expected) {
         (Ok(_), Ok(())) => {}
-        (Err(NotForUs::Ignored(words)), Err(expected)) => {
+        (Err(SelectionError::Ignored(words)), Err(expected)) => {
             assert!(words.contains(expected), "{words}");
         }
         (result, _) => panic!("{sender:?} {events:?} {name:?}: {result:?}"),
@@ -226,13 +229,13 @@ fn check_events(sender: Sender, events: &[&str], name: &str, expected: Result<()
 
 #[test]
 fn by_default_only_what_brings_something_new_is_acted_on() {
-    let github = Sender::Github;
+    let github = "github";
     check_events(github, &[], "push", Ok(()));
     check_events(
         github,
         &[],
         "create",
-        Err("acted on by default are push, package"),
+        Err("acted on by default are push, workflow_run"),
     );
     check_events(github, &["create"], "create", Ok(()));
     check_events(
@@ -241,14 +244,14 @@ fn by_default_only_what_brings_something_new_is_acted_on() {
         "push",
         Err("rule \"events\" allows create"),
     );
-    check_events(Sender::Custom, &[], "anything", Ok(()));
-    check_events(Sender::Quay, &[], "push", Ok(()));
-    for sender in Sender::NAMES.iter().filter_map(|name| Sender::parse(name)) {
-        for name in crate::event::known_events(sender).unwrap_or_default() {
-            check_events(sender, &[name], name, Ok(()));
+    check_events("custom", &[], "anything", Ok(()));
+    check_events("quay", &[], "push", Ok(()));
+    for sender in Sender::ALL {
+        for kind in sender.events() {
+            check_events(sender.name(), &[kind.name], kind.name, Ok(()));
         }
-        for name in crate::event::default_events(sender).unwrap_or_default() {
-            check_events(sender, &[], name, Ok(()));
+        for name in sender.default_events() {
+            check_events(sender.name(), &[], name, Ok(()));
         }
     }
 }
@@ -256,14 +259,14 @@ fn by_default_only_what_brings_something_new_is_acted_on() {
 #[test]
 fn a_fact_that_custom_pointers_did_not_find_is_named_with_its_pointer() {
     let mut hook = hook(
-        Sender::Custom,
+        "custom",
         &["app"],
         Rules {
             events: globs(&["built"]),
             ..Rules::default()
         },
     );
-    hook.payload = Some(crate::event::Payload {
+    hook.payload = Some(crate::hook::Payload {
         event: Some("/kind".to_owned()),
         branch: Some("/where".to_owned()),
         ..Default::default()
@@ -271,7 +274,7 @@ fn a_fact_that_custom_pointers_did_not_find_is_named_with_its_pointer() {
     let mut told = told(None);
     told.events = vec![event("")];
     let refusal = |hook: &Hook| hook.orders(&told, None, &stacks()).unwrap_err();
-    let needs = |text: &str| NotForUs::Ignored(text.to_owned());
+    let needs = |text: &str| SelectionError::Ignored(text.to_owned());
     assert_eq!(
         refusal(&hook),
         needs("rule \"events\" needs an event, and there is none at \"/kind\"")

@@ -1,41 +1,81 @@
-mod git_hosts;
+mod github;
+mod gitlab;
+mod gitea;
+mod bitbucket;
 mod payloads;
 mod rows;
 mod custom;
 mod anything;
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::*;
+use crate::event::EventRef;
+use crate::image::Reference;
 use crate::signature::tests::proven;
+use crate::stack::order::Cause;
 
 pub(super) const NOW: u64 = 1_700_000_000;
+const ZERO: &str = "0000000000000000000000000000000000000000";
+const HASH: &str = "1234567890123456789012345678901234567890";
 
-pub(super) fn read_as(
-    sender: Sender,
+#[track_caller]
+fn check(sender: &str, event: &str, body: &Value, expected: &str) {
+    let header = match sender {
+        "github" => "X-GitHub-Event",
+        "gitea" => "X-Gitea-Event",
+        "forgejo" => "X-Forgejo-Event",
+        "gogs" => "X-Gogs-Event",
+        "bitbucket" => "X-Event-Key",
+        _ => "X-Unused",
+    };
+    let summary = summary_of(sender, None, &[(header, event)], &body.to_string());
+    assert_eq!(summary, expected, "{event}: {body}");
+}
+
+/// `body` with another value at a pointer.
+fn with(body: &Value, pointer: &str, value: Value) -> Value {
+    let mut body = body.clone();
+    *body
+        .pointer_mut(pointer)
+        .unwrap_or_else(|| panic!("{pointer}")) = value;
+    body
+}
+
+/// A delivery of a sender, verified and parsed.
+pub(super) fn parse_as(
+    sender: &str,
+    payload: Option<&Payload>,
     lines: &[(&str, &str)],
     body: &str,
-) -> Result<Reading, Unreadable> {
+) -> Result<ParseOutcome, ParseError> {
+    let settings = Settings {
+        payload,
+        registry: &[],
+        unix: NOW,
+    };
     proven(lines, body.as_bytes(), |verified| {
-        read(sender, None, verified, NOW)
+        let sender = Sender::parse(sender).unwrap();
+        sender.parse_delivery(verified, &settings)
     })
 }
 
-/// One line that says all that was understood.
+/// One line with everything that was parsed.
 pub(super) fn summary_of(
-    sender: Sender,
+    sender: &str,
     payload: Option<&Payload>,
     lines: &[(&str, &str)],
     body: &str,
 ) -> String {
-    let reading = proven(lines, body.as_bytes(), |verified| {
-        read(sender, payload, verified, NOW)
-    });
-    let told = match reading {
-        Ok(Reading::Told(told)) => told,
-        Ok(Reading::Ignored(reason)) => return format!("ignored: {reason}"),
+    let told = match parse_as(sender, payload, lines, body) {
+        Ok(ParseOutcome::Delivery(told)) => told,
+        Ok(ParseOutcome::Ignored(reason)) => return format!("ignored: {reason}"),
         Err(error) => return format!("unreadable: {error}"),
     };
     assert!(!told.events.is_empty(), "{body}");
-    assert_eq!(told.wishes, Wishes::default(), "{body}");
+    assert_eq!(told.requested, RequestedChanges::default(), "{body}");
     let mut words: Vec<String> = told.events.iter().map(summary_of_event).collect();
     words.extend(told.id.map(|id| format!("id {id}")));
     words.join("; ")
@@ -43,13 +83,11 @@ pub(super) fn summary_of(
 
 fn summary_of_event(event: &Event) -> String {
     let mut words = vec![event.name.clone()];
-    words.extend(
-        event
-            .branch
-            .as_ref()
-            .map(|branch| format!("branch {branch}")),
-    );
-    words.extend(event.tag.as_ref().map(|tag| format!("tag {tag}")));
+    words.extend(event.refs.iter().map(|own| match own {
+        EventRef::Branch(name) => format!("branch {name}"),
+        EventRef::Tag(name) | EventRef::ImageTag(name) => format!("tag {name}"),
+        EventRef::Unknown(name) => format!("ref {name}"),
+    }));
     words.extend(event.repository.as_ref().map(|name| format!("of {name}")));
     words.extend(event.images.iter().map(|image| format!("image {image}")));
     match &event.cause {
@@ -61,15 +99,25 @@ fn summary_of_event(event: &Event) -> String {
         }
     }
     if let Some(paths) = &event.paths {
-        let more = if paths.complete { "" } else { "…" };
+        let more = if paths.is_complete { "" } else { "…" };
         words.push(format!("files {}{more}", paths.files.join(",")));
+    }
+    if !event.workflows.is_empty() {
+        words.push(format!("workflow {}", event.workflows.join("|")));
+    }
+    if event.is_chained {
+        words.push("chained".to_owned());
+    }
+    words.extend(event.environment.as_ref().map(|name| format!("on {name}")));
+    if event.is_prerelease == Some(true) {
+        words.push("prerelease".to_owned());
     }
     words.join(" ")
 }
 
-fn told(body: &str) -> Told {
-    match read_as(Sender::Generic, &[], body) {
-        Ok(Reading::Told(told)) => told,
+fn generic(body: &str) -> ParsedDelivery {
+    match parse_as("generic", None, &[], body) {
+        Ok(ParseOutcome::Delivery(told)) => told,
         other => panic!("{body}: {other:?}"),
     }
 }
@@ -77,8 +125,8 @@ fn told(body: &str) -> Told {
 /// What is wrong with a body of sender `generic`.
 #[track_caller]
 fn check_wrong(body: &str, expected: &str) {
-    match read_as(Sender::Generic, &[], body) {
-        Err(Unreadable::Malformed(words)) => {
+    match parse_as("generic", None, &[], body) {
+        Err(ParseError::Malformed(words)) => {
             assert!(words.contains(expected), "{body}: {words:?}");
             assert!(words.len() < 300, "{body}: {words:?}");
         }
@@ -89,9 +137,9 @@ fn check_wrong(body: &str, expected: &str) {
 #[test]
 fn an_empty_body_asks_for_an_update_of_everything() {
     for body in ["", "{}", " \n", "{\"other\": [1, {\"a\": null}]}"] {
-        let told = told(body);
+        let told = generic(body);
         assert_eq!(told.id, None);
-        assert_eq!(told.wishes, Wishes::default());
+        assert_eq!(told.requested, RequestedChanges::default());
         let expected = Event {
             name: "stack_update".to_owned(),
             ..Event::default()
@@ -102,17 +150,17 @@ fn an_empty_body_asks_for_an_update_of_everything() {
 
 #[test]
 fn every_field_is_read() {
-    let told = told(
+    let told = generic(
         "{\"event\": \"deployment\", \"stack\": \"app\", \"image\": [\"nginx:1\", \"ghcr.io/acme/web\"],
           \"env\": {\"IMAGE_TAG\": \"1.4.2\"}, \"force\": true, \"branch\": \"main\", \"tag\": \"v1\",
           \"repository\": \"acme/web\", \"time\": 1700000000, \"id\": \"run-7\"}",
     );
     assert_eq!(told.id.as_deref(), Some("run-7"));
     assert_eq!(told.time, Some(NOW));
-    assert_eq!(told.wishes.stack.as_deref(), Some("app"));
-    assert!(told.wishes.force);
+    assert_eq!(told.requested.stack.as_deref(), Some("app"));
+    assert!(told.requested.force);
     assert_eq!(
-        told.wishes.set,
+        told.requested.set,
         BTreeMap::from([("IMAGE_TAG".to_owned(), "1.4.2".to_owned())])
     );
     let [event] = told.events.as_slice() else {
@@ -120,8 +168,11 @@ fn every_field_is_read() {
     };
     assert_eq!(event.name, "deployment");
     assert_eq!(event.cause, Cause::Image);
-    assert_eq!(event.branch.as_deref(), Some("main"));
-    assert_eq!(event.tag.as_deref(), Some("v1"));
+    let refs = [
+        EventRef::Branch("main".to_owned()),
+        EventRef::Tag("v1".to_owned()),
+    ];
+    assert_eq!(event.refs, refs);
     assert_eq!(event.repository.as_deref(), Some("acme/web"));
     let images: Vec<String> = event.images.iter().map(ToString::to_string).collect();
     assert_eq!(images, ["docker.io/library/nginx:1", "ghcr.io/acme/web"]);
@@ -129,25 +180,26 @@ fn every_field_is_read() {
 
 #[test]
 fn one_image_may_be_written_without_a_list() {
-    let told = told("{\"image\": \"nginx\"}");
+    let told = generic("{\"image\": \"nginx\"}");
     assert_eq!(told.events[0].images, [Reference::parse("nginx").unwrap()]);
 }
 
 #[test]
 fn empty_facts_state_nothing() {
-    let told = told("{\"branch\": \"\", \"tag\": \"\", \"repository\": \"\"}");
+    let told = generic("{\"branch\": \"\", \"tag\": \"\", \"repository\": \"\"}");
     let event = &told.events[0];
-    assert_eq!(
-        (&event.branch, &event.tag, &event.repository),
-        (&None, &None, &None)
-    );
+    assert_eq!((&event.refs, &event.repository), (&Vec::new(), &None));
 }
 
 #[test]
 fn a_ping_is_answered_and_not_acted_on() {
     for body in ["{\"event\": \"ping\"}", "{\"event\":\"ping\",\"image\":7}"] {
-        let reading = read_as(Sender::Generic, &[], body);
-        assert_eq!(reading, Ok(Reading::Ignored("ping".to_owned())), "{body}");
+        let reading = parse_as("generic", None, &[], body);
+        assert_eq!(
+            reading,
+            Ok(ParseOutcome::Ignored("ping".to_owned())),
+            "{body}"
+        );
     }
 }
 
@@ -166,20 +218,20 @@ fn what_is_wrong_with_a_body_is_said() {
         ("true=false", "no JSON: it is a form"),
         ("a b=c", "no JSON: expected"),
         ("{\"a\"=1}", "no JSON: expected"),
-        ("[]", "no object"),
-        ("null", "no object"),
+        ("[]", "not an object"),
+        ("null", "not an object"),
         ("{} {}", "trailing"),
         (
             "{\"a\": 1, \"a\": 1}",
-            "the body is not read: the key \"a\" stands twice",
+            "the body is not read: the key \"a\" is there twice",
         ),
         (
             "{\"x\": [{\"b\": 1, \"b\": 2}]}",
-            "the key \"b\" stands twice",
+            "the key \"b\" is there twice",
         ),
         (
             "{\"time\": 1700000000, \"time\": 1700000000}",
-            "stands twice",
+            "is there twice",
         ),
         (
             "{\"event\": \"push\"}",
@@ -231,7 +283,7 @@ fn what_is_wrong_with_a_body_is_said() {
 fn values_of_variables_are_plain_and_never_repeated() {
     let with = |value: &str| {
         let body = serde_json::json!({"time": NOW, "env": {"A": value}});
-        read_as(Sender::Generic, &[], &body.to_string())
+        parse_as("generic", None, &[], &body.to_string())
     };
     for good in [
         "1",
@@ -240,7 +292,10 @@ fn values_of_variables_are_plain_and_never_repeated() {
         "a+b-c",
         &"x".repeat(256),
     ] {
-        assert!(matches!(with(good), Ok(Reading::Told(_))), "{good}");
+        assert!(
+            matches!(with(good), Ok(ParseOutcome::Delivery(_))),
+            "{good}"
+        );
     }
     for wrong in [
         "",
@@ -256,7 +311,7 @@ fn values_of_variables_are_plain_and_never_repeated() {
         "a,b",
         &"x".repeat(257),
     ] {
-        let Err(Unreadable::Malformed(words)) = with(wrong) else {
+        let Err(ParseError::Malformed(words)) = with(wrong) else {
             panic!("{wrong:?}");
         };
         assert!(words.contains("variable \"A\""), "{words}");
@@ -265,7 +320,7 @@ fn values_of_variables_are_plain_and_never_repeated() {
         "{\"time\": 1700000000, \"env\": {\"A\": 7}}",
         "variable \"A\"",
     );
-    let Err(Unreadable::Malformed(words)) = with("hunter2 hunter2") else {
+    let Err(ParseError::Malformed(words)) = with("hunter2 hunter2") else {
         panic!();
     };
     assert!(!words.contains("hunter2"), "{words}");
@@ -285,8 +340,8 @@ fn a_time_is_believed_for_five_minutes_either_way() {
         // Before everything else that may be wrong: who replays learns nothing.
         for rest in ["", ", \"event\": \"nonsense\"", ", \"event\": \"ping\""] {
             let body = format!("{{\"time\": {time}{rest}}}");
-            let code = match read_as(Sender::Generic, &[], &body) {
-                Err(Unreadable::Stale(rejection)) => Some(rejection.code()),
+            let code = match parse_as("generic", None, &[], &body) {
+                Err(ParseError::Stale(rejection)) => Some(rejection.code()),
                 _ => None,
             };
             assert_eq!(code, expected, "{body}");

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::summary_of;
 use super::{HASH, ZERO, check, with};
-use crate::event::Sender;
-use crate::event::tests::summary_of;
 
 #[track_caller]
 fn gitlab(body: &Value, expected: &str) {
-    check(Sender::Gitlab, "", body, expected);
+    check("gitlab", "", body, expected);
 }
 
 fn gitlab_push() -> Value {
@@ -103,7 +102,7 @@ fn gitlab_pipelines_of_merge_requests_and_failed_ones_are_ignored() {
 #[test]
 fn gitlab_deployments_and_releases_are_read() {
     let deployment = json!({"object_kind": "deployment", "status": "success", "ref": "main", "environment": "production"});
-    gitlab(&deployment, "deployment branch main");
+    gitlab(&deployment, "deployment ref main on production");
     gitlab(
         &with(&deployment, "/status", json!("failed")),
         "ignored: \"/status\" is \"failed\", not success",
@@ -126,16 +125,16 @@ fn gitlab_ids_are_kept_over_retries() {
         ("Idempotency-Key", "key-1"),
     ];
     assert_eq!(
-        summary_of(Sender::Gitlab, None, &lines, &body),
+        summary_of("gitlab", None, &lines, &body),
         "push branch x commit ?; id key-1"
     );
     assert_eq!(
-        summary_of(Sender::Gitlab, None, &lines[..1], &body),
+        summary_of("gitlab", None, &lines[..1], &body),
         "push branch x commit ?; id uuid-1"
     );
     let long = "x".repeat(201);
     assert_eq!(
-        summary_of(Sender::Gitlab, None, &[("Idempotency-Key", &long)], &body),
+        summary_of("gitlab", None, &[("Idempotency-Key", &long)], &body),
         "push branch x commit ?"
     );
 }

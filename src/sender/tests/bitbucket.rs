@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::{HASH, ZERO, check, with};
-use crate::event::Sender;
 
 #[test]
 fn bitbucket_pushes_are_one_event_a_ref() {
@@ -13,8 +12,7 @@ fn bitbucket_pushes_are_one_event_a_ref() {
     let branch = change(json!({"type": "branch", "name": "main", "target": target}));
     let tag = change(json!({"type": "tag", "name": "v1", "target": target}));
     let gone = change(Value::Null);
-    let cloud =
-        |body: &Value, expected: &str| check(Sender::Bitbucket, "repo:push", body, expected);
+    let cloud = |body: &Value, expected: &str| check("bitbucket", "repo:push", body, expected);
     cloud(
         &push(vec![branch.clone(), gone.clone(), tag]),
         "repo:push branch main of acme/web commit 1234567; repo:push tag v1 of acme/web commit 1234567",
@@ -27,13 +25,13 @@ fn bitbucket_pushes_are_one_event_a_ref() {
         "ignored: a ref of kind \"bookmark\" is neither a branch nor a tag",
     );
     check(
-        Sender::Bitbucket,
+        "bitbucket",
         "pullrequest:fulfilled",
         &json!({}),
         "ignored: event \"pullrequest:fulfilled\" means nothing new",
     );
     check(
-        Sender::Bitbucket,
+        "bitbucket",
         "diagnostics:ping",
         &json!({"test": true}),
         "ignored: ping",
@@ -48,9 +46,8 @@ fn bitbucket_data_center_names_full_refs() {
             "changes": [{"ref": {"id": "refs/heads/main"}, "refId": "refs/heads/main", "type": kind, "toHash": hash}],
         })
     };
-    let center = |body: &Value, expected: &str| {
-        check(Sender::Bitbucket, "repo:refs_changed", body, expected)
-    };
+    let center =
+        |body: &Value, expected: &str| check("bitbucket", "repo:refs_changed", body, expected);
     center(
         &body("UPDATE", HASH),
         "repo:refs_changed branch main of ACME/web commit 1234567",

@@ -1,13 +1,14 @@
-//! JSON that says everything once: a key that stands twice is read differently by different programs, so it is an error.
+//! JSON in which a repeated key is an error, because programs disagree about which of the values counts.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::event::quoted;
 use crate::json::{self, NotRead};
 
-/// Reads one value.
+/// Parses one value.
 pub(super) fn from_slice(bytes: &[u8]) -> Result<Value, NotRead> {
     json::from_slice::<Strict>(bytes).map(|strict| strict.0)
 }
@@ -66,8 +67,8 @@ impl<'de> Visitor<'de> for Once {
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!(
-                    "the key {} stands twice",
-                    super::quoted(&key)
+                    "the key {} is there twice",
+                    quoted(&key)
                 )));
             }
             object.insert(key, value);

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Payload, Sender};
+use super::super::Payload;
 use super::payloads::drone;
 use super::summary_of;
 
 #[track_caller]
 fn check_custom(payload: &Payload, body: &Value, expected: &str) {
     assert_eq!(
-        summary_of(Sender::Custom, Some(payload), &[], &body.to_string()),
+        summary_of("custom", Some(payload), &[], &body.to_string()),
         expected,
         "{body}"
     );
@@ -96,12 +96,7 @@ fn custom_images_may_carry_their_own_tag() {
         &json!({"image": "ghcr.io/acme/web"}),
         " of acme/web image ghcr.io/acme/web (image)",
     );
-    let reason = summary_of(
-        Sender::Custom,
-        Some(&without),
-        &[],
-        "{\"image\": \"Bad Name\"}",
-    );
+    let reason = summary_of("custom", Some(&without), &[], "{\"image\": \"Bad Name\"}");
     assert!(
         reason.starts_with("ignored: image \"Bad Name\" cannot be read"),
         "{reason}"
@@ -160,9 +155,7 @@ fn custom_payloads_without_pointers_ask_for_everything() {
         &json!({"message": "x", "title": "y"}),
         "",
     );
-    assert!(
-        summary_of(Sender::Custom, Some(&Payload::default()), &[], "x").starts_with("unreadable")
-    );
+    assert!(summary_of("custom", Some(&Payload::default()), &[], "x").starts_with("unreadable"));
 }
 
 #[test]

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::summary_of;
 use super::{HASH, ZERO, check, with};
-use crate::event::Sender;
-use crate::event::tests::summary_of;
 
 #[track_caller]
 fn github(event: &str, body: &Value, expected: &str) {
-    check(Sender::Github, event, body, expected);
+    check("github", event, body, expected);
 }
 
 fn github_push() -> Value {
@@ -118,7 +117,7 @@ fn github_deletions_and_odd_refs_are_ignored() {
         "ignored: the event names no ref",
     );
     assert_eq!(
-        summary_of(Sender::Github, None, &[], "{}"),
+        summary_of("github", None, &[], "{}"),
         "ignored: there is no header X-GitHub-Event"
     );
 }
@@ -127,9 +126,9 @@ fn github_deletions_and_odd_refs_are_ignored() {
 fn github_forms_carry_the_json_in_a_field() {
     let lines = [("X-GitHub-Event", "push"), ("X-GitHub-Delivery", "guid-1")];
     let form = "payload=%7B%22ref%22%3A+%22refs%2Fheads%2Fa%2Bb%22%7D";
-    let summary = summary_of(Sender::Github, None, &lines, form);
+    let summary = summary_of("github", None, &lines, form);
     assert_eq!(summary, "push branch a+b commit ?; id guid-1");
-    let broken = summary_of(Sender::Github, None, &lines, "payload=%7B");
+    let broken = summary_of("github", None, &lines, "payload=%7B");
     assert!(
         broken.starts_with("unreadable: the body is no JSON"),
         "{broken}"
@@ -183,14 +182,14 @@ fn ghcr_manifests_without_a_tag_are_ignored() {
     let package = github_package("package", "v1", "ghcr.io/acme/web:v1");
     github(
         "package",
-        &with(&package, "/action", json!("updated")),
-        "ignored: \"/action\" is \"updated\", not published",
+        &with(&package, "/action", json!("deleted")),
+        "ignored: \"/action\" is \"deleted\", not published or updated",
     );
     let npm = with(&package, "/package/package_type", json!("npm"));
     github(
         "package",
         &npm,
-        "ignored: a package of type \"npm\" is no image",
+        "ignored: a package of type \"npm\" is not an image",
     );
     github(
         "registry_package",
@@ -200,7 +199,7 @@ fn ghcr_manifests_without_a_tag_are_ignored() {
     let odd = github_package("package", "a b", "ghcr.io/acme/web:a b");
     let words = "ignored: image \"ghcr.io/acme/web:a b\" cannot be read";
     let summary = summary_of(
-        Sender::Github,
+        "github",
         None,
         &[("X-GitHub-Event", "package")],
         &odd.to_string(),
@@ -222,12 +221,41 @@ fn workflow_run() -> Value {
 #[test]
 fn github_runs_of_forks_and_failed_runs_are_ignored() {
     let run = workflow_run();
-    github("workflow_run", &run, "workflow_run branch main of acme/web");
-    for event in ["workflow_dispatch", "schedule"] {
+    github("workflow_run", &run, "workflow_run ref main of acme/web");
+    for event in [
+        "pull_request",
+        "pull_request_target",
+        "pull_request_review",
+        "pull_request_review_comment",
+        "issue_comment",
+        "commit_comment",
+        "discussion_comment",
+        "merge_group",
+    ] {
         github(
             "workflow_run",
             &with(&run, "/workflow_run/event", json!(event)),
-            "workflow_run branch main of acme/web",
+            &format!("ignored: the run was started by \"{event}\", before a merge or by a comment"),
+        );
+    }
+    github(
+        "workflow_run",
+        &with(&run, "/workflow_run/event", json!("workflow_run")),
+        "workflow_run ref main of acme/web chained",
+    );
+    for event in [
+        "workflow_dispatch",
+        "schedule",
+        "release",
+        "create",
+        "repository_dispatch",
+        "registry_package",
+        "an_event_of_the_future",
+    ] {
+        github(
+            "workflow_run",
+            &with(&run, "/workflow_run/event", json!(event)),
+            "workflow_run ref main of acme/web",
         );
     }
     let fork = json!("mallory/web");
@@ -251,12 +279,9 @@ fn github_runs_of_forks_and_failed_runs_are_ignored() {
         ("/action", "requested"),
         ("/workflow_run/conclusion", "failure"),
         ("/workflow_run/conclusion", "cancelled"),
-        ("/workflow_run/event", "pull_request"),
-        ("/workflow_run/event", "pull_request_target"),
-        ("/workflow_run/event", "issue_comment"),
     ] {
         let summary = summary_of(
-            Sender::Github,
+            "github",
             None,
             &[("X-GitHub-Event", "workflow_run")],
             &with(&run, place, json!(value)).to_string(),
@@ -298,7 +323,7 @@ fn github_drafts_prereleases_and_unfinished_deployments_are_ignored() {
     github(
         "deployment_status",
         &status,
-        "deployment_status branch main of acme/web",
+        "deployment_status ref main of acme/web",
     );
     for state in ["failure", "error", "pending", "in_progress", "inactive"] {
         github(
