@@ -206,12 +206,13 @@ impl<'a> Run<'a> {
     }
 
     fn attempt(&mut self, order: &Order) -> Result<submit::Sent, AttemptError> {
+        self.check_not_paused(None)?;
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
         self.know(&found, None);
         trace::found(self.stack, &found);
         self.lock_stack(found.record.id)?;
-        self.check_not_paused(found.record.id)?;
+        self.check_not_paused(Some(found.record.id))?;
         self.lock_environment(found.record.environment)?;
         self.step(Step::Looking);
         let mut inspection = inspect::inspect(self.cx.portainer, &found, order)?;

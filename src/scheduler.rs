@@ -25,8 +25,8 @@ use crate::redeploy::{Images, Observer};
 use crate::stack::order::Order;
 use crate::stack::outcome::StackReport;
 use crate::stack::{Stack, StackKey};
-use crate::store::lock::Turns;
-use crate::store::stacks::Shelf;
+use crate::store::lock::LockManager;
+use crate::store::stacks::StackStore;
 use crate::store::{self, Journal, Sync};
 
 /// What carries out one redeploy.
@@ -50,9 +50,9 @@ pub(crate) struct Lasting {
     /// What the deliveries so far amount to; `None`: memory only.
     pub(crate) journal: Option<(Journal, Vec<Entry>)>,
     /// What lasts about single stacks.
-    pub(crate) shelf: Shelf,
+    pub(crate) store: StackStore,
     /// Shared with the commands beside it.
-    pub(crate) turns: Turns,
+    pub(crate) locks: LockManager,
 }
 
 /// Who is told of ends.
@@ -100,8 +100,8 @@ pub(crate) struct Scheduler {
     stacks: HashMap<StackKey, Stack>,
     redeploy: Box<Redeploy>,
     clock: Arc<dyn Clock>,
-    shelf: Shelf,
-    turns: Turns,
+    store: StackStore,
+    locks: LockManager,
     ears: Ears,
 }
 
@@ -184,8 +184,8 @@ impl Scheduler {
             stacks,
             redeploy,
             clock,
-            shelf: lasting.shelf,
-            turns: lasting.turns,
+            store: lasting.store,
+            locks: lasting.locks,
             ears,
         }))
     }

@@ -10,7 +10,7 @@ use super::choose::choose;
 use super::report::words;
 use super::{Exit, Stop, Voice, connect, load, warn, worst};
 use crate::cli::{self, Output, Which};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Need;
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
@@ -20,8 +20,8 @@ use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submiss
 use crate::stack::Stack;
 use crate::stack::order::{ImageFilter, Order, Selection};
 use crate::stack::outcome::{Fault, Outcome, StackReport};
-use crate::store::lock::{NoTurn, Thing, Turn, Turns};
-use crate::store::stacks::Shelf;
+use crate::store::lock::{LockError, LockGuard, LockKey, LockManager};
+use crate::store::stacks::{Pause, StackStore};
 use crate::terminal::{self, Progress};
 
 /// Redeploys the stacks one after the other, and ends as the worst of them did.
@@ -79,25 +79,28 @@ fn carry_out(
             "there is no \"state_dir\": a server beside this command is not waited for, and no way back is kept".to_owned(),
         ]);
     }
-    let turns = Turns::new(dir.filter(|_| !looks), "redeploy").map_err(Stop::Configuration)?;
-    let shelf = match looks {
-        true => Shelf::only_read(dir),
-        false => Shelf::new(dir).map_err(Stop::Configuration)?,
+    let locks =
+        LockManager::new(dir.filter(|_| !looks), "redeploy").map_err(Stop::Configuration)?;
+    let store = match looks {
+        true => StackStore::read_only(dir),
+        false => StackStore::new(dir)
+            .map_err(Stop::Configuration)?
+            .with_stacks(&config.stacks),
     };
     let mut ends = Vec::new();
     for stack in stacks {
         let watching = Watching {
             stack,
             progress: Progress::new(),
-            turns: &turns,
-            shelf: &shelf,
+            locks: &locks,
+            store: &store,
             past_pause: manner == Manner::PastPause,
         };
         let context = Context {
             portainer: &portainer,
             clock: &SystemClock,
             observer: &watching,
-            memory: &shelf,
+            memory: &store,
             redactor: &redactor,
             timeout,
             // Whoever typed this can try again.
@@ -205,26 +208,31 @@ fn json(ends: &[(&Stack, End)]) -> Value {
 struct Watching<'a> {
     stack: &'a Stack,
     progress: Progress,
-    turns: &'a Turns,
-    shelf: &'a Shelf,
+    locks: &'a LockManager,
+    store: &'a StackStore,
     /// Whether it goes through a pause by staff.
     past_pause: bool,
 }
 
 impl Observer for Watching<'_> {
-    fn paused(&self, id: StackId) -> Option<u64> {
+    fn pause(&self, id: Option<StackId>) -> Option<Pause> {
         match self.past_pause {
             true => None,
-            false => self.shelf.paused(id.0),
+            false => {
+                if let Some(id) = id {
+                    self.store.set_id(&self.stack.key, id.0);
+                }
+                self.store.pause_of(&self.stack.key, SystemClock.unix())
+            }
         }
     }
 
-    fn turn(&self, thing: Thing, within: Duration) -> Result<Turn, NoTurn> {
+    fn acquire_lock(&self, thing: LockKey, within: Duration) -> Result<LockGuard, LockError> {
         let waits_for = |who: &str| {
             self.progress
                 .show(format!("{}: waiting for {who}", self.stack.name));
         };
-        self.turns.take(thing, within, &waits_for)
+        self.locks.acquire(thing, within, &waits_for)
     }
 
     fn step(&self, step: &Step) {

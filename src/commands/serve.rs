@@ -25,8 +25,8 @@ use crate::scheduler::{Ears, Lasting, Redeploy, Scheduler, Task};
 use crate::server::Hop;
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
-use crate::store::lock::Turns;
-use crate::store::stacks::Shelf;
+use crate::store::lock::LockManager;
+use crate::store::stacks::StackStore;
 use crate::store::{CannotOpen, Journal, NotWritten};
 use crate::systemd::{self, Say};
 use crate::text::io_error_message;
@@ -39,25 +39,25 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let Loaded { config, shown, .. } = load(Need::Serve, file, Voice::Service)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let lasting = lasting(&config, clock.unix())?;
-    let shelf = lasting.shelf.clone();
+    let store = lasting.store.clone();
     let (portainer, timeout) = connect(&config, Arc::clone(&clock))?;
     let portainer = Arc::new(portainer);
     let metrics = Arc::new(Metrics::default());
     let notifier = config.notify.as_ref().map(|notify| {
-        Notifier::start(notify, Arc::clone(&clock), shelf.clone()).map_err(Stop::Failed)
+        Notifier::start(notify, Arc::clone(&clock), store.clone()).map_err(Stop::Failed)
     });
     let ears = Ears {
         metrics: Arc::clone(&metrics),
         notifier: notifier.transpose()?,
     };
-    let redeploy = redeploy(&config, &clock, (&portainer, timeout), shelf.clone());
+    let redeploy = redeploy(&config, &clock, (&portainer, timeout), store.clone());
     let scheduler = Scheduler::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)
         .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
     let means = Means {
         portainer,
         clock: Arc::clone(&clock),
         redactor: Redactor::new(config.secrets()),
-        shelf,
+        store,
         stacks: config.stacks.clone(),
         metrics: Arc::clone(&metrics),
     };
@@ -119,8 +119,10 @@ fn lasting(config: &Config, unix: u64) -> Result<Lasting, Stop> {
     })?;
     Ok(Lasting {
         journal,
-        shelf: Shelf::new(dir).map_err(Stop::Configuration)?,
-        turns: Turns::new(dir, "serve").map_err(Stop::Configuration)?,
+        store: StackStore::new(dir)
+            .map_err(Stop::Configuration)?
+            .with_stacks(&config.stacks),
+        locks: LockManager::new(dir, "serve").map_err(Stop::Configuration)?,
     })
 }
 
@@ -178,7 +180,7 @@ fn redeploy(
     config: &Config,
     clock: &Arc<dyn Clock>,
     (portainer, timeout): (&Arc<Portainer>, Duration),
-    memory: Shelf,
+    memory: StackStore,
 ) -> Box<Redeploy> {
     let (portainer, clock) = (Arc::clone(portainer), Arc::clone(clock));
     let redactor = Redactor::new(config.secrets());

@@ -15,7 +15,7 @@ use crate::scheduler::notify::Messenger;
 use crate::secret::to_hex;
 use crate::stack::Stack;
 use crate::stack::outcome::{Fault, StackReport};
-use crate::store::stacks::Shelf;
+use crate::store::stacks::StackStore;
 use crate::terminal;
 
 /// Says what there is, and for each configured stack how it would be redeployed.
@@ -35,7 +35,7 @@ pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
         portainer: &portainer,
         clock: &SystemClock,
         observer: &Unobserved,
-        memory: &Shelf::only_read(None),
+        memory: &StackStore::read_only(None),
         redactor: &redactor,
         timeout,
         patience: Duration::ZERO,
@@ -68,8 +68,8 @@ fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
         };
     };
     let format = settings.format.name();
-    let shelf = Shelf::new(None).map_err(Stop::Configuration)?;
-    let messenger = Messenger::new(settings, Arc::new(SystemClock), shelf).map_err(Stop::Failed)?;
+    let store = StackStore::new(None).map_err(Stop::Configuration)?;
+    let messenger = Messenger::new(settings, Arc::new(SystemClock), store).map_err(Stop::Failed)?;
     let (said, good, bad) = match notify {
         true => (
             messenger.test(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::portainer::StackId;
 use crate::redeploy::submission::{Images, Submission};
 use crate::stack::outcome::Stage;
-use crate::store::lock::{NoTurn, Thing, Turn};
+use crate::store::lock::{LockError, LockGuard, LockKey};
+use crate::store::stacks::Pause;
 
 /// Who is told of each step, and writes down what must survive a crash.
 pub(crate) trait Observer: Sync {
@@ -22,13 +23,14 @@ pub(crate) trait Observer: Sync {
     fn earlier(&self) -> Images {
         Images::new()
     }
-    /// Since when (Unix seconds) staff have paused the stack; `None` also where this redeploy goes through a pause.
-    fn paused(&self, _: StackId) -> Option<u64> {
+    /// The pause of the stack; `None` also if this redeploy ignores pauses. The first call comes before Portainer is asked, without the
+    /// number of the stack, the second with it.
+    fn pause(&self, _: Option<StackId>) -> Option<Pause> {
         None
     }
-    /// Waits for a turn at most so long.
-    fn turn(&self, _: Thing, _: Duration) -> Result<Turn, NoTurn> {
-        Ok(Turn::free())
+    /// Waits for a lock for at most this long.
+    fn acquire_lock(&self, _: LockKey, _: Duration) -> Result<LockGuard, LockError> {
+        Ok(LockGuard::unlocked())
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::Reference;
 use crate::portainer::StackId;
 use crate::redeploy::{NotWritten, RedeployResult, Submission};
-use crate::store::stacks::Shelf;
+use crate::store::stacks::StackStore;
 
 /// What lasts about a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -121,9 +121,9 @@ pub(crate) trait Memory: Send + Sync {
     fn lasts(&self) -> bool;
 }
 
-impl Memory for Shelf {
+impl Memory for StackStore {
     fn recall(&self, id: StackId) -> StackRecord {
-        match self.read(id.0).map(serde_json::from_value) {
+        match self.record(id.0).map(serde_json::from_value) {
             Some(Ok(past)) => past,
             Some(Err(error)) => {
                 log::error!(
@@ -137,11 +137,11 @@ impl Memory for Shelf {
 
     fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten> {
         let value = serde_json::to_value(past).map_err(|error| NotWritten(error.to_string()))?;
-        self.write(id.0, &value).map_err(NotWritten)
+        self.set_record(id.0, &value).map_err(NotWritten)
     }
 
     fn lasts(&self) -> bool {
-        Shelf::lasts(self)
+        self.is_persistent()
     }
 }
 

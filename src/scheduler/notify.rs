@@ -14,7 +14,7 @@ use crate::limits;
 use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
 use crate::stack::outcome::{Outcome, StackReport};
-use crate::store::stacks::Shelf;
+use crate::store::stacks::StackStore;
 
 /// Takes ends in.
 #[derive(Debug, Clone)]
@@ -28,9 +28,9 @@ impl Notifier {
     pub(crate) fn start(
         settings: &Notify,
         clock: Arc<dyn Clock>,
-        shelf: Shelf,
+        store: StackStore,
     ) -> Result<Notifier, String> {
-        let sender = Messenger::new(settings, clock, shelf)?;
+        let sender = Messenger::new(settings, clock, store)?;
         let (ends, waiting) = mpsc::sync_channel(limits::NOTICES_WAITING);
         thread::Builder::new()
             .name("notify".to_owned())
@@ -92,7 +92,7 @@ pub(crate) struct Messenger {
     redactor: Redactor,
     clock: Arc<dyn Clock>,
     /// Keeps what people were told.
-    shelf: Shelf,
+    store: StackStore,
 }
 
 impl Messenger {
@@ -103,7 +103,7 @@ impl Messenger {
     pub(crate) fn new(
         settings: &Notify,
         clock: Arc<dyn Clock>,
-        shelf: Shelf,
+        store: StackStore,
     ) -> Result<Messenger, String> {
         let secrets = settings.secret.iter().chain([&settings.url]);
         Ok(Messenger {
@@ -111,7 +111,7 @@ impl Messenger {
             settings: settings.clone(),
             redactor: Redactor::new(secrets.map(|secret| secret.expose().to_owned())),
             clock,
-            shelf,
+            store,
         })
     }
 
@@ -123,13 +123,13 @@ impl Messenger {
 
     fn ended(&self, report: &StackReport) {
         let stack = report.stack.as_str();
-        let was_failing = self.shelf.told().get(stack) == Some(&Value::Bool(true));
+        let was_failing = self.store.notified_states().get(stack) == Some(&Value::Bool(true));
         let Some(news) = News::of(report.outcome, was_failing) else {
             return;
         };
         match self.send(news, report) {
             Ok(()) => {
-                if let Err(why) = self.shelf.tell(stack, news == News::Failed) {
+                if let Err(why) = self.store.set_notified(stack, news == News::Failed) {
                     log::error!(stack = stack; "what people were told is not kept: {why}");
                 }
                 log::info!(stack = stack, kind = news.kind(); "notice sent");

@@ -1,5 +1,5 @@
 //! Which redeploys may run beside which: what each stack was seen to need, its own number in Portainer and its environment, and who
-//! has that now. So a redeploy that would only wait for its turn takes no runner's place. The turns themselves, which commands beside
+//! has that now. So a redeploy that would only wait for its turn takes no runner's place. The locks themselves, which commands beside
 //! the server share, are taken by the redeploy.
 
 use std::collections::{HashMap, HashSet};
@@ -7,13 +7,13 @@ use std::mem::discriminant;
 
 use crate::limits;
 use crate::stack::StackKey;
-use crate::store::lock::Thing;
+use crate::store::lock::LockKey;
 
 /// What is needed and who has it; forgotten with the process, and learned again.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    needs: HashMap<StackKey, Vec<Thing>>,
-    held: HashMap<Thing, StackKey>,
+    needs: HashMap<StackKey, Vec<LockKey>>,
+    held: HashMap<LockKey, StackKey>,
     /// Who has a runner.
     out: HashSet<StackKey>,
 }
@@ -27,7 +27,7 @@ impl Places {
 
     /// How many of these stacks could run side by side.
     pub(super) fn count<'s>(&self, stacks: impl Iterator<Item = &'s StackKey>) -> usize {
-        let mut spoken_for: Vec<&Thing> = Vec::new();
+        let mut spoken_for: Vec<&LockKey> = Vec::new();
         let mut fits = |stack: &StackKey| {
             let needs = || self.needs(stack);
             let fits = self.are_free(stack) && !needs().any(|thing| spoken_for.contains(&thing));
@@ -48,10 +48,11 @@ impl Places {
     }
 
     /// A stack with a runner needs this, and has it from now on if this returns true.
-    pub(super) fn want(&mut self, stack: &StackKey, thing: Thing) -> bool {
+    pub(super) fn want(&mut self, stack: &StackKey, thing: LockKey) -> bool {
         let needs = self.needs.entry(stack.clone()).or_default();
         // It may have been made anew elsewhere.
-        let other = |known: &Thing| discriminant(known) == discriminant(&thing) && *known != thing;
+        let other =
+            |known: &LockKey| discriminant(known) == discriminant(&thing) && *known != thing;
         needs.retain(|known| {
             if other(known) && self.held.get(known) == Some(stack) {
                 self.held.remove(known);
@@ -69,7 +70,7 @@ impl Places {
     }
 
     /// A stack does not need this any more, or not for now.
-    pub(super) fn leave(&mut self, stack: &StackKey, thing: Thing) {
+    pub(super) fn leave(&mut self, stack: &StackKey, thing: LockKey) {
         if self.held.get(&thing) == Some(stack) {
             self.held.remove(&thing);
         }
@@ -81,16 +82,16 @@ impl Places {
         self.held.retain(|_, holder| holder != stack);
     }
 
-    fn needs(&self, stack: &StackKey) -> impl Iterator<Item = &Thing> {
+    fn needs(&self, stack: &StackKey) -> impl Iterator<Item = &LockKey> {
         self.needs.get(stack).into_iter().flatten()
     }
 
     /// By somebody else; or by so many, each of which is being verified, that other environments would wait for a runner.
-    fn is_taken(&self, stack: &StackKey, thing: &Thing) -> bool {
+    fn is_taken(&self, stack: &StackKey, thing: &LockKey) -> bool {
         let others = || self.out.iter().filter(|other| *other != stack);
         let there = |other: &&StackKey| self.needs(other).any(|need| need == thing);
         self.held.get(thing).is_some_and(|holder| holder != stack)
-            || matches!(thing, Thing::Environment(_))
+            || matches!(thing, LockKey::Environment(_))
                 && others().filter(there).count() >= limits::RUNNERS_OF_ONE
     }
 }
@@ -103,7 +104,7 @@ mod tests {
         StackKey::parse(text).unwrap()
     }
 
-    const LOCAL: Thing = Thing::Environment(1);
+    const LOCAL: LockKey = LockKey::Environment(1);
 
     #[test]
     fn an_environment_is_had_by_one_until_that_one_leaves_it() {
@@ -130,10 +131,10 @@ mod tests {
         let mut places = Places::default();
         places.take(&a);
         assert!(places.want(&a, LOCAL));
-        assert!(places.want(&a, Thing::Environment(2)));
+        assert!(places.want(&a, LockKey::Environment(2)));
         places.take(&b);
         assert!(places.want(&b, LOCAL));
-        assert!(!places.want(&b, Thing::Environment(2)));
+        assert!(!places.want(&b, LockKey::Environment(2)));
     }
 
     #[test]
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(taken.count(), limits::RUNNERS_OF_ONE);
         let elsewhere = key("elsewhere");
         places.take(&elsewhere);
-        assert!(places.want(&elsewhere, Thing::Environment(2)));
+        assert!(places.want(&elsewhere, LockKey::Environment(2)));
         places.leave_all(&many[0]);
         assert!(places.are_free(many.last().unwrap()));
     }

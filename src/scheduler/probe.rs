@@ -18,7 +18,7 @@ use crate::redeploy::{self, Context, Unobserved};
 pub(crate) use crate::scheduler::probe::seen::{Away, Job, Look, Note, Portal};
 use crate::stack::order::Order;
 use crate::stack::{Stack, StackKey};
-use crate::store::stacks::Shelf;
+use crate::store::stacks::{Pause, StackStore};
 
 /// What it needs.
 pub(crate) struct Means {
@@ -29,7 +29,7 @@ pub(crate) struct Means {
     /// Knows the configured secrets.
     pub(crate) redactor: Redactor,
     /// What lasts about each stack.
-    pub(crate) shelf: Shelf,
+    pub(crate) store: StackStore,
     /// The configured stacks.
     pub(crate) stacks: Vec<Stack>,
     /// Is told whether Portainer answers.
@@ -128,10 +128,35 @@ impl Probe {
         self.lock().notes.remove(stack);
     }
 
-    /// Since when (Unix seconds) staff have paused a stack; only known of stacks that were seen.
+    /// Returns the start (Unix seconds) of the pause of a stack, without asking Portainer.
     pub(crate) fn paused(&self, stack: &StackKey) -> Option<u64> {
-        let view = self.last()?.stacks.get(stack)?.as_ref().ok()?.id;
-        self.means.shelf.paused(view.0)
+        self.pause_of(stack).map(|pause| pause.since)
+    }
+
+    /// Returns the pause of a stack, without asking Portainer.
+    pub(crate) fn pause_of(&self, stack: &StackKey) -> Option<Pause> {
+        self.means.store.pause_of(stack, self.means.clock.unix())
+    }
+
+    /// Pauses a stack until staff resume it, or until then (Unix seconds). Portainer is not asked.
+    ///
+    /// # Errors
+    /// The pause cannot be saved; the message is for staff.
+    pub(crate) fn pause(&self, stack: &StackKey, until: Option<u64>) -> Result<(), String> {
+        let now = self.means.clock.unix();
+        self.means.store.pause(stack, now, until)?;
+        log::info!(stack = stack.as_str(); "paused by staff");
+        Ok(())
+    }
+
+    /// Resumes updates of a stack. Portainer is not asked.
+    ///
+    /// # Errors
+    /// The pause cannot be removed; the message is for staff.
+    pub(crate) fn resume(&self, stack: &StackKey) -> Result<(), String> {
+        self.means.store.resume(stack)?;
+        log::info!(stack = stack.as_str(); "resumed by staff");
+        Ok(())
     }
 
     fn run(&self) {
@@ -175,8 +200,12 @@ impl Probe {
         match job {
             Job::Look => self.look(),
             Job::DryRun(stack) => self.dry_run(stack),
-            Job::Pause(stack) => self.pause(stack, true),
-            Job::Resume(stack) => self.pause(stack, false),
+            Job::Pause(stack) => {
+                self.show_failure(stack, "It could not be paused", self.pause(stack, None));
+            }
+            Job::Resume(stack) => {
+                self.show_failure(stack, "It could not be resumed", self.resume(stack));
+            }
         }
     }
 
@@ -194,7 +223,9 @@ impl Probe {
         self.means.metrics.portainer(portainer.is_ok());
         let view = |stack: &Stack| {
             let seen = match &portainer {
-                Ok(_) => redeploy::view(&self.context(), stack).map_err(|report| report.message),
+                Ok(_) => redeploy::view(&self.context(), stack)
+                    .inspect(|view| self.means.store.set_id(&stack.key, view.id.0))
+                    .map_err(|report| report.message),
                 Err(away) => Err(away.why.clone()),
             };
             (stack.key.clone(), seen)
@@ -233,27 +264,11 @@ impl Probe {
         }
     }
 
-    fn pause(&self, key: &StackKey, pause: bool) {
-        let known = |look: Option<Arc<Look>>| Some(look?.stacks.get(key)?.as_ref().ok()?.id);
-        let id = known(self.last()).or_else(|| {
-            self.look();
-            known(self.last())
-        });
-        let done = match (id, pause) {
-            (Some(id), true) => self.means.shelf.pause(id.0, self.means.clock.unix()),
-            (Some(id), false) => self.means.shelf.unpause(id.0),
-            (None, _) => Err("the stack cannot be found in Portainer at the moment".to_owned()),
-        };
-        let (title, word) = match pause {
-            true => ("It could not be paused", "paused"),
-            false => ("It could not be resumed", "resumed"),
-        };
+    /// Shows a failed attempt to pause or resume a stack to staff.
+    fn show_failure(&self, key: &StackKey, title: &str, done: Result<(), String>) {
         match done {
-            Ok(()) => {
-                log::info!(stack = key.as_str(); "{word} by staff");
-                self.forget_note(key);
-            }
-            Err(why) => self.tell(key, title, vec![self.show(&why)]),
+            Ok(()) => self.forget_note(key),
+            Err(message) => self.tell(key, title, vec![self.show(&message)]),
         }
     }
 
@@ -266,7 +281,7 @@ impl Probe {
             portainer: &self.means.portainer,
             clock: self.means.clock.as_ref(),
             observer: &Unobserved,
-            memory: &self.means.shelf,
+            memory: &self.means.store,
             redactor: &self.means.redactor,
             timeout: limits::PROBE_WAIT,
             patience: Duration::ZERO,

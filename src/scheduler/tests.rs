@@ -17,7 +17,7 @@ use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{Direction, Step, Submission};
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
-use crate::store::lock::Thing;
+use crate::store::lock::LockKey;
 use crate::store::tests::TempDir;
 
 /// With a journal in `dir`, or in memory. Begins at once.
@@ -28,8 +28,8 @@ fn scheduler(
 ) -> Arc<Scheduler> {
     let lasting = Lasting {
         journal: dir.map(|dir| Journal::open(dir, 1, Duration::from_secs(20)).unwrap()),
-        shelf: Shelf::new(dir).unwrap(),
-        turns: Turns::new(dir, "serve").unwrap(),
+        store: StackStore::new(dir).unwrap(),
+        locks: LockManager::new(dir, "serve").unwrap(),
     };
     let scheduler = Scheduler::new(
         stacks,
@@ -321,7 +321,7 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
     let bytes = fs::read(dir.path().join("journal")).unwrap();
     let (mut accepted_so_far, mut ended_so_far) = (0, 0);
     for length in 0..=bytes.len() {
-        let entries = store::entries(&bytes[..length]);
+        let entries = store::journal::entries(&bytes[..length]);
         let accepted = entries
             .iter()
             .filter(|entry| matches!(entry, Entry::Accepted { .. }))
@@ -413,8 +413,8 @@ fn with_as_many_signed_times_as_are_remembered_no_other_one_is_accepted() {
     let (journal, _) = Journal::open(dir.path(), 1, Duration::from_secs(20)).unwrap();
     let lasting = Lasting {
         journal: Some((journal, entries.collect())),
-        shelf: Shelf::new(None).unwrap(),
-        turns: Turns::new(None, "serve").unwrap(),
+        store: StackStore::new(None).unwrap(),
+        locks: LockManager::new(None, "serve").unwrap(),
     };
     let clock = Arc::new(SkippingClock::new(Arc::default()));
     let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
@@ -509,8 +509,8 @@ fn stacks_that_wait_for_one_environment_hold_up_no_other() {
     let (counted, seen) = (Arc::clone(&there), Arc::clone(&most));
     let redeploy = move |task: &Task, observer: &dyn Observer| {
         let crowd = task.stack.key.as_str() != "elsewhere";
-        let environment = Thing::Environment(if crowd { 1 } else { 2 });
-        let Ok(turn) = observer.turn(environment, Duration::from_secs(60)) else {
+        let environment = LockKey::Environment(if crowd { 1 } else { 2 });
+        let Ok(turn) = observer.acquire_lock(environment, Duration::from_secs(60)) else {
             // What the redeploy makes of having to wait is nobody's end.
             return StackReport {
                 outcome: Outcome::Failed,

@@ -9,7 +9,8 @@ use crate::portainer::StackId;
 use crate::redeploy::{Images, NotWritten, Observer, Step, Submission};
 use crate::scheduler::{Scheduler, Task};
 use crate::stack::StackKey;
-use crate::store::lock::{NoTurn, Thing, Turn};
+use crate::store::lock::{LockError, LockGuard, LockKey};
+use crate::store::stacks::Pause;
 use crate::store::{self, Sync};
 
 /// One redeploy under watch.
@@ -95,14 +96,18 @@ impl Observer for Watch<'_> {
         self.task.before.clone()
     }
 
-    fn paused(&self, id: StackId) -> Option<u64> {
+    fn pause(&self, id: Option<StackId>) -> Option<Pause> {
+        let (key, store) = (&self.task.stack.key, &self.scheduler.store);
+        if let Some(id) = id {
+            store.set_id(key, id.0);
+        }
         match self.task.order.staff {
             true => None,
-            false => self.scheduler.shelf.paused(id.0),
+            false => store.pause_of(key, self.scheduler.clock.unix()),
         }
     }
 
-    fn turn(&self, thing: Thing, within: Duration) -> Result<Turn, NoTurn> {
+    fn acquire_lock(&self, thing: LockKey, within: Duration) -> Result<LockGuard, LockError> {
         let key = &self.task.stack.key;
         let waits_for = |who: &str| self.show(&format!("waiting for {who}"));
         if !self.had_its_turn.load(Ordering::SeqCst)
@@ -110,10 +115,10 @@ impl Observer for Watch<'_> {
         {
             waits_for("another redeploy of this stackhook");
             self.for_later.store(true, Ordering::SeqCst);
-            return Err(NoTurn::Later);
+            return Err(LockError::Later);
         }
-        let turn = self.scheduler.turns.take(thing, within, &waits_for)?;
-        if matches!(thing, Thing::Environment(_)) {
+        let turn = self.scheduler.locks.acquire(thing, within, &waits_for)?;
+        if matches!(thing, LockKey::Environment(_)) {
             self.had_its_turn.store(true, Ordering::SeqCst);
         }
         let (scheduler, key) = (Arc::clone(self.scheduler), key.clone());

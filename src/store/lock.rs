@@ -1,283 +1,255 @@
-//! Whose turn it is: one server for a state directory, one redeploy for a stack, and one for an environment while it changes
-//! something there. Lock files are shared by `serve` and the commands beside it, whoever runs them; without a state directory a turn
-//! is known within the process only.
+//! File locks: one server per state directory, one redeploy per stack, one change per environment. The server and the commands
+//! beside it share them; without a state directory they are local to the process.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::limits;
-use crate::store::{CannotOpen, place};
+use crate::store::directory;
 
-/// What one redeploy at a time may have, by Portainer's number.
+/// The subject of a lock, by Portainer's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Thing {
-    /// From the moment it is found until its redeploy has ended.
+pub(crate) enum LockKey {
+    /// The state directory: locked by its server while it runs.
+    Server,
+    /// A stack: locked from the moment it is found until its redeploy has ended.
     Stack(i64),
-    /// Its images and tags belong to the host, so two stacks there could take away each other's.
+    /// An environment: images and tags belong to the host, so two redeploys there could remove each other's.
     Environment(i64),
 }
 
-/// Gives out turns.
+/// Hands out locks; clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns(Arc<Shared>);
+pub(crate) struct LockManager(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     dir: Option<PathBuf>,
-    who: String,
-    taken: Mutex<Vec<Thing>>,
-    freed: Condvar,
+    /// Name of this process, shown to those that wait for it.
+    holder: String,
+    held: Mutex<Vec<LockKey>>,
+    released: Condvar,
 }
 
-/// A turn, until it is dropped.
-#[derive(Debug)]
+/// A lock, released when it is dropped.
 #[must_use]
-pub(crate) struct Turn {
-    /// Given back when it is dropped.
-    _taken: Option<Taken>,
-    /// Afterwards.
-    _then: Option<Then>,
+pub(crate) struct LockGuard {
+    held: Option<Held>,
+    after_release: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
-struct Then(Option<Box<dyn FnOnce() + Send + Sync>>);
-
-#[derive(Debug)]
-struct Taken {
-    shared: Arc<Shared>,
-    thing: Thing,
+struct Held {
+    manager: LockManager,
+    key: LockKey,
     file: Option<File>,
 }
 
-/// Why there is no turn.
+/// Failure to get a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NoTurn {
-    /// Somebody else still has it; who, as far as it is known.
+pub(crate) enum LockError {
+    /// The time is over and this holder still has it.
     Held(String),
-    /// Another redeploy of this process has it; whoever asked begins again when that one is done.
+    /// Another redeploy of this process has it; the caller starts again after that one.
     Later,
-    /// The lock cannot be used: in words for who can set that right.
+    /// The lock file cannot be used; the message says how to fix it.
     Unusable(String),
 }
 
-impl Turns {
-    /// `who` is told to others that wait: `serve`, `redeploy`.
+impl LockManager {
+    /// Prepares the directory. `command` is shown to others that wait: `serve`, `redeploy`.
     ///
     /// # Errors
-    /// The directory cannot be used: in words for who can set that right.
-    pub(crate) fn new(state_dir: Option<&Path>, who: &str) -> Result<Turns, String> {
+    /// The directory cannot be used; the message says how to fix it.
+    pub(crate) fn new(state_dir: Option<&Path>, command: &str) -> Result<LockManager, String> {
         if let Some(dir) = state_dir {
-            place::prepare(dir)?;
+            directory::prepare(dir)?;
         }
-        Ok(Turns(Arc::new(Shared {
+        Ok(LockManager(Arc::new(Shared {
             dir: state_dir.map(Path::to_owned),
-            who: format!("stackhook {who} (process {})", std::process::id()),
-            taken: Mutex::default(),
-            freed: Condvar::new(),
+            holder: format!("stackhook {command} (process {})", std::process::id()),
+            held: Mutex::default(),
+            released: Condvar::new(),
         })))
     }
 
-    /// Waits for a turn at most so long, and says whom it waits for.
+    /// Waits for a lock for at most `within`; `waits_for` gets the name of each holder that is waited for.
     ///
     /// # Errors
-    /// Time was over, or the lock cannot be used.
-    pub(crate) fn take(
+    /// The time is over, or the lock file cannot be used.
+    pub(crate) fn acquire(
         &self,
-        thing: Thing,
+        key: LockKey,
         within: Duration,
         waits_for: &dyn Fn(&str),
-    ) -> Result<Turn, NoTurn> {
+    ) -> Result<LockGuard, LockError> {
         let until = Instant::now() + within;
-        let mut taken = self.taken();
-        let mut said = false;
-        while taken.contains(&thing) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(NoTurn::Held(self.0.who.clone()));
-            }
-            if !said {
-                drop(taken);
-                waits_for("another redeploy of this stackhook");
-                said = true;
-                taken = self.taken();
-                continue;
-            }
-            let waited = self.0.freed.wait_timeout(taken, left);
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        taken.push(thing);
-        drop(taken);
-        // From here on the turn is given back whatever happens.
-        let mut turn = Taken {
-            shared: Arc::clone(&self.0),
-            thing,
+        self.acquire_in_process(key, until, waits_for)?;
+        // From here on the guard releases the key, also when the file cannot be locked.
+        let mut held = Held {
+            manager: self.clone(),
+            key,
             file: None,
         };
         if let Some(dir) = &self.0.dir {
-            turn.file = Some(self.lock(dir, thing, until, waits_for)?);
+            held.file = Some(self.lock_file(dir, key, until, waits_for)?);
         }
-        Ok(Turn {
-            _taken: Some(turn),
-            _then: None,
+        Ok(LockGuard {
+            held: Some(held),
+            after_release: None,
         })
     }
 
-    fn lock(
+    fn acquire_in_process(
         &self,
-        dir: &Path,
-        thing: Thing,
+        key: LockKey,
         until: Instant,
         waits_for: &dyn Fn(&str),
-    ) -> Result<File, NoTurn> {
-        let path = dir.join(place::LOCKS).join(match thing {
-            Thing::Stack(id) => format!("stack-{id}"),
-            Thing::Environment(id) => format!("environment-{id}"),
-        });
-        let unusable =
-            |error: &io::Error| NoTurn::Unusable(place::explain("cannot lock", &path, dir, error));
+    ) -> Result<(), LockError> {
+        let mut held = self.held();
+        let mut has_reported = false;
+        while held.contains(&key) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LockError::Held(self.0.holder.clone()));
+            }
+            if !has_reported {
+                drop(held);
+                waits_for("another redeploy of this stackhook");
+                has_reported = true;
+                held = self.held();
+                continue;
+            }
+            let waited = self.0.released.wait_timeout(held, left);
+            held = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        held.push(key);
+        Ok(())
+    }
+
+    fn lock_file(
+        &self,
+        dir: &Path,
+        key: LockKey,
+        until: Instant,
+        waits_for: &dyn Fn(&str),
+    ) -> Result<File, LockError> {
+        let path = match key {
+            LockKey::Server => dir.join("lock"),
+            LockKey::Stack(id) => dir.join(directory::LOCKS).join(format!("stack-{id}")),
+            LockKey::Environment(id) => {
+                dir.join(directory::LOCKS).join(format!("environment-{id}"))
+            }
+        };
+        let unusable = |error: &io::Error| {
+            LockError::Unusable(directory::explain("cannot lock", &path, dir, error))
+        };
         let mut file = open(&path, dir).map_err(|error| unusable(&error))?;
+        let mut reported = None;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => return Err(unusable(&error)),
             }
-            let holder = holder(&mut file);
-            waits_for(&holder);
+            let holder = read_holder(&mut file);
+            if reported.as_ref() != Some(&holder) {
+                waits_for(&holder);
+                reported = Some(holder.clone());
+            }
             if Instant::now() >= until {
-                return Err(NoTurn::Held(holder));
+                return Err(LockError::Held(holder));
             }
             thread::sleep(limits::LOCK_PAUSE);
         }
-        sign(&path, &self.0.who);
+        // Only for messages to others, so a failure does not matter.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", self.0.holder));
         Ok(file)
     }
 
-    fn taken(&self) -> MutexGuard<'_, Vec<Thing>> {
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Vec<LockKey>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn {
-    /// One that nobody else could want.
-    pub(crate) fn free() -> Turn {
-        Turn {
-            _taken: None,
-            _then: None,
+impl LockGuard {
+    /// A guard without a lock, where nothing else could want one.
+    pub(crate) fn unlocked() -> LockGuard {
+        LockGuard {
+            held: None,
+            after_release: None,
         }
     }
 
-    /// Calls this when the turn has been given back.
-    pub(crate) fn and_then(self, call: impl FnOnce() + Send + Sync + 'static) -> Turn {
-        let then = Then(Some(Box::new(call)));
-        Turn {
-            _then: Some(then),
-            ..self
-        }
+    /// Calls `call` after the lock has been released.
+    pub(crate) fn and_then(mut self, call: impl FnOnce() + Send + Sync + 'static) -> LockGuard {
+        self.after_release = Some(Box::new(call));
+        self
     }
 }
 
-impl fmt::Debug for Then {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then")
-    }
-}
-
-impl Drop for Then {
+impl Drop for LockGuard {
     fn drop(&mut self) {
-        if let Some(call) = self.0.take() {
+        self.held = None;
+        if let Some(call) = self.after_release.take() {
             call();
         }
     }
 }
 
-impl Drop for Taken {
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "LockGuard({:?})",
+            self.held.as_ref().map(|held| held.key)
+        )
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        // The file first: who is woken would find it locked.
+        // The file first: a thread that is woken would find it locked.
         self.file = None;
-        let taken = self.shared.taken.lock();
-        taken
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|thing| *thing != self.thing);
-        self.shared.freed.notify_all();
+        self.manager.held().retain(|key| *key != self.key);
+        self.manager.0.released.notify_all();
     }
 }
 
-/// The lock of the one server of a directory.
-pub(super) fn only_server(dir: &Path, patience: Duration) -> Result<File, CannotOpen> {
-    let path = dir.join("lock");
-    let cannot =
-        |error: &io::Error| CannotOpen::Setup(place::explain("cannot lock", &path, dir, error));
-    let mut file = open(&path, dir).map_err(|error| cannot(&error))?;
-    let until = Instant::now() + patience;
-    let mut said = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(cannot(&error)),
-        }
-        let who = holder(&mut file);
-        if Instant::now() >= until {
-            return Err(CannotOpen::Taken(format!(
-                "{who} uses {:?} already; every server needs a \"state_dir\" of its own",
-                dir.display()
-            )));
-        }
-        if !said {
-            log::info!("waiting for {who} to leave {:?}", dir.display());
-            said = true;
-        }
-        thread::sleep(limits::LOCK_PAUSE);
-    }
-    sign(
-        &path,
-        &format!("stackhook serve (process {})", std::process::id()),
-    );
-    Ok(file)
-}
-
-/// Opened for reading only: whoever may read a lock can hold it, also one that another user has made.
+/// Opens a lock file, creating it where it is missing.
 fn open(path: &Path, dir: &Path) -> io::Result<File> {
-    match File::open(path) {
+    let existing = || match directory::open_regular(path, OpenOptions::new().read(true).write(true))
+    {
+        // A lock that another user owns can be held without writing the holder's name into it.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            directory::open_regular(path, OpenOptions::new().read(true))
+        }
+        opened => opened,
+    };
+    match existing() {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         opened => return opened,
     }
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path);
-    match made {
-        Ok(file) => {
-            // The mask may have taken more away than is good.
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            place::give_to_owner(path, dir);
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    File::open(path)
-}
-
-/// Leaves a name for those who wait. Where that is not allowed, they do not learn it.
-fn sign(path: &Path, who: &str) {
-    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(path) {
-        let _ = writeln!(file, "{who}");
+    match directory::create_private(path, dir) {
+        // Another process may have created it in between.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => existing(),
     }
 }
 
-fn holder(file: &mut File) -> String {
+fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.rewind();
     let _ = file.take(limits::LOCK_NAME).read_to_string(&mut text);
     match text.trim() {
         "" => "another stackhook".to_owned(),
-        who => who.to_owned(),
+        holder => holder.to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! The lines of the journal: how an entry becomes one, and what a file of them says. No files here.
+//! The line format of the journal: one entry per line, with a checksum. No file access.
 
 use serde::Deserialize;
 
@@ -12,29 +12,29 @@ const FRONT: &[u8] = b"{\"sum\":\"";
 const MIDDLE: &[u8] = b"\",\"entry\":";
 const SUM: usize = 8;
 
-/// What a file says.
+/// The content of a journal file.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    /// The first line is there, whole.
+    /// The first line is present and complete.
     pub(super) begun: bool,
-    /// In order.
+    /// Entries in the order of the file.
     pub(super) entries: Vec<Entry>,
-    /// Whole lines, without their ends, that this version does not understand.
-    pub(super) strangers: Vec<String>,
-    /// How many lines cannot be read.
+    /// Complete lines, without their ends, of kinds that this version does not know.
+    pub(super) unknown_entries: Vec<String>,
+    /// Number of unreadable lines.
     pub(super) damaged: usize,
-    /// The file without what a crash cut off (bytes).
+    /// Length of the file without a torn last line (bytes).
     pub(super) whole: usize,
 }
 
-/// An entry as a line, with its end.
+/// Formats an entry as a line, including the line end.
 pub(super) fn line(entry: &Entry) -> Result<Vec<u8>, serde_json::Error> {
     let entry = serde_json::to_vec(entry)?;
     let sum = sum(&entry);
     Ok([FRONT, sum.as_bytes(), MIDDLE, &entry, b"}\n"].concat())
 }
 
-/// Reads a file as far as it can be read.
+/// Parses the bytes of a journal, skipping unreadable lines.
 pub(super) fn read(bytes: &[u8]) -> Content {
     let mut content = Content::default();
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -47,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> Content {
             (_, Some(entry)) => match serde_json::from_slice(entry) {
                 Ok(entry) => content.entries.push(entry),
                 Err(_) => content
-                    .strangers
+                    .unknown_entries
                     .push(String::from_utf8_lossy(line).into_owned()),
             },
             (_, None) => content.damaged += 1,
@@ -56,7 +56,7 @@ pub(super) fn read(bytes: &[u8]) -> Content {
     content
 }
 
-/// Any version: what is not known is skipped line by line.
+/// Accepts any version, because unknown entries are skipped one by one.
 fn is_header(line: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Header {
@@ -67,7 +67,7 @@ fn is_header(line: &[u8]) -> bool {
     serde_json::from_slice(line).is_ok_and(|header: Header| header.journal == "stackhook")
 }
 
-/// The entry's text, if the line is as it was written.
+/// Returns the text of the entry if its checksum is right.
 fn inner(line: &[u8]) -> Option<&[u8]> {
     let rest = line.strip_prefix(FRONT)?;
     let (given, rest) = rest.split_at_checked(SUM)?;

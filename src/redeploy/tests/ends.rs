@@ -13,7 +13,7 @@ use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::{Cause, Order};
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
-use crate::store::lock::{NoTurn, Thing, Turn};
+use crate::store::lock::{LockError, LockGuard, LockKey};
 
 /// What it wants is not certain to us: compose alone knows what `:?` leads to.
 const UNCERTAIN: &str = "
@@ -163,8 +163,8 @@ impl Observer for Edited<'_> {
         Ok(())
     }
 
-    fn turn(&self, thing: Thing, _: Duration) -> Result<Turn, NoTurn> {
-        if matches!(thing, Thing::Environment(_)) {
+    fn acquire_lock(&self, thing: LockKey, _: Duration) -> Result<LockGuard, LockError> {
+        if matches!(thing, LockKey::Environment(_)) {
             self.bench.fake.world(|world| {
                 let id = world.stack("web-stack").id;
                 let stack = world.stack_mut(id);
@@ -172,7 +172,7 @@ impl Observer for Edited<'_> {
                 stack.update_date += 1;
             });
         }
-        Ok(Turn::free())
+        Ok(LockGuard::unlocked())
     }
 }
 

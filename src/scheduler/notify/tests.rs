@@ -11,14 +11,19 @@ use crate::stack::StackKey;
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
-fn messenger(url: &str, format: NotifyFormat, secret: Option<&str>, shelf: &Shelf) -> Messenger {
+fn messenger(
+    url: &str,
+    format: NotifyFormat,
+    secret: Option<&str>,
+    store: &StackStore,
+) -> Messenger {
     let settings = Notify {
         url: Secret::new(url).unwrap(),
         format,
         secret: secret.map(|secret| Secret::new(secret).unwrap()),
     };
     let clock = Arc::new(SkippingClock::new(Arc::default()));
-    Messenger::new(&settings, clock, shelf.clone()).unwrap()
+    Messenger::new(&settings, clock, store.clone()).unwrap()
 }
 
 fn ended(outcome: Outcome, message: &str) -> StackReport {
@@ -47,9 +52,9 @@ fn header<'a>(asked: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn one_notice_when_a_stack_starts_to_fail_and_one_when_it_recovers() {
-    let (receiver, shelf) = (fine(10), Shelf::new(None).unwrap());
+    let (receiver, store) = (fine(10), StackStore::new(None).unwrap());
     let url = receiver.url();
-    let messenger = messenger(&url, NotifyFormat::Json, None, &shelf);
+    let messenger = messenger(&url, NotifyFormat::Json, None, &store);
     for outcome in [
         Outcome::Updated,
         Outcome::Failed,
@@ -84,10 +89,10 @@ fn one_notice_when_a_stack_starts_to_fail_and_one_when_it_recovers() {
 
 #[test]
 fn what_people_were_told_outlives_the_process_and_what_they_were_not_told_is_told_next_time() {
-    let shelf = Shelf::new(None).unwrap();
+    let store = StackStore::new(None).unwrap();
     let deaf = Script::start((0..4).map(|_| json(500, "{}")).collect());
     let url = deaf.url();
-    messenger(&url, NotifyFormat::Json, None, &shelf).ended(&ended(Outcome::Failed, "one"));
+    messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Failed, "one"));
     assert_eq!(
         deaf.asked().len(),
         limits::NOTICE_PAUSES.len() + 1,
@@ -95,9 +100,9 @@ fn what_people_were_told_outlives_the_process_and_what_they_were_not_told_is_tol
     );
     let receiver = fine(10);
     let url = receiver.url();
-    messenger(&url, NotifyFormat::Json, None, &shelf).ended(&ended(Outcome::Failed, "two"));
-    messenger(&url, NotifyFormat::Json, None, &shelf).ended(&ended(Outcome::Failed, "three"));
-    messenger(&url, NotifyFormat::Json, None, &shelf).ended(&ended(Outcome::Updated, "four"));
+    messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Failed, "two"));
+    messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Failed, "three"));
+    messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Updated, "four"));
     let messages: Vec<Value> = receiver
         .asked()
         .iter()
@@ -109,9 +114,9 @@ fn what_people_were_told_outlives_the_process_and_what_they_were_not_told_is_tol
 #[test]
 fn every_try_of_a_signed_notice_is_the_same_message_with_a_right_signature() {
     let steps = vec![Step::Say(Vec::new()), json(503, "{}"), json(204, "")];
-    let (receiver, shelf) = (Script::start(steps), Shelf::new(None).unwrap());
+    let (receiver, store) = (Script::start(steps), StackStore::new(None).unwrap());
     let url = receiver.url();
-    messenger(&url, NotifyFormat::Json, Some(SECRET), &shelf)
+    messenger(&url, NotifyFormat::Json, Some(SECRET), &store)
         .ended(&ended(Outcome::Failed, "web is unhealthy"));
     let asked = receiver.asked();
     assert_eq!(asked.len(), 3);
@@ -147,9 +152,9 @@ fn every_format_is_what_its_receiver_reads() {
     let hostile = "<!channel> @everyone & \"web\"";
     #[track_caller]
     fn asked(format: NotifyFormat, message: &str) -> String {
-        let (receiver, shelf) = (fine(1), Shelf::new(None).unwrap());
+        let (receiver, store) = (fine(1), StackStore::new(None).unwrap());
         let url = receiver.url();
-        messenger(&url, format, None, &shelf).ended(&ended(Outcome::Failed, message));
+        messenger(&url, format, None, &store).ended(&ended(Outcome::Failed, message));
         let asked = receiver.asked();
         assert!(asked[0].starts_with("POST / HTTP/1.1\r\n"), "{}", asked[0]);
         asked[0].clone()
@@ -193,7 +198,7 @@ fn a_receiver_that_never_answers_holds_up_nobody() {
         secret: None,
     };
     let clock = Arc::new(SkippingClock::new(Arc::default()));
-    let notifier = Notifier::start(&settings, clock, Shelf::new(None).unwrap()).unwrap();
+    let notifier = Notifier::start(&settings, clock, StackStore::new(None).unwrap()).unwrap();
     let began = std::time::Instant::now();
     for _ in 0..10 * limits::NOTICES_WAITING {
         notifier.ended(&ended(Outcome::Failed, "again"));
