@@ -31,7 +31,6 @@ mod sender;
 mod hook;
 mod health;
 mod delivery;
-mod request;
 // Edges: the time, files, the network.
 mod clock;
 mod config;
@@ -40,12 +39,11 @@ mod store;
 mod metrics;
 mod fetch;
 mod portainer;
-mod gate;
+mod http;
 // Work: what happens between the edges.
 mod redeploy;
 mod scheduler;
 mod site;
-mod server;
 // Shell: the command line.
 mod terminal;
 mod systemd;

@@ -23,8 +23,6 @@ pub(crate) const SIGNED_TIME_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 pub(crate) const WAIT_GENERIC: Duration = Duration::from_secs(10 * 60);
 /// The longest wait that `Prefer: wait=N` or a hook's `wait` may ask for.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30 * 60);
-/// How often somebody who waits for an outcome is looked at whether he is still there.
-pub(crate) const STILL_THERE: Duration = Duration::from_millis(250);
 /// Deliveries that may be open (accepted, not ended); a further one gets 503.
 pub(crate) const OPEN_DELIVERIES: usize = 4096;
 /// Ended deliveries whose status URL still answers (a count, oldest go first).
@@ -35,76 +33,11 @@ pub(crate) const RUNNERS: usize = 16;
 pub(crate) const RUNNERS_OF_ONE: usize = 12;
 /// A stop waits so long for an update to leave that is on record as sent: one that left later than that was waiting for a connection.
 pub(crate) const LEAVING: Duration = Duration::from_secs(3);
-/// Threads that take requests from tiny_http, and private connections to it.
-pub(crate) const WORKERS: usize = 4;
-/// With more workers than this that have not come back from what they do, tiny_http is not started anew.
-pub(crate) const WORKERS_LEFT: usize = 2 * WORKERS;
-/// How long a request waits for a private connection, and then for its reply; handlers take milliseconds, or one fsync.
-pub(crate) const HAND_OVER: Duration = Duration::from_secs(30);
-/// Time for a private connection to prove that a worker answers on it.
-pub(crate) const PROOF: Duration = Duration::from_secs(2);
-
-/// Connections of the gate, fewest and most; half of them may wait for outcomes.
-pub(crate) const CONNECTIONS: (usize, usize) = (4, 48);
-/// Descriptors that are not the gate's: files, the private connections, those to Portainer.
-pub(crate) const OTHER_DESCRIPTORS: usize = 24;
-/// Descriptors that are set aside for each connection of the gate: its own, and what serving it may need.
-pub(crate) const DESCRIPTORS_EACH: usize = 3;
-/// Accepted connections without a place, where descriptors allow: enough that a crowd of silent ones does not fill the system's own
-/// queue. That one holds 128, because std lets nobody state more; who finds it full asks again after a second. Measured with 2,000
-/// silent connections: never on an idle machine, and one in some thousands where the thread that accepts has to wait for a processor.
-pub(crate) const WAITING_ROOM: usize = 2048;
-/// Where the address space is limited, so much of it is left to everything else when something large is wanted (bytes).
-pub(crate) const SPARE_MEMORY: usize = 8 * 1024 * 1024;
-/// Where the system gives fewer threads than there are places, so many are given back for what starts later.
-pub(crate) const SPARE_THREADS: usize = 8;
-/// With fewer descriptors than this, one private connection has to do.
-pub(crate) const FEW_DESCRIPTORS: usize = 48;
-/// The stack of a connection's thread (bytes); what runs on it needs a tenth of that.
-pub(crate) const CONNECTION_STACK: usize = 256 * 1024;
-/// A signed body up to this size (bytes) is read on the connection's thread, to answer at once what asks for nothing.
-pub(crate) const READ_AT_THE_DOOR: usize = 16 * 1024;
 /// Levels of a body's JSON; the deepest of a known sender, Bitbucket's, has ten.
 pub(crate) const NESTING: usize = 32;
 /// Read as JSON, a body may take so much memory (bytes), or so many times its size if that is more; those of known senders take four
 /// to twelve times theirs.
 pub(crate) const TREE: (usize, usize) = (2 * 1024 * 1024, 16);
-/// Of signed bodies that are larger than this (bytes), one is read at a time: what knows a secret must not fill the memory either.
-pub(crate) const READ_ALONE: usize = 4 * 1024;
-/// A request's head: request line and headers with their line ends (bytes).
-pub(crate) const HEAD: usize = 16 * 1024;
-/// The request line (bytes).
-pub(crate) const REQUEST_LINE: usize = 8 * 1024;
-/// Header lines of a request.
-pub(crate) const HEADER_LINES: usize = 64;
-/// A head must be complete this long after its connection was accepted.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A body must be complete this long after its head.
-pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
-/// A reply must be taken within this time.
-pub(crate) const REPLY_TIME: Duration = Duration::from_secs(10);
-/// Bodies up to this size never wait for room (bytes).
-pub(crate) const SMALL_BODY: usize = 64 * 1024;
-/// Room for all larger bodies together, or `max_body` if that is more (bytes).
-pub(crate) const LARGE_BODIES: usize = 16 * 1024 * 1024;
-/// A line that states the size of a chunk (bytes).
-pub(crate) const CHUNK_LINE: usize = 64;
-/// What may follow the last chunk (bytes); it is dropped.
-pub(crate) const TRAILERS: usize = 4 * 1024;
-/// What a client still sends is read for this long, or so much of it (bytes), so that it sees why it was refused.
-pub(crate) const LINGER: (Duration, usize) = (Duration::from_secs(1), 16 * 1024 * 1024);
-/// With all connections taken, an unfinished request of a peer that holds more than a quarter of them may be closed at this age. So long
-/// it takes to be rid of as many silent ones as there are places, the waiting room's among them: behind a hundred of them an honest
-/// request waits for a second where few descriptors allow no more than five (`ulimit -n 30`), and for 50 ms where there are enough.
-pub(crate) const GRACE_CROWD: Duration = Duration::from_millis(50);
-/// With all connections taken, any unfinished request may be closed at this age.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
-/// The pause after the system had no descriptor or memory for one more connection.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// How long a stop waits for replies that are being written.
-pub(crate) const FINISH: Duration = Duration::from_secs(2);
-/// Addresses in `X-Forwarded-For` that are looked at; real chains have two or three.
-pub(crate) const FORWARDED: usize = 32;
 
 /// Images or variables that one delivery may name.
 pub(crate) const NAMED_MAX: usize = 64;
@@ -192,10 +125,6 @@ pub(crate) const REDACT_ROUNDS: usize = 16;
 pub(crate) const HEALTHCHECK: Duration = Duration::from_secs(2);
 /// An answer of `/healthz` that is longer is not ours (bytes).
 pub(crate) const HEALTH_ANSWER: usize = 4 * 1024;
-/// Log lines about rejected requests that may be written in a burst.
-pub(crate) const REJECTION_LINES: u32 = 20;
-/// After a burst, one more line about a rejected request may be written this often.
-pub(crate) const REJECTION_LINE_EVERY: Duration = Duration::from_secs(6);
 
 /// The journal is rewritten when it is so many times longer than after it was last rewritten.
 pub(crate) const JOURNAL_GROWTH: u64 = 4;
@@ -236,13 +165,6 @@ pub(crate) const TRIGGER_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) const TRIGGER_ANSWER: Duration = Duration::from_secs(50);
 /// A reply to a delivery that is larger is none of stackhook (bytes).
 pub(crate) const TRIGGER_BODY: usize = 4 * 1024 * 1024;
-
-/// Wrong staff passwords that one peer may try at once.
-pub(crate) const STAFF_GUESSES: u32 = 10;
-/// After those, one more may be tried this often.
-pub(crate) const STAFF_GUESS_EVERY: Duration = Duration::from_secs(6);
-/// Peers whose wrong passwords are counted; more push out the oldest.
-pub(crate) const THROTTLED_PEERS: usize = 4096;
 /// How often Portainer is asked whether it answers.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// What was seen of Portainer longer ago than this is looked at again when somebody opens the settings page.

@@ -8,7 +8,7 @@ mod watch;
 mod runners;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -103,7 +103,11 @@ pub(crate) struct Scheduler {
     store: StackStore,
     locks: LockManager,
     ears: Ears,
+    on_end: OnceLock<Box<OnEnd>>,
 }
+
+/// Called with the id of each delivery that has ended. Must not block.
+pub(crate) type OnEnd = dyn Fn(&DeliveryId) + Send + std::marker::Sync;
 
 #[derive(Default)]
 struct State {
@@ -187,7 +191,13 @@ impl Scheduler {
             store: lasting.store,
             locks: lasting.locks,
             ears,
+            on_end: OnceLock::new(),
         }))
+    }
+
+    /// Sets the function that is called when a delivery has ended; only the first one counts.
+    pub(crate) fn set_on_end(&self, on_end: Box<OnEnd>) {
+        drop(self.on_end.set(on_end));
     }
 
     /// Takes up what earlier servers left.
@@ -259,12 +269,8 @@ impl Scheduler {
         self.lasts
     }
 
-    /// Whether the stop is complete: what is open now stays open.
-    pub(crate) fn is_over(&self) -> bool {
-        self.lock().over
-    }
-
     /// Waits for a delivery's end until then, or until the stop is complete.
+    #[cfg(test)]
     pub(crate) fn wait(&self, id: &DeliveryId, until: Instant) -> Option<Delivery> {
         let mut state = self.lock();
         loop {
@@ -384,6 +390,9 @@ impl Scheduler {
         for delivery in state.ledger.last_ended(ended) {
             let status = delivery.status().name();
             self.ears.metrics.delivery(&delivery.hook, status);
+            if let Some(on_end) = self.on_end.get() {
+                on_end(&delivery.id);
+            }
         }
     }
 

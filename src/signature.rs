@@ -105,11 +105,6 @@ impl UnverifiedBody {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
-
-    /// The bytes, to be passed on unread by the server alone.
-    pub(crate) fn forward(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 impl fmt::Debug for UnverifiedBody {

@@ -1,13 +1,16 @@
 //! How long a delivery waits for its outcome, and where the outcome is found otherwise.
 
-use std::sync::mpsc;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::client::Reply;
+use crate::support::client::{self, Reply};
 use crate::support::fake::{Era, Gate};
-use crate::support::shop::{SECRET, Shop, WEB, pull_held, says};
+use crate::support::program::Setup;
+use crate::support::shop::{SECRET, Shop, WEB, portainer, pull_held, says};
+use crate::support::sign;
 
 const TRIGGERED: &str = "Stack update triggered";
 const UPDATED: &str = "Stack updated successfully";
@@ -138,33 +141,192 @@ fn whoever_comes_meanwhile_joins_the_next_redeploy_and_all_get_its_outcome() {
     assert_eq!(shop.fake.puts().len(), 1);
 }
 
+/// `count` clients with the same request, whose connections stay open.
+fn clients(shop: &Shop, count: usize, request: &[u8]) -> Vec<TcpStream> {
+    let connect = |_| {
+        let mut stream = TcpStream::connect(shop.server.address).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).unwrap();
+        stream.write_all(request).unwrap();
+        stream
+    };
+    (0..count).map(connect).collect()
+}
+
+fn rest(mut stream: TcpStream) -> Reply {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    client::parse(&bytes)
+}
+
+fn has_reply(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let read = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    read.is_ok()
+}
+
+fn delivery(shop: &Shop, preference: &str) -> Vec<u8> {
+    let signature = sign::hex_hmac(SECRET, b"{}");
+    let headers = [
+        ("X-Portainer-Signature", signature.as_str()),
+        ("Prefer", preference),
+    ];
+    client::request(
+        shop.server.address,
+        "POST",
+        "/webhook/update/",
+        &headers,
+        b"{}",
+    )
+}
+
+#[track_caller]
+fn eventually(is_done: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_done() {
+        assert!(Instant::now() < deadline, "it did not happen in time");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// With few descriptors, so that the budget is small.
+fn held_with_few_descriptors(limit: &str) -> (Shop, Gate) {
+    let fake = portainer(Era::A);
+    let setup = Setup::with(&fake).limited(limit);
+    let shop = Shop::with(fake, setup);
+    let gate = pull_held(&shop.fake);
+    (shop, gate)
+}
+
 #[test]
-fn with_all_waiting_places_taken_everybody_else_is_answered_at_once() {
+fn hundreds_of_deliveries_wait_at_once() {
+    let (shop, gate) = held_with_few_descriptors("-n 1024");
+    // One after the other, this process and the server have a thousand descriptors each.
+    let waiting = clients(&shop, 512, &delivery(&shop, "wait=100"));
+    eventually(|| shop.server.log().matches("delivery accepted").count() == 512);
+    assert_eq!(shop.server.get("/healthz").status, 200);
+    assert!(!waiting.iter().any(has_reply), "all of them wait");
+    gate.open();
+    for stream in waiting {
+        let reply = rest(stream);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.header("Preference-Applied"), Some("wait=100"));
+    }
+}
+
+#[test]
+fn a_delivery_that_cannot_wait_is_refused_before_it_is_accepted() {
+    let (shop, gate) = held_with_few_descriptors("-n 64");
+    let waiting = clients(&shop, 15, &delivery(&shop, "wait=100"));
+    eventually(|| shop.server.log().matches("delivery accepted").count() == 15);
+    for _ in 0..5 {
+        // With and without a preference: 202 would look like a success.
+        for reply in [shop.deliver("{}"), prefer(&shop, "wait=1")] {
+            assert_eq!(reply.status, 503, "{}", reply.text());
+            assert!(reply.header("Retry-After").is_some());
+            assert_eq!(reply.header("Preference-Applied"), None);
+            assert_eq!(reply.json()["delivery"], json!(null));
+        }
+    }
+    let accepted = shop.server.log().matches("delivery accepted").count();
+    assert_eq!(accepted, 15, "nothing else was accepted");
+    // A delivery that does not wait needs no place.
+    let url = is_open(&prefer(&shop, "respond-async"));
+    assert_eq!(shop.server.get("/healthz").status, 200);
+    gate.open();
+    for stream in waiting {
+        assert_eq!(rest(stream).status, 200);
+    }
+    let waits = [("Prefer", "wait=50")];
+    assert_eq!(shop.server.request("GET", &url, &waits, b"").status, 200);
+    eventually(|| shop.deliver("{}").status == 200);
+}
+
+#[test]
+fn waiting_status_requests_cannot_keep_deliveries_from_waiting() {
+    let (shop, gate) = held_with_few_descriptors("-n 64");
+    let url = is_open(&prefer(&shop, "respond-async"));
+    let waits = [("Prefer", "wait=100")];
+    let status = client::request(shop.server.address, "GET", &url, &waits, b"");
+    let mut waiting = clients(&shop, 8, &status);
+    // One address gets only a share; the others are answered at once, and without a false promise.
+    eventually(|| waiting.iter().filter(|stream| has_reply(stream)).count() == 7);
+    let answered: Vec<TcpStream> = waiting.extract_if(.., |stream| has_reply(stream)).collect();
+    for stream in answered {
+        let reply = rest(stream);
+        is_open(&reply);
+        assert_eq!(reply.header("Retry-After"), Some("5"));
+        assert_eq!(reply.header("Preference-Applied"), None);
+    }
+    let delivery = clients(&shop, 1, &delivery(&shop, "wait=100"));
+    eventually(|| shop.server.log().matches("delivery accepted").count() == 2);
+    gate.open();
+    for stream in delivery.into_iter().chain(waiting) {
+        let reply = rest(stream);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.header("Preference-Applied"), Some("wait=100"));
+    }
+}
+
+#[test]
+fn a_wait_that_nobody_asked_for_ends_with_an_error() {
+    let fake = portainer(Era::A);
+    let hook = "[[hook]]\nname = \"update\"\nwait = \"1s\"\n";
+    let shop = Shop::configured(fake, &format!("[[stack]]\nname = \"shop\"\n{hook}"));
+    let gate = pull_held(&shop.fake);
+    let reply = shop.deliver("{}");
+    assert_eq!(reply.status, 504, "{}", reply.text());
+    assert_eq!(reply.header("Preference-Applied"), None);
+    let body = reply.json();
+    assert_eq!(
+        (&body["success"], &body["status"]),
+        (&json!(false), &json!("unknown"))
+    );
+    gate.open();
+    let waits = [("Prefer", "wait=50")];
+    let url = body["status_url"].as_str().unwrap();
+    assert_eq!(shop.server.request("GET", url, &waits, b"").status, 200);
+}
+
+#[test]
+fn a_half_closed_client_gets_the_outcome() {
     let (shop, gate) = held();
-    std::thread::scope(|scope| {
-        let (told, tells) = mpsc::channel();
-        let waiting = |told: mpsc::Sender<Reply>| {
-            let shop = &shop;
-            scope.spawn(move || told.send(prefer(shop, "wait=50")).unwrap());
-        };
-        (0..60).for_each(|_| waiting(told.clone()));
-        // Half of the 48 connections may wait; the others are told where to ask.
-        for _ in 0..60 - 24 {
-            let reply = tells.recv_timeout(Duration::from_secs(40)).unwrap();
-            is_open(&reply);
-        }
-        // The held pull is what they wait for, so these come while they wait.
-        for _ in 0..20 {
-            assert_eq!(shop.server.get("/healthz").status, 200);
-            let url = is_open(&prefer(&shop, "respond-async"));
-            is_open(&shop.server.get(&url));
-            is_open(&prefer(&shop, "wait=50"));
-        }
-        assert!(tells.try_recv().is_err(), "24 still wait");
-        gate.open();
-        for _ in 0..24 {
-            let reply = tells.recv_timeout(Duration::from_secs(40)).unwrap();
-            assert_eq!(reply.status, 200, "{}", reply.text());
-        }
-    });
+    let mut waiting = clients(&shop, 1, &delivery(&shop, "wait=100"));
+    let stream = waiting.pop().unwrap();
+    // As `nc -N` does.
+    stream.shutdown(Shutdown::Write).unwrap();
+    eventually(|| !shop.pulled().is_empty());
+    assert!(!has_reply(&stream));
+    gate.open();
+    let reply = rest(stream);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[test]
+fn every_waiting_client_is_answered_when_the_server_stops() {
+    let (shop, _gate) = held();
+    let asked = clients(&shop, 20, &delivery(&shop, "wait=100"));
+    let unasked = {
+        let signature = sign::hex_hmac(SECRET, b"{}");
+        let headers = [("X-Portainer-Signature", signature.as_str())];
+        let request = client::request(
+            shop.server.address,
+            "POST",
+            "/webhook/update/",
+            &headers,
+            b"{}",
+        );
+        clients(&shop, 20, &request)
+    };
+    eventually(|| shop.server.log().matches("delivery accepted").count() == 40);
+    shop.server.signal("TERM");
+    let stopped = Instant::now();
+    for stream in asked.into_iter().chain(unasked) {
+        let reply = rest(stream);
+        // Without a state directory nothing continues, so even those who asked to wait get an error.
+        assert_eq!(reply.status, 503, "{}", reply.text());
+        assert!(reply.header("Retry-After").is_some());
+    }
+    assert!(stopped.elapsed() < Duration::from_secs(6));
 }

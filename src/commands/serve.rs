@@ -12,17 +12,15 @@ use super::{Exit, Stop, Voice, connect, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Loaded, Need};
 use crate::delivery::ledger::report;
-use crate::gate::{Door, Settings};
+use crate::http::{Awaited, Capacity, Listener, Server, Settings};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::portainer::Portainer;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Observer};
-use crate::request::Behind;
 use crate::scheduler::notify::Notifier;
 use crate::scheduler::probe::{Means, Probe};
 use crate::scheduler::{Ears, Lasting, Redeploy, Scheduler, Task};
-use crate::server::Hop;
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
 use crate::store::lock::LockManager;
@@ -69,25 +67,31 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         }
         None => None,
     };
-    let site: Arc<dyn Behind> = Arc::new(Site::new(
+    warn_about_staff(&config);
+    let capacity = Capacity::acquire();
+    let probe = desk.as_ref().map(|desk| Arc::clone(&desk.probe));
+    let listener = Listener::bind(config.listen).map_err(Stop::Failed)?;
+    let address = listener.address().unwrap_or(config.listen);
+    let site = Site::new(
         &config,
+        capacity,
         Arc::clone(&scheduler),
         clock,
         metrics,
         desk,
-    ));
-    let door = Door::bind(config.listen).map_err(Stop::Failed)?;
-    let address = door.address().unwrap_or(config.listen);
+    );
     let settings = Settings {
         max_body: config.max_body,
         trusted_proxies: config.trusted_proxies.clone(),
     };
-    let hop = Arc::new(Hop::new(site).map_err(Stop::Failed)?);
-    let behind = Arc::clone(&hop) as Arc<dyn Behind>;
-    let gate = door.open(settings, behind).map_err(Stop::Failed)?;
-    // Whoever asks is answered from here on, while what only a crowd needs is still added.
-    hop.fill();
-    gate.fill();
+    let server =
+        Server::start(listener, settings, capacity, Arc::new(site)).map_err(Stop::Failed)?;
+    let notify = server.notifier();
+    scheduler.set_on_end(Box::new(move |id| notify(Awaited::Delivery(id.clone()))));
+    if let Some(probe) = probe {
+        let notify = server.notifier();
+        probe.set_on_done(Box::new(move |number| notify(Awaited::Job(number))));
+    }
     log::info!("listening on http://{address}");
     match &config.staff {
         Some(staff) => log::info!(
@@ -100,13 +104,35 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     scheduler.begin();
     wait_for_stop(signals);
     tell_systemd(Say::Stopping("stopping"));
-    gate.close();
+    // With a journal, waiting clients are answered at once: the outcome can be read after the restart.
+    server.close(match scheduler.lasts() {
+        true => Duration::ZERO,
+        false => WAIT_AT_STOP,
+    });
     stop(&scheduler);
-    // Those who waited are told by their own threads.
-    if !gate.finish(limits::FINISH) {
+    if !server.finish(FINISH) {
         log::warn!("stopped before every reply was taken");
     }
     Ok(Exit::Fine)
+}
+
+/// Without a journal, clients wait this long for an outcome while stackhook stops.
+const WAIT_AT_STOP: Duration = Duration::from_millis(1500);
+/// Time for replies that are being written when stackhook stops.
+const FINISH: Duration = Duration::from_secs(2);
+/// A shorter staff password can be guessed in a reasonable time, although every guess takes two seconds (characters).
+const STAFF_PASSWORD_ADVISED: usize = 16;
+
+fn warn_about_staff(config: &Config) {
+    let length = config
+        .staff
+        .as_ref()
+        .map(|staff| staff.password.expose().chars().count());
+    if length.is_some_and(|length| length < STAFF_PASSWORD_ADVISED) {
+        log::warn!(
+            "the staff password has fewer than {STAFF_PASSWORD_ADVISED} characters and can be guessed; to create a better one, run: stackhook generate-secret"
+        );
+    }
 }
 
 /// The state directory, for this server alone; without one, what is accepted is lost with the process.

@@ -59,16 +59,31 @@ pub(crate) fn ignored(reason: &str) -> Reply {
     Reply::json(200, &Body::new(Status::Ignored, reason))
 }
 
-/// The reply about a delivery that a stop left open: nothing is kept on disk, so nobody will be able to tell.
-pub(crate) fn stopped(delivery: &Delivery, prefix: &str) -> Reply {
-    let words = "stackhook was stopped in the middle of it; look at the stack in Portainer";
+/// The reply about a delivery that is open while stackhook stops. `continues`: it is on disk and continues after the restart.
+pub(crate) fn stopped(delivery: &Delivery, prefix: &str, continues: bool) -> Reply {
+    let reason = match continues {
+        true => {
+            "stackhook is restarting; the update continues afterwards, and \"status_url\" has its outcome"
+        }
+        false => "stackhook was stopped during the update; look at the stack in Portainer",
+    };
+    unknown_outcome(delivery, prefix, 503, reason).with("Retry-After", "10")
+}
+
+/// The reply to a client that did not ask to wait and whose wait is over: 202 would look like a success.
+pub(crate) fn overdue(delivery: &Delivery, prefix: &str) -> Reply {
+    let reason = "the update has not finished in time; \"status_url\" has its outcome later";
+    unknown_outcome(delivery, prefix, 504, reason)
+}
+
+fn unknown_outcome(delivery: &Delivery, prefix: &str, status: u16, reason: &str) -> Reply {
     let url = status_url(delivery, prefix);
     let body = Body {
         status_url: Some(&url),
         delivery: Some(delivery.id.as_str()),
-        ..Body::new(Status::Unknown, words)
+        ..Body::new(Status::Unknown, reason)
     };
-    Reply::json(503, &body).with("Retry-After", "10")
+    Reply::json(status, &body)
 }
 
 /// The reply to what was turned away: nothing in it helps to forge.

@@ -5,7 +5,7 @@ mod seen;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,12 @@ pub(crate) struct Means {
 pub(crate) struct Probe {
     state: Mutex<State>,
     changed: Condvar,
+    on_done: OnceLock<Box<OnDone>>,
     means: Means,
 }
+
+/// Called with the number of each finished job. Must not block.
+pub(crate) type OnDone = dyn Fn(u64) + Send + Sync;
 
 #[derive(Default)]
 struct State {
@@ -62,6 +66,7 @@ impl Probe {
         let probe = Arc::new(Probe {
             state: Mutex::default(),
             changed: Condvar::new(),
+            on_done: OnceLock::new(),
             means,
         });
         let own = Arc::clone(&probe);
@@ -87,20 +92,14 @@ impl Probe {
         number
     }
 
-    /// Waits for a job to be done, at most until then; whether it is.
-    pub(crate) fn wait(&self, number: u64, until: Instant) -> bool {
-        let mut state = self.lock();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if state.done >= number || left.is_zero() {
-                return state.done >= number;
-            }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+    /// Whether a job has finished.
+    pub(crate) fn is_done(&self, number: u64) -> bool {
+        self.lock().done >= number
+    }
+
+    /// Sets the function that is called with the number of each finished job; only the first one counts. It must not block.
+    pub(crate) fn set_on_done(&self, on_done: Box<OnDone>) {
+        drop(self.on_done.set(on_done));
     }
 
     /// What was last seen.
@@ -171,7 +170,9 @@ impl Probe {
             }
             if let Some((number, _)) = next {
                 self.lock().done = number;
-                self.changed.notify_all();
+                if let Some(on_done) = self.on_done.get() {
+                    on_done(number);
+                }
             }
         }
     }

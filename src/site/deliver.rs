@@ -1,132 +1,188 @@
-//! A verified delivery: what it says, what it asks of which stacks, and how it is answered.
+//! A delivery to a hook: verified, parsed and matched against the rules once, accepted, and answered now or at its end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Print, reply};
 use crate::event::{ParseError, ParseOutcome, ParsedDelivery};
 use crate::hook::Hook;
 use crate::hook::select::SelectionError;
+use crate::http::{Answer, Awaited, Permit, Request, Wait, WaitEnd};
 use crate::image::Reference;
 use crate::message::{Prefer, Reply};
-use crate::request::{Answer, Asked, Awaited, Wait};
 use crate::scheduler::{NotAccepted, Taken};
 use crate::secret;
-use crate::signature::{Rejection, Verified};
-use crate::site::lines::About;
+use crate::signature::{self, Rejection, SignedRequest, Verified};
+use crate::site::access_log::{RequestInfo, Summary};
+use crate::site::auth::{NO_DELIVERY, Rejected};
 use crate::site::recent::Idle;
-use crate::site::{NO_DELIVERY, Rejected, Site};
+use crate::site::{RETRY_AFTER, Site};
 use crate::stack::StackKey;
 use crate::stack::order::Order;
 
-/// Why nothing is to be done for a verified delivery.
-pub(super) struct Nothing {
-    /// What the body says, where it was the rules that had nothing for it.
+/// The decision about a verified delivery that is not accepted.
+pub(super) struct Declined {
+    /// The events in the body, if it could be read.
     told: Option<ParsedDelivery>,
     why: Why,
 }
 
 enum Why {
-    /// Deliberately, for this reason.
+    /// The rules ignore it, for this reason.
     Ignored(String),
-    /// It is not what the hook's sender may send.
+    /// The hook's sender cannot have sent it.
     Malformed(String),
     /// Its signed time is too far from now.
     Stale(Rejection),
 }
 
+/// The wait for an outcome that a client asked for, or that the hook configures.
+struct Patience {
+    wait: Duration,
+    /// The value of `Preference-Applied`, if the client asked for it.
+    preference: Option<String>,
+    permit: Option<Permit>,
+}
+
 impl Site {
-    /// In this order: what the body says, its time, the hook's rules; then it is accepted.
+    /// Verifies, parses and matches a delivery, each once; then accepts it.
     pub(super) fn deliver(
-        &self,
+        self: &Arc<Self>,
         hook: &Hook,
-        only: Option<&StackKey>,
-        verified: &Verified<'_>,
-        asked: Asked,
+        stack: Option<&StackKey>,
+        request: &Request,
+        info: RequestInfo,
     ) -> Answer {
-        match self.meant(hook, only, verified) {
+        let given = SignedRequest {
+            headers: &request.headers,
+            query: request.query.as_deref(),
+            body: &request.body,
+        };
+        let verified = signature::verify(&hook.scheme, &hook.secrets, given, self.clock.unix());
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(why) => return Answer::Now(self.reject(&info, Rejected::signature(hook, why))),
+        };
+        let _lock = self.parsing_lock(&request.body);
+        let info = info.of_hook(hook);
+        match self.decide(hook, stack, &verified) {
             Ok((told, orders)) => {
                 log_told(hook, &told);
                 let stacks: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
                 log::debug!(hook = hook.name.as_str(); "decided: the rules let it through to {stacks:?}");
-                self.accept(hook, &told, only, orders, verified, asked)
+                self.accept(hook, &told, stack, orders, &verified, info)
             }
-            Err(nothing) => Answer::now(self.nothing_done(hook, &nothing, verified, &asked)),
+            Err(declined) => Answer::Now(self.decline(hook, &declined, &verified, &info)),
         }
     }
 
-    /// What is to be done for a delivery. Says and counts nothing, so it may be asked twice.
-    pub(super) fn meant(
+    /// The events in the body and the orders that the hook's rules derive from them.
+    fn decide(
         &self,
         hook: &Hook,
-        only: Option<&StackKey>,
+        stack: Option<&StackKey>,
         verified: &Verified<'_>,
-    ) -> Result<(ParsedDelivery, Vec<(StackKey, Order)>), Nothing> {
-        let nothing = |told, why| Err(Nothing { told, why });
+    ) -> Result<(ParsedDelivery, Vec<(StackKey, Order)>), Declined> {
+        let declined = |told, why| Err(Declined { told, why });
         let told = match hook.parse_delivery(verified, self.clock.unix()) {
             Ok(ParseOutcome::Delivery(told)) => told,
-            Ok(ParseOutcome::Ignored(reason)) => return nothing(None, Why::Ignored(reason)),
-            Err(ParseError::Malformed(words)) => return nothing(None, Why::Malformed(words)),
-            Err(ParseError::Stale(why)) => return nothing(None, Why::Stale(why)),
+            Ok(ParseOutcome::Ignored(reason)) => return declined(None, Why::Ignored(reason)),
+            Err(ParseError::Malformed(words)) => return declined(None, Why::Malformed(words)),
+            Err(ParseError::Stale(why)) => return declined(None, Why::Stale(why)),
         };
-        match hook.orders(&told, only, &self.stacks) {
+        match hook.orders(&told, stack, &self.stacks) {
             Ok(orders) => Ok((told, orders)),
-            Err(SelectionError::Ignored(reason)) => nothing(Some(told), Why::Ignored(reason)),
-            Err(SelectionError::Refused(words)) => nothing(Some(told), Why::Malformed(words)),
+            Err(SelectionError::Ignored(reason)) => declined(Some(told), Why::Ignored(reason)),
+            Err(SelectionError::Refused(words)) => declined(Some(told), Why::Malformed(words)),
         }
     }
 
-    /// Answers a delivery for which nothing is to be done.
-    pub(super) fn nothing_done(
+    fn decline(
         &self,
         hook: &Hook,
-        nothing: &Nothing,
+        declined: &Declined,
         verified: &Verified<'_>,
-        asked: &Asked,
+        info: &RequestInfo,
     ) -> Reply {
-        if let Some(told) = &nothing.told {
+        if let Some(told) = &declined.told {
             log_told(hook, told);
         }
-        let used = || {
-            let unix = self.clock.unix();
-            self.recent
-                .used(hook.name.as_str(), verified.secret(), unix);
-        };
-        match &nothing.why {
-            Why::Ignored(reason) => {
-                used();
-                self.ignored(asked, reason)
-            }
-            Why::Malformed(words) => {
-                used();
-                self.refused(asked, words)
-            }
+        let (reply, result, reason) = match &declined.why {
             Why::Stale(why) => {
-                let rejected = Rejected::stale(hook, why.clone());
-                self.log_rejected(asked, &rejected);
-                rejected.reply
+                return self.reject(info, Rejected::signature(hook, why.clone()));
             }
-        }
+            Why::Ignored(reason) => (reply::ignored(reason), "ignored", reason),
+            Why::Malformed(reason) => (reply::rejected(400, reason), "refused", reason),
+        };
+        let unix = self.clock.unix();
+        self.recent
+            .used(hook.name.as_str(), verified.secret(), unix);
+        self.not_acted_on(info, reply, result, reason)
     }
 
-    /// How it stands with a delivery, now or at its end.
-    pub(super) fn status(&self, id: &DeliveryId, prefer: Prefer, asked: Asked) -> Answer {
+    /// The reply about a delivery, now or at its end.
+    pub(super) fn status(
+        self: &Arc<Self>,
+        id: &DeliveryId,
+        prefer: Prefer,
+        info: RequestInfo,
+    ) -> Answer {
         let Some(delivery) = self.scheduler.find(id) else {
-            let reply = reply::unknown();
-            self.log_answered(&asked, &reply, &About::not_done(NO_DELIVERY));
-            return Answer::now(reply);
+            let summary = Summary::note(NO_DELIVERY);
+            return Answer::Now(self.answer(&info, reply::unknown(), &summary));
         };
-        self.answer(&delivery, prefer.wait().unwrap_or_default(), asked)
+        let Some((wait, preference)) = prefer.wait() else {
+            return Answer::Now(self.reply_about(&info, &delivery, None));
+        };
+        let mut patience = Patience {
+            wait,
+            preference: Some(preference),
+            permit: None,
+        };
+        if wait.is_zero() || delivery.has_ended() {
+            return self.reply_when_ended(&delivery, patience, info);
+        }
+        match self.waiting_status_requests.acquire(info.peer) {
+            Some(permit) => {
+                patience.permit = Some(permit);
+                self.reply_when_ended(&delivery, patience, info)
+            }
+            None => {
+                let reply = self.reply_about(&info, &delivery, None);
+                Answer::Now(reply.with("Retry-After", STATUS_RETRY_AFTER))
+            }
+        }
     }
 
     fn accept(
-        &self,
+        self: &Arc<Self>,
         hook: &Hook,
         told: &ParsedDelivery,
         only: Option<&StackKey>,
         orders: Vec<(StackKey, Order)>,
         verified: &Verified<'_>,
-        asked: Asked,
+        info: RequestInfo,
     ) -> Answer {
+        let prefer = Prefer::of(verified.headers()).wait();
+        let (wait, preference) = match prefer {
+            Some((wait, preference)) => (wait, Some(preference)),
+            None => (hook.wait, None),
+        };
+        // Reserved before the delivery is accepted: one that cannot wait would be answered 202, and its pipeline would succeed.
+        let permit = match wait.is_zero() {
+            true => None,
+            false => match self.waiting_deliveries.acquire(info.peer) {
+                Some(permit) => Some(permit),
+                None => {
+                    return self.busy(&info, "too many deliveries are waiting for their outcome");
+                }
+            },
+        };
+        let patience = Patience {
+            wait,
+            preference,
+            permit,
+        };
         let name = |key: &StackKey| {
             self.stacks
                 .iter()
@@ -142,7 +198,7 @@ impl Site {
         };
         let id = match secret::random() {
             Ok(bytes) => DeliveryId::new(bytes),
-            Err(error) => return self.busy(&asked, &error.to_string()),
+            Err(error) => return self.busy(&info, &error.to_string()),
         };
         let (replay, duplicate) = prints(hook, told, only, verified);
         let accepted = Accepted {
@@ -180,83 +236,107 @@ impl Site {
                 log::info!(
                     hook = hook.name.as_str(),
                     delivery = first.as_str();
-                    "delivery came before, and is answered as the first one"
+                    "duplicate delivery, answered like the first one"
                 );
                 first
             }
             Ok(Taken::Forgotten) => {
-                return Answer::now(self.ignored(&asked, FORGOTTEN));
+                let reply = reply::ignored(FORGOTTEN);
+                return Answer::Now(self.not_acted_on(&info, reply, "ignored", FORGOTTEN));
             }
-            // Only a way back is refused so, and no sender can ask for one.
-            Err(NotAccepted::Busy) => return self.busy(&asked, "something else is under way"),
-            Err(NotAccepted::Full) => return self.busy(&asked, "too many deliveries are open"),
-            Err(NotAccepted::Unremembered) => {
-                return self.busy(&asked, "too many signed deliveries came in ten minutes");
-            }
-            Err(NotAccepted::NotWritten) => {
-                return self.busy(&asked, "the journal cannot be written");
-            }
-            Err(NotAccepted::Stopping) => return self.busy(&asked, "stackhook is shutting down"),
+            Err(why) => return self.busy(&info, why_not_accepted(why)),
         };
-        let wait = Prefer::of(verified.headers()).wait();
-        let (wait, preference) =
-            wait.map_or((hook.wait, String::new()), |(wait, said)| (wait, said));
         match self.scheduler.find(&id) {
-            Some(delivery) => self.answer(&delivery, (wait, preference), asked),
-            None => self.busy(&asked, "the delivery is gone"),
+            Some(delivery) => self.reply_when_ended(&delivery, patience, info),
+            None => self.busy(&info, "the delivery is no longer known"),
         }
     }
 
-    /// The reply now, and the wait for a better one.
-    fn answer(
-        &self,
+    /// The reply about a delivery once it has ended, or after the wait.
+    fn reply_when_ended(
+        self: &Arc<Self>,
         delivery: &Delivery,
-        (wait, preference): (Duration, String),
-        asked: Asked,
+        patience: Patience,
+        info: RequestInfo,
     ) -> Answer {
-        let preference = Some(preference).filter(|said| !said.is_empty());
-        let mut reply = reply::about(delivery, &self.prefix);
-        if let Some(said) = &preference {
-            reply = reply.with("Preference-Applied", said.clone());
-        }
+        let Patience {
+            wait,
+            preference,
+            permit,
+        } = patience;
         if wait.is_zero() || delivery.has_ended() {
-            let about = About {
-                delivery: Some(delivery),
-                outcome: "",
-                reason: &reply::reason(delivery),
-            };
-            self.log_answered(&asked, &reply, &about);
-            return Answer::now(reply);
+            return Answer::Now(self.reply_about(&info, delivery, preference));
         }
-        let until = Instant::now() + wait;
-        Answer {
-            reply,
-            wait: Some(Wait {
-                what: Awaited::Delivery(delivery.id.clone()),
-                until,
-                preference,
-                asked,
-            }),
-        }
+        let (site, id) = (Arc::clone(self), delivery.id.clone());
+        Answer::Wait(Wait {
+            awaited: Awaited::Delivery(id.clone()),
+            until: Instant::now() + wait,
+            permit,
+            finish: Box::new(move |end| site.reply_after_wait(&id, end, preference, &info)),
+        })
     }
 
-    fn ignored(&self, asked: &Asked, reason: &str) -> Reply {
-        let reply = reply::ignored(reason);
-        self.not_acted_on(asked, "ignored", reason);
-        self.log_answered(asked, &reply, &About::ended("ignored", reason));
-        reply
+    fn reply_after_wait(
+        &self,
+        id: &DeliveryId,
+        end: WaitEnd,
+        preference: Option<String>,
+        info: &RequestInfo,
+    ) -> Reply {
+        let Some(delivery) = self.scheduler.find(id) else {
+            return self.answer(info, reply::unknown(), &Summary::note(NO_DELIVERY));
+        };
+        let is_lost = end == WaitEnd::Stopping && !self.scheduler.lasts();
+        // A client that did not ask to wait takes 202 for a success, so it gets an error while the outcome is open.
+        let reply = match (&preference, end) {
+            _ if delivery.has_ended() => None,
+            (None, WaitEnd::Stopping) => Some(reply::stopped(&delivery, &self.prefix, !is_lost)),
+            (Some(_), WaitEnd::Stopping) if is_lost => {
+                Some(reply::stopped(&delivery, &self.prefix, false))
+            }
+            (None, _) => Some(reply::overdue(&delivery, &self.prefix)),
+            (Some(_), _) => None,
+        };
+        let Some(reply) = reply else {
+            return self.reply_about(info, &delivery, preference);
+        };
+        let summary = Summary {
+            delivery: Some(&delivery),
+            reason: "the outcome is not known yet",
+            ..Summary::default()
+        };
+        self.answer(info, reply, &summary)
     }
 
-    fn refused(&self, asked: &Asked, words: &str) -> Reply {
-        let reply = reply::rejected(400, words);
-        self.not_acted_on(asked, "refused", words);
-        self.log_answered(asked, &reply, &About::ended("refused", words));
-        reply
+    /// The reply about a delivery as it is now.
+    fn reply_about(
+        &self,
+        info: &RequestInfo,
+        delivery: &Delivery,
+        preference: Option<String>,
+    ) -> Reply {
+        let reply = reply::about(delivery, &self.prefix);
+        let reply = match preference {
+            Some(preference) => reply.with("Preference-Applied", preference),
+            None => reply,
+        };
+        let summary = Summary {
+            delivery: Some(delivery),
+            reason: &reply::reason(delivery),
+            ..Summary::default()
+        };
+        self.answer(info, reply, &summary)
     }
 
-    /// Verified, and yet no delivery of the scheduler's: counted and shown here.
-    fn not_acted_on(&self, asked: &Asked, result: &'static str, reason: &str) {
-        let hook = asked.hook.as_deref().unwrap_or_default();
+    /// Counts and remembers a verified request that the scheduler does not know.
+    fn not_acted_on(
+        &self,
+        info: &RequestInfo,
+        reply: Reply,
+        result: &'static str,
+        reason: &str,
+    ) -> Reply {
+        let hook = info.hook.as_deref().unwrap_or_default();
         self.metrics.delivery(hook, result);
         self.recent.not_acted_on(Idle {
             unix: self.clock.unix(),
@@ -264,12 +344,27 @@ impl Site {
             result,
             reason: reason.to_owned(),
         });
+        self.answer(info, reply, &Summary::ended(result, reason))
     }
 
-    fn busy(&self, asked: &Asked, words: &str) -> Answer {
-        let reply = reply::rejected(503, &format!("{words}; try again")).with("Retry-After", "10");
-        self.log_answered(asked, &reply, &About::not_done(words));
-        Answer::now(reply)
+    fn busy(&self, info: &RequestInfo, reason: &str) -> Answer {
+        let reply = reply::rejected(503, &format!("{reason}; try again"));
+        let reply = reply.with("Retry-After", RETRY_AFTER);
+        Answer::Now(self.answer(info, reply, &Summary::note(reason)))
+    }
+}
+
+/// `Retry-After` of a status request that cannot wait (seconds).
+const STATUS_RETRY_AFTER: &str = "5";
+
+fn why_not_accepted(why: NotAccepted) -> &'static str {
+    match why {
+        // Only a rollback is refused for this reason, and no sender can request one.
+        NotAccepted::Busy => "another update is running",
+        NotAccepted::Full => "too many deliveries are open",
+        NotAccepted::Unremembered => "too many signed deliveries came in ten minutes",
+        NotAccepted::NotWritten => "the journal cannot be written",
+        NotAccepted::Stopping => "stackhook is shutting down",
     }
 }
 

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use crate::config::Staff;
 use crate::config::show::Shown;
-use crate::limits;
+use crate::http::Request;
 use crate::message::{Headers, Reply};
-use crate::request::Request;
 use crate::scheduler::probe::Probe;
 use crate::secret::{Secret, sha256, to_base64};
 use crate::signature::{self, Scheme, SchemeName, SignedRequest, TokenKind, Verified};
-use crate::site::Rejected;
+use crate::site::auth::Rejected;
 use crate::site::template::Template;
-use crate::site::throttle::Throttle;
 
 /// Why somebody is turned away who gave no password.
 pub(super) const NO_PASSWORD: &str = "no_password";
@@ -30,12 +28,12 @@ pub(crate) struct Desk {
     secret: Secret,
     /// In every form of this process, and of no other.
     pub(super) token: Secret,
-    pub(super) throttle: Throttle,
     pub(super) template: Template,
     pub(super) policy: String,
     pub(super) shown: Vec<Shown>,
     pub(super) public_url: Option<String>,
-    pub(super) probe: Arc<Probe>,
+    /// Inspects Portainer for the page.
+    pub(crate) probe: Arc<Probe>,
 }
 
 impl Desk {
@@ -58,7 +56,6 @@ impl Desk {
             },
             secret: Secret::new(both).map_err(|why| format!("the staff password {why}"))?,
             token: Secret::generate(32).map_err(|error| error.to_string())?,
-            throttle: Throttle::default(),
             template: Template::new(PAGE),
             policy: policy(),
             shown,
@@ -84,24 +81,13 @@ impl Desk {
                 None => (NO_PASSWORD, "sign in as staff"),
                 Some(_) => (WRONG_PASSWORD, "the staff user or password is wrong"),
             };
-            let rejected = Rejected::plain(&request.path, 401, reason, words);
+            let rejected = Rejected::new(&request.path, 401, reason, words);
             let challenge = "Basic realm=\"stackhook\", charset=\"UTF-8\"";
             Rejected {
                 reply: guarded(rejected.reply).with("WWW-Authenticate", challenge),
                 ..rejected
             }
         })
-    }
-}
-
-/// Too many wrong passwords.
-pub(super) fn slow_down() -> Rejected {
-    let every = limits::STAFF_GUESS_EVERY.as_secs().to_string();
-    let words = "too many wrong passwords came from this address; wait a little";
-    let rejected = Rejected::plain("", 429, "throttled", words);
-    Rejected {
-        reply: guarded(rejected.reply).with("Retry-After", every),
-        ..rejected
     }
 }
 

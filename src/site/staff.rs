@@ -1,85 +1,108 @@
-//! What staff may do: see the page, and act on it. Who is staff was decided by `admit`; here it is made sure that this very page asked.
+//! The staff's side of the site: authentication, the settings page, its buttons, and metrics.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId};
+use crate::http::{Answer, Awaited, Method, Request, Wait};
 use crate::limits;
-use crate::message::{self, Reply};
-use crate::request::{Answer, Asked, Awaited, Request, Wait};
+use crate::message::{self, Headers, Reply};
 use crate::scheduler::NotAccepted;
 use crate::scheduler::probe::Job;
 use crate::secret;
 use crate::signature::Verified;
-use crate::site::desk::{Desk, SETTINGS_PAGE, base, guarded, own_page};
-use crate::site::lines::About;
-use crate::site::{Rejected, Site};
+use crate::site::Site;
+use crate::site::access_log::{RequestInfo, Summary};
+use crate::site::auth::Rejected;
+use crate::site::desk::{self, Desk, SETTINGS_PAGE, base, guarded, own_page};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 
+/// The delay before the reply to a wrong password. Every password is compared at once, so guessing is slowed down without locking
+/// out staff who share an address with the guesser.
+const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(2);
+
 impl Site {
-    /// The page, after a fresh look at Portainer where what is known is old.
-    pub(super) fn page(&self, request: &Request, asked: Asked) -> Answer {
+    /// Authenticates and answers a request for the settings page or the metrics.
+    pub(super) fn staff(self: &Arc<Self>, request: &Request, info: RequestInfo) -> Answer {
         let Some(desk) = &self.desk else {
-            return text(404, "there is no settings page");
+            return Answer::Now(self.text(&info, 404, "there is no settings page"));
         };
-        if !request.path.ends_with('/') {
-            // Relative links on the page need the slash.
-            let reply = Reply::text(303, "").with("Location", "webhooks/");
-            return Answer::now(guarded(reply));
-        }
-        let base = base(desk, &request.headers);
-        let reply = self.rendered(desk, &base);
-        if self.is_fresh(desk) {
-            self.log_answered(&asked, &reply, &About::not_done(""));
-            return Answer::now(reply);
-        }
-        let look = desk.probe.ask(Job::Look);
-        let wait = Wait {
-            what: Awaited::Page { look, base },
-            until: Instant::now() + limits::LOOK_WAIT,
-            preference: None,
-            asked,
+        let verified = match desk.verify(request, self.clock.unix()) {
+            Ok(verified) => verified,
+            Err(rejected) if rejected.reason == desk::WRONG_PASSWORD => {
+                return Answer::Later(self.reject(&info, rejected), WRONG_PASSWORD_DELAY);
+            }
+            Err(rejected) => return Answer::Now(self.reject(&info, rejected)),
         };
-        Answer {
-            reply,
-            wait: Some(wait),
+        let info = info.of_staff();
+        if info.route() == "/metrics" {
+            let text = self.metrics.render(self.scheduler.open());
+            let reply = guarded(desk::metrics(&text));
+            return Answer::Now(self.answer(&info, reply, &Summary::routine()));
+        }
+        match request.method {
+            Method::Post => self.act(desk, request, &verified, info),
+            _ => self.page(desk, request, info),
         }
     }
 
-    /// One of the page's buttons.
-    pub(super) fn act(&self, request: &Request, verified: &Verified<'_>, asked: Asked) -> Answer {
-        let Some(desk) = &self.desk else {
-            return text(404, "there is no settings page");
-        };
+    /// The page, after a fresh inspection of Portainer if the last one is old.
+    fn page(self: &Arc<Self>, desk: &Desk, request: &Request, info: RequestInfo) -> Answer {
+        if !request.path.ends_with('/') {
+            // Relative links on the page need the slash.
+            let reply = redirect("webhooks/");
+            return Answer::Now(self.answer(&info, reply, &Summary::note("")));
+        }
+        if self.is_fresh(desk) {
+            let reply = self.rendered(desk, &base(desk, &request.headers));
+            return Answer::Now(self.answer(&info, reply, &Summary::note("")));
+        }
+        let job = desk.probe.ask(Job::Look);
+        let (site, base) = (Arc::clone(self), base(desk, &request.headers));
+        wait_for(job, limits::LOOK_WAIT, move || {
+            let Some(desk) = &site.desk else {
+                return site.text(&info, 404, "there is no settings page");
+            };
+            let reply = site.rendered(desk, &base);
+            site.answer(&info, reply, &Summary::note(""))
+        })
+    }
+
+    /// Carries out one of the page's buttons.
+    fn act(
+        self: &Arc<Self>,
+        desk: &Desk,
+        request: &Request,
+        verified: &Verified<'_>,
+        info: RequestInfo,
+    ) -> Answer {
         let form = message::form(verified.bytes());
         let field = |name: &str| {
             let found = form.iter().find(|(own, _)| own == name);
             found.map_or("", |(_, value)| value.as_str())
         };
-        if let Err(words) = own_page(desk.public_url.as_deref(), &request.headers) {
-            return self.forged(&asked, &words);
-        }
-        if !desk.token.is(field("token").as_bytes()) {
-            let words = "this form is from before stackhook was started again, or from elsewhere; load the page again";
-            return self.forged(&asked, words);
+        if let Err(reason) = check_form(desk, &request.headers, field("token")) {
+            let rejected = Rejected::new(info.route(), 403, "forged_form", &reason);
+            return Answer::Now(guarded(self.reject(&info, rejected)));
         }
         let (action, key) = (field("action"), field("stack"));
-        // Relative, so that it is right under whatever path a proxy publishes it.
+        // Relative, so that it is right under any path of a proxy.
         let page = match request.path.ends_with('/') {
             true => "./",
             false => "webhooks/",
         };
         if action == "test" {
-            return self.job(desk, Job::Look, format!("{page}#connection"), asked);
+            return self.job(desk, Job::Look, format!("{page}#connection"), info);
         }
         let Some(stack) = self.stacks.iter().find(|stack| stack.key.as_str() == key) else {
-            return text(400, "there is no such stack");
+            return Answer::Now(self.text(&info, 400, "there is no such stack"));
         };
         let (key, back) = (stack.key.clone(), format!("{page}#stack-{}", stack.key));
         match action {
-            "dry-run" => self.job(desk, Job::DryRun(key), back, asked),
-            "pause" => self.job(desk, Job::Pause(key), back, asked),
-            "resume" => self.job(desk, Job::Resume(key), back, asked),
+            "dry-run" => self.job(desk, Job::DryRun(key), back, info),
+            "pause" => self.job(desk, Job::Pause(key), back, info),
+            "resume" => self.job(desk, Job::Resume(key), back, info),
             "update" | "force" | "rollback" => {
                 let order = Order {
                     force: action == "force",
@@ -88,53 +111,23 @@ impl Site {
                     ..Order::default()
                 };
                 self.order(desk, stack, order, action);
-                let reply = see(&back);
-                self.log_answered(&asked, &reply, &About::not_done(action));
-                Answer::now(reply)
+                Answer::Now(self.answer(&info, redirect(&back), &Summary::note(action)))
             }
-            _ => text(400, "there is no such action"),
+            _ => Answer::Now(self.text(&info, 400, "there is no such action")),
         }
     }
 
-    /// Something for the probe; the reply, which leads back to the page, waits for it.
-    fn job(&self, desk: &Desk, job: Job, back: String, asked: Asked) -> Answer {
-        let job = desk.probe.ask(job);
-        Answer {
-            reply: see(&back),
-            wait: Some(Wait {
-                what: Awaited::Job { job, back },
-                until: Instant::now() + limits::PROBE_WAIT,
-                preference: None,
-                asked,
-            }),
-        }
+    /// Starts a job of the probe. The reply, a redirect to the page, waits for it.
+    fn job(self: &Arc<Self>, desk: &Desk, job: Job, back: String, info: RequestInfo) -> Answer {
+        let (site, job) = (Arc::clone(self), desk.probe.ask(job));
+        wait_for(job, limits::PROBE_WAIT, move || {
+            site.answer(&info, redirect(&back), &Summary::note(""))
+        })
     }
 
-    /// For the page or for what was asked on it.
-    pub(super) fn wait_for_probe(&self, wait: &Wait, listening: &dyn Fn() -> bool) -> Reply {
-        let Some(desk) = &self.desk else {
-            return text(404, "there is no settings page").reply;
-        };
-        let done = |number| loop {
-            let look = (Instant::now() + limits::STILL_THERE).min(wait.until);
-            let done = desk.probe.wait(number, look);
-            if done || Instant::now() >= wait.until || !listening() || self.scheduler.is_over() {
-                break;
-            }
-        };
-        let reply = match &wait.what {
-            Awaited::Page { look, base } => {
-                done(*look);
-                self.rendered(desk, base)
-            }
-            Awaited::Job { job, back } => {
-                done(*job);
-                see(back)
-            }
-            Awaited::Delivery(_) => text(404, "this is no job of the settings page").reply,
-        };
-        self.log_answered(&wait.asked, &reply, &About::not_done(""));
-        reply
+    fn text(&self, info: &RequestInfo, status: u16, text: &str) -> Reply {
+        let reply = guarded(Reply::text(status, &format!("{text}\n")));
+        self.answer(info, reply, &Summary::note(text))
     }
 
     fn rendered(&self, desk: &Desk, base: &str) -> Reply {
@@ -206,18 +199,31 @@ impl Site {
             Err(NotAccepted::Stopping) => failed("stackhook is shutting down"),
         }
     }
+}
 
-    fn forged(&self, asked: &Asked, words: &str) -> Answer {
-        let rejected = Rejected::plain(asked.route, 403, "forged_form", words);
-        self.log_rejected(asked, &rejected);
-        Answer::now(guarded(rejected.reply))
+/// Waits for a job of the probe, then renders the reply; the page shows how far the job got.
+fn wait_for(job: u64, at_most: Duration, reply: impl FnOnce() -> Reply + Send + 'static) -> Answer {
+    Answer::Wait(Wait {
+        awaited: Awaited::Job(job),
+        until: Instant::now() + at_most,
+        permit: None,
+        finish: Box::new(move |_| reply()),
+    })
+}
+
+/// Accepts a form only from the page of this process.
+fn check_form(desk: &Desk, headers: &Headers, token: &str) -> Result<(), String> {
+    own_page(desk.public_url.as_deref(), headers)?;
+    if desk.token.is(token.as_bytes()) {
+        Ok(())
+    } else {
+        Err(
+            "this form is from before the last restart, or from elsewhere; load the page again"
+                .to_owned(),
+        )
     }
 }
 
-fn see(back: &str) -> Reply {
-    guarded(Reply::text(303, "").with("Location", back.to_owned()))
-}
-
-fn text(status: u16, words: &str) -> Answer {
-    Answer::now(guarded(Reply::text(status, &format!("{words}\n"))))
+fn redirect(location: &str) -> Reply {
+    guarded(Reply::text(303, "").with("Location", location.to_owned()))
 }

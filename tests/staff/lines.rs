@@ -111,9 +111,9 @@ fn a_delivery_that_is_not_acted_on_and_one_that_is_turned_away_say_why() {
     assert!(!ignored["reason"].is_empty(), "{ignored:?}");
     shop.server
         .post("/webhook/update/?token=hush-hush-query", &[], b"{}");
-    shop.server.wait_for_log("turned away");
+    shop.server.wait_for_log("rejected: ");
     let log = shop.server.log();
-    let away = fields(only(&log, "turned away"));
+    let away = fields(only(&log, "rejected: "));
     for (key, value) in [
         ("method", "POST"),
         ("route", "/webhook/update/"),
@@ -247,7 +247,7 @@ fn health_is_no_news() {
     let server = quiet("info");
     server.get("/healthz");
     server.get("/webhook/deliveries/0/");
-    server.wait_for_log("turned away");
+    server.wait_for_log("rejected: ");
     assert!(!server.log().contains("healthz"), "{}", server.log());
     let server = quiet("debug");
     server.get("/healthz");

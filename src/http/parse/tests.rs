@@ -5,13 +5,13 @@ mod anything;
 use super::*;
 
 /// Reads a head as a connection does, byte by byte.
-fn read(text: &[u8]) -> Result<Head, Bad> {
-    let mut scan = Scan::default();
+fn read(text: &[u8]) -> Result<Head, BadHead> {
+    let mut scan = Scanner::default();
     for end in 1..=text.len() {
         match scan.find_end(&text[..end]) {
             Ok(None) => {}
-            Ok(Some(end)) => return parse(&text[..end]),
-            Err(why) => return Err(Bad { path: None, why }),
+            Ok(Some(end)) => return parse_head(&text[..end]),
+            Err(why) => return Err(BadHead { path: None, why }),
         }
     }
     panic!("the head never ends: {:?}", String::from_utf8_lossy(text));
@@ -30,7 +30,7 @@ fn line_refused(line: &str, why: Refusal) {
     let text = format!("{line}\r\nHost: a\r\n\r\n");
     assert_eq!(
         read(text.as_bytes()),
-        Err(Bad { path: None, why }),
+        Err(BadHead { path: None, why }),
         "{line:?}"
     );
 }
@@ -48,13 +48,13 @@ fn an_ordinary_head_is_understood() {
           x-Padded: \t a b \t\r\nContent-Length: 12\r\nExpect: 100-Continue\r\n\r\n",
     )
     .unwrap();
-    assert_eq!(head.method, "POST");
+    assert_eq!(head.method, Method::Post);
     assert_eq!(head.path, "/webhook/update/bü x/");
     assert_eq!(head.query.as_deref(), Some("token=a%2Fb&c"));
     assert_eq!(head.headers.get("x-padded"), Some("a b"));
     assert_eq!(head.headers.get("x-empty"), Some(""));
     assert_eq!(head.framing, Framing::Length(12));
-    assert!(head.expects);
+    assert!(head.expects_continue);
 }
 
 #[test]
@@ -284,21 +284,21 @@ fn expectations_are_met_or_refused() {
         Refusal::Expectation,
     );
     let old = b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
-    assert!(!read(old).unwrap().expects);
+    assert!(!read(old).unwrap().expects_continue);
 }
 
 #[test]
 fn a_head_ends_within_its_limits() {
-    let line = "x".repeat(limits::REQUEST_LINE);
+    let line = "x".repeat(REQUEST_LINE_MAX);
     line_refused(&format!("GET /{line} HTTP/1.1"), Refusal::UriTooLong);
     let lines = |count: usize| "X: y\r\n".repeat(count);
-    framed(&lines(limits::HEADER_LINES - 1), Framing::Length(0));
-    refused(&lines(limits::HEADER_LINES), Refusal::HeadTooLarge);
+    framed(&lines(HEADERS_MAX - 1), Framing::Length(0));
+    refused(&lines(HEADERS_MAX), Refusal::HeadTooLarge);
     refused(
-        &format!("X: {}\r\n", "y".repeat(limits::HEAD)),
+        &format!("X: {}\r\n", "y".repeat(HEAD_MAX)),
         Refusal::HeadTooLarge,
     );
-    let most = limits::HEAD - "POST /x HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+    let most = HEAD_MAX - "POST /x HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
     framed(&format!("X: {}\r\n", "y".repeat(most)), Framing::Length(0));
     refused(
         &format!("X: {}\r\n", "y".repeat(most + 1)),
@@ -317,7 +317,7 @@ fn what_can_be_no_head_is_refused_at_its_first_byte() {
         (b"G\x16", Refusal::BadHead),
         (b"\0", Refusal::BadHead),
     ] {
-        let mut scan = Scan::default();
+        let mut scan = Scanner::default();
         assert_eq!(scan.find_end(start), Err(why), "{start:?}");
     }
 }

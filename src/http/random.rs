@@ -1,12 +1,12 @@
-//! Numbers that look random and are the same in every run, for the tests that throw anything at a parser.
+//! A reproducible pseudo-random generator for tests that feed a parser arbitrary bytes.
 
 /// A xorshift generator.
-pub(crate) struct Chance(u64);
+pub(crate) struct Random(u64);
 
-impl Chance {
+impl Random {
     /// Any seed but nought.
-    pub(crate) fn new(seed: u64) -> Chance {
-        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1))
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1))
     }
 
     pub(crate) fn next(&mut self) -> u64 {

@@ -1,7 +1,7 @@
 //! Whatever comes, its head is refused, or read as a second parser reads it.
 
 use super::*;
-use crate::gate::chance::{Chance, rounds};
+use crate::http::random::{Random, rounds};
 
 /// Pieces that heads are made of, good and bad.
 const PIECES: [&str; 34] = [
@@ -42,24 +42,24 @@ const PIECES: [&str; 34] = [
 ];
 
 /// A head that is mostly in order.
-fn any_head(chance: &mut Chance) -> Vec<u8> {
+fn any_head(random: &mut Random) -> Vec<u8> {
     let mut text = b"POST /x HTTP/1.1\r\nHost: a\r\n".to_vec();
-    for _ in 0..chance.below(3) {
-        text.extend(format!("X-{}: {}\r\n", chance.below(9), chance.next()).bytes());
+    for _ in 0..random.below(3) {
+        text.extend(format!("X-{}: {}\r\n", random.below(9), random.next()).bytes());
     }
-    if chance.below(2) == 0 {
+    if random.below(2) == 0 {
         text.extend(b"Content-Length: 3\r\n");
     }
     text.extend(b"\r\n");
-    for _ in 0..chance.below(5) {
-        let at = chance.below(text.len().max(1));
+    for _ in 0..random.below(5) {
+        let at = random.below(text.len().max(1));
         if text.is_empty() {
             break;
         }
-        match chance.below(4) {
-            0 => text[at] = chance.byte(),
+        match random.below(4) {
+            0 => text[at] = random.byte(),
             1 => drop(text.remove(at)),
-            2 => drop(text.splice(at..at, PIECES[chance.below(PIECES.len())].bytes())),
+            2 => drop(text.splice(at..at, PIECES[random.below(PIECES.len())].bytes())),
             _ => text.truncate(at.max(1)),
         }
     }
@@ -70,26 +70,22 @@ fn any_head(chance: &mut Chance) -> Vec<u8> {
 /// What an independent parser makes of an accepted head: the same lines, and no second opinion on where it ends.
 #[test]
 fn whatever_is_accepted_a_second_parser_reads_alike() {
-    let (mut chance, mut accepted) = (Chance::new(1), 0);
+    let (mut random, mut accepted) = (Random::new(1), 0);
     for _ in 0..rounds(40_000) {
-        let text = any_head(&mut chance);
-        let mut scan = Scan::default();
+        let text = any_head(&mut random);
+        let mut scan = Scanner::default();
         let Ok(Some(end)) = scan.find_end(&text) else {
             continue;
         };
-        let Ok(head) = parse(&text[..end]) else {
+        let Ok(head) = parse_head(&text[..end]) else {
             continue;
         };
         accepted += 1;
-        let mut lines = [httparse::EMPTY_HEADER; 100];
+        let mut lines = [EMPTY_HEADER; 100];
         let mut second = httparse::Request::new(&mut lines);
         let shown = String::from_utf8_lossy(&text);
-        assert_eq!(
-            second.parse(&text),
-            Ok(httparse::Status::Complete(end)),
-            "{shown:?}"
-        );
-        assert_eq!(second.method, Some(head.method));
+        assert_eq!(second.parse(&text), Ok(Status::Complete(end)), "{shown:?}");
+        assert_eq!(second.method, Some(head.method.as_str()));
         let target = second.path.unwrap();
         assert_eq!(
             target.split_once('?').map(|(_, query)| query),
@@ -131,19 +127,19 @@ fn whatever_is_accepted_a_second_parser_reads_alike() {
 
 #[test]
 fn no_bytes_break_the_parser() {
-    let mut chance = Chance::new(2);
+    let mut random = Random::new(2);
     for _ in 0..rounds(20_000) {
-        let text: Vec<u8> = match chance.below(3) {
-            0 => (0..chance.below(60)).map(|_| chance.byte()).collect(),
-            1 => (0..chance.below(30))
-                .flat_map(|_| PIECES[chance.below(PIECES.len())].bytes())
+        let text: Vec<u8> = match random.below(3) {
+            0 => (0..random.below(60)).map(|_| random.byte()).collect(),
+            1 => (0..random.below(30))
+                .flat_map(|_| PIECES[random.below(PIECES.len())].bytes())
                 .collect(),
-            _ => any_head(&mut chance),
+            _ => any_head(&mut random),
         };
-        let _ = parse(&text);
+        let _ = parse_head(&text);
         // Wherever it is cut, it is judged alike.
-        let whole = Scan::default().find_end(&text);
-        let (mut scan, cut) = (Scan::default(), chance.below(text.len() + 1));
+        let whole = Scanner::default().find_end(&text);
+        let (mut scan, cut) = (Scanner::default(), random.below(text.len() + 1));
         let parts = match scan.find_end(&text[..cut]) {
             Ok(None) => scan.find_end(&text),
             known => known,

@@ -1,24 +1,28 @@
-//! Who is at the other end: the client behind proxies that are trusted, and who counts as one peer where something is short.
-//! Values in, values out.
+//! The client's identity: its address behind trusted proxies, and the prefix that counts as one client when something is scarce.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::hook::Network;
-use crate::limits;
 use crate::message::Headers;
 
-/// The client of a connection from `peer`. Only what a trusted proxy says is believed: the rightmost address of
-/// `X-Forwarded-For` that is no trusted proxy itself. Where that is unreadable, it is the last address that was sure.
-pub(super) fn client(peer: IpAddr, headers: &Headers, trusted: &[Network]) -> IpAddr {
+/// Entries of `X-Forwarded-For` that are evaluated; real chains have two or three.
+const FORWARDED_MAX: usize = 32;
+
+/// The client of a connection from `peer`. Only a trusted proxy is believed: the client is the rightmost address of
+/// `X-Forwarded-For` that is not itself a trusted proxy. An unreadable entry ends the evaluation at the last certain address.
+pub(super) fn address(peer: IpAddr, headers: &Headers, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut client = peer.to_canonical();
+    if trusted.is_empty() {
+        return client;
+    }
     let lines: Vec<&str> = headers.all("x-forwarded-for").collect();
     let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
-    let mut client = peer.to_canonical();
-    for entry in entries.take(limits::FORWARDED) {
+    for entry in entries.take(FORWARDED_MAX) {
         if !is_trusted(client) {
             break;
         }
-        match address(entry.trim_matches([' ', '\t'])) {
+        match parse_entry(entry.trim_matches([' ', '\t'])) {
             Some(address) => client = address.to_canonical(),
             None => break,
         }
@@ -26,8 +30,8 @@ pub(super) fn client(peer: IpAddr, headers: &Headers, trusted: &[Network]) -> Ip
     client
 }
 
-/// Who counts as one with a peer: itself, with IPv6 its whole /64, which costs a stranger as much as one address.
-pub(crate) fn crowd(peer: IpAddr) -> IpAddr {
+/// The prefix that counts as one client: an IPv4 address, or an IPv6 /64, which costs its owner as much as one address.
+pub(crate) fn prefix(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() >> 64 << 64;
@@ -37,8 +41,8 @@ pub(crate) fn crowd(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// An address, with or without a port.
-fn address(entry: &str) -> Option<IpAddr> {
+/// Parses an address with or without a port.
+fn parse_entry(entry: &str) -> Option<IpAddr> {
     let bare = || entry.parse::<IpAddr>().ok();
     let with_port = || entry.parse::<SocketAddr>().ok().map(|both| both.ip());
     let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -60,7 +64,7 @@ mod tests {
         for line in lines {
             headers.push("X-Forwarded-For", line);
         }
-        let found = client(peer.parse().unwrap(), &headers, &trusted);
+        let found = address(peer.parse().unwrap(), &headers, &trusted);
         assert_eq!(
             found,
             expected.parse::<IpAddr>().unwrap(),
@@ -69,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_not_believed() {
+    fn ignores_the_header_of_an_untrusted_peer() {
         check("192.0.2.1", &[], "192.0.2.1");
         check("192.0.2.1", &["10.0.0.5"], "192.0.2.1");
         check("192.0.2.1", &["203.0.113.9, 10.0.0.5"], "192.0.2.1");
@@ -77,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_trusted_proxies_the_rightmost_stranger_counts() {
+    fn takes_the_rightmost_untrusted_address_behind_proxies() {
         check("10.0.0.5", &[], "10.0.0.5");
         check("10.0.0.5", &["203.0.113.9"], "203.0.113.9");
         check("::ffff:10.0.0.5", &["203.0.113.9"], "203.0.113.9");
@@ -97,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_entry_ends_what_is_believed() {
+    fn an_unreadable_entry_ends_the_evaluation() {
         for unreadable in ["unknown", "", "_hidden", "1.2.3", "1.2.3.4.5", "a, ,"] {
             check("10.0.0.5", &[unreadable], "10.0.0.5");
             check(
@@ -117,29 +121,29 @@ mod tests {
 
     #[test]
     fn a_long_chain_is_not_followed_to_its_end() {
-        let chain = vec!["10.0.1.7"; limits::FORWARDED].join(",");
+        let chain = vec!["10.0.1.7"; FORWARDED_MAX].join(",");
         check("10.0.0.5", &[&format!("203.0.113.9,{chain}")], "10.0.1.7");
     }
 
     #[test]
-    fn a_crowd_is_an_address_or_an_ipv6_network() {
+    fn a_prefix_is_an_ipv4_address_or_an_ipv6_network() {
         for (peer, expected) in [
             ("192.0.2.1", "192.0.2.1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
             ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
         ] {
             assert_eq!(
-                crowd(peer.parse().unwrap()),
+                prefix(peer.parse().unwrap()),
                 expected.parse::<IpAddr>().unwrap()
             );
         }
     }
 
     #[test]
-    fn any_bytes_in_the_chain_name_a_peer_and_break_nothing() {
-        let mut random = crate::gate::chance::Chance::new(3);
+    fn survives_arbitrary_bytes() {
+        let mut random = crate::http::random::Random::new(3);
         let trusted = [Network::parse("0.0.0.0/0").unwrap()];
-        for _ in 0..crate::gate::chance::rounds(5_000) {
+        for _ in 0..crate::http::random::rounds(5_000) {
             let mut headers = Headers::default();
             for _ in 0..random.below(4) {
                 let words = [
@@ -160,7 +164,7 @@ mod tests {
                     .collect();
                 headers.push("x-forwarded-for", &line);
             }
-            client("10.0.0.1".parse().unwrap(), &headers, &trusted);
+            address("10.0.0.1".parse().unwrap(), &headers, &trusted);
         }
     }
 }

@@ -1,0 +1,383 @@
+//! The HTTP server. One reader thread owns every socket that waits for its client or for an outcome; a few blocking workers run
+//! the [`Handler`]. One request per connection. Routes and texts belong to the handler.
+//!
+//! tiny_http supplies the vocabulary (`Method`, `StatusCode`, `Header`); its `Server` is not used, because one unauthenticated
+//! packet can abort it or block its accept loop.
+
+mod client;
+mod parse;
+mod body;
+mod reply;
+mod pool;
+mod reader;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+pub(crate) use tiny_http::Method;
+
+use crate::delivery::DeliveryId;
+use crate::hook::Network;
+use crate::message::{Headers, Reply};
+use crate::signature::UnverifiedBody;
+use pool::{Mailbox, Message, Pool};
+
+/// A complete request whose framing and size were checked.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// One of the known methods.
+    pub(crate) method: Method,
+    /// Percent-decoded once.
+    pub(crate) path: String,
+    /// The part after the `?`, as sent.
+    pub(crate) query: Option<String>,
+    /// All header lines, as sent.
+    pub(crate) headers: Headers,
+    /// Unreadable until its signature has been verified.
+    pub(crate) body: UnverifiedBody,
+    /// The client's address; behind a trusted proxy the forwarded one.
+    pub(crate) peer: IpAddr,
+}
+
+/// The handler's decision about a request.
+pub(crate) enum Answer {
+    /// Replies at once.
+    Now(Reply),
+    /// Replies after a delay during which no worker is occupied.
+    Later(Reply, Duration),
+    /// Replies once something has finished.
+    Wait(Wait),
+}
+
+/// A request that waits for something to finish. It occupies a socket, but no thread.
+pub(crate) struct Wait {
+    /// Ends the wait when [`Server::notifier`] reports it.
+    pub(crate) awaited: Awaited,
+    /// The end of the wait otherwise.
+    pub(crate) until: Instant,
+    /// The place in the budget, returned when the client has its reply.
+    pub(crate) permit: Option<Permit>,
+    /// Renders the reply; called by a worker.
+    pub(crate) finish: Box<dyn FnOnce(WaitEnd) -> Reply + Send>,
+}
+
+/// A thing that a request can wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The end of a delivery.
+    Delivery(DeliveryId),
+    /// A job of the settings page, by its number.
+    Job(u64),
+}
+
+/// The reason a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitEnd {
+    /// The awaited thing has finished.
+    Finished,
+    /// Its time is over.
+    TimedOut,
+    /// The server is stopping.
+    Stopping,
+}
+
+/// The application behind the server.
+pub(crate) trait Handler: Send + Sync {
+    /// A reply for requests that are refused because of their head alone: unknown route, wrong method, address not allowed. The
+    /// reader thread calls it before any of the body is read, so it must be quick and must not hash.
+    fn refuse_head(&self, method: &Method, path: &str, peer: IpAddr) -> Option<Reply>;
+    /// Answers a complete request. Called by a worker; must not wait for Portainer.
+    fn handle(self: Arc<Self>, request: Request) -> Answer;
+    /// Whether an awaited thing has already finished.
+    fn is_finished(&self, awaited: &Awaited) -> bool;
+    /// The reply to a request that the server itself refuses. `path` is absent if it could not be parsed.
+    fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply;
+}
+
+/// The reason the server itself refuses a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request line, a header or the framing is malformed.
+    BadHead,
+    /// A TLS handshake instead of a request.
+    Tls,
+    /// Head or body were not complete in time.
+    TooSlow,
+    /// The body is larger than `max_body`.
+    TooLarge,
+    /// The request line is too long.
+    UriTooLong,
+    /// An `Expect` other than `100-continue`.
+    Expectation,
+    /// Headers are too many or too long.
+    HeadTooLarge,
+    /// The handler panicked.
+    Panicked,
+    /// An unknown method.
+    Method,
+    /// The memory for request bodies is in use.
+    Busy,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+}
+
+impl Refusal {
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Refusal::BadHead | Refusal::Tls => 400,
+            Refusal::TooSlow => 408,
+            Refusal::TooLarge => 413,
+            Refusal::UriTooLong => 414,
+            Refusal::Expectation => 417,
+            Refusal::HeadTooLarge => 431,
+            Refusal::Panicked => 500,
+            Refusal::Method => 501,
+            Refusal::Busy => 503,
+            Refusal::Version => 505,
+        }
+    }
+
+    /// The explanation for the client and the log.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Refusal::BadHead => "the request is not well-formed HTTP",
+            Refusal::Tls => "this port serves plain http; for https, put a proxy in front of it",
+            Refusal::TooSlow => "the request was not complete in time",
+            Refusal::TooLarge => "the body is too large; STACKHOOK_MAX_BODY sets the limit",
+            Refusal::UriTooLong => "the request line is too long",
+            Refusal::Expectation => "the only supported expectation is 100-continue",
+            Refusal::HeadTooLarge => "the headers are too many or too long",
+            Refusal::Panicked => "internal error; details are in the log",
+            Refusal::Method => "unknown method",
+            Refusal::Busy => "too many requests are being received; try again",
+            Refusal::Version => "only HTTP/1.0 and HTTP/1.1 are supported",
+        }
+    }
+}
+
+/// The operator's settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The largest accepted body (bytes).
+    pub(crate) max_body: usize,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<Network>,
+}
+
+/// The number of connections and waiting requests that the process may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    /// Open connections.
+    pub(crate) connections: usize,
+    /// Waiting deliveries.
+    pub(crate) deliveries: usize,
+    /// Waiting status requests.
+    pub(crate) status_requests: usize,
+}
+
+impl Capacity {
+    /// Raises the soft limit of descriptors to the hard one, and divides it up.
+    pub(crate) fn acquire() -> Capacity {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if limit.current != limit.maximum
+            && let Err(error) = setrlimit(Resource::Nofile, raised)
+        {
+            log::debug!("cannot raise the limit of open files: {error}");
+        }
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let capacity = Capacity::of(usize::try_from(files).unwrap_or(usize::MAX));
+        if capacity.deliveries < DELIVERIES_WANTED {
+            log::warn!(
+                "only {} connections and {} waiting deliveries at a time: at most {files} files may be open (ulimit -n, LimitNOFILE=); 1024 allow {DELIVERIES_WANTED} waiting deliveries",
+                capacity.connections,
+                capacity.deliveries,
+            );
+        }
+        capacity
+    }
+
+    /// Sixteen running redeploys need up to eleven descriptors each; these and our own files are set aside first. Three quarters of
+    /// the connections may wait, so that a quarter remains for everyone else.
+    fn of(open_files: usize) -> Capacity {
+        let redeploys = (open_files / 4).min(16 * 11);
+        let left = open_files.saturating_sub(OWN_FILES + redeploys);
+        let connections = left.clamp(4, CONNECTIONS_MAX);
+        Capacity {
+            connections,
+            deliveries: connections * 5 / 8,
+            status_requests: connections / 8,
+        }
+    }
+}
+
+/// Waiting deliveries that an ordinary limit of 1,024 descriptors must allow.
+const DELIVERIES_WANTED: usize = 512;
+/// Descriptors besides connections: standard streams, sockets, epoll, journal, locks.
+const OWN_FILES: usize = 24;
+/// Four thousand idle connections occupy about 2 MB.
+const CONNECTIONS_MAX: usize = 4_000;
+
+/// A bounded number of places, with a share for each address prefix.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max: usize,
+    share: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place in a [`Budget`], returned on drop.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    budget: Arc<Budget>,
+    prefix: IpAddr,
+}
+
+impl Budget {
+    /// `max` places in all, of which one address prefix may take `share`.
+    pub(crate) fn new(max: usize, share: usize) -> Arc<Budget> {
+        Arc::new(Budget {
+            max,
+            share: share.max(1),
+            taken: Mutex::default(),
+        })
+    }
+
+    /// A place for this client, if one is free.
+    pub(crate) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Option<Permit> {
+        let prefix = client::prefix(peer);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&prefix).copied().unwrap_or(0);
+        if own >= self.share || taken.values().sum::<usize>() >= self.max {
+            return None;
+        }
+        taken.insert(prefix, own + 1);
+        Some(Permit {
+            budget: Arc::clone(self),
+            prefix,
+        })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut taken = self
+            .budget
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.prefix) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(taken.remove(&self.prefix)),
+        }
+    }
+}
+
+/// A bound address where nothing is served yet.
+#[derive(Debug)]
+pub(crate) struct Listener(TcpListener);
+
+impl Listener {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// The reason, with advice.
+    pub(crate) fn bind(listen: SocketAddr) -> Result<Listener, String> {
+        // std listens with a backlog of 128, which delays bursts by seconds: SYNs are repeated after one second.
+        TcpListener::bind(listen)
+            .and_then(|listener| {
+                rustix::net::listen(&listener, BACKLOG)?;
+                listener.set_nonblocking(true)?;
+                Ok(Listener(listener))
+            })
+            .map_err(|error| format!("cannot listen on {listen}: {}", explain_bind(&error)))
+    }
+
+    /// The address with the actual port.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()
+    }
+}
+
+/// Connections that the kernel completes before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// A running server.
+pub(crate) struct Server {
+    mailbox: Arc<Mailbox>,
+    /// Disconnected when the reader thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Server {
+    /// Serves from now on.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a descriptor.
+    pub(crate) fn start(
+        listener: Listener,
+        settings: Settings,
+        capacity: Capacity,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Server, String> {
+        let failed = |error: io::Error| {
+            format!("cannot start the server: {error} (limits: ulimit -u, TasksMax=, --pids-limit)")
+        };
+        let mailbox = Arc::new(Mailbox::new().map_err(failed)?);
+        let pool = Pool::start(Arc::clone(&handler), Arc::clone(&mailbox)).map_err(failed)?;
+        let (end, ended) = std::sync::mpsc::channel();
+        let parts = reader::Parts {
+            listener: listener.0,
+            settings,
+            connections_max: capacity.connections,
+            handler,
+            mailbox: Arc::clone(&mailbox),
+            pool,
+        };
+        reader::start(parts, end).map_err(failed)?;
+        Ok(Server { mailbox, ended })
+    }
+
+    /// A function that reports finished things to the requests waiting for them. It never blocks.
+    pub(crate) fn notifier(&self) -> impl Fn(Awaited) + Send + Sync + 'static {
+        let mailbox = Arc::clone(&self.mailbox);
+        move |awaited| mailbox.send(Message::Finished(awaited))
+    }
+
+    /// Stops accepting and closes connections without a complete request. Waiting requests get a reply at the latest after
+    /// `patience`.
+    pub(crate) fn close(&self, patience: Duration) {
+        self.mailbox.send(Message::Close(Instant::now() + patience));
+    }
+
+    /// Waits until all replies are written. Returns false if that took longer than `within`.
+    pub(crate) fn finish(&self, within: Duration) -> bool {
+        self.ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// Explains why an address cannot be bound, and suggests a fix.
+fn explain_bind(error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this host has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 are reserved for root)".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    format!("{why}; set another address with STACKHOOK_LISTEN, or \"listen\" in the file")
+}
+
+#[cfg(test)]
+pub(crate) mod random;
+#[cfg(test)]
+mod tests;
