@@ -3,10 +3,10 @@
 
 mod recent;
 mod template;
-mod desk;
-mod page;
-mod access_log;
 mod auth;
+mod desk;
+mod access_log;
+mod page;
 mod staff;
 mod deliver;
 
