@@ -23,7 +23,7 @@ use log::LevelFilter;
 
 use crate::cli::{self, Command, Meant, Output, Usage, help};
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded, Need, Problems, Surroundings};
+use crate::config::{self, Config, ConfigScope, Loaded, Problems, ProcessEnv};
 use crate::logging;
 use crate::portainer::Portainer;
 use crate::terminal;
@@ -60,14 +60,14 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
 }
 
 /// The configuration; logging has been started by it.
-fn load(need: Need, file: Option<&Path>, voice: Voice) -> Result<Loaded, Stop> {
-    let surroundings = Surroundings::of_process();
-    let loaded = config::load(need, file, &surroundings)?;
+fn load(need: ConfigScope, file: Option<&Path>, voice: Voice) -> Result<Loaded, Stop> {
+    let env = ProcessEnv::of_process();
+    let loaded = config::load(need, file, &env)?;
     let level = match (voice, loaded.config.log) {
         (Voice::Command | Voice::Quiet, LevelFilter::Info) => LevelFilter::Warn,
         (_, level) => level,
     };
-    let journal = surroundings.text("JOURNAL_STREAM");
+    let journal = env.text("JOURNAL_STREAM");
     logging::start(level, loaded.config.log_format, journal);
     match voice {
         Voice::Service => loaded.warnings.iter().for_each(|odd| log::warn!("{odd}")),

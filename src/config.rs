@@ -1,152 +1,185 @@
-//! The checked configuration: file, environment and credentials become values that mean something, or all problems at once.
+//! The configuration: file, environment and credentials become checked values, or a list of all problems.
+//!
+//! `schema` mirrors the file, `env` overrides it with variables, `validate` turns both into [`Config`]. To add a key, follow the
+//! steps at the top of `schema.rs`.
 
 mod problem;
-mod values;
+mod schema;
 mod parse;
-mod disk;
-mod surroundings;
-mod variables;
-mod environment;
-mod file;
-mod credentials;
+mod env;
+mod secrets;
 pub(crate) mod show;
-mod reading;
-mod check;
+mod validate;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use self::env::ProcessEnv;
 pub(crate) use self::problem::Problems;
-use self::problem::{Nature, Place};
-use self::reading::Reading;
+use self::problem::{FileLines, Problem};
+use self::schema::ConfigFile;
 use self::show::Shown;
-pub(crate) use self::surroundings::Surroundings;
-use self::values::Written;
+use self::validate::Checker;
 use crate::hook::{Hook, Network};
+use crate::limits;
 use crate::secret::Secret;
 use crate::stack::{Stack, StackKey};
 use crate::text::string_enum;
 
-/// What a command cannot do without. What is not needed may be missing, and secrets that are not needed are not even read.
+/// The part of the configuration that a command requires. The rest may be missing, and its secrets are not even read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
+pub(crate) enum ConfigScope {
     /// `redeploy`, `rollback`, `test-connection`: Portainer; stacks may be missing, hooks are not read.
     Portainer,
     /// `serve`: Portainer, stacks and hooks.
     Serve,
     /// `sign`, `trigger`: the hooks' secrets, nothing else; hooks may have no stacks.
     Sender,
-    /// `healthcheck`: `listen` alone is read.
+    /// `healthcheck`: only `listen`.
     Listen,
     /// `show-config`: everything is read and nothing is required.
     Show,
 }
 
-/// A configuration, and what is to be told about it.
+/// A configuration, and what to report about it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// What is in force.
+    /// The effective values.
     pub(crate) config: Config,
-    /// What is odd without being wrong; without any secret.
+    /// Suspicious settings that are not wrong; without any secret.
     pub(crate) warnings: Vec<String>,
-    /// Every setting in force with its source, in the order of the documentation.
+    /// Every effective setting with its source, in the order of the documentation.
     pub(crate) shown: Vec<Shown>,
 }
 
 /// Reads file, environment and credentials; `option` is `--config`.
 ///
 /// # Errors
-/// All problems at once; the command ends with 78.
+/// All problems at once; the command exits with 78. Syntax errors of the file end alone, because they hide what else is in it.
 pub(crate) fn load(
-    need: Need,
+    scope: ConfigScope,
     option: Option<&Path>,
-    surroundings: &Surroundings,
+    env: &ProcessEnv,
 ) -> Result<Loaded, Problems> {
-    let found = file::find(option, surroundings);
-    let parsed = found.as_ref().map(file::read);
-    let (mut written, problems, torn, open_to_others) = match parsed {
-        Some(parsed) => (
-            parsed.written,
-            parsed.problems,
-            parsed.torn,
-            parsed.open_to_others,
-        ),
-        None => (Written::new(), Vec::new(), BTreeSet::new(), false),
+    let path = find_file(option, env);
+    let warnings = match scope {
+        ConfigScope::Listen => Vec::new(),
+        _ => env::unknown_variables(env),
     };
-    let mut reading = Reading {
-        surroundings,
-        folder: found
-            .as_ref()
-            .and_then(|found| found.path.parent())
-            .map_or_else(|| surroundings.working_dir.clone(), Path::to_owned),
-        open_to_others,
+    let mut checker = Checker {
+        scope,
+        env,
+        lines: FileLines::default(),
+        folder: validate::folder_of(path.as_ref().map(|(path, _)| path.as_path()), env),
+        world_readable: false,
         problems: Vec::new(),
-        warnings: Vec::new(),
+        warnings,
         shown: Vec::new(),
     };
-    if need == Need::Listen {
-        environment::lay_over_listen(surroundings, &mut written);
-    } else {
-        environment::lay_over(
-            surroundings,
-            &mut written,
-            &mut reading.problems,
-            &mut reading.warnings,
-        );
+    let listen = env::listen(env).filter(|_| scope == ConfigScope::Listen);
+    let mut file = match listen {
+        // The variable is all that `healthcheck` needs, whatever is in the file.
+        Some(listen) => listen,
+        None => match read_file(path, &mut checker) {
+            Ok(file) => file,
+            Err(problems) => return Err(Problems::new(problems, checker.warnings)),
+        },
+    };
+    if scope != ConfigScope::Listen {
+        let problems = env::apply(env, &mut file);
+        checker.problems.extend(problems);
     }
-    let config = check::config(need, written, &mut reading);
-    let mut all = problems;
-    // Where the syntax is wrong, keys end up in other sections and some seem to be missing: of these nothing is said.
-    all.extend(reading.problems.into_iter().filter(|problem| {
-        torn.is_empty()
-            || match &problem.place {
-                Place::Variable(_) | Place::Credential(_) => true,
-                Place::Line(_, line) => problem.nature == Nature::Wrong && !torn.contains(line),
-                Place::File(_) | Place::Nowhere => false,
-            }
-    }));
-    match all.is_empty() {
+    let config = checker.config(&file);
+    let Checker {
+        problems,
+        warnings,
+        shown,
+        ..
+    } = checker;
+    match problems.is_empty() {
         true => Ok(Loaded {
             config,
-            warnings: reading.warnings,
-            shown: reading.shown,
+            warnings,
+            shown,
         }),
-        false => Err(Problems::new(all, reading.warnings)),
+        false => Err(Problems::new(problems, warnings)),
     }
 }
 
-/// Everything that is configured. What a command needs besides is asked of it by [`Need`].
+/// The named file, or else the first of the usual ones that exists: its path, and its name for messages.
+fn find_file(option: Option<&Path>, env: &ProcessEnv) -> Option<(PathBuf, PathBuf)> {
+    let variable = env.path("STACKHOOK_CONFIG");
+    if let Some(path) = option.or(variable.as_deref()) {
+        return Some((env.working_dir.join(path), path.to_owned()));
+    }
+    let local = PathBuf::from("stackhook.toml");
+    let usual = [
+        (env.working_dir.join(&local), local),
+        (env.system_file.clone(), env.system_file.clone()),
+    ];
+    // One that cannot be inspected counts as existing: to ignore it would be a surprise.
+    usual
+        .into_iter()
+        .find(|(path, _)| path.try_exists().unwrap_or(true))
+}
+
+fn read_file(
+    path: Option<(PathBuf, PathBuf)>,
+    checker: &mut Checker<'_>,
+) -> Result<ConfigFile, Vec<Problem>> {
+    let Some((path, name)) = path else {
+        return Ok(ConfigFile::default());
+    };
+    let name = name.display().to_string();
+    let text = secrets::read_file(&path, limits::CONFIG_FILE_MAX).map_err(|why| {
+        let lines = FileLines::new(name.clone(), "");
+        let hint = match path.exists() {
+            true => "",
+            false => "; --config or STACKHOOK_CONFIG names it",
+        };
+        vec![Problem::with_file(&lines, &format!("{why}{hint}"))]
+    })?;
+    checker.lines = FileLines::new(name, &text.content);
+    checker.world_readable = text.world_readable;
+    let (file, problems) = match checker.scope {
+        ConfigScope::Listen => schema::parse_listen(&text.content, &checker.lines),
+        _ => schema::parse(&text.content, &checker.lines),
+    }?;
+    checker.problems = problems;
+    Ok(file)
+}
+
+/// The effective configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Where `serve` listens.
+    /// The address where `serve` listens.
     pub(crate) listen: SocketAddr,
-    /// How senders and people reach it from outside; without a trailing slash.
+    /// The address by which senders and people reach stackhook from outside; without a trailing slash.
     pub(crate) public_url: Option<String>,
-    /// Where what must survive a crash is kept.
+    /// The directory for everything that must survive a crash.
     pub(crate) state_dir: Option<PathBuf>,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` is trusted.
     pub(crate) trusted_proxies: Vec<Network>,
     /// The largest accepted body (bytes).
     pub(crate) max_body: usize,
-    /// What is logged.
+    /// The least severe level that is logged.
     pub(crate) log: log::LevelFilter,
-    /// How it is logged.
+    /// The format of log lines.
     pub(crate) log_format: LogFormat,
-    /// Where Portainer is and who we are there.
+    /// Portainer's address and credentials.
     pub(crate) portainer: Option<Portainer>,
-    /// Who is told when a stack starts to fail or recovers.
-    pub(crate) notify: Option<Notify>,
+    /// Receivers of notices about failures and recoveries.
+    pub(crate) notify: Vec<Notify>,
     /// In the order of file, then environment.
     pub(crate) stacks: Vec<Stack>,
     /// The stack of `PORTAINER_STACK_NAME`.
     pub(crate) default_stack: Option<StackKey>,
     /// In the order of file, then environment.
     pub(crate) hooks: Vec<Hook>,
-    /// Who may see the settings page.
+    /// The login of the settings page, which exists only if this is set.
     pub(crate) staff: Option<Staff>,
 }
 
@@ -176,30 +209,30 @@ impl Config {
 }
 
 string_enum! {
-    /// How log lines look.
+    /// The format of log lines.
     LogFormat:
-    /// What the place they go to reads best.
+    /// Plain text, or the prefixes of the systemd journal if it collects them.
     Auto = "auto",
     /// Time, level, message.
     Text = "text",
-    /// One object a line.
+    /// One JSON object per line.
     Json = "json",
 }
 
-/// Where Portainer is and who we are there.
+/// Portainer's address and the credentials for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Portainer {
     /// Scheme, host, port and path prefix, without a trailing slash or `/api`.
     pub(crate) url: String,
-    /// Who we are.
+    /// The API key or login.
     pub(crate) credentials: Credentials,
-    /// How TLS is trusted.
+    /// The certificates that are trusted.
     pub(crate) trust: Trust,
-    /// One redeploy, from having its locks to the end of the health check.
+    /// The time limit of one redeploy, from holding its locks to the end of the health check.
     pub(crate) timeout: Duration,
 }
 
-/// Who we are at Portainer.
+/// Credentials for Portainer.
 #[derive(Debug, Clone)]
 pub(crate) enum Credentials {
     /// `X-API-Key`.
@@ -213,37 +246,37 @@ pub(crate) enum Credentials {
     },
 }
 
-/// How TLS is trusted.
+/// The certificates that are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// The compiled-in public roots.
+    /// Certificates signed by a public authority; the roots are compiled in.
     PublicRoots,
     /// The certificates of a PEM file; at least one.
     Roots {
-        /// Where they were read from.
+        /// The path they were read from.
         file: PathBuf,
         /// The file's content.
         pem: String,
     },
     /// The one certificate with this SHA-256, whatever names it carries.
     Certificate([u8; 32]),
-    /// Any certificate: anybody on the way can read and change everything.
+    /// Any certificate: anyone on the network path can read and change everything.
     Insecure,
 }
 
-/// Who is told when a stack starts to fail or recovers.
+/// A receiver of notices about failures and recoveries.
 #[derive(Debug, Clone)]
 pub(crate) struct Notify {
-    /// Counts as a secret.
+    /// Kept like a secret, since it often contains one.
     pub(crate) url: Secret,
-    /// What the receiver reads.
+    /// The format of its messages.
     pub(crate) format: NotifyFormat,
     /// Format `json` only: signed as Standard Webhooks.
     pub(crate) secret: Option<Secret>,
 }
 
 string_enum! {
-    /// What the receiver of a notice reads.
+    /// The format of a notice.
     NotifyFormat:
     /// One JSON object.
     Json = "json",
@@ -257,7 +290,7 @@ string_enum! {
     Gotify = "gotify",
 }
 
-/// Who may see the settings page.
+/// The login of the settings page.
 #[derive(Debug, Clone)]
 pub(crate) struct Staff {
     /// The user name of Basic auth.

@@ -18,7 +18,7 @@ mod limits;
 mod secret;
 mod redact;
 mod glob;
-mod near;
+mod suggest;
 mod image;
 mod compose;
 mod text;

@@ -118,7 +118,7 @@ fn every_dependency_is_listed_with_a_reason() {
 
 #[test]
 fn variables_in_the_documents_and_in_the_program_are_the_same() {
-    let known: BTreeSet<String> = variables(&file("src/config/variables.rs"))
+    let known: BTreeSet<String> = variables(&file("src/config/env.rs"))
         .into_iter()
         // The beginning of names that carry a key.
         .filter(|name| !name.ends_with('_'))

@@ -17,6 +17,7 @@ const HOMES: &[(&str, &str)] = &[
     ("saphyr_parser", "compose"),
     ("sha2", "secret"),
     ("signal_hook", "commands/serve"),
+    ("strsim", "suggest"),
     ("simple_logger", "logging"),
     ("subtle", "secret"),
     ("tiny_http", "http"),

@@ -8,8 +8,8 @@ use crate::cli::{
     COMMANDS, Command, Output, Redeploy, Rollback, SecretFormat, Sign, Trigger, Usage, Which, topic,
 };
 use crate::image::Reference;
-use crate::near::hint;
 use crate::signature::SchemeName;
+use crate::suggest::did_you_mean;
 
 impl Typed {
     /// The command and its options.
@@ -28,7 +28,7 @@ impl Typed {
             Some(Topic::Sign) => return self.sign().map(Command::Sign),
             Some(Topic::Healthcheck) => Command::Healthcheck,
             Some(Topic::Program) | None => {
-                let near = hint(&word, COMMANDS.map(|(name, _)| name));
+                let near = did_you_mean(&word, COMMANDS.map(|(name, _)| name));
                 return Err(Usage(format!("unknown command {word:?}{near}")));
             }
         };
@@ -104,7 +104,7 @@ impl Typed {
         let scheme = match self.value("--scheme", "SCHEME")? {
             None => None,
             Some(text) => Some(SchemeName::parse(&text).ok_or_else(|| {
-                let near = hint(&text, SchemeName::NAMES.iter().copied());
+                let near = did_you_mean(&text, SchemeName::NAMES.iter().copied());
                 let names = SchemeName::NAMES.join(", ");
                 Usage(format!("unknown scheme {text:?}{near}; there are {names}"))
             })?),

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use crate::cli::Usage;
-use crate::near::hint;
+use crate::suggest::did_you_mean;
 
 /// What was typed and has not been understood yet.
 pub(super) struct Typed {
@@ -103,7 +103,7 @@ impl Typed {
                 let name = name(&argument);
                 return Err(Usage(match self.known.contains(&name.as_str()) {
                     true => format!("{name} takes no value"),
-                    false => format!("unknown option {name:?}{}", hint(&name, self.known)),
+                    false => format!("unknown option {name:?}{}", did_you_mean(&name, self.known)),
                 }));
             }
             words.push(word.into_owned());

@@ -3,8 +3,8 @@
 use super::Stop;
 use crate::cli::Which;
 use crate::config::Config;
-use crate::near::hint;
 use crate::stack::Stack;
+use crate::suggest::did_you_mean;
 
 /// The stacks that are meant, each once; at least one.
 pub(super) fn choose<'c>(which: &Which, config: &'c Config) -> Result<Vec<&'c Stack>, Stop> {
@@ -50,7 +50,7 @@ fn named<'c>(name: &str, config: &'c Config) -> Result<&'c Stack, Stop> {
     match found.as_slice() {
         [one] => Ok(one),
         [] => {
-            let help = match hint(name, stacks.iter().map(|stack| stack.key.as_str())) {
+            let help = match did_you_mean(name, stacks.iter().map(|stack| stack.key.as_str())) {
                 near if near.is_empty() => format!("; there are {}", keys(stacks)),
                 near => near,
             };

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Exit, Stop, Voice, load};
-use crate::config::Need;
+use crate::config::ConfigScope;
 use crate::limits;
 use crate::text::io_error_message;
 
 /// Asks the server that listens where the configuration says.
 pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
-    let loaded = load(Need::Listen, file, Voice::Quiet)?;
+    let loaded = load(ConfigScope::Listen, file, Voice::Quiet)?;
     let server = reachable(loaded.config.listen);
     let failed = |why: &dyn std::fmt::Display| {
         Stop::Failed(format!("the server at {server} is not well: {why}"))

@@ -11,7 +11,7 @@ use super::report::words;
 use super::{Exit, Stop, Voice, connect, load, warn, worst};
 use crate::cli::{self, Output, Which};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Need;
+use crate::config::ConfigScope;
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
 use crate::portainer::StackId;
@@ -68,7 +68,7 @@ fn carry_out(
     manner: Manner,
     act: impl Fn(&Context<'_>, &Stack) -> End,
 ) -> Result<Exit, Stop> {
-    let config = load(Need::Portainer, file, Voice::of(output))?.config;
+    let config = load(ConfigScope::Portainer, file, Voice::of(output))?.config;
     let stacks = choose(which, &config)?;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     let redactor = Redactor::new(config.secrets());

@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 
 use super::{Exit, Stop, Voice, connect, load};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Loaded, Need};
+use crate::config::{Config, ConfigScope, Loaded};
 use crate::delivery::ledger::report;
 use crate::http::{Awaited, Capacity, Listener, Server, Settings};
 use crate::limits;
@@ -34,14 +34,14 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     // Before anything else: as process 1 of a container a signal without a handler does nothing at all.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Stop::Failed(format!("cannot handle signals: {error}")))?;
-    let Loaded { config, shown, .. } = load(Need::Serve, file, Voice::Service)?;
+    let Loaded { config, shown, .. } = load(ConfigScope::Serve, file, Voice::Service)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let lasting = lasting(&config, clock.unix())?;
     let store = lasting.store.clone();
     let (portainer, timeout) = connect(&config, Arc::clone(&clock))?;
     let portainer = Arc::new(portainer);
     let metrics = Arc::new(Metrics::default());
-    let notifier = config.notify.as_ref().map(|notify| {
+    let notifier = config.notify.first().map(|notify| {
         Notifier::start(notify, Arc::clone(&clock), store.clone()).map_err(Stop::Failed)
     });
     let ears = Ears {

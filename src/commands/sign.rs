@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{Exit, Stop, Voice, load, print};
 use crate::cli;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Need};
+use crate::config::{Config, ConfigScope};
 use crate::hook::{Hook, HookName, setup};
 use crate::limits;
 use crate::secret::{random, to_hex};
@@ -17,7 +17,7 @@ use crate::text::io_error_message;
 
 /// Prints the header lines, or the set-up of a hook.
 pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
-    let config = load(Need::Sender, file, Voice::Quiet)?.config;
+    let config = load(ConfigScope::Sender, file, Voice::Quiet)?.config;
     let hook = hook(&config, asked.hook.as_deref())?;
     if asked.setup {
         return print(&setup::format_text(&setup::describe(

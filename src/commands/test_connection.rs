@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::table::columns;
 use super::{Exit, Stop, Voice, connect, load, worst};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Need, Trust};
+use crate::config::{self, Config, ConfigScope, Trust};
 use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Unobserved};
@@ -20,7 +20,7 @@ use crate::terminal;
 
 /// Says what there is, and for each configured stack how it would be redeployed.
 pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
-    let config = load(Need::Portainer, file, Voice::Command)?.config;
+    let config = load(ConfigScope::Portainer, file, Voice::Command)?.config;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     terminal::print(&address(&config))?;
     let version = portainer.version().map_err(stop)?;
@@ -58,7 +58,7 @@ pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
 
 /// Whether there is somebody to be told, and with `notify` whether a test notice arrives.
 fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
-    let Some(settings) = &config.notify else {
+    let Some(settings) = config.notify.first() else {
         return match notify {
             true => Err(Stop::Configuration(
                 "there is nobody to be told: set STACKHOOK_NOTIFY_URL, or [notify] in the file"

@@ -14,7 +14,7 @@ use super::report::words;
 use super::{Exit, Stop, Voice, load, worst};
 use crate::cli;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Need, Surroundings, Trust};
+use crate::config::{ConfigScope, ProcessEnv, Trust};
 use crate::fetch::Fetch;
 use crate::hook::HookName;
 use crate::limits;
@@ -26,7 +26,7 @@ use sender::{Said, Sender, Trouble, WAIT};
 
 /// Sends one delivery a stack, and ends as the worst of them did.
 pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop> {
-    let config = load(Need::Sender, file, Voice::of(asked.output))?.config;
+    let config = load(ConfigScope::Sender, file, Voice::of(asked.output))?.config;
     let secret = config
         .hooks
         .iter()
@@ -38,7 +38,7 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop
         ));
     };
     let given = asked.url.clone().or_else(|| {
-        Surroundings::of_process()
+        ProcessEnv::of_process()
             .text("STACKHOOK_URL")
             .map(str::to_owned)
     });

@@ -4,7 +4,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::near::hint;
+use crate::suggest;
 
 /// `1MiB`, `512KiB`, or a number of bytes.
 pub(super) fn size(text: &str) -> Result<usize, String> {
@@ -49,7 +49,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 /// The number at the beginning, and what follows it.
 fn number(text: &str) -> (Option<u64>, &str) {
-    let end = text.find(|sign: char| !sign.is_ascii_digit());
+    let end = text.find(|c: char| !c.is_ascii_digit());
     let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
     (digits.parse().ok(), rest)
 }
@@ -66,7 +66,7 @@ pub(super) fn choice<T>(
 
 fn one_of(names: &[&str], text: &str) -> String {
     let (last, first) = names.split_last().unwrap_or((&"", &[]));
-    let near = hint(text, names.iter().copied());
+    let near = suggest::did_you_mean(text, names.iter().copied());
     match first {
         [] => format!("expected {last}"),
         _ => format!("expected {} or {last}{near}", first.join(", ")),
@@ -88,12 +88,12 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     let port = text.strip_prefix(':').unwrap_or(text);
-    let port_only = !port.is_empty() && port.bytes().all(|sign| sign.is_ascii_digit());
+    let port_only = !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit());
     let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
     Err(match () {
         () if port_only => {
-            "expected an address before the port: \"127.0.0.1:8484\" for this host alone, \
-             \"0.0.0.0:8484\" or \"[::]:8484\" for everybody"
+            "expected an address before the port: \"127.0.0.1:8484\" for this host only, \
+             \"0.0.0.0:8484\" or \"[::]:8484\" for all addresses"
         }
         () if text.parse::<std::net::IpAddr>().is_ok() => {
             "expected a port after the address, such as \"127.0.0.1:8484\" or \"[::]:8484\""
@@ -117,7 +117,7 @@ pub(super) fn portainer_url(text: &str) -> Result<String, String> {
 pub(super) fn plain_url(text: &str) -> Result<String, String> {
     let url = url(text)?;
     match url.contains('?') {
-        true => Err("has a query (from the \"?\" on), which has no place here".to_owned()),
+        true => Err("has a query (from the \"?\" on); leave it out".to_owned()),
         false => Ok(url.trim_end_matches('/').to_owned()),
     }
 }
@@ -133,17 +133,17 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     if scheme != "http" && scheme != "https" {
         return wrong("expected a URL that begins with http:// or https://");
     }
-    if rest.chars().any(|sign| sign.is_control() || sign == ' ') {
+    if rest.chars().any(|c| c.is_control() || c == ' ') {
         return wrong("contains a space or a control character");
     }
     if !rest.is_ascii() || rest.contains(['\\', '"', '<', '>', '^', '`', '{', '|', '}']) {
         return wrong(
-            "contains a sign that has no place in a URL; write names in Punycode and paths with %",
+            "contains a character that has no place in a URL; write names in Punycode and paths with %",
         );
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
-        return wrong("contains a user name or a password, which has no place in this URL");
+        return wrong("contains a user name or a password, which does not belong in this URL");
     }
     if path.contains('#') {
         return wrong("has a fragment (from the \"#\" on); leave it out");
@@ -161,17 +161,16 @@ pub(super) fn url(text: &str) -> Result<String, String> {
             None => (authority, None),
         },
     };
-    let of_names = |sign: char| sign.is_ascii_alphanumeric() || "-._".contains(sign);
+    let of_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     let is_name = host.chars().all(of_names) && !host.starts_with('.') && !host.contains("..");
     if host.is_empty() || !(is_name || authority.starts_with('[')) {
-        return wrong("names no host");
+        return wrong("has no host");
     }
     let is_port = |port: &str| {
-        port.bytes().all(|sign| sign.is_ascii_digit())
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
+        port.bytes().all(|c| c.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
     if port.is_some_and(|port| !is_port(port)) {
-        return wrong("its port is no number from 1 to 65535");
+        return wrong("the port must be a number from 1 to 65535");
     }
     Ok(format!("{scheme}://{rest}"))
 }
@@ -206,7 +205,7 @@ pub(super) fn pointer(text: &str) -> Result<String, String> {
 
 /// The name of an HTTP header (RFC 9110 token), in lower case.
 pub(super) fn header(text: &str) -> Result<String, String> {
-    let token = |sign: char| sign.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(sign);
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     match text.chars().all(token) {
         true => Ok(text.to_ascii_lowercase()),
         false => Err("expected the name of a header, such as \"Authorization\"".to_owned()),
@@ -215,8 +214,8 @@ pub(super) fn header(text: &str) -> Result<String, String> {
 
 /// The name of a variable.
 pub(super) fn variable(text: &str) -> Result<String, String> {
-    let digit_first = text.starts_with(|sign: char| sign.is_ascii_digit());
-    let fits = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
+    let digit_first = text.starts_with(|c: char| c.is_ascii_digit());
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     match !digit_first && text.chars().all(fits) {
         true => Ok(text.to_owned()),
         false => Err("expected names of variables, such as \"IMAGE_TAG\"".to_owned()),

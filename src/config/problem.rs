@@ -1,70 +1,90 @@
-//! What is wrong with the configuration, and where it stands. No text of a value is ever part of a problem: a value that
-//! stands in the wrong place may be a secret.
+//! What is wrong with the configuration, and where. No text of a value is ever part of a problem: it may be a secret in the wrong
+//! place.
 
 use std::fmt;
-use std::sync::Arc;
 
-/// Where something was written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
-    /// The file as a whole, by the name that people know it under.
-    File(Arc<str>),
-    /// A line of the file, counted from 1.
-    Line(Arc<str>, usize),
+/// Where a value was written. The order is that of reports: file, variables, credentials, then what is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// A byte position in the file.
+    File(usize),
     /// A variable of the environment.
     Variable(String),
     /// A file of systemd's credentials directory.
     Credential(&'static str),
-    /// Nowhere: it is missing, or it is the default.
-    Nowhere,
+    /// Not written at all.
+    #[default]
+    Default,
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::File(file) => f.write_str(file),
-            Place::Line(file, line) => write!(f, "{file}:{line}"),
-            Place::Variable(name) => f.write_str(name),
-            Place::Credential(name) => write!(f, "credential {name}"),
-            Place::Nowhere => f.write_str("default"),
+/// The name of the file, and where its lines begin.
+#[derive(Debug, Default)]
+pub(super) struct FileLines {
+    /// As the user knows it.
+    pub(super) name: String,
+    starts: Vec<usize>,
+}
+
+impl FileLines {
+    pub(super) fn new(name: String, text: &str) -> FileLines {
+        let after_breaks = text.match_indices('\n').map(|(index, _)| index + 1);
+        let starts = std::iter::once(0).chain(after_breaks).collect();
+        FileLines { name, starts }
+    }
+
+    /// The line of a byte position, counted from 1.
+    pub(super) fn number(&self, position: usize) -> usize {
+        self.starts.partition_point(|start| *start <= position)
+    }
+
+    /// `stackhook.toml:3`, `PORTAINER_URL`, `credential portainer-api-key` or `default`.
+    pub(super) fn describe(&self, source: &Source) -> String {
+        match source {
+            Source::File(position) => format!("{}:{}", self.name, self.number(*position)),
+            Source::Variable(name) => name.clone(),
+            Source::Credential(name) => format!("credential {name}"),
+            Source::Default => "default".to_owned(),
         }
     }
 }
 
-/// Whether a problem may merely be the echo of a syntax error elsewhere in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nature {
-    /// What stands there is wrong by itself.
-    Wrong,
-    /// Something is missing, or not known: a syntax error may have hidden it, or moved it to another section.
-    Lost,
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Problem {
+    pub(super) source: Source,
+    text: String,
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// What else may be behind it.
-    pub(super) nature: Nature,
-    /// Where.
-    pub(super) place: Place,
-    /// The key, such as `portainer.url`; empty for what has none.
-    pub(super) key: String,
-    /// What, why and what to do; without any value.
-    pub(super) text: String,
+impl Problem {
+    /// `key` is the path of the key, such as `portainer.url`, or empty; `text` holds no value.
+    pub(super) fn new(source: Source, lines: &FileLines, key: &str, text: &str) -> Problem {
+        let place = match &source {
+            Source::File(_) => format!("{}: ", lines.describe(&source)),
+            // The variable's name says more than the key's.
+            Source::Variable(_) | Source::Credential(_) => {
+                let text = format!("{}: {text}", lines.describe(&source));
+                return Problem { source, text };
+            }
+            Source::Default => String::new(),
+        };
+        let text = match key {
+            "" => format!("{place}{text}"),
+            _ => format!("{place}{key}: {text}"),
+        };
+        Problem { source, text }
+    }
+
+    /// A problem with the file as a whole.
+    pub(super) fn with_file(lines: &FileLines, text: &str) -> Problem {
+        Problem {
+            source: Source::File(0),
+            text: format!("{}: {text}", lines.name),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::File(_) | Place::Line(..) => write!(f, "{}: ", self.place)?,
-            Place::Variable(_) | Place::Credential(_) => {
-                return write!(f, "{}: {}", self.place, self.text);
-            }
-            Place::Nowhere => {}
-        }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
         f.write_str(&self.text)
     }
 }
@@ -73,24 +93,25 @@ impl fmt::Display for Problem {
 #[derive(Debug)]
 pub(crate) struct Problems {
     problems: Vec<Problem>,
-    /// How many there are besides: nobody reads more.
-    more: usize,
-    /// What is merely odd; often the cause of a problem.
+    /// The number of further problems, which are not shown.
+    omitted: usize,
+    /// Often the cause of a problem.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Problems {
-    const MOST: usize = 100;
+    /// More than one screen of problems helps nobody.
+    const MAX_SHOWN: usize = 100;
 
-    /// Sorts; says the same thing once.
+    /// Sorts by source and removes duplicates.
     pub(super) fn new(mut problems: Vec<Problem>, warnings: Vec<String>) -> Problems {
-        problems.sort_by(|one, other| one.place.cmp(&other.place));
-        problems.dedup();
-        let more = problems.len().saturating_sub(Problems::MOST);
-        problems.truncate(Problems::MOST);
+        problems.sort_by(|a, b| a.source.cmp(&b.source));
+        problems.dedup_by(|a, b| a.text == b.text);
+        let omitted = problems.len().saturating_sub(Problems::MAX_SHOWN);
+        problems.truncate(Problems::MAX_SHOWN);
         Problems {
             problems,
-            more,
+            omitted,
             warnings,
         }
     }
@@ -99,11 +120,11 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
-            let end = if index == 0 { "" } else { "\n" };
-            write!(f, "{end}{problem}")?;
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
         }
-        if self.more > 0 {
-            write!(f, "\nand {} more problems", self.more)?;
+        if self.omitted > 0 {
+            write!(f, "\nand {} more problems", self.omitted)?;
         }
         Ok(())
     }

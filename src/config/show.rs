@@ -1,27 +1,29 @@
-//! What is in force and where it comes from, as a table for people. Secrets are rows that tell their length.
+//! The effective configuration and its sources, as a table or as JSON. Of secrets it only says that they are set.
 
 use std::fmt::Write as _;
 
-/// One setting that is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::Serialize;
+
+/// One effective setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Shown {
     /// Such as `portainer.url` or `stack.app.pull`.
     pub(crate) key: String,
-    /// As one would write it; of a secret only its length.
+    /// As one would write it; for a secret only that it is set.
     pub(crate) value: String,
     /// File and line, variable, credential, or `default`.
     pub(crate) source: String,
 }
 
-/// A line a row: key, value, source, in columns.
+/// One line per row: key, value and source, in columns.
 pub(crate) fn render(rows: &[Shown]) -> String {
-    // A single long value must not push every source out of sight.
-    const WIDEST: usize = 48;
-    let widest = |of: fn(&Shown) -> &str| {
-        let widths = rows.iter().map(|row| of(row).chars().count());
-        widths.max().unwrap_or(0).min(WIDEST)
+    // A single long value must not push every source off the screen.
+    const MAX_WIDTH: usize = 48;
+    let max_width = |cell: fn(&Shown) -> &str| {
+        let widths = rows.iter().map(|row| cell(row).chars().count());
+        widths.max().unwrap_or(0).min(MAX_WIDTH)
     };
-    let (keys, values) = (widest(|row| &row.key), widest(|row| &row.value));
+    let (keys, values) = (max_width(|row| &row.key), max_width(|row| &row.value));
     let mut text = String::new();
     for Shown { key, value, source } in rows {
         // Writing to a String does not fail.
@@ -43,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_a_long_value_stands_out_alone() {
+    fn columns_are_aligned_beside_a_long_value() {
         let long = "x".repeat(50);
         let rows = [
             row("listen", "127.0.0.1:8484", "default"),

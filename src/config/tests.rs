@@ -1,4 +1,4 @@
-//! Tests of the whole way from file and variables to a configuration or its problems.
+//! Tests from file and variables to a configuration or its problems.
 
 mod variables;
 mod mistakes;
@@ -14,9 +14,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Loaded, Need, Problems, Surroundings, load};
+use super::{ConfigScope, Loaded, Problems, ProcessEnv, load};
 
-/// What starts a server from nothing else.
+/// The smallest complete configuration.
 const FIVE: &[(&str, &str)] = &[
     ("PORTAINER_URL", "http://portainer:9000"),
     ("PORTAINER_API_KEY", "ptr_0123456789abcdef"),
@@ -25,7 +25,7 @@ const FIVE: &[(&str, &str)] = &[
     ("PORTAINER_ENVIRONMENT", "local"),
 ];
 
-/// A directory of its own, with what surrounds a process.
+/// A temporary directory and the environment of a process.
 struct Place {
     dir: PathBuf,
     variables: BTreeMap<String, OsString>,
@@ -69,8 +69,8 @@ impl Place {
         std::fs::set_permissions(self.dir.join(name), permissions).unwrap();
     }
 
-    fn surroundings(&self) -> Surroundings {
-        Surroundings {
+    fn env(&self) -> ProcessEnv {
+        ProcessEnv {
             variables: self.variables.clone(),
             working_dir: self.dir.clone(),
             system_file: self.dir.join("system.toml"),
@@ -78,21 +78,21 @@ impl Place {
         }
     }
 
-    fn load(&self, need: Need) -> Result<Loaded, Problems> {
-        load(need, None::<&Path>, &self.surroundings())
+    fn load(&self, need: ConfigScope) -> Result<Loaded, Problems> {
+        load(need, None::<&Path>, &self.env())
     }
 
     #[track_caller]
-    fn loaded(&self, need: Need) -> Loaded {
+    fn loaded(&self, need: ConfigScope) -> Loaded {
         match self.load(need) {
             Ok(loaded) => loaded,
             Err(problems) => panic!("problems:\n{problems}"),
         }
     }
 
-    /// The problems, a line each, with the directory's own name left out.
+    /// The problems, one per line, with `DIR` for the directory.
     #[track_caller]
-    fn problems(&self, need: Need) -> String {
+    fn problems(&self, need: ConfigScope) -> String {
         let problems = self.load(need).expect_err("problems were expected");
         self.plain(&problems.to_string())
     }
@@ -100,32 +100,6 @@ impl Place {
     fn plain(&self, text: &str) -> String {
         text.replace(&format!("{}", self.dir.display()), "DIR")
     }
-}
-
-/// A file with the given text after what every file needs, and exactly these problems. `DIR` is the directory.
-#[track_caller]
-fn check(file: &str, problems: &str) {
-    let place = Place::with(FIVE);
-    place.write("stackhook.toml", file);
-    let found = match place.load(Need::Serve) {
-        Ok(_) => String::new(),
-        Err(problems) => place.plain(&problems.to_string()),
-    };
-    assert_eq!(found, problems, "\nfile:\n{file}");
-}
-
-/// The five variables with these set besides, and exactly these problems.
-#[track_caller]
-fn check_variables(variables: &[(&str, &str)], problems: &str) {
-    let mut place = Place::with(FIVE);
-    for (name, value) in variables {
-        place.set(name, value);
-    }
-    let found = match place.load(Need::Serve) {
-        Ok(_) => String::new(),
-        Err(problems) => place.plain(&problems.to_string()),
-    };
-    assert_eq!(found, problems, "\nvariables: {variables:?}");
 }
 
 impl Drop for Place {

@@ -1,7 +1,7 @@
-//! Damaged files: whatever stands there, there is an answer, and it is not a panic.
+//! Damaged files: each gives a configuration or problems, never a panic.
 
 use super::{FIVE, Place};
-use crate::config::Need;
+use crate::config::ConfigScope;
 
 const EXAMPLE: &str = include_str!("../../../stackhook.toml.example");
 
@@ -80,7 +80,7 @@ fn damage(text: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 }
 
 #[test]
-fn damaged_files_end_in_problems_not_in_panics() {
+fn damaged_files_cause_problems_not_panics() {
     let active = EXAMPLE.replace("#= ", "").replace("\n# ", "\n");
     let mut numbers = Numbers(0x5EED);
     let place = Place::with(FIVE);
@@ -91,7 +91,7 @@ fn damaged_files_end_in_problems_not_in_panics() {
             &mut numbers,
         );
         place.write("stackhook.toml", &text);
-        match place.load(Need::Sender) {
+        match place.load(ConfigScope::Sender) {
             Ok(_) => fine += 1,
             Err(problems) => {
                 wrong += 1;
@@ -103,7 +103,7 @@ fn damaged_files_end_in_problems_not_in_panics() {
 }
 
 #[test]
-fn deep_and_long_files_are_no_harm() {
+fn rejects_deep_and_long_files() {
     let place = Place::with(FIVE);
     for text in [
         "[".repeat(100_000),
@@ -113,15 +113,21 @@ fn deep_and_long_files_are_no_harm() {
         "x = 1\n".repeat(100_000),
     ] {
         place.write("stackhook.toml", text);
-        place.load(Need::Serve).expect_err("nonsense");
+        place
+            .load(ConfigScope::Serve)
+            .expect_err("not a configuration");
     }
     place.write("stackhook.toml", "x = 1\n".repeat(1000));
-    let problems = place.problems(Need::Serve);
-    assert_eq!(problems.lines().count(), 101, "enough is enough");
+    let problems = place.problems(ConfigScope::Serve);
+    assert_eq!(
+        problems.lines().count(),
+        101,
+        "the number of problems is limited"
+    );
     assert!(problems.ends_with("\nand 899 more problems"), "{problems}");
     place.write("stackhook.toml", "#".repeat(1024 * 1024 + 1));
     assert_eq!(
-        place.problems(Need::Serve),
+        place.problems(ConfigScope::Serve),
         "stackhook.toml: cannot read \"DIR/stackhook.toml\": it is larger than 1024 KiB"
     );
 }

@@ -1,8 +1,8 @@
 //! The example at the top of the repository: it loads, it is complete, and the defaults that it shows are the real ones.
 
 use super::Place;
-use crate::config::values::KEYS;
-use crate::config::{Loaded, Need};
+use crate::config::schema::SECTIONS;
+use crate::config::{ConfigScope, Loaded};
 
 const EXAMPLE: &str = include_str!("../../../stackhook.toml.example");
 
@@ -28,25 +28,25 @@ fn load(defaults: bool) -> (Place, Loaded) {
         place.write(&format!("secrets/{name}"), format!("{name}-0123456789\n"));
     }
     place.write("stackhook.toml", text);
-    let loaded = place.loaded(Need::Serve);
+    let loaded = place.loaded(ConfigScope::Serve);
     (place, loaded)
 }
 
 #[test]
-fn the_example_loads_without_a_word() {
+fn the_example_loads_without_warnings() {
     let (_place, loaded) = load(false);
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!(loaded.config.hooks.len(), 2);
 }
 
 #[test]
-fn the_defaults_that_it_shows_are_the_real_ones() {
+fn the_defaults_in_the_example_are_the_real_ones() {
     let (place, plain) = load(false);
     let (other, mut active) = load(true);
-    active.config.notify = None;
+    active.config.notify.clear();
     // Paths differ by the directory alone.
-    let told = |place: &Place, loaded: &Loaded| place.plain(&format!("{:#?}", loaded.config));
-    assert_eq!(told(&place, &plain), told(&other, &active));
+    let printed = |place: &Place, loaded: &Loaded| place.plain(&format!("{:#?}", loaded.config));
+    assert_eq!(printed(&place, &plain), printed(&other, &active));
     let mut compared = 0;
     for row in &active.shown {
         let Some(own) = plain.shown.iter().find(|own| own.key == row.key) else {
@@ -71,21 +71,21 @@ fn the_defaults_that_it_shows_are_the_real_ones() {
 }
 
 #[test]
-fn every_key_stands_in_it() {
+fn the_example_contains_every_key() {
     let mut section = "";
     let mut found: Vec<(String, String)> = Vec::new();
     for line in EXAMPLE.lines() {
         let line = line.trim_start_matches("#= ").trim_start_matches("# ");
         let header = line.trim_matches(['[', ']']);
-        if line.starts_with('[') && KEYS.iter().any(|(kind, _)| *kind == header) {
+        if line.starts_with('[') && SECTIONS.iter().any(|(kind, _)| *kind == header) {
             section = header;
         } else if let Some((key, _)) = line.split_once(" = ") {
             found.push((section.to_owned(), key.to_owned()));
         }
     }
-    for (section, keys) in KEYS {
-        for key in keys.iter() {
-            let is_section = KEYS
+    for (section, keys) in SECTIONS {
+        for key in keys().iter() {
+            let is_section = SECTIONS
                 .iter()
                 .any(|(kind, _)| kind.rsplit('.').next() == Some(key));
             let here = found.iter().any(|(of, its)| of == section && its == key);
@@ -96,17 +96,17 @@ fn every_key_stands_in_it() {
         }
     }
     for (section, key) in &found {
-        let known = KEYS
+        let known = SECTIONS
             .iter()
-            .any(|(of, keys)| of == section && keys.contains(&key.as_str()));
-        assert!(known, "{section}.{key} is no key");
+            .any(|(of, keys)| of == section && keys().contains(&key.as_str()));
+        assert!(known, "{section}.{key} is not a key");
     }
 }
 
 #[test]
-fn every_key_in_the_list_is_taken_by_somebody() {
-    for (section, keys) in KEYS {
-        for key in keys.iter() {
+fn every_key_checks_its_type() {
+    for (section, keys) in SECTIONS {
+        for key in keys().iter() {
             let place = Place::new();
             let header = match *section {
                 "" => "",
@@ -118,7 +118,7 @@ fn every_key_in_the_list_is_taken_by_somebody() {
                 _ => "[staff]\n",
             };
             place.write("stackhook.toml", format!("{header}{key} = 2020-01-01\n"));
-            let problems = place.problems(Need::Show);
+            let problems = place.problems(ConfigScope::Show);
             assert!(
                 problems.contains(&format!("{key}: expected ")),
                 "{section}.{key}: {problems}"

@@ -1,0 +1,515 @@
+//! The environment of the process: which variable sets which key, systemd's credentials, and warnings about unknown variables.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use super::parse;
+use super::problem::{FileLines, Problem, Source};
+use super::schema::{ConfigFile, HookSection, List, NotifySection, Sourced, StackSection};
+use crate::hook::HookName;
+use crate::stack::StackKey;
+use crate::suggest;
+
+/// Everything outside the file that configures stackhook; tests build their own.
+#[derive(Clone)]
+pub(crate) struct ProcessEnv {
+    /// The variables of the environment. Values may be secrets, hence no `Debug`.
+    pub(crate) variables: BTreeMap<String, OsString>,
+    /// The directory with `stackhook.toml`, and the base of relative paths in variables.
+    pub(crate) working_dir: PathBuf,
+    /// The configuration file that is read if no other exists.
+    pub(crate) system_file: PathBuf,
+    /// The directory from which systemd takes the service's credentials; root's own commands read it directly.
+    pub(crate) credential_store: PathBuf,
+}
+
+impl ProcessEnv {
+    /// The environment of this process.
+    pub(crate) fn of_process() -> ProcessEnv {
+        let utf8_name =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+        ProcessEnv {
+            variables: std::env::vars_os().filter_map(utf8_name).collect(),
+            working_dir: PathBuf::new(),
+            system_file: PathBuf::from("/etc/stackhook/stackhook.toml"),
+            credential_store: PathBuf::from("/etc/credstore"),
+        }
+    }
+
+    /// A variable's value; `None` if it is unset, empty or not UTF-8.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.value(name)?.to_str()
+    }
+
+    /// A variable's value as a path, which need not be UTF-8.
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.value(name).map(PathBuf::from)
+    }
+
+    fn value(&self, name: &str) -> Option<&OsStr> {
+        let value = self.variables.get(name)?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// `$CREDENTIALS_DIRECTORY`, which systemd sets for a service with credentials.
+    pub(super) fn credentials_dir(&self) -> Option<PathBuf> {
+        self.path("CREDENTIALS_DIRECTORY")
+    }
+
+    /// The first directory of `$STATE_DIRECTORY`, which systemd sets for a service with a state directory.
+    pub(super) fn state_dir(&self) -> Option<&str> {
+        let first = self.text("STATE_DIRECTORY")?.split(':').next()?;
+        (!first.is_empty()).then_some(first)
+    }
+}
+
+/// The key that a variable sets. The functions create the section, written at the given source, if the file has none.
+enum Target {
+    Text(Key<String>),
+    /// Comma-separated in the variable.
+    List(Key<List>),
+    /// `true`, `false`, `1` or `0`.
+    Flag(Key<bool>),
+    /// A secret; `NAME_FILE` and the credential name a file that holds it.
+    Secret(Option<&'static str>, SecretKeys),
+}
+
+/// A key's place in the file.
+type Key<T> = for<'f> fn(&'f mut ConfigFile, &Source) -> &'f mut Option<Sourced<T>>;
+
+/// The keys `name` and `name_file` of a secret.
+type SecretKeys = for<'f> fn(
+    &'f mut ConfigFile,
+    &Source,
+) -> (
+    &'f mut Option<Sourced<String>>,
+    &'f mut Option<Sourced<String>>,
+);
+
+/// Every variable that sets a key of a fixed section. The variables that name stacks are read by `apply_stack_names`.
+const VARIABLES: &[(&str, Target)] = &[
+    ("STACKHOOK_LISTEN", Target::Text(|file, _| &mut file.listen)),
+    (
+        "STACKHOOK_PUBLIC_URL",
+        Target::Text(|file, _| &mut file.public_url),
+    ),
+    (
+        "STACKHOOK_STATE_DIR",
+        Target::Text(|file, _| &mut file.state_dir),
+    ),
+    (
+        "STACKHOOK_TRUSTED_PROXIES",
+        Target::List(|file, _| &mut file.trusted_proxies),
+    ),
+    (
+        "STACKHOOK_MAX_BODY",
+        Target::Text(|file, _| &mut file.max_body),
+    ),
+    ("STACKHOOK_LOG", Target::Text(|file, _| &mut file.log)),
+    (
+        "STACKHOOK_LOG_FORMAT",
+        Target::Text(|file, _| &mut file.log_format),
+    ),
+    (
+        "PORTAINER_URL",
+        Target::Text(|file, at| &mut open(&mut file.portainer, at).url),
+    ),
+    (
+        "PORTAINER_USER",
+        Target::Text(|file, at| &mut open(&mut file.portainer, at).user),
+    ),
+    (
+        "PORTAINER_CA_FILE",
+        Target::Text(|file, at| &mut open(&mut file.portainer, at).ca_file),
+    ),
+    (
+        "PORTAINER_CERTIFICATE_SHA256",
+        Target::Text(|file, at| &mut open(&mut file.portainer, at).certificate_sha256),
+    ),
+    (
+        "PORTAINER_INSECURE",
+        Target::Flag(|file, at| &mut open(&mut file.portainer, at).insecure),
+    ),
+    (
+        "PORTAINER_TIMEOUT",
+        Target::Text(|file, at| &mut open(&mut file.portainer, at).timeout),
+    ),
+    (
+        "PORTAINER_API_KEY",
+        Target::Secret(Some("portainer-api-key"), |file, at| {
+            let portainer = open(&mut file.portainer, at);
+            (&mut portainer.api_key, &mut portainer.api_key_file)
+        }),
+    ),
+    (
+        "PORTAINER_PASSWORD",
+        Target::Secret(Some("portainer-password"), |file, at| {
+            let portainer = open(&mut file.portainer, at);
+            (&mut portainer.password, &mut portainer.password_file)
+        }),
+    ),
+    (
+        "STACKHOOK_NOTIFY_FORMAT",
+        Target::Text(|file, at| &mut first_notify(file, at).format),
+    ),
+    (
+        "STACKHOOK_NOTIFY_URL",
+        Target::Secret(None, |file, at| {
+            let notify = first_notify(file, at);
+            (&mut notify.url, &mut notify.url_file)
+        }),
+    ),
+    (
+        "STACKHOOK_NOTIFY_SECRET",
+        Target::Secret(None, |file, at| {
+            let notify = first_notify(file, at);
+            (&mut notify.secret, &mut notify.secret_file)
+        }),
+    ),
+    (
+        "STACKHOOK_STAFF_USER",
+        Target::Text(|file, at| &mut open(&mut file.staff, at).user),
+    ),
+    (
+        "STACKHOOK_STAFF_PASSWORD",
+        Target::Secret(Some("staff-password"), |file, at| {
+            let staff = open(&mut file.staff, at);
+            (&mut staff.password, &mut staff.password_file)
+        }),
+    ),
+    (
+        "PORTAINER_WEBHOOK_SENDER",
+        Target::Text(|file, at| &mut default_hook(file, at).sender),
+    ),
+    (
+        "PORTAINER_WEBHOOK_SECRET",
+        Target::Secret(Some("webhook-secret"), |file, at| {
+            let hook = default_hook(file, at);
+            (&mut hook.secret, &mut hook.secret_file)
+        }),
+    ),
+];
+
+const STACK_NAME: &str = "PORTAINER_STACK_NAME";
+const STACK_NAME_PREFIX: &str = "PORTAINER_STACK_NAME_";
+const STACK_ENVIRONMENT: &str = "PORTAINER_ENVIRONMENT";
+/// Known variables that set no key of the file, or one key of every stack.
+const OTHER_VARIABLES: &[&str] = &[
+    STACK_NAME,
+    STACK_ENVIRONMENT,
+    "STACKHOOK_CONFIG",
+    "STACKHOOK_URL",
+];
+
+fn open<'s, T: Default>(section: &'s mut Option<Sourced<T>>, at: &Source) -> &'s mut T {
+    &mut section
+        .get_or_insert_with(|| Sourced::new(T::default(), at.clone()))
+        .value
+}
+
+/// The variables are for a single receiver: of several, they set the first.
+fn first_notify<'f>(file: &'f mut ConfigFile, at: &Source) -> &'f mut NotifySection {
+    find_or_push(&mut file.notify.0, at, |_| true)
+}
+
+/// The hook that is called "update", because it is named so or not at all.
+fn default_hook<'f>(file: &'f mut ConfigFile, at: &Source) -> &'f mut HookSection {
+    find_or_push(&mut file.hook, at, |hook| {
+        let name = hook.name.as_ref();
+        name.is_none_or(|name| name.value == HookName::DEFAULT)
+    })
+}
+
+/// The first section that matches; a new one, written at `at`, if none does.
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the index was found or pushed in the line above"
+)]
+fn find_or_push<'s, T: Default>(
+    sections: &'s mut Vec<Sourced<T>>,
+    at: &Source,
+    matches: impl Fn(&T) -> bool,
+) -> &'s mut T {
+    let found = sections.iter().position(|section| matches(&section.value));
+    if found.is_none() {
+        sections.push(Sourced::new(T::default(), at.clone()));
+    }
+    let index = found.unwrap_or(sections.len() - 1);
+    &mut sections[index].value
+}
+
+/// A configuration with nothing but `STACKHOOK_LISTEN`, if that is set.
+pub(super) fn listen(env: &ProcessEnv) -> Option<ConfigFile> {
+    let text = env.text("STACKHOOK_LISTEN")?;
+    let source = Source::Variable("STACKHOOK_LISTEN".to_owned());
+    Some(ConfigFile {
+        listen: Some(Sourced::new(text.to_owned(), source)),
+        ..ConfigFile::default()
+    })
+}
+
+/// Overrides what the file says with variables and credentials, each only its own value.
+pub(super) fn apply(env: &ProcessEnv, file: &mut ConfigFile) -> Vec<Problem> {
+    let mut overrides = Overrides {
+        env,
+        problems: Vec::new(),
+    };
+    for (name, value) in &env.variables {
+        if value.to_str().is_none() && is_known(name) {
+            overrides.problem(name, "is not UTF-8");
+        }
+    }
+    for (name, target) in VARIABLES {
+        overrides.apply(name, target, file);
+    }
+    overrides.apply_stack_names(file);
+    overrides.problems
+}
+
+struct Overrides<'e> {
+    env: &'e ProcessEnv,
+    problems: Vec<Problem>,
+}
+
+impl Overrides<'_> {
+    fn problem(&mut self, name: &str, text: &str) {
+        let source = Source::Variable(name.to_owned());
+        self.problems
+            .push(Problem::new(source, &FileLines::default(), "", text));
+    }
+
+    fn apply(&mut self, name: &'static str, target: &Target, file: &mut ConfigFile) {
+        let source = Source::Variable(name.to_owned());
+        match target {
+            Target::Secret(credential, keys) => self.apply_secret(name, *credential, *keys, file),
+            Target::Text(key) => {
+                if let Some(text) = self.plain_text(name) {
+                    let key = key(file, &source);
+                    *key = Some(Sourced::new(text, source));
+                }
+            }
+            Target::List(key) => {
+                if let Some(text) = self.plain_text(name) {
+                    let element = |part: &str| Sourced::new(part.trim().to_owned(), source.clone());
+                    let list = text.split(',').map(element).collect();
+                    let key = key(file, &source);
+                    *key = Some(Sourced::new(list, source));
+                }
+            }
+            Target::Flag(key) => {
+                let Some(text) = self.plain_text(name) else {
+                    return;
+                };
+                let flag = match parse::flag(&text) {
+                    Ok(flag) => flag,
+                    Err(why) => return self.problem(name, &why),
+                };
+                let key = key(file, &source);
+                *key = Some(Sourced::new(flag, source));
+            }
+        }
+    }
+
+    /// A variable's text without the quotes that Docker's env files keep, which are reported.
+    fn plain_text(&mut self, name: &str) -> Option<String> {
+        let text = self.env.text(name)?;
+        let unquoted = ['"', '\'']
+            .iter()
+            .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+        if unquoted.is_some() {
+            self.problem(
+                name,
+                "is wrapped in quotes, which count as part of the value (Docker's env files keep them); leave them out",
+            );
+        }
+        Some(unquoted.unwrap_or(text).to_owned())
+    }
+
+    /// Replaces a secret by the variable, the file that the `_FILE` variable names, or the credential.
+    fn apply_secret(
+        &mut self,
+        name: &'static str,
+        credential: Option<&'static str>,
+        keys: SecretKeys,
+        file: &mut ConfigFile,
+    ) {
+        let file_name = format!("{name}_FILE");
+        let credential = credential.and_then(|credential| {
+            let path = self.env.credentials_dir()?.join(credential);
+            // A credential that cannot be inspected is there, too.
+            let exists = path.try_exists().unwrap_or(true);
+            exists.then(|| (path.display().to_string(), Source::Credential(credential)))
+        });
+        let (inline, path) = match (self.env.text(name), self.env.text(&file_name)) {
+            (Some(text), path) => {
+                if path.is_some() {
+                    self.problem(
+                        name,
+                        &format!("is set, and {file_name} too; set only one of them"),
+                    );
+                }
+                let source = Source::Variable(name.to_owned());
+                (Some(Sourced::new(text.to_owned(), source)), None)
+            }
+            (None, Some(path)) => {
+                let source = Source::Variable(file_name);
+                (None, Some(Sourced::new(path.to_owned(), source)))
+            }
+            (None, None) => match credential {
+                Some((path, source)) => (None, Some(Sourced::new(path, source))),
+                None => return,
+            },
+        };
+        let source = inline
+            .as_ref()
+            .or(path.as_ref())
+            .map(|value| value.source.clone());
+        let (key, key_file) = keys(file, &source.unwrap_or_default());
+        // Both keys in the file are a mistake that stays visible.
+        if key.is_none() || key_file.is_none() {
+            (*key, *key_file) = (inline, path);
+        }
+    }
+
+    /// `PORTAINER_STACK_NAME_` and a key names that stack, `PORTAINER_STACK_NAME` the default stack, and `PORTAINER_ENVIRONMENT`
+    /// is for stacks without an environment of their own.
+    fn apply_stack_names(&mut self, file: &mut ConfigFile) {
+        let env = self.env;
+        for name in env.variables.keys() {
+            let Some(suffix) = name.strip_prefix(STACK_NAME_PREFIX) else {
+                continue;
+            };
+            let Some(text) = self.plain_text(name) else {
+                continue;
+            };
+            let key = suffix.to_ascii_lowercase().replace('_', "-");
+            if StackKey::parse(&key).is_none() {
+                let text = "the part after PORTAINER_STACK_NAME_ becomes the stack's key: letters, digits and _";
+                self.problem(name, text);
+                continue;
+            }
+            let source = Source::Variable(name.clone());
+            let has_key = |stack: &StackSection| key_of(stack).as_ref() == Some(&key);
+            let stack = find_or_push(&mut file.stack, &source, has_key);
+            stack
+                .key
+                .get_or_insert_with(|| Sourced::new(key, source.clone()));
+            stack.name = Some(Sourced::new(text, source));
+        }
+        self.apply_default_stack(file);
+        if let Some(text) = self.plain_text(STACK_ENVIRONMENT) {
+            let environment = Sourced::new(text, Source::Variable(STACK_ENVIRONMENT.to_owned()));
+            for stack in &mut file.stack {
+                stack
+                    .value
+                    .environment
+                    .get_or_insert_with(|| environment.clone());
+            }
+        }
+    }
+
+    fn apply_default_stack(&mut self, file: &mut ConfigFile) {
+        let Some(text) = self.plain_text(STACK_NAME) else {
+            return;
+        };
+        let has_name = |stack: &&Sourced<StackSection>| {
+            let name = stack.value.name.as_ref();
+            name.is_some_and(|name| name.value.eq_ignore_ascii_case(&text))
+        };
+        let source = Source::Variable(STACK_NAME.to_owned());
+        match file.stack.iter().filter(has_name).count() {
+            0 => {
+                file.default_stack = Some(file.stack.len());
+                let stack = StackSection {
+                    name: Some(Sourced::new(text, source.clone())),
+                    ..StackSection::default()
+                };
+                file.stack.push(Sourced::new(stack, source));
+            }
+            1 => file.default_stack = file.stack.iter().position(|stack| has_name(&stack)),
+            count => {
+                let text = format!(
+                    "{count} stacks have that name, so it cannot tell which is the default"
+                );
+                self.problem(STACK_NAME, &text);
+            }
+        }
+    }
+}
+
+/// The key that a stack will have, if it is already certain.
+fn key_of(stack: &StackSection) -> Option<String> {
+    match (&stack.key, &stack.name) {
+        (Some(key), _) => Some(key.value.clone()),
+        (None, name) => name.as_ref().map(|name| key_from_name(&name.value)),
+    }
+}
+
+/// The default key of a stack: its name, with a hyphen for every character that a key may not contain.
+pub(super) fn key_from_name(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let key: String = name
+        .chars()
+        .map(|c| if allowed(c) { c } else { '-' })
+        .collect();
+    key.trim_start_matches('.').to_owned()
+}
+
+fn is_known(name: &str) -> bool {
+    name.starts_with(STACK_NAME_PREFIX) || known_names().any(|known| known == name)
+}
+
+fn known_names() -> impl Iterator<Item = String> {
+    let with_file = VARIABLES.iter().flat_map(|(name, target)| {
+        let file = matches!(target, Target::Secret(..)).then(|| format!("{name}_FILE"));
+        [Some((*name).to_owned()), file].into_iter().flatten()
+    });
+    with_file.chain(OTHER_VARIABLES.iter().map(|name| (*name).to_owned()))
+}
+
+/// Warnings about variables that look like stackhook's but are unknown.
+pub(super) fn unknown_variables(env: &ProcessEnv) -> Vec<String> {
+    let without_prefix = |name: &str| name.split_once('_').map(|(_, rest)| rest.to_owned());
+    let known: Vec<(String, String)> = known_names()
+        .filter_map(|name| Some((without_prefix(&name)?, name)))
+        .collect();
+    let (mut warnings, mut injected) = (Vec::new(), Vec::new());
+    for (name, value) in &env.variables {
+        let prefixes = ["PORTAINER_", "STACKHOOK_"];
+        let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) else {
+            continue;
+        };
+        if value.is_empty() || is_known(name) {
+            continue;
+        }
+        if is_injected(rest) {
+            injected.push(name.as_str());
+            continue;
+        }
+        let near = suggest::closest(rest, known.iter().map(|(rest, _)| rest.as_str()))
+            .and_then(|near| known.iter().find(|(rest, _)| rest == near))
+            .map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"));
+        warnings.push(format!("{name}: unknown variable, ignored{near}"));
+    }
+    if let Some(first) = injected.first() {
+        warnings.push(format!(
+            "{} variables such as {first} are ignored: Docker or Kubernetes sets them for a container or service of that name",
+            injected.len()
+        ));
+    }
+    warnings
+}
+
+/// Whether Kubernetes (for services) or Docker (for links) makes such a name; `rest` follows the service's name.
+fn is_injected(rest: &str) -> bool {
+    let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    let has_port_number = rest.split("PORT_").nth(1).is_some_and(begins_with_digit);
+    let is_or_ends_with = |word: &str| rest == word || rest.ends_with(&format!("_{word}"));
+    has_port_number
+        || rest.contains("SERVICE_PORT")
+        || rest.starts_with("ENV_")
+        || rest == "NAME"
+        || is_or_ends_with("PORT")
+        || is_or_ends_with("SERVICE_HOST")
+}
