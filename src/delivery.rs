@@ -1,8 +1,9 @@
-//! Accepted deliveries: which redeploy covers them, how they stand, and what is replied; pure, whoever holds the lock applies it.
+//! Accepted deliveries: the redeploys that cover them, their state, and the reply about them. Values only: no I/O, no clock, no threads.
 
 pub(crate) mod kept;
 pub(crate) mod queue;
 pub(crate) mod entry;
+mod replay;
 pub(crate) mod ledger;
 pub(crate) mod reply;
 
@@ -31,38 +32,41 @@ pub(crate) struct Accepted {
     pub(crate) time: Option<u64>,
     /// What it asks of which stack.
     pub(crate) orders: Vec<Asked>,
-    /// The same for whatever was signed together with a time: such a request never runs twice.
+    /// Fingerprint of everything that was signed, if a time was: such a request never runs twice.
     #[serde(default)]
-    pub(crate) replay: Option<Print>,
-    /// The same for hook, path, the sender's id and body: such a delivery does not run twice while there is no need to.
+    pub(crate) replay: Option<Fingerprint>,
+    /// The time (Unix seconds) that was signed with it; it is only accepted near that time.
     #[serde(default)]
-    pub(crate) duplicate: Option<Print>,
+    pub(crate) signed_at: Option<u64>,
+    /// Fingerprint of hook, path, the sender's id and body: a redelivery is answered with the first one's outcome.
+    #[serde(default)]
+    pub(crate) duplicate: Option<Fingerprint>,
     /// What happened, as the sender calls it.
     #[serde(default)]
     pub(crate) event: String,
 }
 
 /// A digest of what makes two deliveries the same.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Print(String);
+pub(crate) struct Fingerprint(String);
 
-impl Print {
-    /// The parts are told apart, whatever they contain.
-    pub(crate) fn of(parts: &[&[u8]]) -> Print {
+impl Fingerprint {
+    /// Hashes the parts with their lengths, so that no two lists of parts look alike.
+    pub(crate) fn of(parts: &[&[u8]]) -> Fingerprint {
         let lengths: Vec<[u8; 8]> = parts
             .iter()
             .map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes())
             .collect();
-        let told_apart: Vec<&[u8]> = lengths
+        let framed: Vec<&[u8]> = lengths
             .iter()
             .zip(parts)
             .flat_map(|(length, part)| [length.as_slice(), part])
             .collect();
-        let mut hex = secret::to_hex(&secret::sha256(&told_apart));
+        let mut hex = secret::to_hex(&secret::sha256(&framed));
         // Half of the digest is more than enough, and thousands are kept.
         hex.truncate(32);
-        Print(hex)
+        Fingerprint(hex)
     }
 }
 
@@ -95,7 +99,7 @@ pub(crate) struct Delivery {
     pub(crate) ended: Option<u64>,
     /// See [`Accepted::duplicate`].
     #[serde(default)]
-    pub(crate) duplicate: Option<Print>,
+    pub(crate) duplicate: Option<Fingerprint>,
     /// See [`Accepted::event`].
     #[serde(default)]
     pub(crate) event: String,

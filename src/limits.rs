@@ -23,7 +23,7 @@ pub(crate) const SIGNED_TIME_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 pub(crate) const WAIT_GENERIC: Duration = Duration::from_secs(10 * 60);
 /// The longest wait that `Prefer: wait=N` or a hook's `wait` may ask for.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30 * 60);
-/// Deliveries that may be open (accepted, not ended); a further one gets 503.
+/// Deliveries that may be open (accepted, not ended); one hook may have half of them. A further one gets 503.
 pub(crate) const OPEN_DELIVERIES: usize = 4096;
 /// Ended deliveries whose status URL still answers (a count, oldest go first).
 pub(crate) const ENDED_DELIVERIES: usize = 8192;
@@ -138,8 +138,10 @@ pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const LOCK_NAME: u64 = 200;
 /// A replay of a signed request is known for this long: then its signed time has become too old, whatever it was.
 pub(crate) const REPLAY: Duration = Duration::from_secs(10 * 60);
-/// Signed requests of which a replay is known, some 300 bytes each: fifty a second. A further one is refused, because nobody could tell
-/// if it came again.
+/// A clock that steps back by less than this needs no correction of saved times.
+pub(crate) const CLOCK_STEP: Duration = Duration::from_secs(60);
+/// Signed requests that are remembered, some 300 bytes each; one hook may use half. A further one is refused, because its replay could
+/// not be recognised.
 pub(crate) const REPLAYS: usize = 32 * 1024;
 /// After it succeeded, a delivery that comes again is answered as the first one for this long.
 pub(crate) const DUPLICATE: Duration = Duration::from_secs(15 * 60);

@@ -18,8 +18,8 @@ use self::places::Places;
 use crate::clock::Clock;
 use crate::delivery::DeliveryId;
 use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat};
+use crate::delivery::queue::Running;
 use crate::delivery::{Accepted, Asked, Delivery};
-use crate::limits;
 use crate::metrics::Metrics;
 use crate::redeploy::{Images, Observer};
 use crate::stack::order::Order;
@@ -114,6 +114,10 @@ struct State {
     ledger: Ledger,
     /// Redeploys that have begun and have no runner: a crash cut them short, or what they need is another one's. They go first.
     begun: VecDeque<StackKey>,
+    /// Redeploys during which servers ended so often that they must run last and alone.
+    must_run_alone: VecDeque<StackKey>,
+    /// The one among them that runs.
+    runs_alone: Option<StackKey>,
     places: Places,
     /// Whose turn it was last among those that wait.
     last: Option<StackKey>,
@@ -140,6 +144,16 @@ impl From<store::NotWritten> for Refused {
     }
 }
 
+/// Corrects saved times after the clock went back, and logs it.
+fn correct_clock(ledger: &mut Ledger, unix: u64) {
+    let corrected = ledger.correct_clock(unix);
+    if corrected > 0 {
+        log::warn!(
+            "the system clock went back: {corrected} saved times were in the future and are corrected; check the time synchronisation"
+        );
+    }
+}
+
 impl Scheduler {
     /// `redeploy` carries out one redeploy of one of the `stacks`. Nothing begins before [`Scheduler::begin`].
     ///
@@ -160,14 +174,21 @@ impl Scheduler {
             None => (None, Vec::new()),
         };
         entries.into_iter().for_each(|entry| ledger.apply(entry));
-        let lost = ledger.end_lost(clock.unix());
+        let lost = ledger.fail_orphaned(clock.unix());
         if lost > 0 {
             log::error!(
                 "what became of {lost} accepted deliveries is not known, because the journal is damaged"
             );
         }
-        if let Some(journal) = journal.as_mut().filter(|journal| journal.is_behind()) {
-            journal.rewrite(&ledger.state())?;
+        correct_clock(&mut ledger, clock.unix());
+        let takes_up = !ledger.all_running().is_empty();
+        if takes_up {
+            ledger.apply(Entry::Resumed);
+        }
+        match journal.as_mut() {
+            Some(journal) if journal.is_behind() => journal.rewrite(&ledger.state())?,
+            Some(journal) if takes_up => journal.append(&Entry::Resumed, Sync::Now, Vec::new)?,
+            Some(_) | None => {}
         }
         for delivery in ledger.history() {
             for report in delivery.reports().filter(|report| report.outcome.is_good()) {
@@ -175,8 +196,13 @@ impl Scheduler {
                 ears.metrics.success(&report.stack, unix);
             }
         }
+        let (alone, begun) = ledger.all_running().into_iter().partition(|stack| {
+            let running = ledger.running(stack);
+            running.is_some_and(Running::must_run_alone)
+        });
         let state = State {
-            begun: ledger.all_running().into(),
+            begun,
+            must_run_alone: alone,
             ledger,
             ..State::default()
         };
@@ -210,12 +236,22 @@ impl Scheduler {
                 state.begun.len()
             );
         }
-        self.start_runners(&mut state);
+        let given_up = state.give_up();
+        drop(state);
+        for (stack, mut report) in given_up {
+            if let Some(configured) = self.stacks.get(&stack) {
+                report.name.clone_from(&configured.name);
+            }
+            runners::log_end(&report);
+            self.commit_end(stack, report);
+        }
+        self.start_runners(&mut self.lock());
     }
 
-    /// Takes a delivery in; its redeploys begin as soon as their lanes are free. On disk when this returns, where there is one.
+    /// Takes a delivery in; its redeploys begin as soon as their queues are free. On disk when this returns, where there is one.
     pub(crate) fn accept(self: &Arc<Self>, accepted: Accepted) -> Result<Taken, NotAccepted> {
         let unix = self.clock.unix();
+        correct_clock(&mut self.lock().ledger, unix);
         let taken = self.commit(Sync::Now, |state| {
             match state.ledger.repeat(&accepted, unix) {
                 Repeat::New => {}
@@ -224,10 +260,10 @@ impl Scheduler {
             if state.stopping {
                 return Err(Refused::Not(NotAccepted::Stopping));
             }
-            if state.ledger.open() >= limits::OPEN_DELIVERIES {
+            if !state.ledger.has_room(&accepted.hook) {
                 return Err(Refused::Not(NotAccepted::Full));
             }
-            if accepted.replay.is_some() && !state.ledger.can_remember(unix) {
+            if accepted.replay.is_some() && !state.ledger.can_remember(&accepted.hook, unix) {
                 return Err(Refused::Not(NotAccepted::Unremembered));
             }
             let busy = |asked: &Asked| asked.order.rollback && !state.ledger.is_idle(&asked.stack);
@@ -314,8 +350,10 @@ impl Scheduler {
         state.over = true;
         self.changed.notify_all();
         let ended = state.runners == 0;
+        let is_marked = state.ledger.all_running().is_empty();
         drop(state);
-        ended || self.lasts && self.catch_up()
+        let is_marked = is_marked || !self.lasts || self.mark_stopped();
+        ended || self.lasts && self.catch_up() && is_marked
     }
 
     /// What a full disk kept from being written is written now, if it can be.
@@ -327,6 +365,14 @@ impl Scheduler {
             }
             Some(_) | None => true,
         }
+    }
+
+    /// Notes that the server stops in order, so that the running redeploys are not suspected of having ended it.
+    fn mark_stopped(&self) -> bool {
+        let mut tail = self.tail();
+        let marked = self.append(&mut tail, &Entry::Stopped, Sync::Now);
+        self.lock().ledger.apply(Entry::Stopped);
+        marked.is_ok()
     }
 
     /// The one door to lasting change: decide, make it last, apply it, tell everybody, start what became ready.

@@ -1,4 +1,4 @@
-//! What is written down about deliveries: the entries of the journal, of which the ledger is the sum.
+//! The entries of the journal. The ledger is what they amount to.
 
 use std::collections::BTreeMap;
 
@@ -6,81 +6,96 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::delivery::DeliveryId;
-use crate::delivery::queue::Lane;
-use crate::delivery::{Accepted, Delivery, Print, kept};
+use crate::delivery::queue::StackQueue;
+use crate::delivery::{Accepted, Delivery, Fingerprint, kept};
 use crate::image::Reference;
 use crate::stack::StackKey;
 use crate::stack::outcome::StackReport;
 
-/// Something lasting that happened; times are Unix seconds. The last four say what earlier entries amounted to.
+/// A lasting change; times are Unix seconds. `Delivery`, `Queue`, `Replay` and `Failure` are the state after earlier entries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Entry {
     /// A delivery was accepted.
     Accepted {
-        /// What it asks for.
+        /// The delivery.
         accepted: Accepted,
-        /// When.
+        /// When it was accepted.
         unix: u64,
     },
     /// The waiting redeploy of this stack began.
     Started(StackKey),
     /// The running redeploy of a stack is about to pull.
     Pulling {
-        /// Which.
+        /// The stack.
         stack: StackKey,
         /// The image id that each reference has now.
         before: BTreeMap<Reference, Option<String>>,
     },
     /// The running redeploy of a stack is about to send its update.
     Submitting {
-        /// Which.
+        /// The stack.
         stack: StackKey,
-        /// All that is needed to find out how it ends.
+        /// Everything that is needed to follow the update after a crash.
         submission: Value,
     },
     /// It is certain that nothing of the running redeploy of this stack was sent.
     NotSent(StackKey),
-    /// The running redeploy of a stack is over.
+    /// The running redeploy of a stack has ended.
     Ended {
-        /// Which.
+        /// The stack.
         stack: StackKey,
-        /// How.
+        /// Its report.
         #[serde(with = "kept")]
         report: StackReport,
-        /// When.
+        /// When it ended.
         unix: u64,
     },
-    /// A delivery as it stands.
+    /// The current state of a delivery.
     Delivery(Delivery),
-    /// A lane as it stands.
-    Lane {
-        /// Whose.
+    /// The current state of the queue of a stack.
+    #[serde(rename = "lane")]
+    Queue {
+        /// The stack.
         stack: StackKey,
-        /// What is in it.
-        lane: Lane,
+        /// Its running and waiting redeploys.
+        #[serde(rename = "lane")]
+        queue: StackQueue,
     },
     /// A signed request that must not run again.
     Replay {
-        /// What was signed.
-        print: Print,
-        /// What was made of it.
+        /// Fingerprint of everything that was signed.
+        #[serde(rename = "print")]
+        fingerprint: Fingerprint,
+        /// The delivery that it became.
         delivery: DeliveryId,
-        /// When.
+        /// When it was accepted.
         unix: u64,
+        /// The hook that it came through; missing in version 0.1.
+        #[serde(default)]
+        hook: String,
+        /// When its signed time is too old; missing in version 0.1.
+        #[serde(default)]
+        until: Option<u64>,
     },
     /// The last failure of a stack.
     Failure(Failure),
+    /// A server started and takes up running redeploys. If the one before did not stop in order, they may have been the cause.
+    Resumed,
+    /// The running redeploy of this stack was tried again with nothing else running, because servers ended during it before.
+    RunsAlone(StackKey),
+    /// The server stopped in order, and leaves running redeploys to the next one.
+    Stopped,
 }
 
-/// How a redeploy of a stack failed, or nobody knows how it ended.
+/// The last failure of a stack, or the last redeploy with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Failure {
-    /// Which.
+    /// The stack.
     pub(crate) stack: StackKey,
-    /// When (Unix seconds).
+    /// When it ended (Unix seconds).
     pub(crate) unix: u64,
-    /// How.
+    /// Its report, with logs.
     #[serde(with = "kept")]
     pub(crate) report: StackReport,
 }

@@ -1,12 +1,13 @@
-//! All deliveries as a fold over entries: the one place where their state changes, the same while it happens and after a crash.
+//! The state of all deliveries as a fold over journal entries: the only place where it changes, while running and after a crash alike.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::delivery::DeliveryId;
 pub(crate) use crate::delivery::entry::{Entry, Failure};
-use crate::delivery::queue::{Lanes, Running};
-use crate::delivery::{Accepted, Delivery, Part, Print, Progress, Status};
+use crate::delivery::queue::{Running, StackQueues};
+use crate::delivery::replay::{Replay, ReplayTable};
+use crate::delivery::{Accepted, Delivery, Fingerprint, Part, Progress, Status};
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Outcome, StackReport};
@@ -22,18 +23,19 @@ pub(crate) enum Repeat {
     Forgotten,
 }
 
-/// All deliveries that are open or still remembered, and the lanes.
+/// All deliveries that are open or still remembered, and the queues.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Ledger {
     deliveries: HashMap<DeliveryId, Delivery>,
     /// Ended ones, oldest first.
     ended: VecDeque<DeliveryId>,
-    lanes: Lanes,
-    /// What was made of signed requests, and when.
-    replays: HashMap<Print, (DeliveryId, u64)>,
-    /// The same, oldest first.
-    replayed: VecDeque<Print>,
-    duplicates: HashMap<Print, DeliveryId>,
+    queues: StackQueues,
+    replays: ReplayTable,
+    /// Deliveries of each hook: open ones, and ended ones that are still known.
+    per_hook: HashMap<String, (usize, usize)>,
+    /// The last server stopped in order.
+    was_stopped: bool,
+    duplicates: HashMap<Fingerprint, DeliveryId>,
     /// One a stack.
     failures: Vec<Failure>,
 }
@@ -52,10 +54,10 @@ impl Ledger {
     /// Whether a delivery came before.
     pub(crate) fn repeat(&self, accepted: &Accepted, unix: u64) -> Repeat {
         let replay = accepted.replay.as_ref();
-        if let Some((first, at)) = replay.and_then(|print| self.replays.get(print)) {
-            match self.deliveries.contains_key(first) {
-                true => return Repeat::Of(first.clone()),
-                false if is_within(*at, unix, limits::REPLAY) => return Repeat::Forgotten,
+        if let Some(replay) = replay.and_then(|key| self.replays.get(key)) {
+            match self.deliveries.contains_key(&replay.delivery) {
+                true => return Repeat::Of(replay.delivery.clone()),
+                false if unix <= replay.until => return Repeat::Forgotten,
                 false => {}
             }
         }
@@ -69,14 +71,37 @@ impl Ledger {
         }
     }
 
-    /// Whether a replay of one more signed request would be known.
-    pub(crate) fn can_remember(&self, unix: u64) -> bool {
-        let oldest = self
-            .replayed
-            .front()
-            .and_then(|print| self.replays.get(print));
-        self.replayed.len() < limits::REPLAYS
-            || !oldest.is_some_and(|(_, at)| is_within(*at, unix, limits::REPLAY))
+    /// Returns true if one more signed request of this hook can be remembered.
+    pub(crate) fn can_remember(&self, hook: &str, unix: u64) -> bool {
+        self.replays.has_room(hook, unix)
+    }
+
+    /// Returns true if one more delivery of this hook may be open. One hook can use half of the table.
+    pub(crate) fn has_room(&self, hook: &str) -> bool {
+        let (open, _) = self.per_hook.get(hook).copied().unwrap_or((0, 0));
+        self.open() < limits::OPEN_DELIVERIES && open < limits::OPEN_DELIVERIES / 2
+    }
+
+    /// Corrects times that lie in the future because the clock ran ahead when they were taken; otherwise they would count as recent
+    /// until the clock gets there. Returns the number of corrected entries.
+    pub(crate) fn correct_clock(&mut self, unix: u64) -> usize {
+        let mut corrected = self.replays.correct_clock(unix);
+        let limit = unix + limits::CLOCK_STEP.as_secs();
+        // The newest is looked at first: usually there is nothing to do.
+        let newest = self
+            .ended
+            .back()
+            .and_then(|id| self.deliveries.get(id)?.ended);
+        if corrected == 0 && newest.is_none_or(|ended| ended <= limit) {
+            return 0;
+        }
+        for delivery in self.deliveries.values_mut() {
+            if delivery.ended.is_some_and(|ended| ended > limit) {
+                delivery.ended = Some(unix);
+                corrected += 1;
+            }
+        }
+        corrected
     }
 
     /// The last deliveries, newest first: the open ones, then those that have ended.
@@ -95,7 +120,7 @@ impl Ledger {
 
     /// Whether nothing runs or waits for a stack.
     pub(crate) fn is_idle(&self, stack: &StackKey) -> bool {
-        self.lanes.running(stack).is_none() && !self.lanes.ready().any(|ready| ready == stack)
+        self.queues.running(stack).is_none() && !self.queues.ready().any(|ready| ready == stack)
     }
 
     /// The last failure of each stack that ever had one.
@@ -105,26 +130,26 @@ impl Ledger {
 
     /// The stacks whose waiting redeploy nothing of their own holds up, in the order of their keys.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &StackKey> {
-        self.lanes.ready()
+        self.queues.ready()
     }
 
     /// The running redeploy of a stack.
     pub(crate) fn running(&self, stack: &StackKey) -> Option<&Running> {
-        self.lanes.running(stack)
+        self.queues.running(stack)
     }
 
     /// The stacks whose redeploy runs: after a crash those that must be taken up again.
     pub(crate) fn all_running(&self) -> Vec<StackKey> {
         let running = self
-            .lanes
+            .queues
             .all()
-            .filter(|(_, lane)| lane.running().is_some());
+            .filter(|(_, queue)| queue.running().is_some());
         running.map(|(stack, _)| stack.clone()).collect()
     }
 
     /// The step that the running redeploy of a stack is at; not lasting, so it is no entry.
     pub(crate) fn step(&mut self, stack: &StackKey, step: &str) {
-        for id in self.lanes.covered(stack) {
+        for id in self.queues.covered(stack) {
             if let Some(part) = self
                 .deliveries
                 .get_mut(id)
@@ -140,24 +165,21 @@ impl Ledger {
         match entry {
             Entry::Accepted { accepted, unix } => self.accept(accepted, unix),
             Entry::Started(stack) => {
-                self.lanes.start(&stack);
+                self.queues.start(&stack);
                 self.step(&stack, "starting");
             }
             Entry::Pulling { stack, before } => {
-                if let Some(running) = self.lanes.running_mut(&stack) {
-                    // What the first run saw counts: a later one sees what that one pulled.
-                    for (reference, id) in before {
-                        running.before.entry(reference).or_insert(id);
-                    }
+                if let Some(running) = self.queues.running_mut(&stack) {
+                    running.pulling(before);
                 }
             }
             Entry::Submitting { stack, submission } => {
-                if let Some(running) = self.lanes.running_mut(&stack) {
-                    running.submission = Some(submission);
+                if let Some(running) = self.queues.running_mut(&stack) {
+                    running.submitting(submission);
                 }
             }
             Entry::NotSent(stack) => {
-                if let Some(running) = self.lanes.running_mut(&stack) {
+                if let Some(running) = self.queues.running_mut(&stack) {
                     running.submission = None;
                 }
             }
@@ -167,62 +189,82 @@ impl Ledger {
                 unix,
             } => self.end_of_run(stack, report, unix),
             Entry::Delivery(delivery) => self.put(delivery),
-            Entry::Lane { stack, lane } => {
+            Entry::Queue { stack, queue } => {
                 let Ledger {
-                    lanes, deliveries, ..
+                    queues, deliveries, ..
                 } = self;
-                lanes.put(stack, lane, |id| {
+                queues.put(stack, queue, |id| {
                     deliveries
                         .get(id)
                         .is_some_and(|delivery| delivery.ended.is_none())
                 });
             }
             Entry::Replay {
-                print,
+                fingerprint,
                 delivery,
                 unix,
-            } => self.remember(print, delivery, unix),
+                hook,
+                until,
+            } => {
+                let until = until.unwrap_or(unix + limits::REPLAY.as_secs());
+                let replay = Replay {
+                    delivery,
+                    hook,
+                    until,
+                };
+                self.replays.insert(fingerprint, replay, unix);
+            }
             Entry::Failure(failure) => self.failed(failure),
+            Entry::Resumed => {
+                self.queues.resume(self.was_stopped);
+                self.was_stopped = false;
+            }
+            Entry::RunsAlone(stack) => self.queues.run_alone(&stack),
+            Entry::Stopped => self.was_stopped = true,
         }
     }
 
-    /// Entries that amount to this: deliveries before the lanes that cover them.
+    /// Entries that amount to this: deliveries before the queues that cover them.
     pub(crate) fn state(&self) -> Vec<Entry> {
         let ended = self.ended.iter().filter_map(|id| self.deliveries.get(id));
         let deliveries = ended.chain(self.not_ended());
         let deliveries = deliveries.cloned().map(Entry::Delivery);
-        let lanes = self.lanes.all().map(|(stack, lane)| Entry::Lane {
+        let queues = self.queues.all().map(|(stack, queue)| Entry::Queue {
             stack: stack.clone(),
-            lane: lane.clone(),
+            queue: queue.clone(),
         });
-        let replays = self.replayed.iter().filter_map(|print| {
-            let (delivery, unix) = self.replays.get(print)?.clone();
-            Some(Entry::Replay {
-                print: print.clone(),
-                delivery,
-                unix,
-            })
-        });
+        let replays = self
+            .replays
+            .iter()
+            .map(|(fingerprint, replay)| Entry::Replay {
+                fingerprint: fingerprint.clone(),
+                delivery: replay.delivery.clone(),
+                unix: replay.until.saturating_sub(limits::REPLAY.as_secs()),
+                hook: replay.hook.clone(),
+                until: Some(replay.until),
+            });
         let failures = self.failures.iter().cloned().map(Entry::Failure);
+        let stopped = self.was_stopped.then_some(Entry::Stopped);
         deliveries
-            .chain(lanes)
+            .chain(queues)
             .chain(replays)
             .chain(failures)
+            .chain(stopped)
             .collect()
     }
 
     /// Deliveries that are open and that no redeploy covers: only a damaged journal leaves such. They end, and say what is not known.
     /// Returns how many there were.
-    pub(crate) fn end_lost(&mut self, unix: u64) -> usize {
+    pub(crate) fn fail_orphaned(&mut self, unix: u64) -> usize {
         let mut lost = Vec::new();
-        let lanes = self.lanes.all();
-        let covered = lanes
-            .map(|(stack, lane)| (stack, lane.covers()))
+        let queues = self.queues.all();
+        let covered = queues
+            .map(|(stack, queue)| (stack, queue.covers()))
             .collect::<BTreeMap<_, _>>();
         for delivery in self.not_ended() {
             for part in delivery.parts.iter().filter(|part| !part.has_ended()) {
-                let lane = covered.get(&part.stack);
-                if !lane.is_some_and(|lane| lane.contains(&delivery.id)) {
+                let queue = covered.get(&part.stack);
+                if !queue.is_some_and(|queue| queue.contains(&delivery.id)) {
                     lost.push((delivery.id.clone(), part.stack.clone(), part.name.clone()));
                 }
             }
@@ -244,8 +286,19 @@ impl Ledger {
     }
 
     fn accept(&mut self, accepted: Accepted, unix: u64) {
-        if let Some(print) = accepted.replay {
-            self.remember(print, accepted.id.clone(), unix);
+        if let Some(fingerprint) = accepted.replay {
+            // Without a signed time it may have been signed up to five minutes ahead.
+            let tolerance = limits::SIGNED_TIME_TOLERANCE.as_secs();
+            let longest = unix + limits::REPLAY.as_secs();
+            let until = accepted
+                .signed_at
+                .map(|time| (time + tolerance).min(longest));
+            let replay = Replay {
+                delivery: accepted.id.clone(),
+                hook: accepted.hook.clone(),
+                until: until.unwrap_or(longest),
+            };
+            self.replays.insert(fingerprint, replay, unix);
         }
         let part = |asked: &super::Asked| Part {
             stack: asked.stack.clone(),
@@ -265,42 +318,35 @@ impl Ledger {
         });
         let time = accepted.time.unwrap_or(unix);
         for asked in accepted.orders {
-            for overtaken in self
-                .lanes
+            for superseded in self
+                .queues
                 .join(&asked.stack, &accepted.id, asked.order, time)
             {
                 let report = report(
                     &asked.stack,
                     &asked.name,
                     Outcome::Skipped,
-                    overtaken.words(),
+                    superseded.message(),
                 );
-                self.end(&overtaken.delivery, &asked.stack, report, unix);
+                self.end(&superseded.delivery, &asked.stack, report, unix);
             }
         }
     }
 
     fn put(&mut self, delivery: Delivery) {
-        if let Some(print) = &delivery.duplicate {
-            self.duplicates.insert(print.clone(), delivery.id.clone());
+        if let Some(fingerprint) = &delivery.duplicate {
+            let id = delivery.id.clone();
+            self.duplicates.insert(fingerprint.clone(), id);
         }
-        if delivery.ended.is_some() {
-            self.ended.push_back(delivery.id.clone());
+        let (open, ended) = self.per_hook.entry(delivery.hook.clone()).or_default();
+        match delivery.ended {
+            Some(_) => {
+                *ended += 1;
+                self.ended.push_back(delivery.id.clone());
+            }
+            None => *open += 1,
         }
         self.deliveries.insert(delivery.id.clone(), delivery);
-    }
-
-    fn remember(&mut self, print: Print, delivery: DeliveryId, unix: u64) {
-        while let Some(oldest) = self.replayed.front() {
-            let at = self.replays.get(oldest).map(|(_, at)| *at);
-            if at.is_some_and(|at| is_within(at, unix, limits::REPLAY)) {
-                break;
-            }
-            self.replays.remove(oldest);
-            self.replayed.pop_front();
-        }
-        self.replays.insert(print.clone(), (delivery, unix));
-        self.replayed.push_back(print);
     }
 
     fn end_of_run(&mut self, stack: StackKey, report: StackReport, unix: u64) {
@@ -309,7 +355,7 @@ impl Ledger {
             logs: Vec::new(),
             ..report.clone()
         };
-        for id in self.lanes.end(&stack) {
+        for id in self.queues.end(&stack) {
             self.end(&id, &stack, without_logs.clone(), unix);
         }
         if matches!(report.outcome, Outcome::Failed | Outcome::Unknown) {
@@ -337,32 +383,53 @@ impl Ledger {
         }
         if delivery.has_ended() {
             delivery.ended = Some(unix);
+            let (open, ended) = self.per_hook.entry(delivery.hook.clone()).or_default();
+            *open = open.saturating_sub(1);
+            *ended += 1;
             self.ended.push_back(id.clone());
         }
-        while let Some(oldest) = self.ended.front() {
-            let ended = self
-                .deliveries
-                .get(oldest)
-                .and_then(|delivery| delivery.ended);
-            let is_old = !ended.is_some_and(|ended| is_within(ended, unix, limits::ENDED_KEPT));
-            let many = self.ended.len();
-            let keep = many <= limits::HISTORY || many <= limits::ENDED_DELIVERIES && !is_old;
-            if keep {
+        self.forget_old(unix);
+    }
+
+    /// Forgets ended deliveries that are old or too many. Of too many, the oldest of a hook that has more than half of them.
+    fn forget_old(&mut self, unix: u64) {
+        while self.ended.len() > limits::HISTORY {
+            let oldest = self.ended.front();
+            let ended = oldest.and_then(|id| self.deliveries.get(id)?.ended);
+            if ended.is_some_and(|ended| is_within(ended, unix, limits::ENDED_KEPT)) {
                 break;
             }
-            self.forget_oldest();
+            self.forget(0);
+        }
+        while self.ended.len() > limits::ENDED_DELIVERIES {
+            let mut hooks = self.per_hook.iter();
+            let greedy = hooks.find(|(_, (_, ended))| *ended > limits::ENDED_DELIVERIES / 2);
+            let is_of = |id: &DeliveryId, hook: &String| {
+                let delivery = self.deliveries.get(id);
+                delivery.is_some_and(|delivery| delivery.hook == *hook)
+            };
+            let index =
+                greedy.and_then(|(hook, _)| self.ended.iter().position(|id| is_of(id, hook)));
+            self.forget(index.unwrap_or(0));
         }
     }
 
-    fn forget_oldest(&mut self) {
-        let oldest = self.ended.pop_front();
-        let Some(delivery) = oldest.and_then(|id| self.deliveries.remove(&id)) else {
+    /// Forgets the ended delivery at this position, oldest first.
+    fn forget(&mut self, index: usize) {
+        let id = self.ended.remove(index);
+        let Some(delivery) = id.and_then(|id| self.deliveries.remove(&id)) else {
             return;
         };
-        if let Some(print) = delivery.duplicate
-            && self.duplicates.get(&print) == Some(&delivery.id)
+        if let Some((open, ended)) = self.per_hook.get_mut(&delivery.hook) {
+            *ended = ended.saturating_sub(1);
+            if (*open, *ended) == (0, 0) {
+                self.per_hook.remove(&delivery.hook);
+            }
+        }
+        if let Some(fingerprint) = delivery.duplicate
+            && self.duplicates.get(&fingerprint) == Some(&delivery.id)
         {
-            self.duplicates.remove(&print);
+            self.duplicates.remove(&fingerprint);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One lane a stack: at most one redeploy runs and one waits; whoever comes later joins the one that waits.
+//! One queue per stack: at most one redeploy runs and one waits; later deliveries join the waiting one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,65 +10,130 @@ use crate::image::Reference;
 use crate::stack::StackKey;
 use crate::stack::order::Order;
 
-/// The lanes of all stacks.
+/// The queues of all stacks.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Lanes(BTreeMap<StackKey, Lane>);
+pub(crate) struct StackQueues(BTreeMap<StackKey, StackQueue>);
 
-/// What runs for a stack and what waits.
+/// The running and the waiting redeploy of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Lane {
+pub(crate) struct StackQueue {
     running: Option<Running>,
     waiting: Option<Job>,
 }
 
-/// A redeploy under way, and what of it must survive a crash.
+/// A running redeploy, with everything that must survive a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Running {
-    /// What is carried out.
+    /// The job that is carried out.
     pub(crate) job: Job,
     /// The image id that each reference had before the first pull for this redeploy.
     #[serde(default)]
     pub(crate) before: BTreeMap<Reference, Option<String>>,
-    /// What was sent, in the redeploy's own words; then it is never sent again.
+    /// The submission that was sent, in the format of the redeploy; it is never sent again.
     #[serde(default)]
     pub(crate) submission: Option<Value>,
+    /// Servers that ended unexpectedly during this redeploy since its last progress.
+    #[serde(default)]
+    unclean_ends: u32,
+    /// It was started with nothing else running.
+    #[serde(default)]
+    runs_alone: bool,
+    /// The furthest point it ever reached.
+    #[serde(default)]
+    progress: Progress,
+}
+
+/// The furthest point that a running redeploy ever reached; only reaching a new one resets the count of unclean ends, because a
+/// redeploy that is tried again repeats the earlier ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Progress {
+    #[default]
+    Started,
+    Pulled,
+    Submitted,
+}
+
+/// After this many unclean ends a redeploy runs last and alone.
+const ENDS_UNTIL_ALONE: u32 = 3;
+/// After this many unclean ends, the last ones while it ran alone, a redeploy is given up.
+const ENDS_UNTIL_GIVEN_UP: u32 = 5;
+
+impl Running {
+    /// Notes the images before a pull. The first attempt counts: a later one sees what that one pulled.
+    pub(crate) fn pulling(&mut self, before: BTreeMap<Reference, Option<String>>) {
+        for (reference, id) in before {
+            self.before.entry(reference).or_insert(id);
+        }
+        self.reached(Progress::Pulled);
+    }
+
+    /// Notes what is about to be sent.
+    pub(crate) fn submitting(&mut self, submission: Value) {
+        self.submission = Some(submission);
+        self.reached(Progress::Submitted);
+    }
+
+    /// Counts an unclean end of a server. One that must run alone is only counted if it did.
+    fn count_unclean_end(&mut self) {
+        if self.runs_alone || !self.must_run_alone() {
+            self.unclean_ends += 1;
+        }
+    }
+
+    /// Returns true if servers ended during it so often that it must run alone.
+    pub(crate) fn must_run_alone(&self) -> bool {
+        self.unclean_ends >= ENDS_UNTIL_ALONE
+    }
+
+    /// Returns the number of unclean ends if there were too many.
+    pub(crate) fn is_given_up(&self) -> Option<u32> {
+        (self.unclean_ends >= ENDS_UNTIL_GIVEN_UP).then_some(self.unclean_ends)
+    }
+
+    fn reached(&mut self, progress: Progress) {
+        if progress > self.progress {
+            self.progress = progress;
+            self.unclean_ends = 0;
+        }
+    }
 }
 
 /// One redeploy, and the deliveries that it covers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Job {
-    /// What all of them ask for together.
+    /// The merged order of all its deliveries.
     pub(crate) order: Order,
-    /// Who gets its outcome.
+    /// The deliveries that get its outcome.
     pub(crate) deliveries: Vec<DeliveryId>,
     setters: BTreeMap<String, Setters>,
     joined: u64,
 }
 
-/// Who set a variable to the value that is going to be deployed.
+/// The deliveries that set a variable to the value that will be deployed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Setters {
     newest: Rank,
     deliveries: Vec<DeliveryId>,
 }
 
-/// Which of two values is newer: by signed time, and without one by arrival.
+/// Order of two values: by signed time, then by arrival.
 type Rank = (u64, u64);
 
 /// A delivery whose variable another one replaced before it was deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Overtaken {
-    /// Whose value is lost.
+pub(crate) struct Superseded {
+    /// The delivery whose value is lost.
     pub(crate) delivery: DeliveryId,
-    /// Whose value is deployed.
+    /// The delivery whose value is deployed.
     pub(crate) by: DeliveryId,
-    /// Of which variable.
+    /// The variable.
     pub(crate) variable: String,
 }
 
-impl Overtaken {
-    /// For the overtaken delivery's reply.
-    pub(crate) fn words(&self) -> String {
+impl Superseded {
+    /// Formats the message in the superseded delivery's reply.
+    pub(crate) fn message(&self) -> String {
         format!(
             "superseded by delivery {}, which set {}",
             self.by, self.variable
@@ -76,18 +141,18 @@ impl Overtaken {
     }
 }
 
-impl Lanes {
-    /// Queues an order; `time` is the delivery's signed time, or that of its arrival. Returns who was overtaken by that,
-    /// perhaps the delivery itself.
+impl StackQueues {
+    /// Queues an order; `time` is the delivery's signed time, or that of its arrival. Returns the deliveries that were superseded,
+    /// which may include this one.
     pub(crate) fn join(
         &mut self,
         stack: &StackKey,
         id: &DeliveryId,
         order: Order,
         time: u64,
-    ) -> Vec<Overtaken> {
-        let lane = self.0.entry(stack.clone()).or_default();
-        match &mut lane.waiting {
+    ) -> Vec<Superseded> {
+        let queue = self.0.entry(stack.clone()).or_default();
+        match &mut queue.waiting {
             Some(job) => job.join(id, order, time),
             None => {
                 let setters = |name: &String| {
@@ -100,7 +165,7 @@ impl Lanes {
                     )
                 };
                 let setters = order.set.keys().map(setters).collect::<BTreeMap<_, _>>();
-                lane.waiting = Some(Job {
+                queue.waiting = Some(Job {
                     order,
                     deliveries: vec![id.clone()],
                     setters,
@@ -111,22 +176,29 @@ impl Lanes {
         }
     }
 
-    /// The stacks whose waiting redeploy nothing holds up.
+    /// The stacks with a waiting and without a running redeploy.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &StackKey> {
-        let ready = |lane: &Lane| lane.running.is_none() && lane.waiting.is_some();
+        let ready = |queue: &StackQueue| queue.running.is_none() && queue.waiting.is_some();
         self.0
             .iter()
-            .filter(move |(_, lane)| ready(lane))
+            .filter(move |(_, queue)| ready(queue))
             .map(|(stack, _)| stack)
     }
 
-    /// The waiting redeploy of a stack becomes the running one.
+    /// Makes the waiting redeploy of a stack the running one.
     pub(crate) fn start(&mut self, stack: &StackKey) {
-        if let Some(lane) = self.0.get_mut(stack).filter(|lane| lane.running.is_none()) {
-            lane.running = lane.waiting.take().map(|job| Running {
+        if let Some(queue) = self
+            .0
+            .get_mut(stack)
+            .filter(|queue| queue.running.is_none())
+        {
+            queue.running = queue.waiting.take().map(|job| Running {
                 job,
                 before: BTreeMap::new(),
                 submission: None,
+                unclean_ends: 0,
+                runs_alone: false,
+                progress: Progress::Started,
             });
         }
     }
@@ -136,80 +208,101 @@ impl Lanes {
         self.0.get(stack)?.running.as_ref()
     }
 
-    /// The same, to note something about it. What says that a redeploy runs, says so also where its beginning was lost to damage:
-    /// what waits then may be what was sent.
+    /// Mutable access to the running redeploy. If the `Started` entry was lost to corruption, the entry at hand proves that it ran, so
+    /// the waiting one becomes the running one.
     pub(crate) fn running_mut(&mut self, stack: &StackKey) -> Option<&mut Running> {
         self.start(stack);
         self.0.get_mut(stack)?.running.as_mut()
     }
 
-    /// The running redeploy of a stack is over; returns whom it covered.
+    /// Ends the running redeploy of a stack and returns its deliveries.
     pub(crate) fn end(&mut self, stack: &StackKey) -> Vec<DeliveryId> {
-        let running = self.0.get_mut(stack).and_then(|lane| lane.running.take());
+        let running = self.0.get_mut(stack).and_then(|queue| queue.running.take());
         running
             .map(|running| running.job.deliveries)
             .unwrap_or_default()
     }
 
-    /// Whom the running redeploy of a stack covers.
+    /// The deliveries of the running redeploy of a stack.
     pub(crate) fn covered(&self, stack: &StackKey) -> &[DeliveryId] {
         self.running(stack)
             .map_or(&[], |running| &running.job.deliveries)
     }
 
-    /// Every lane with something in it.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&StackKey, &Lane)> {
-        self.0.iter().filter(|(_, lane)| !lane.is_empty())
+    /// A server starts: counts an unclean end for every running redeploy if the one before did not stop in order.
+    pub(crate) fn resume(&mut self, was_stopped: bool) {
+        let running = self
+            .0
+            .values_mut()
+            .filter_map(|queue| queue.running.as_mut());
+        for running in running {
+            if !was_stopped {
+                running.count_unclean_end();
+            }
+            running.runs_alone = false;
+        }
     }
 
-    /// A lane as it was; redeploys of which no delivery is `known` are dropped.
+    /// The running redeploy of a stack starts with nothing else running.
+    pub(crate) fn run_alone(&mut self, stack: &StackKey) {
+        if let Some(running) = self.running_mut(stack) {
+            running.runs_alone = true;
+        }
+    }
+
+    /// Every queue with something in it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&StackKey, &StackQueue)> {
+        self.0.iter().filter(|(_, queue)| !queue.is_empty())
+    }
+
+    /// Restores a queue. Redeploys without a `known` delivery are dropped.
     pub(crate) fn put(
         &mut self,
         stack: StackKey,
-        mut lane: Lane,
+        mut queue: StackQueue,
         known: impl Fn(&DeliveryId) -> bool,
     ) {
         let keep = |job: &mut Job| {
             job.deliveries.retain(&known);
             !job.deliveries.is_empty()
         };
-        if lane
+        if queue
             .running
             .as_mut()
             .is_some_and(|running| !keep(&mut running.job))
         {
-            lane.running = None;
+            queue.running = None;
         }
-        if lane.waiting.as_mut().is_some_and(|job| !keep(job)) {
-            lane.waiting = None;
+        if queue.waiting.as_mut().is_some_and(|job| !keep(job)) {
+            queue.waiting = None;
         }
-        self.0.insert(stack, lane);
+        self.0.insert(stack, queue);
     }
 }
 
-impl Lane {
+impl StackQueue {
     fn is_empty(&self) -> bool {
         self.running.is_none() && self.waiting.is_none()
     }
 
-    /// The deliveries that something here covers.
+    /// The deliveries of both redeploys.
     pub(crate) fn covers(&self) -> HashSet<&DeliveryId> {
         let running = self.running.iter().map(|running| &running.job);
         let jobs = running.chain(&self.waiting);
         jobs.flat_map(|job| &job.deliveries).collect()
     }
 
-    /// What runs.
+    /// The running redeploy.
     pub(crate) fn running(&self) -> Option<&Running> {
         self.running.as_ref()
     }
 }
 
 impl Job {
-    fn join(&mut self, id: &DeliveryId, mut order: Order, time: u64) -> Vec<Overtaken> {
+    fn join(&mut self, id: &DeliveryId, mut order: Order, time: u64) -> Vec<Superseded> {
         let rank = (time, self.joined);
         self.joined += 1;
-        let mut overtaken = Vec::new();
+        let mut superseded = Vec::new();
         for (variable, value) in std::mem::take(&mut order.set) {
             let own = Setters {
                 newest: rank,
@@ -220,7 +313,7 @@ impl Job {
                 self.order.set.insert(variable, value);
                 continue;
             };
-            let lost = |delivery: &DeliveryId, by: &DeliveryId| Overtaken {
+            let lost = |delivery: &DeliveryId, by: &DeliveryId| Superseded {
                 delivery: delivery.clone(),
                 by: by.clone(),
                 variable: variable.clone(),
@@ -229,9 +322,9 @@ impl Job {
                 setters.newest = setters.newest.max(rank);
                 setters.deliveries.push(id.clone());
             } else if setters.newest > rank {
-                overtaken.extend(setters.deliveries.last().map(|by| lost(id, by)));
+                superseded.extend(setters.deliveries.last().map(|by| lost(id, by)));
             } else {
-                overtaken.extend(setters.deliveries.iter().map(|delivery| lost(delivery, id)));
+                superseded.extend(setters.deliveries.iter().map(|delivery| lost(delivery, id)));
                 *setters = own;
                 self.order.set.insert(variable, value);
             }
@@ -239,7 +332,7 @@ impl Job {
         self.order.merge(order);
         self.deliveries.push(id.clone());
         self.deliveries
-            .retain(|delivery| !overtaken.iter().any(|lost| lost.delivery == *delivery));
-        overtaken
+            .retain(|delivery| !superseded.iter().any(|lost| lost.delivery == *delivery));
+        superseded
     }
 }

@@ -1,5 +1,5 @@
 //! One message when a stack starts to fail and one when it is well again. Sent after the end by a thread of its own: whatever becomes
-//! of a message, no outcome changes and no lane waits.
+//! of a message, no outcome changes and no queue waits.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};

@@ -39,6 +39,11 @@ impl Places {
         stacks.filter(|stack| fits(stack)).count()
     }
 
+    /// Returns true if no runner is busy.
+    pub(super) fn are_all_free(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// A runner takes a stack on, and with it what that is known to need.
     pub(super) fn take(&mut self, stack: &StackKey) {
         self.out.insert(stack.clone());

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::watch::Watch;
 use super::{Scheduler, State, Task};
 use crate::delivery::ledger::{Entry, report};
+use crate::delivery::queue::Running;
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
@@ -42,6 +43,7 @@ impl Scheduler {
             let mut state = self.lock();
             state.places.leave_all(&key);
             state.leaving.remove(&key);
+            state.runs_alone.take_if(|alone| *alone == key);
             state.idle += 1;
             match report {
                 Some(report) => {
@@ -50,7 +52,11 @@ impl Scheduler {
                     self.commit_end(key, report);
                 }
                 None => {
-                    state.begun.push_back(key);
+                    let running = state.ledger.running(&key);
+                    match running.is_some_and(Running::must_run_alone) {
+                        true => state.must_run_alone.push_back(key),
+                        false => state.begun.push_back(key),
+                    }
                     self.start_runners(&mut state);
                 }
             }
@@ -62,7 +68,7 @@ impl Scheduler {
         let mut tail = self.tail();
         loop {
             let mut state = self.lock();
-            let Some((key, has_begun)) = state.choose() else {
+            let Some((key, start)) = state.choose() else {
                 state.idle -= 1;
                 state.runners -= 1;
                 self.changed.notify_all();
@@ -70,7 +76,16 @@ impl Scheduler {
             };
             state.places.take(&key);
             drop(state);
-            if !has_begun {
+            if start == Start::Alone {
+                let entry = Entry::RunsAlone(key.clone());
+                let _ = self.append(&mut tail, &entry, Sync::Now);
+                self.fold(&mut self.lock(), entry);
+                log::warn!(
+                    stack = key.as_str();
+                    "stackhook ended unexpectedly several times during this redeploy, so nothing else runs beside it"
+                );
+            }
+            if start == Start::New {
                 let entry = Entry::Started(key.clone());
                 let written = self.append(&mut tail, &entry, Sync::Later);
                 self.fold(&mut self.lock(), entry);
@@ -151,24 +166,67 @@ impl Scheduler {
 }
 
 impl State {
-    /// The next redeploy, and whether it has begun before. Those that wait are taken in turn, so that none is passed over for ever.
-    fn choose(&mut self) -> Option<(StackKey, bool)> {
-        if self.stopping {
+    /// Chooses the next redeploy: one that has begun before, then waiting ones round-robin, and last, if nothing else is left, one that
+    /// must run alone.
+    fn choose(&mut self) -> Option<(StackKey, Start)> {
+        if self.stopping || self.runs_alone.is_some() {
             return None;
+        }
+        if self.only_alone_is_left() {
+            let key = self.must_run_alone.pop_front()?;
+            self.runs_alone = Some(key.clone());
+            return Some((key, Start::Alone));
         }
         let places = &self.places;
         if let Some(at) = self.begun.iter().position(|key| places.are_free(key)) {
-            return self.begun.remove(at).map(|key| (key, true));
+            return self.begun.remove(at).map(|key| (key, Start::Again));
         }
         let free = || self.ledger.ready().filter(|key| places.are_free(key));
         let after = free().find(|key| Some(*key) > self.last.as_ref());
         let next = after.or_else(|| free().next()).cloned();
         self.last.clone_from(&next);
-        next.map(|key| (key, false))
+        next.map(|key| (key, Start::New))
+    }
+
+    /// Returns true if nothing runs, and nothing waits but redeploys that must run alone.
+    fn only_alone_is_left(&self) -> bool {
+        let waits = !self.begun.is_empty() || self.ledger.ready().next().is_some();
+        !waits && self.places.are_all_free() && !self.must_run_alone.is_empty()
+    }
+
+    /// Reports of redeploys that are given up because servers ended during them too often.
+    pub(super) fn give_up(&mut self) -> Vec<(StackKey, StackReport)> {
+        let ledger = &self.ledger;
+        let given_up = self.must_run_alone.iter().filter_map(|key| {
+            let running = ledger.running(key)?;
+            let ends = running.is_given_up()?;
+            let (outcome, what) = match running.submission {
+                None => (Outcome::Failed, "nothing was sent"),
+                Some(_) => (
+                    Outcome::Unknown,
+                    "its update was sent, so look at the stack in Portainer",
+                ),
+            };
+            let message = format!(
+                "stackhook ended unexpectedly {ends} times during this redeploy, at last with nothing else running; it is not tried \
+                 again, {what}; check the memory limit and the log of the service manager"
+            );
+            Some((key.clone(), report(key, key.as_str(), outcome, message)))
+        });
+        let given_up: Vec<_> = given_up.collect();
+        self.must_run_alone
+            .retain(|key| !given_up.iter().any(|(stack, _)| stack == key));
+        given_up
     }
 
     /// How many redeploys could begin now.
     fn could_begin(&self) -> usize {
+        if self.runs_alone.is_some() {
+            return 0;
+        }
+        if self.only_alone_is_left() {
+            return 1;
+        }
         self.places
             .count(self.begun.iter().chain(self.ledger.ready()))
     }
@@ -180,12 +238,23 @@ impl State {
     }
 }
 
+/// The way in which a redeploy starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// For the first time.
+    New,
+    /// Once more, after a crash or because it had to wait.
+    Again,
+    /// Once more, with nothing else running.
+    Alone,
+}
+
 /// What everybody is told whose redeploy needs the journal and cannot have it.
 const NOT_WRITTEN: &str = "journal cannot be written, nothing was sent";
 const GONE: &str = "this stack is not configured any more; nothing was sent";
 const GONE_AFTER: &str = "this stack is not configured any more, so it was not found out how its update ended; look at it in Portainer";
 
-fn log_end(report: &StackReport) {
+pub(super) fn log_end(report: &StackReport) {
     let level = match report.outcome {
         Outcome::Updated | Outcome::Unchanged | Outcome::Skipped => log::Level::Info,
         Outcome::Failed | Outcome::Unknown => log::Level::Error,

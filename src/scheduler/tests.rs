@@ -11,8 +11,9 @@ use std::thread;
 use super::*;
 use crate::clock::SystemClock;
 use crate::clock::skipping::SkippingClock;
-use crate::delivery::{Asked, Print, Status};
+use crate::delivery::{Asked, Fingerprint, Status};
 use crate::image::Reference;
+use crate::limits;
 use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{Direction, Step, Submission};
 use crate::stack::outcome::Outcome;
@@ -73,6 +74,7 @@ fn accepted(number: u16, stacks: &[Stack]) -> Accepted {
         time: None,
         orders: stacks.iter().map(asked).collect(),
         replay: None,
+        signed_at: None,
         duplicate: None,
         event: String::new(),
     }
@@ -99,7 +101,7 @@ fn soon() -> Instant {
 }
 
 #[test]
-fn a_burst_is_covered_by_two_redeploys_a_stack_and_all_get_an_end() {
+fn covers_a_burst_with_two_redeploys_per_stack() {
     let stacks = [stack("a"), stack("b")];
     let runs = Arc::new(AtomicUsize::new(0));
     let (open, gate) = mpsc::channel::<()>();
@@ -168,7 +170,7 @@ fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
 }
 
 #[test]
-fn a_full_queue_says_so_and_a_wait_ends_in_time() {
+fn one_hook_fills_half_of_the_table_and_a_wait_ends_in_time() {
     let stacks = [stack("a")];
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
@@ -178,12 +180,25 @@ fn a_full_queue_says_so_and_a_wait_ends_in_time() {
         updated(&task.stack)
     };
     let scheduler = scheduler(&stacks, None, redeploy);
-    for number in 0..u16::try_from(limits::OPEN_DELIVERIES).unwrap() {
+    let half = u16::try_from(limits::OPEN_DELIVERIES / 2).unwrap();
+    for number in 0..half {
         scheduler.accept(accepted(number, &stacks)).unwrap();
     }
     assert_eq!(
         scheduler.accept(accepted(5000, &stacks)),
         Err(NotAccepted::Full)
+    );
+    let of_hook = |number: u16, hook: &str| Accepted {
+        hook: hook.to_owned(),
+        ..accepted(number, &stacks)
+    };
+    for number in half..2 * half {
+        scheduler.accept(of_hook(number, "other")).unwrap();
+    }
+    assert_eq!(
+        scheduler.accept(of_hook(5001, "third")),
+        Err(NotAccepted::Full),
+        "the whole table is full"
     );
     let open_still = scheduler
         .wait(
@@ -233,7 +248,7 @@ fn copy(from: &Path) -> TempDir {
 }
 
 #[test]
-fn a_crash_at_every_point_is_taken_up_where_it_was() {
+fn resumes_after_a_crash_at_every_point() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
     let (left, crashes) = mpsc::channel();
@@ -307,7 +322,7 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
     };
     let recorder = scheduler(&stacks, Some(dir.path()), redeploy);
     for number in 0..3_u16 {
-        let print = |what: &str| Some(Print::of(&[what.as_bytes(), &number.to_be_bytes()]));
+        let print = |what: &str| Some(Fingerprint::of(&[what.as_bytes(), &number.to_be_bytes()]));
         let accepted = Accepted {
             replay: print("replay"),
             duplicate: print("duplicate"),
@@ -330,7 +345,7 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
         entries.into_iter().for_each(|entry| ledger.apply(entry));
         ledger.check();
         assert_eq!(
-            ledger.end_lost(1),
+            ledger.fail_orphaned(1),
             0,
             "every open delivery is covered: {length}"
         );
@@ -356,8 +371,8 @@ fn replays_and_duplicates_are_known_after_a_restart() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
     let with = |number: u16, replay: &str, duplicate: &str| Accepted {
-        replay: (!replay.is_empty()).then(|| Print::of(&[replay.as_bytes()])),
-        duplicate: (!duplicate.is_empty()).then(|| Print::of(&[duplicate.as_bytes()])),
+        replay: (!replay.is_empty()).then(|| Fingerprint::of(&[replay.as_bytes()])),
+        duplicate: (!duplicate.is_empty()).then(|| Fingerprint::of(&[duplicate.as_bytes()])),
         ..accepted(number, &stacks)
     };
     let outcomes = Mutex::new(vec![Outcome::Failed, Outcome::Updated]);
@@ -395,16 +410,17 @@ fn replays_and_duplicates_are_known_after_a_restart() {
     );
 }
 
-/// What nobody could tell from its own replay is not taken in, however many ask.
 #[test]
-fn with_as_many_signed_times_as_are_remembered_no_other_one_is_accepted() {
+fn refuses_a_signed_request_that_could_not_be_remembered() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
     let now = SystemClock.unix();
     let signed = |number: usize, unix: u64| Entry::Replay {
-        print: Print::of(&[b"signed", &number.to_be_bytes()]),
+        fingerprint: Fingerprint::of(&[b"signed", &number.to_be_bytes()]),
         delivery: accepted(0, &[]).id,
         unix,
+        hook: String::new(),
+        until: None,
     };
     // The first one is about to be forgotten, the others are not.
     let old = now - limits::REPLAY.as_secs() + 300;
@@ -422,7 +438,7 @@ fn with_as_many_signed_times_as_are_remembered_no_other_one_is_accepted() {
     let scheduler = Scheduler::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
     scheduler.begin();
     let with = |number: u16, replay: &str| Accepted {
-        replay: Some(Print::of(&[replay.as_bytes()])),
+        replay: Some(Fingerprint::of(&[replay.as_bytes()])),
         ..accepted(number, &stacks)
     };
     assert_eq!(
@@ -447,7 +463,7 @@ fn with_as_many_signed_times_as_are_remembered_no_other_one_is_accepted() {
 }
 
 #[test]
-fn a_stack_that_is_no_longer_configured_ends_and_holds_up_nobody() {
+fn fails_deliveries_for_a_stack_that_is_no_longer_configured() {
     let stacks = [stack("a"), stack("gone")];
     let dir = TempDir::new();
     let (_keep, never) = mpsc::channel::<()>();
@@ -471,7 +487,7 @@ fn a_stack_that_is_no_longer_configured_ends_and_holds_up_nobody() {
 }
 
 #[test]
-fn a_stop_leaves_what_runs_to_the_journal_and_the_waiting_go_home_at_once() {
+fn a_stop_leaves_running_redeploys_to_the_journal_and_releases_waiting_clients() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
     let (_keep, never) = mpsc::channel::<()>();
@@ -493,7 +509,7 @@ fn a_stop_leaves_what_runs_to_the_journal_and_the_waiting_go_home_at_once() {
 }
 
 #[test]
-fn stacks_that_wait_for_one_environment_hold_up_no_other() {
+fn stacks_that_wait_for_one_environment_do_not_delay_others() {
     // More than there are runners, in keys before and after the other one's.
     let crowd: Vec<Stack> = (0..30)
         .map(|number| stack(&format!("crowd{number}")))
@@ -545,7 +561,7 @@ fn stacks_that_wait_for_one_environment_hold_up_no_other() {
 }
 
 #[test]
-fn a_stop_waits_for_what_is_on_record_as_sent_until_it_has_left_and_nothing_more_gets_on_record() {
+fn a_stop_waits_for_recorded_submissions_and_records_no_more() {
     let stacks = [stack("a"), stack("b")];
     let dir = TempDir::new();
     let (recorded, records) = mpsc::channel();
@@ -604,7 +620,7 @@ fn a_stop_waits_for_what_is_on_record_as_sent_until_it_has_left_and_nothing_more
 }
 
 #[test]
-fn what_was_promised_is_there_after_a_power_cut() {
+fn acknowledged_entries_survive_a_power_cut() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
     let there = Arc::new(Mutex::new(None::<Arc<Scheduler>>));
@@ -645,4 +661,157 @@ fn what_was_promised_is_there_after_a_power_cut() {
     scheduler.wait(&accepts.id, soon()).unwrap();
     let left = scheduler.tail().as_ref().unwrap().after_a_power_cut();
     assert!(matches!(left.last(), Some(Entry::Ended { .. })), "{left:?}");
+}
+
+#[test]
+fn corrects_saved_times_after_the_clock_went_back() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let ahead = SystemClock.unix() + 365 * 86_400;
+    let signed = |number: usize| Entry::Replay {
+        fingerprint: Fingerprint::of(&[b"signed", &number.to_be_bytes()]),
+        delivery: accepted(0, &[]).id,
+        unix: ahead,
+        hook: "update".to_owned(),
+        until: Some(ahead + 300),
+    };
+    let entries = (0..limits::REPLAYS / 2).map(signed);
+    let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+    let lasting = Lasting {
+        journal: Some((journal, entries.collect())),
+        store: StackStore::new(None).unwrap(),
+        locks: LockManager::new(None, "serve").unwrap(),
+    };
+    let clock = Arc::new(SkippingClock::new(Arc::default()));
+    let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+    let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
+    let scheduler = Scheduler::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
+    scheduler.begin();
+    let with = |number: u16, replay: &str| Accepted {
+        replay: Some(Fingerprint::of(&[replay.as_bytes()])),
+        signed_at: Some(clock.unix()),
+        ..accepted(number, &stacks)
+    };
+    assert_eq!(
+        scheduler.accept(with(1, "one")),
+        Err(NotAccepted::Unremembered)
+    );
+    clock.sleep(limits::REPLAY + Duration::from_secs(1));
+    assert_eq!(scheduler.accept(with(2, "two")), Ok(Taken::New));
+    // A signed time is only remembered while it would be accepted.
+    clock.sleep(limits::SIGNED_TIME_TOLERANCE + Duration::from_secs(2));
+    let again = Accepted {
+        replay: Some(Fingerprint::of(&[b"two"])),
+        ..accepted(3, &stacks)
+    };
+    let first = scheduler.find(&accepted(2, &[]).id);
+    assert!(first.is_some(), "its status is still known");
+    assert_eq!(
+        scheduler.accept(again),
+        Ok(Taken::Again(accepted(2, &[]).id)),
+        "and so is its outcome"
+    );
+}
+
+/// A scheduler on a copy of the journal in `from`, as after a crash, whose redeploys report that they run and never end, except those
+/// of the `ending` stacks.
+fn restart(
+    stacks: &[Stack],
+    from: &Path,
+    ending: &'static [&'static str],
+) -> (Arc<Scheduler>, TempDir, mpsc::Receiver<String>) {
+    let dir = copy(from);
+    let (sender, receiver) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let redeploy = move |task: &Task, _: &dyn Observer| {
+        let key = task.stack.key.as_str();
+        sender.lock().unwrap().send(key.to_owned()).unwrap();
+        while !ending.contains(&key) {
+            thread::park();
+        }
+        updated(&task.stack)
+    };
+    (scheduler(stacks, Some(dir.path()), redeploy), dir, receiver)
+}
+
+fn running(receiver: &mpsc::Receiver<String>, count: usize) -> Vec<String> {
+    let next = |_| receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+    let mut keys: Vec<String> = (0..count).map(next).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn gives_up_a_redeploy_during_which_the_server_ended_five_times() {
+    let stacks = [stack("a"), stack("b")];
+    let empty = TempDir::new();
+    drop(Journal::open(empty.path(), 1, Duration::ZERO).unwrap());
+    let (first, mut dir, receiver) = restart(&stacks, empty.path(), &[]);
+    first.accept(accepted(0, &stacks[..1])).unwrap();
+    first.accept(accepted(1, &stacks[1..])).unwrap();
+    assert_eq!(running(&receiver, 2), ["a", "b"]);
+    let mut life;
+    for _ in 0..2 {
+        let (_scheduler, next, receiver) = restart(&stacks, dir.path(), &[]);
+        assert_eq!(running(&receiver, 2), ["a", "b"], "both are tried again");
+        dir = next;
+    }
+    for _ in 0..2 {
+        life = restart(&stacks, dir.path(), &[]);
+        assert_eq!(running(&life.2, 1), ["a"], "alone");
+        let other = life.2.recv_timeout(Duration::from_millis(200));
+        assert!(other.is_err(), "{other:?} runs beside it");
+        dir = life.1;
+    }
+    let (last, _dir, receiver) = restart(&stacks, dir.path(), &["b"]);
+    assert_eq!(running(&receiver, 1), ["b"]);
+    let end = |number: u16| last.wait(&accepted(number, &[]).id, soon()).unwrap();
+    assert_eq!(end(0).status(), Status::Failed);
+    assert!(
+        end(0)
+            .reports()
+            .all(|report| report.message.contains("5 times"))
+    );
+    assert_eq!(end(1).status(), Status::Succeeded, "it was innocent");
+}
+
+#[test]
+fn a_redeploy_that_must_run_alone_runs_after_everything_else() {
+    let stacks = [stack("a"), stack("b"), stack("c")];
+    let empty = TempDir::new();
+    drop(Journal::open(empty.path(), 1, Duration::ZERO).unwrap());
+    let (first, mut dir, receiver) = restart(&stacks, empty.path(), &[]);
+    first.accept(accepted(0, &stacks[..1])).unwrap();
+    assert_eq!(running(&receiver, 1), ["a"]);
+    for number in 1..=2 {
+        let (next, copied, receiver) = restart(&stacks, dir.path(), &[]);
+        assert_eq!(running(&receiver, 1), ["a"]);
+        if number == 2 {
+            next.accept(accepted(1, &stacks[1..])).unwrap();
+            assert_eq!(running(&receiver, 2), ["b", "c"]);
+        }
+        dir = copied;
+    }
+    let (last, _dir, receiver) = restart(&stacks, dir.path(), &["a", "b", "c"]);
+    assert_eq!(running(&receiver, 2), ["b", "c"]);
+    assert_eq!(running(&receiver, 1), ["a"], "last");
+    let end = last.wait(&accepted(0, &[]).id, soon()).unwrap();
+    assert_eq!(end.status(), Status::Succeeded);
+}
+
+#[test]
+fn ordinary_stops_are_not_counted_against_a_redeploy() {
+    let stacks = [stack("a"), stack("b")];
+    let empty = TempDir::new();
+    drop(Journal::open(empty.path(), 1, Duration::ZERO).unwrap());
+    let (first, mut dir, receiver) = restart(&stacks, empty.path(), &[]);
+    first.accept(accepted(0, &stacks)).unwrap();
+    assert_eq!(running(&receiver, 2), ["a", "b"]);
+    assert!(first.stop(Duration::ZERO));
+    for _ in 0..6 {
+        let (next, copied, receiver) = restart(&stacks, dir.path(), &[]);
+        assert_eq!(running(&receiver, 2), ["a", "b"], "side by side");
+        assert!(next.stop(Duration::ZERO));
+        dir = copied;
+    }
 }

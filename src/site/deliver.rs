@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Print, reply};
+use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Fingerprint, reply};
 use crate::event::{ParseError, ParseOutcome, ParsedDelivery};
 use crate::hook::Hook;
 use crate::hook::select::SelectionError;
@@ -209,6 +209,7 @@ impl Site {
             time: told.time,
             orders: orders.into_iter().filter_map(order).collect(),
             replay,
+            signed_at: verified.timestamp().map(|stamp| stamp.time).or(told.time),
             duplicate,
             event: events(told),
         };
@@ -402,7 +403,7 @@ fn prints(
     told: &ParsedDelivery,
     only: Option<&StackKey>,
     verified: &Verified<'_>,
-) -> (Option<Print>, Option<Print>) {
+) -> (Option<Fingerprint>, Option<Fingerprint>) {
     let (name, scheme) = (
         hook.name.as_str().as_bytes(),
         hook.scheme.name.name().as_bytes(),
@@ -421,12 +422,12 @@ fn prints(
             &time.to_be_bytes(),
             &body,
         ];
-        Print::of(&parts)
+        Fingerprint::of(&parts)
     });
     let path = only.map_or("", |stack| stack.as_str()).as_bytes();
     let duplicate = told
         .id
         .as_ref()
-        .map(|id| Print::of(&[b"duplicate", name, path, id.as_bytes(), &body]));
+        .map(|id| Fingerprint::of(&[b"duplicate", name, path, id.as_bytes(), &body]));
     (replay, duplicate)
 }

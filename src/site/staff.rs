@@ -175,6 +175,7 @@ impl Site {
                 order,
             }],
             replay: None,
+            signed_at: None,
             duplicate: None,
             event: action.to_owned(),
         };

@@ -51,6 +51,7 @@ fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str
         time,
         orders: vec![asked],
         replay: None,
+        signed_at: None,
         duplicate: None,
         event: String::new(),
     };
@@ -79,9 +80,9 @@ impl Ledger {
                 "{delivery:?}"
             );
             let covered = |part: &Part| {
-                let lanes = self.lanes.all().filter(|(stack, _)| **stack == part.stack);
-                lanes
-                    .filter(|(_, lane)| lane.covers().contains(&delivery.id))
+                let queues = self.queues.all().filter(|(stack, _)| **stack == part.stack);
+                queues
+                    .filter(|(_, queue)| queue.covers().contains(&delivery.id))
                     .count()
             };
             for part in &delivery.parts {
@@ -98,8 +99,8 @@ impl Ledger {
             .values()
             .filter(|delivery| delivery.ended.is_some());
         assert_eq!(ended.count(), self.ended.len());
-        for (_, lane) in self.lanes.all() {
-            let covered = lane.covers();
+        for (_, queue) in self.queues.all() {
+            let covered = queue.covers();
             assert!(
                 covered
                     .iter()
@@ -111,10 +112,14 @@ impl Ledger {
                 .values()
                 .all(|id| self.deliveries.contains_key(id))
         );
-        assert_eq!(self.replays.len(), self.replayed.len());
+        for (hook, (open, ended)) in &self.per_hook {
+            let own = || self.deliveries.values().filter(|one| one.hook == *hook);
+            assert_eq!(own().filter(|one| one.ended.is_none()).count(), *open);
+            assert_eq!(own().filter(|one| one.ended.is_some()).count(), *ended);
+        }
     }
 
-    /// Equal but for the steps, which do not last, and empty lanes.
+    /// Equal but for the steps, which do not last, and empty queues.
     pub(crate) fn same(&self, other: &Ledger) -> bool {
         let mut states = [self.state(), other.state()];
         for state in &mut states {
@@ -146,7 +151,7 @@ fn ended(outcome: Outcome) -> Entry {
 }
 
 #[test]
-fn a_burst_makes_two_redeploys_and_everybody_gets_the_outcome_of_the_one_that_covered_it() {
+fn a_burst_makes_two_redeploys_and_each_delivery_gets_the_outcome_of_its_own() {
     let mut ledger = Ledger::default();
     accept(&mut ledger, 0, None, &[]);
     ledger.apply(started());
@@ -204,7 +209,7 @@ type Wish = (Option<u64>, bool, Option<u64>);
 
 /// The latest wins, merged, at most two: whatever order deliveries, beginnings and ends come in, on three stacks.
 #[test]
-fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
+fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
     let image = |number: u64| {
         let reference = Reference::parse(&format!("example.org/web{number}:1")).unwrap();
         crate::stack::order::ImageFilter::Reference(reference)
@@ -259,6 +264,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                             time: None,
                             orders,
                             replay: None,
+                            signed_at: None,
                             duplicate: None,
                             event: String::new(),
                         },
@@ -268,7 +274,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
                 2 => {
                     if let Some(stack) = ready(&ledger) {
                         let waited: Vec<DeliveryId> = ledger
-                            .lanes
+                            .queues
                             .all()
                             .find(|(one, _)| **one == stack)
                             .unwrap()
@@ -327,7 +333,7 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
             }
             ledger.check();
         }
-        // To the end: one more run a lane at most covers all that is open.
+        // To the end: one more run a queue at most covers all that is open.
         for _ in 0..2 {
             for stack in stacks.clone() {
                 let report = super::report(&stack, stack.as_str(), Outcome::Updated, String::new());
@@ -344,23 +350,25 @@ fn whatever_the_order_the_latest_wins_merged_and_at_most_two() {
 }
 
 #[test]
-fn what_came_before_is_answered_as_the_rules_say() {
-    let print = |text: &str| Some(Print::of(&[text.as_bytes()]));
-    let accepted = |number: u8, replay: Option<Print>, duplicate: Option<Print>| Accepted {
-        id: id(number),
-        hook: "update".to_owned(),
-        strict: false,
-        wait: Duration::ZERO,
-        time: None,
-        orders: vec![Asked {
-            stack: key("app"),
-            name: "app-stack".to_owned(),
-            order: Order::default(),
-        }],
-        replay,
-        duplicate,
-        event: String::new(),
-    };
+fn recognises_replays_and_duplicates() {
+    let print = |text: &str| Some(Fingerprint::of(&[text.as_bytes()]));
+    let accepted =
+        |number: u8, replay: Option<Fingerprint>, duplicate: Option<Fingerprint>| Accepted {
+            id: id(number),
+            hook: "update".to_owned(),
+            strict: false,
+            wait: Duration::ZERO,
+            time: None,
+            orders: vec![Asked {
+                stack: key("app"),
+                name: "app-stack".to_owned(),
+                order: Order::default(),
+            }],
+            replay,
+            signed_at: None,
+            duplicate,
+            event: String::new(),
+        };
     #[track_caller]
     fn check(ledger: &Ledger, accepted: &Accepted, unix: u64, expected: Repeat) {
         assert_eq!(ledger.repeat(accepted, unix), expected);
@@ -393,7 +401,7 @@ fn what_came_before_is_answered_as_the_rules_say() {
         check(&ledger, &replay, 2000, of_first());
         check(&ledger, &duplicate, 2000 + 900, duplicate_then);
         check(&ledger, &duplicate, 2000 + 901, Repeat::New);
-        ledger.forget_oldest();
+        ledger.forget(0);
         check(&ledger, &replay, 2000 + 600, Repeat::Forgotten);
         check(&ledger, &replay, 2000 + 601, Repeat::New);
         check(&ledger, &duplicate, 2000, Repeat::New);
@@ -401,14 +409,14 @@ fn what_came_before_is_answered_as_the_rules_say() {
 }
 
 #[test]
-fn an_end_that_damage_took_is_unknown_and_what_was_sent_is_not_sent_again() {
+fn a_lost_end_is_unknown_and_a_submission_is_not_sent_again() {
     let mut ledger = Ledger::default();
     accept(&mut ledger, 1, None, &[]);
     let mut state = ledger.state();
-    state.retain(|entry| !matches!(entry, Entry::Lane { .. }));
+    state.retain(|entry| !matches!(entry, Entry::Queue { .. }));
     let mut damaged = Ledger::default();
     state.into_iter().for_each(|entry| damaged.apply(entry));
-    assert_eq!(damaged.end_lost(3000), 1);
+    assert_eq!(damaged.fail_orphaned(3000), 1);
     assert_eq!(status(&damaged, 1), Status::Unknown);
     damaged.check();
     // The line that said that it began is lost, the one that said that it was sent is not.
@@ -421,7 +429,7 @@ fn an_end_that_damage_took_is_unknown_and_what_was_sent_is_not_sent_again() {
 }
 
 #[test]
-fn the_last_failure_of_a_stack_stays_however_many_deliveries_follow() {
+fn keeps_the_last_failure_of_a_stack() {
     let mut ledger = Ledger::default();
     accept(&mut ledger, 1, None, &[]);
     ledger.apply(started());
@@ -437,7 +445,7 @@ fn the_last_failure_of_a_stack_stays_however_many_deliveries_follow() {
 }
 
 #[test]
-fn the_newest_variable_wins_by_signed_time_and_the_loser_is_told() {
+fn the_newest_variable_wins_by_signed_time_and_the_other_is_skipped() {
     let mut ledger = Ledger::default();
     accept(&mut ledger, 1, Some(50), &[("TAG", "new")]);
     accept(&mut ledger, 2, Some(40), &[("TAG", "late")]);
@@ -485,6 +493,7 @@ fn ended_deliveries_are_forgotten_oldest_first() {
                 order: Order::default(),
             }],
             replay: None,
+            signed_at: None,
             duplicate: None,
             event: String::new(),
         };
@@ -495,4 +504,96 @@ fn ended_deliveries_are_forgotten_oldest_first() {
     assert!(ledger.find(&DeliveryId::new([0; 16])).is_none());
     assert_eq!(ledger.ended.len(), limits::ENDED_DELIVERIES);
     assert_eq!(ledger.deliveries.len(), limits::ENDED_DELIVERIES);
+}
+
+#[test]
+fn one_hook_does_not_push_out_the_deliveries_of_others() {
+    let mut ledger = Ledger::default();
+    let mut end_one = |number: u32, hook: &str| {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        let id = DeliveryId::new(bytes);
+        ledger.apply(Entry::Delivery(Delivery {
+            id: id.clone(),
+            hook: hook.to_owned(),
+            strict: true,
+            wait: Duration::ZERO,
+            at: 2000,
+            ended: None,
+            duplicate: None,
+            event: String::new(),
+            parts: vec![Part {
+                stack: key("app"),
+                name: "app".to_owned(),
+                progress: Progress::Waiting,
+            }],
+        }));
+        ledger.end(&id, &key("app"), report(Outcome::Updated), 2000);
+        id
+    };
+    let first = end_one(0, "quiet");
+    let limit = u32::try_from(limits::ENDED_DELIVERIES).unwrap();
+    for number in 1..=2 * limit {
+        end_one(number, "noisy");
+    }
+    assert!(ledger.find(&first).is_some());
+    assert_eq!(ledger.ended.len(), limits::ENDED_DELIVERIES);
+}
+
+#[test]
+fn a_success_in_the_future_does_not_answer_redeliveries_for_ever() {
+    let mut ledger = Ledger::default();
+    let ahead = 2000 + 365 * 86_400;
+    accept(&mut ledger, 1, None, &[]);
+    ledger.apply(started());
+    ledger.apply(Entry::Ended {
+        stack: key("app"),
+        report: report(Outcome::Updated),
+        unix: ahead,
+    });
+    assert_eq!(ledger.correct_clock(ahead), 0);
+    assert_eq!(ledger.correct_clock(3000), 1);
+    assert_eq!(ledger.find(&id(1)).unwrap().ended, Some(3000));
+}
+
+#[test]
+fn only_new_progress_resets_the_count_of_unclean_ends() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 1, None, &[]);
+    ledger.apply(started());
+    let app = key("app");
+    let alone = |ledger: &Ledger| ledger.running(&key("app")).unwrap().must_run_alone();
+    let pulling = || Entry::Pulling {
+        stack: key("app"),
+        before: Default::default(),
+    };
+    for _ in 0..2 {
+        ledger.apply(Entry::Resumed);
+    }
+    ledger.apply(pulling());
+    for _ in 0..3 {
+        assert!(!alone(&ledger));
+        ledger.apply(pulling());
+        ledger.apply(Entry::Resumed);
+    }
+    assert!(alone(&ledger));
+    // It is counted on only if it did run alone, and kept when the journal is rewritten.
+    ledger.apply(Entry::Resumed);
+    ledger.apply(Entry::RunsAlone(app.clone()));
+    let mut copy = Ledger::default();
+    ledger
+        .state()
+        .into_iter()
+        .for_each(|entry| copy.apply(entry));
+    for ledger in [&mut ledger, &mut copy] {
+        ledger.apply(Entry::Resumed);
+        assert_eq!(ledger.running(&app).unwrap().is_given_up(), None);
+        ledger.apply(Entry::RunsAlone(app.clone()));
+        ledger.apply(Entry::Stopped);
+        ledger.apply(Entry::Resumed);
+        assert_eq!(ledger.running(&app).unwrap().is_given_up(), None);
+        ledger.apply(Entry::RunsAlone(app.clone()));
+        ledger.apply(Entry::Resumed);
+        assert_eq!(ledger.running(&app).unwrap().is_given_up(), Some(5));
+    }
 }
