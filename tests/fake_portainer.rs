@@ -61,7 +61,7 @@ fn redeploy_recreates_only_what_changed_on_2_24() {
 
 #[test]
 fn redeploy_of_an_unchanged_stack_touches_nothing_on_2_24_and_all_from_2_36_on() {
-    for era in [Era::A, Era::B] {
+    for era in [Era::A, Era::B2] {
         let (fake, id) = shop(era);
         let before = fake.world(|w| w.containers("shop"));
         assert_eq!(
@@ -110,7 +110,7 @@ fn failed_pull_changes_nothing() {
 
 #[test]
 fn failed_up_takes_the_stack_down_on_2_24_and_leaves_it_from_2_36_on() {
-    for (era, left) in [(Era::A, 0), (Era::B, 2)] {
+    for (era, left) in [(Era::A, 0), (Era::B2, 2)] {
         let (fake, id) = shop(era);
         let file = FILE.replace("db:1", "db:nope");
         let answer = put(

@@ -18,6 +18,7 @@ mod failures;
 mod fake_portainer;
 mod growth;
 mod lasting;
+mod newer_portainer;
 mod readme;
 mod senders;
 mod signatures;

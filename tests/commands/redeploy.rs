@@ -20,7 +20,7 @@ services:
 
 /// A Portainer with the stacks `shop` and `blog`, configured under the keys `shop` and `news`.
 fn two_stacks() -> (Fake, Setup) {
-    let fake = Fake::start(Era::B);
+    let fake = Fake::start(Era::B2);
     fake.world(|world| {
         world.push("ghcr.io/acme/web:1", Behaviour::Runs);
         world.push("ghcr.io/acme/blog:1", Behaviour::Runs);

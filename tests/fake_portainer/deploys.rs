@@ -148,8 +148,8 @@ fn death_in_the_middle_leaves_half_a_rollout_and_a_conflict_for_the_next_update(
 }
 
 #[test]
-fn failed_stack_of_a_newer_release_is_taken_down_before_its_next_update() {
-    let (fake, id) = shop(Era::C);
+fn failed_stack_of_2_45_1_is_taken_down_before_its_next_update() {
+    let (fake, id) = shop(Era::D);
     let path = format!("/api/stacks/{id}?endpointId=1");
     let before = fake.world(|w| w.containers("shop"));
     assert_eq!(
@@ -177,7 +177,7 @@ fn failed_stack_of_a_newer_release_is_taken_down_before_its_next_update() {
 fn prune_is_ignored_on_2_24_and_honoured_and_remembered_from_2_41_on() {
     for (era, left, stored) in [
         (Era::A, 2, Value::Null),
-        (Era::D, 1, json!({ "Prune": true })),
+        (Era::D, 1, json!({ "Prune": true, "HelmAtomic": false })),
     ] {
         let (fake, id) = shop(era);
         let body = json!({ "StackFileContent": "services:\n  web:\n    image: ghcr.io/acme/web:1\n", "Env": [], "Prune": true });
@@ -197,7 +197,7 @@ fn prune_is_ignored_on_2_24_and_honoured_and_remembered_from_2_41_on() {
 
 #[track_caller]
 fn check_dependency(condition: &str, behaviour: Behaviour, expected: (u16, &str)) {
-    let fake = Fake::start(Era::B);
+    let fake = Fake::start(Era::B2);
     fake.skip_waiting(true);
     let file = format!(
         "services:\n  app:\n    image: app:1\n    depends_on:\n      job:\n        condition: {condition}\n  job:\n    image: job:1\n"
@@ -273,7 +273,7 @@ fn variables_profiles_scale_and_names_are_read_as_compose_reads_them() {
 
 #[test]
 fn one_off_containers_are_listed_and_left_alone() {
-    let (fake, id) = shop(Era::B);
+    let (fake, id) = shop(Era::B2);
     let run = fake.world(|w| w.run_one_off("shop", "web"));
     assert_eq!(
         put(

@@ -121,7 +121,7 @@ fn image_in_use_is_not_deleted() {
 
 #[test]
 fn missing_image_fails_an_update_without_pull_even_when_a_registry_has_it() {
-    let (fake, id) = shop(Era::B);
+    let (fake, id) = shop(Era::B2);
     fake.world(|w| w.push("ghcr.io/acme/db:2", Behaviour::Runs));
     let body = update(&FILE.replace("db:1", "db:2"), false);
     let path = format!("/api/stacks/{id}?endpointId=1");

@@ -4,6 +4,7 @@
 //!
 //! The recordings lie outside the repository; without them nothing is compared, and the tests say so.
 
+mod releases;
 mod replay;
 
 use std::sync::atomic::Ordering;

@@ -89,7 +89,7 @@ pub(crate) use self::{
     faults::{Fault, Gate, When},
     image::ImageId,
     life::{Behaviour, Healthcheck},
-    record::{EnvironmentId, Kind, Stack, StackId},
+    record::{EnvironmentId, Kind, Source, Stack, StackId},
     seen::Seen,
     server::Call,
     world::World,

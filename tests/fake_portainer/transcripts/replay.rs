@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
@@ -15,11 +16,12 @@ type Stage = Box<dyn Fn(&Fake)>;
 
 /// One recording on its way to being compared.
 pub(super) struct Replay {
-    name: &'static str,
+    name: String,
     exchanges: Option<Vec<Value>>,
     fake: Option<Fake>,
     stages: Vec<(String, Stage)>,
     left_out: Vec<String>,
+    left_paths: Vec<&'static str>,
     user: Option<(&'static str, &'static [&'static str])>,
     /// Ids in the recording → ids here; one to one, so that the same stays the same and another one is another one.
     ids: BTreeMap<String, String>,
@@ -28,30 +30,161 @@ pub(super) struct Replay {
     last_key: String,
     /// The compose project that was observed last.
     project: String,
+    /// The first file that was read of each stack.
+    files: BTreeMap<String, Value>,
+    /// The path of the stack that was asked for last.
+    stack: String,
 }
 
-impl Replay {
-    pub(super) fn of(name: &'static str) -> Replay {
+/// A recording, and what a fake needs to be in the state that it began with.
+pub(super) struct Recording {
+    pub(super) name: String,
+    exchanges: Vec<Value>,
+}
+
+/// A stack of a recording: id, name, file and variables.
+pub(super) type RecordedStack = (i64, String, String, Vec<(String, String)>);
+
+impl Recording {
+    /// `None` where the recordings are not at hand.
+    pub(super) fn read(name: &str) -> Option<Recording> {
         let file = format!("shared/portainer/transcripts/{name}.json");
         let text = Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
-            .find_map(|folder| std::fs::read_to_string(folder.join(&file)).ok());
-        if text.is_none() {
+            .find_map(|folder| std::fs::read_to_string(folder.join(&file)).ok())?;
+        let recording: Value = serde_json::from_str(&text).unwrap();
+        Some(Recording {
+            name: name.to_owned(),
+            exchanges: recording["exchanges"].as_array().unwrap().clone(),
+        })
+    }
+
+    /// `33` of `p33-update`.
+    fn number(&self) -> &str {
+        &self.name[1..3]
+    }
+
+    /// One of the images of this release's recordings.
+    pub(super) fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:5000/w{}/{name}:1", self.number())
+    }
+
+    fn requests(&self) -> impl Iterator<Item = &Value> {
+        let requests = self.exchanges.iter();
+        requests.filter(|one| one.get("request").is_some())
+    }
+
+    /// The stack that the recording begins with; `None` where it has none.
+    pub(super) fn stack(&self) -> Option<RecordedStack> {
+        if self.name.ends_with("-proxy") {
+            let (web, worker) = (self.image("web"), self.image("worker"));
+            let file =
+                format!("services:\n  web:\n    image: {web}\n  worker:\n    image: {worker}\n");
+            return Some((5, format!("fact{}", self.number()), file, Vec::new()));
+        }
+        let record = |one: &&Value| one["response"]["body"]["Name"].is_string();
+        let record = &self.requests().find(record)?["response"]["body"];
+        let stored = self.requests().find_map(|one| {
+            let file = &one["response"]["body"]["StackFileContent"];
+            file.as_str().map(str::to_owned)
+        });
+        let sent = || {
+            let sent = |one: &Value| {
+                one["request"]["body"]["StackFileContent"]
+                    .as_str()
+                    .map(str::to_owned)
+            };
+            self.requests().find_map(sent)
+        };
+        let mut file = stored.or_else(sent)?;
+        if self.name.ends_with("-prune") {
+            let worker = self.image("worker");
+            file.push_str(&format!(
+                "  extra:\n    image: {worker}\n    stop_grace_period: 2s\n"
+            ));
+        }
+        let variables = |env: &Value| -> Vec<(String, String)> {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let pairs = env.as_array().into_iter().flatten();
+            pairs
+                .map(|pair| (text(&pair["name"]), text(&pair["value"])))
+                .collect()
+        };
+        let mut env = variables(&record["Env"]);
+        match self.name.rsplit('-').next() {
+            Some("port") => env.retain(|(name, _)| name == "TAG"),
+            Some("failures") => {
+                env = vec![
+                    ("TAG".to_owned(), "1".to_owned()),
+                    ("GREETING".to_owned(), "hi".to_owned()),
+                ];
+            }
+            Some("restart") => env = vec![("A".to_owned(), "0".to_owned())],
+            _ => {}
+        }
+        let id = record["Id"].as_i64().unwrap();
+        Some((id, record["Name"].as_str().unwrap().to_owned(), file, env))
+    }
+
+    /// The port that is taken, as the fake writes it.
+    pub(super) fn taken_port(&self) -> String {
+        let env = &self.requests().nth(1).unwrap()["request"]["body"]["Env"];
+        format!("0.0.0.0:{}", env[1]["value"].as_str().unwrap())
+    }
+
+    /// The update that was interrupted: the path and the body of the one after it, with a variable changed.
+    pub(super) fn interrupted_update(&self) -> (String, String) {
+        let put = self
+            .requests()
+            .find(|one| one["request"]["method"] == "PUT");
+        let request = &put.unwrap()["request"];
+        let mut body = request["body"].clone();
+        body["Env"][0]["value"] = Value::from("1");
+        (
+            request["path"].as_str().unwrap().to_owned(),
+            body.to_string(),
+        )
+    }
+
+    /// What several requests beside a slow deploy were answered.
+    pub(super) fn busy_answers(&self) -> Value {
+        self.exchanges[0]["value"].clone()
+    }
+}
+
+impl Replay {
+    pub(super) fn of(name: &str) -> Replay {
+        let recording = Recording::read(name);
+        if recording.is_none() {
             println!("{name}: no recording here, nothing is compared");
         }
-        let recording: Option<Value> = text.map(|text| serde_json::from_str(&text).unwrap());
+        Replay::new(name, recording.map(|recording| recording.exchanges))
+    }
+
+    /// A replay of a recording that was read already.
+    pub(super) fn from_recording(recording: &Recording) -> Replay {
+        Replay::new(&recording.name, Some(recording.exchanges.clone()))
+    }
+
+    fn new(name: &str, exchanges: Option<Vec<Value>>) -> Replay {
         Replay {
-            name,
-            exchanges: recording.map(|r| r["exchanges"].as_array().unwrap().clone()),
+            name: name.to_owned(),
+            exchanges,
             fake: None,
             stages: Vec::new(),
             left_out: Vec::new(),
+            left_paths: Vec::new(),
             user: None,
             ids: BTreeMap::new(),
             user_key: String::new(),
             jwt: String::new(),
             last_key: String::new(),
-            project: "shop".to_owned(),
+            project: match name.strip_prefix('p') {
+                Some(rest) if rest.ends_with("-proxy") => format!("fact{}", &rest[..2]),
+                _ => "shop".to_owned(),
+            },
+            files: BTreeMap::new(),
+            stack: "/api/stacks/1".to_owned(),
         }
     }
 
@@ -74,6 +207,12 @@ impl Replay {
     /// Leaves an exchange out, for a reason.
     pub(super) fn without(mut self, note: &str, _why: &str) -> Replay {
         self.left_out.push(note.to_owned());
+        self
+    }
+
+    /// Leaves requests of paths with this part out, for a reason.
+    pub(super) fn without_path(mut self, part: &'static str, _why: &str) -> Replay {
+        self.left_paths.push(part);
         self
     }
 
@@ -123,7 +262,7 @@ impl Replay {
             }
             let place = format!("{} exchange {number}, {note:?}", self.name);
             if exchange.get("observation").is_some() {
-                self.observe(&fake, &exchange["value"], &place);
+                self.observe(&fake, note, &exchange["value"], &place);
             } else {
                 self.ask(&fake, exchange, note, &place);
             }
@@ -143,7 +282,7 @@ impl Replay {
             fake.password()
         );
         // A recording about logins counts its own.
-        if !matches!(self.name, "rate-limit" | "uninitialised") {
+        if !matches!(self.name.as_str(), "rate-limit" | "uninitialised") {
             let answer = send(fake, "POST", "/api/auth", &[], Some(&body)).unwrap();
             self.jwt = answer.body["jwt"].as_str().unwrap().to_owned();
         }
@@ -154,6 +293,13 @@ impl Replay {
         let (request, recorded) = (&exchange["request"], &exchange["response"]);
         let method = request["method"].as_str().unwrap();
         let path = self.fill_path(fake, request["path"].as_str().unwrap());
+        if self
+            .left_paths
+            .iter()
+            .any(|left_out| path.contains(left_out))
+        {
+            return;
+        }
         let headers: Vec<(String, String)> = request["headers"]
             .as_object()
             .unwrap()
@@ -176,6 +322,14 @@ impl Replay {
         };
         let answer = send(fake, method, &path, &headers, body.as_deref())
             .unwrap_or_else(|| panic!("{place}: no answer"));
+        if let Some(id) = path.strip_prefix("/api/stacks/") {
+            let id = id.split(['/', '?']).next().unwrap_or_default();
+            let id = format!("/api/stacks/{id}");
+            if let file @ Value::String(_) = &answer.body["StackFileContent"] {
+                self.files.entry(id.clone()).or_insert(file.clone());
+            }
+            self.stack = id;
+        }
         assert_eq!(recorded["status"], answer.status, "{place}: {answer:?}");
         if let Some(kind) = recorded["headers"]["Content-Type"].as_str() {
             assert_eq!(answer.header("content-type"), Some(kind), "{place}");
@@ -299,9 +453,62 @@ impl Replay {
         );
     }
 
-    /// Observed containers: compared with the fake's, in names, states and identities.
-    fn observe(&mut self, fake: &Fake, value: &Value, place: &str) {
+    /// Observed containers: compared with the fake's, in names, states and identities. Observed progress: waited for, and compared in
+    /// how it ended.
+    fn observe(&mut self, fake: &Fake, note: &str, value: &Value, place: &str) {
+        if note.starts_with("status over time") {
+            let last = value.as_array().unwrap().last().unwrap();
+            fake.clock().fetch_add(120_000, Ordering::SeqCst);
+            let status = super::super::client::get(fake, &self.stack).body["Status"].clone();
+            return assert_eq!(last[1], status, "{place}");
+        }
+        if note == "the stored file is the old one" || note == "the file is the old one" {
+            let now = super::super::client::get(fake, &format!("{}/file", self.stack)).body;
+            let first = self
+                .files
+                .entry(self.stack.clone())
+                .or_insert(now["StackFileContent"].clone());
+            return assert_eq!(
+                *value,
+                Value::Bool(*first == now["StackFileContent"]),
+                "{place}"
+            );
+        }
+        if note == "API key in the query" {
+            let path = format!(
+                "/api/stacks?x-api-key={}",
+                fake.api_key().replace('+', "%2B")
+            );
+            let answer = send(fake, "GET", &path, &[], None).unwrap();
+            return assert_eq!(*value, Value::from(answer.status), "{place}");
+        }
+        if note == "web runs the newer image" {
+            let newest = value["registry has"] == value["the container runs"];
+            let reference = format!("127.0.0.1:5000/w{}/web:1", &self.name[1..3]);
+            let project = self.project.clone();
+            let (runs, has) = fake.world(|w| {
+                (
+                    w.container(&project, "web").image_id,
+                    w.registry_id(&reference),
+                )
+            });
+            return assert_eq!(newest, Some(runs) == has, "{place}");
+        }
         let Some(rows) = value.as_array() else { return };
+        let short = rows
+            .iter()
+            .all(|row| row.get("name").is_some() && row.get("id").is_some());
+        if short && !rows.is_empty() {
+            let name = rows[0]["name"].as_str().unwrap();
+            let name = name.split_once('_').map_or(name, |(_, name)| name);
+            name.split('-')
+                .next()
+                .unwrap()
+                .clone_into(&mut self.project);
+        }
+        if short && (!rows.is_empty() || note.starts_with("after")) {
+            return self.observe_short(fake, rows, place);
+        }
         let containers = rows
             .iter()
             .all(|row| row.get("Names").is_some() && row.get("State").is_some());
@@ -331,6 +538,33 @@ impl Replay {
         self.compare(value, &here, place);
     }
 
+    fn observe_short(&mut self, fake: &Fake, rows: &[Value], place: &str) {
+        let project = self.project.clone();
+        let mut here: Vec<(String, String, &str)> = fake.world(|w| {
+            let seen = w.containers(&project).into_iter();
+            seen.map(|one| (normal(&one.name), one.id[..12].to_owned(), one.state))
+                .collect()
+        });
+        here.sort_unstable();
+        let mut recorded: Vec<(String, String, &str)> = rows
+            .iter()
+            .map(|row| {
+                let text = |name: &str| row[name].as_str().unwrap();
+                (normal(text("name")), text("id").to_owned(), text("state"))
+            })
+            .collect();
+        recorded.sort_unstable();
+        let shape = |rows: &[(String, String, &str)]| -> Vec<String> {
+            rows.iter()
+                .map(|(name, _, state)| format!("{name} {state}"))
+                .collect()
+        };
+        assert_eq!(shape(&recorded), shape(&here), "{place}");
+        for ((_, recorded, _), (_, here, _)) in recorded.iter().zip(&here) {
+            self.pair(recorded, here, place);
+        }
+    }
+
     /// Ids in a path that the recording knows become ids of the fake.
     fn fill_path(&self, fake: &Fake, path: &str) -> String {
         let path = path.replace("<api-key>", &self.last_key.replace('+', "%2B"));
@@ -340,7 +574,7 @@ impl Replay {
             if bare.len() == 64 && bare.bytes().all(|b| b.is_ascii_hexdigit()) {
                 let recorded = &bare[..12];
                 let here = self.ids.get(recorded).cloned().unwrap_or_else(|| {
-                    fake.world(|w| w.container("shop", "web").id[..12].to_owned())
+                    fake.world(|w| w.container(&self.project, "web").id[..12].to_owned())
                 });
                 out = out.replace(bare, &here);
             }
@@ -349,8 +583,9 @@ impl Replay {
     }
 
     fn fill(&self, fake: &Fake, value: &str, note: &str, method: &str, path: &str) -> String {
-        let wrong =
-            note.starts_with("wrong API key") || note.starts_with("JWT with a wrong signature");
+        let wrong = note.starts_with("wrong API key")
+            || note == "unknown API key"
+            || note.starts_with("JWT with a wrong signature");
         let key = match self.user {
             Some((_, administrators))
                 if !administrators
@@ -370,7 +605,7 @@ impl Replay {
     }
 
     fn fill_body(&self, fake: &Fake, body: &Value, note: &str) -> Value {
-        let wrong = note.starts_with("wrong password") || matches!(self.name, "rate-limit");
+        let wrong = note.starts_with("wrong password") || self.name == "rate-limit";
         let password = if wrong { "wrong" } else { fake.password() };
         let mut body: Value =
             serde_json::from_str(&body.to_string().replace("<password>", password)).unwrap();
@@ -412,6 +647,9 @@ fn is_volatile(name: &str) -> bool {
         "UpdatedAt",
         "CompletedAt",
         "Version",
+        "ProjectPath",
+        "size",
+        "Time",
         "ContainerID",
         "Timestamp",
         "PID",

@@ -35,6 +35,8 @@ pub(super) struct Users {
     pub(super) setup: Setup,
     /// Key → user.
     keys: BTreeMap<String, i64>,
+    /// Key → when its last use was written down.
+    last_used: BTreeMap<String, Millis>,
     jwts: BTreeMap<String, i64>,
     logins: VecDeque<Millis>,
     banned_until: Millis,
@@ -50,6 +52,7 @@ impl Users {
             list: Vec::new(),
             setup: Setup::Done,
             keys: BTreeMap::new(),
+            last_used: BTreeMap::new(),
             jwts: BTreeMap::new(),
             logins: VecDeque::new(),
             banned_until: 0,
@@ -96,6 +99,24 @@ pub(super) struct Caller {
 }
 
 impl World {
+    /// Whether the request has to wait for the database: it writes, or comes by an API key whose last use is written once a minute.
+    pub(super) fn waits_for_database(&mut self, request: &Request) -> bool {
+        let now = self.now();
+        let key = request.header("x-api-key").unwrap_or_default();
+        let last = self.users.last_used.get(key);
+        let due =
+            self.users.keys.contains_key(key) && last.is_none_or(|last| *last + 60_000 <= now);
+        let is_update = request.method == "PUT" && request.path.starts_with("/api/stacks/");
+        let writes = request.writes() && !request.path.contains("/docker/") && !is_update;
+        if self.era.deploy_locks_database() && self.deploys.busy() && (due || writes) {
+            return true;
+        }
+        if due {
+            self.users.last_used.insert(key.to_owned(), now);
+        }
+        false
+    }
+
     /// Refuses what comes before any proof: the lock without administrator, and writes by cookie.
     pub(super) fn refuse_early(&self, request: &Request) -> Option<Answer> {
         let open = matches!(
@@ -106,6 +127,11 @@ impl World {
             let answer = Answer::plain_error(303, "Administrator initialization timeout");
             return Some(answer.with("redirect-reason", "AdminInitTimeout"));
         }
+        if self.era.checks_origin() {
+            let foreign = request.header("origin").is_some()
+                || request.header("sec-fetch-site") == Some("cross-site");
+            return (request.writes() && foreign).then(|| Answer::text(403, "Forbidden\n"));
+        }
         (request.writes() && cookie(request).is_some())
             .then(|| Answer::text(403, "Forbidden - CSRF token not found in request\n"))
     }
@@ -114,9 +140,16 @@ impl World {
     pub(super) fn caller(&self, request: &Request) -> Result<Caller, Answer> {
         let key = request
             .header("x-api-key")
-            .or_else(|| request.query("x-api-key"))
+            .or_else(|| {
+                let in_query = request.query("x-api-key");
+                in_query.filter(|_| !self.era.checks_origin())
+            })
             .filter(|key| !key.is_empty());
         let authorization = request.header("authorization");
+        if key.is_some() && authorization.is_some() && self.era.checks_origin() {
+            let words = "API key and auth header are not allowed at the same time";
+            return Err(Answer::error(401, words, "Unauthorized"));
+        }
         if key.is_some() && authorization.is_some() {
             return Err(Answer::plain_error(
                 403,
@@ -178,7 +211,7 @@ impl World {
             .users
             .list
             .iter()
-            .find(|u| u.name == name && u.password == password)
+            .find(|u| u.name == name && u.password == password && !self.oauth)
         else {
             return Answer::error(422, "Invalid credentials", "Unauthorized");
         };

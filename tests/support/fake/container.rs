@@ -82,6 +82,12 @@ impl World {
                 .to_owned());
         }
         if let Some(port) = engine.port_clash(&id, at) {
+            if port.starts_with("0.0.0.0:") {
+                return Err(format!(
+                    "Error response from daemon: driver failed programming external connectivity on endpoint {name} ({noise}): \
+                     Bind for {port} failed: port is already allocated"
+                ));
+            }
             return Err(format!(
                 "Error response from daemon: driver failed programming external connectivity on endpoint {name} ({noise}): \
                  Error starting userland proxy: listen tcp4 {port}: bind: address already in use"

@@ -30,6 +30,8 @@ pub(super) struct Update {
     pub(super) pull: bool,
     /// Recreate every container.
     pub(super) recreate: bool,
+    /// Take the stack down before anything else.
+    pub(super) down_first: bool,
     /// The link to store; `None` for a stack that is (or becomes) a file stack.
     pub(super) git: Option<GitLink>,
     pub(super) by: String,
@@ -56,6 +58,8 @@ pub(super) struct Deploy {
     pub(super) update: Update,
     pub(super) steps: VecDeque<Step>,
     due: Millis,
+    /// The stored file before, which a failure brings back.
+    file_before: String,
 }
 
 /// What is done in one go.
@@ -115,9 +119,14 @@ impl Deploys {
         self.queue.iter().any(|deploy| deploy.stack == stack)
     }
 
-    /// The process dies: nobody goes on with anything.
-    pub(super) fn abandon(&mut self) {
-        self.queue.clear();
+    /// Whether a deploy waits or runs.
+    pub(super) fn busy(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The process dies: every deploy ends where it is.
+    fn abandon(&mut self) -> Vec<Deploy> {
+        self.queue.drain(..).collect()
     }
 }
 
@@ -138,22 +147,34 @@ impl World {
         } else if stack.kind == Kind::Swarm {
             steps.push_back(Step::Swarm);
         } else {
-            if self.era.answers_at_once() && stack.status == 4 {
+            if update.down_first {
                 steps.extend([Step::Down, Step::RemoveAll]);
             }
             steps.extend(update.pull.then_some(Step::Pull));
             steps.push_back(Step::Plan);
         }
         steps.push_back(Step::Finish);
-        if self.era.answers_at_once() && update.purpose == Purpose::Update {
-            self.store(id, &update, now);
-            let stack = self.stack_mut(id);
-            // The commit counts as deployed when it is.
-            if let (Some(link), Some(deployed)) = (&mut stack.git, deployed) {
-                link.config_hash = deployed;
+        match update.purpose {
+            Purpose::Update if self.era.answers_at_once() => {
+                self.store(id, &update, now);
+                let counts_at_once = self.is_2_41;
+                let stack = self.stack_mut(id);
+                // The commit counts as deployed when it is; 2.41 is hasty.
+                if let (Some(link), Some(deployed), false) =
+                    (&mut stack.git, deployed, counts_at_once)
+                {
+                    link.config_hash = deployed;
+                }
+                stack.start_status = stack.status;
+                stack.deployment_status.clear();
+                stack.note(3, now, "");
             }
-            stack.deployment_status.clear();
-            stack.note(3, now, "");
+            // The file is written before the deploy, and the record after it.
+            Purpose::Update => self.stack_mut(id).file.clone_from(&update.file),
+            Purpose::Create if self.era.answers_at_once() => {
+                self.stack_mut(id).deployment_status = vec![(3, seconds(now), String::new())];
+            }
+            Purpose::Create | Purpose::Start | Purpose::Stop => {}
         }
         self.deploys.last += 1;
         let ticket = self.deploys.last;
@@ -165,8 +186,31 @@ impl World {
             update,
             steps,
             due: now,
+            file_before: stack.file,
         });
         ticket
+    }
+
+    /// Portainer dies: the files are the old ones, and from 2.41 on what was under way is marked as failed at the next start.
+    pub(super) fn abandon_deploys(&mut self, now: Millis) {
+        for deploy in self.deploys.abandon() {
+            self.restore_file(&deploy);
+        }
+        if self.era.answers_at_once() {
+            for stack in self.stacks.iter_mut().filter(|stack| stack.status == 3) {
+                stack.note(4, now, "Deployment interrupted by server restart");
+            }
+        }
+    }
+
+    /// The checkout of a git stack stays as it is.
+    fn restore_file(&mut self, deploy: &Deploy) {
+        if deploy.update.purpose == Purpose::Update && deploy.update.git.is_none() {
+            let stack = self.stacks.iter_mut().find(|one| one.id == deploy.stack);
+            if let Some(stack) = stack {
+                stack.file.clone_from(&deploy.file_before);
+            }
+        }
     }
 
     /// A deploy of the past, for set-up: done at once, with the times it would have had.
@@ -231,11 +275,18 @@ impl World {
             Step::Pull => match self.pull_images(deploy) {
                 Ok(count) => millis(pace.pull) * count,
                 Err(why) => {
+                    let again = match self.pulls_missing_only() {
+                        true => "failed to pull image: failed to pull image: ",
+                        false => "",
+                    };
                     let why = format!(
-                        "failed to pull images of the stack: compose pull operation failed: {why}"
+                        "failed to pull images of the stack: compose pull operation failed: {again}{why}"
                     );
                     deploy.steps = VecDeque::from([Step::Fail(why)]);
-                    millis(pace.pull)
+                    match self.pulls_missing_only() {
+                        true => millis(pace.pull_retries),
+                        false => millis(pace.pull),
+                    }
                 }
             },
             Step::Plan => match self.plan(deploy) {
@@ -312,6 +363,7 @@ impl World {
                 create
             }
             Step::Swarm => match self.deploy_swarm(deploy.stack, &deploy.update, at) {
+                Ok(()) if self.era.answers_at_once() => create.max(1000),
                 Ok(()) => create,
                 Err(why) => {
                     deploy.steps = VecDeque::from([Step::Fail(why)]);
@@ -319,6 +371,7 @@ impl World {
                 }
             },
             Step::Fail(why) => {
+                self.restore_file(deploy);
                 if self.era.answers_at_once() {
                     self.stack_mut(deploy.stack).note(4, at, &why);
                 }
@@ -332,7 +385,7 @@ impl World {
         Ok(Some(took))
     }
 
-    /// Era A takes the whole project down before it reports.
+    /// Until 2.38 the whole project is taken down before the failure is reported.
     fn up_failed(&mut self, deploy: &mut Deploy, why: &str) -> Millis {
         let why = format!("failed to deploy a stack: compose up operation failed: {why}");
         deploy.steps.clear();
@@ -345,7 +398,13 @@ impl World {
 
     fn finish(&mut self, deploy: &Deploy, at: Millis) {
         match deploy.update.purpose {
+            Purpose::Create if self.era.answers_at_once() => {
+                self.stack_mut(deploy.stack).note(1, at, "");
+            }
             Purpose::Create | Purpose::Start => self.stack_mut(deploy.stack).status = 1,
+            Purpose::Stop if self.era.answers_at_once() => {
+                self.stack_mut(deploy.stack).note(2, at, "");
+            }
             Purpose::Stop => self.stack_mut(deploy.stack).status = 2,
             Purpose::Update if self.era.answers_at_once() => {
                 let stack = self.stack_mut(deploy.stack);

@@ -104,10 +104,15 @@ impl World {
         let Some(reference) = Reference::parse(&name) else {
             return Answer::docker_error(400, "invalid reference format");
         };
-        let credentials = request
-            .header("x-registry-auth")
-            .and_then(|auth| self.stored_by_header(auth))
-            .cloned();
+        let auth = request.header("x-registry-auth");
+        if self.era.reports_bad_registry_auth() && auth.is_some_and(|auth| base64(auth).is_none()) {
+            return Answer::error(
+                500,
+                "Unable to proxy the request via the Docker socket",
+                "Illegal base64 data at input byte 0",
+            );
+        }
+        let credentials = auth.and_then(|auth| self.stored_by_header(auth)).cloned();
         let id = match self.registries.resolve(&reference, credentials.as_ref()) {
             Ok(id) => id,
             // Podman begins its answer before it asks the registry.

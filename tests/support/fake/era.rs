@@ -1,53 +1,94 @@
-//! The four ways Portainer releases behave (contract, head and section 4), as questions the rest of the fake asks.
+//! The six ways Portainer releases behave, as questions the rest of the fake asks.
 
-/// Which releases the fake imitates.
+/// A group of releases that behave alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Era {
-    /// 2.16 to 2.35 (observed 2.24): answers when the deploy is over; a failed `up` takes the stack down.
+    /// 2.16 to 2.35: answers when the deploy is over; a failed `up` takes the stack down.
     A,
-    /// 2.36 to 2.40: re-pull recreates everything; a failed `up` leaves containers as they are.
-    B,
-    /// 2.41 to 2.45.0: answers at once with Status 3.
+    /// 2.36 to 2.38: a pull of either kind also recreates every container; a deploy locks the database.
+    B1,
+    /// 2.39 and 2.40: a failed `up` leaves the containers as they are.
+    B2,
+    /// LTS 2.39.2: pulls only images that are not on the host.
+    B3,
+    /// 2.41 to 2.45.0: answers at once with Status 3. [`super::World::imitate_2_41`] pulls like [`Era::B3`].
     C,
-    /// 2.45.1 and later: as C, and keeps git credentials that an update does not send.
+    /// 2.45.1 and later: takes a stack in Status 4 down before every update; keeps git credentials that an update omits.
     D,
 }
 
 impl Era {
     /// Every era, for tests that hold in all of them.
-    pub(crate) const ALL: [Era; 4] = [Era::A, Era::B, Era::C, Era::D];
+    pub(crate) const ALL: [Era; 6] = [Era::A, Era::B1, Era::B2, Era::B3, Era::C, Era::D];
 
     /// The version a fake of this era reports.
     pub(crate) fn version(self) -> &'static str {
         match self {
             Era::A => "2.24.0",
-            Era::B => "2.38.1",
+            Era::B1 => "2.38.0",
+            Era::B2 => "2.39.0",
+            Era::B3 => "2.39.2",
             Era::C => "2.43.0",
             Era::D => "2.45.1",
         }
     }
 
     /// The deploy goes on after the answer, which says Status 3.
-    pub(super) fn answers_at_once(self) -> bool {
+    pub(crate) fn answers_at_once(self) -> bool {
         self >= Era::C
     }
 
-    /// `RepullImageAndRedeploy` is known: it pulls, and recreates every container.
-    pub(super) fn knows_repull(self) -> bool {
-        self >= Era::B
+    /// `RepullImageAndRedeploy` is known, and either name pulls and recreates every container.
+    pub(super) fn pull_recreates(self) -> bool {
+        self >= Era::B1
     }
 
     /// A failed `up` is followed by a `down` of the whole project.
-    pub(super) fn failure_takes_down(self) -> bool {
-        self == Era::A
+    pub(crate) fn failure_takes_down(self) -> bool {
+        self <= Era::B1
     }
 
-    /// Compose stacks honour `Prune`, and `Option.Prune` remembers it.
+    /// The whole update, deploy included, runs inside one write transaction of Portainer's database.
+    pub(super) fn deploy_locks_database(self) -> bool {
+        matches!(self, Era::B1 | Era::B2 | Era::B3)
+    }
+
+    /// Every update takes a stack in Status 4 down first, not only git/redeploy.
+    pub(super) fn file_update_takes_failed_stack_down(self) -> bool {
+        self == Era::D
+    }
+
+    /// `PullImage` fetches only what the host does not have.
+    pub(super) fn pulls_missing_only(self) -> bool {
+        self == Era::B3
+    }
+
+    /// Compose removes or reuses what an interrupted update left behind, instead of failing on its name.
+    pub(super) fn clears_leftovers(self) -> bool {
+        self >= Era::B1
+    }
+
+    /// Compose stacks honour `Prune`, and `Option` remembers it.
     pub(super) fn honours_prune(self) -> bool {
         self >= Era::C
     }
 
-    /// A git field that the update omits stays as it was (2.43 and later).
+    /// The file of a user who is no administrator is validated by an old loader without variables (2.38 to 2.39).
+    pub(super) fn validates_with_old_loader(self) -> bool {
+        self.deploy_locks_database()
+    }
+
+    /// `X-Registry-Auth` that is not base64 is refused; before, it was no credentials.
+    pub(super) fn reports_bad_registry_auth(self) -> bool {
+        self >= Era::B2
+    }
+
+    /// `endpointId=0` means the stack's own environment.
+    pub(super) fn accepts_environment_zero(self) -> bool {
+        self >= Era::B2
+    }
+
+    /// A git field that the update omits stays as it was (2.41 and later).
     pub(super) fn keeps_omitted_git_fields(self) -> bool {
         self >= Era::C
     }
@@ -55,5 +96,15 @@ impl Era {
     /// Git credentials that the update omits stay as they were (2.45.1 and later).
     pub(super) fn keeps_git_credentials(self) -> bool {
         self == Era::D
+    }
+
+    /// Two credentials are 401, keys in the query are refused, cookies are accepted, foreign origins are refused (2.41 and later).
+    pub(super) fn checks_origin(self) -> bool {
+        self >= Era::C
+    }
+
+    /// Git settings live in Sources, which have owners and users of their own (2.43 and later).
+    pub(super) fn has_sources(self) -> bool {
+        self >= Era::C
     }
 }

@@ -95,6 +95,7 @@ impl World {
         let id = self.stack_id(id)?;
         let stack = self.stack_mut(id).clone();
         let link = stack.git.clone().filter(|_| !stack.from_app_template);
+        let link = link.filter(|_| self.sees_source(caller, &stack));
         let link = link.ok_or_else(|| Answer::plain_error(400, "Stack is not created from git"))?;
         let environment: EnvironmentId = request
             .query("endpointId")
@@ -102,12 +103,26 @@ impl World {
             .unwrap_or(0);
         self.editable(caller, id, environment)?;
         let body = payload(request)?;
-        let env = env_field(&body, request)?;
+        let omitted = field(&body, "Env").is_none() && self.era.keeps_omitted_git_fields();
+        let env = match omitted {
+            true => stack.env.clone(),
+            false => env_field(&body, request)?,
+        };
         self.not_deploying(id)?;
+        let owns = |source: &super::record::Source| source.owners.contains(&caller.user.id);
+        if !caller.user.administrator
+            && self.era.has_sources()
+            && stack.source.as_ref().is_some_and(|source| !owns(source))
+        {
+            let words = "Unable to persist the Source of the stack: not enough permissions";
+            return Err(Answer::plain_error(500, words));
+        }
         let link = self.check_out(&self.asked_for(&link, &body))?;
         let file = self.commit_of(&link).file;
+        self.old_loader_accepts(caller, &file)?;
         // The checkout is not rolled back when the deploy fails.
         self.stack_mut(id).file.clone_from(&file);
+        self.stack_mut(id).settings_saved = false;
         let update = Update {
             purpose: Purpose::Update,
             environment,
@@ -115,8 +130,9 @@ impl World {
             env,
             prune: flag(&body, "Prune"),
             pull: flag(&body, "PullImage")
-                || (self.era.knows_repull() && flag(&body, "RepullImageAndRedeploy")),
+                || (self.era.pull_recreates() && flag(&body, "RepullImageAndRedeploy")),
             recreate: true,
+            down_first: self.era.answers_at_once() && stack.status == 4,
             git: Some(link),
             by: caller.user.name.clone(),
         };
@@ -171,6 +187,7 @@ impl World {
             prune: false,
             pull: false,
             recreate: false,
+            down_first: false,
             git: Some(link),
             by,
         };
@@ -203,6 +220,9 @@ impl World {
                 "Object not found inside the database",
             );
         };
+        if let Err(refusal) = self.not_deploying(stack.id) {
+            return refusal;
+        }
         let link = stack.git.as_ref().and_then(|link| {
             self.check_out(link)
                 .ok()
@@ -217,6 +237,7 @@ impl World {
                 prune: false,
                 pull: true,
                 recreate: false,
+                down_first: false,
                 git: Some(link),
                 by: stack.created_by.clone(),
             };

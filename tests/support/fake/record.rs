@@ -19,6 +19,8 @@ pub(super) struct Environment {
     pub(super) engine: usize,
     /// Standard users with access to it.
     pub(super) users: Vec<i64>,
+    /// Its agent is away: Portainer says so, and the proxy gives up.
+    pub(super) down: bool,
     /// Regular users may manage stacks.
     pub(super) stack_management: bool,
     /// Regular users may mount host paths.
@@ -35,7 +37,7 @@ impl Environment {
         json!({
             "Id": self.id, "Name": self.name, "Type": 1, "ContainerEngine": "", "URL": "unix:///var/run/docker.sock",
             "GroupId": 1, "PublicURL": "", "Gpus": null, "TLSConfig": { "TLS": false, "TLSSkipVerify": false },
-            "AzureCredentials": { "ApplicationID": "", "TenantID": "", "AuthenticationKey": "" }, "TagIds": [], "Status": 1,
+            "AzureCredentials": { "ApplicationID": "", "TenantID": "", "AuthenticationKey": "" }, "TagIds": [], "Status": if self.down { 2 } else { 1 },
             "Snapshots": [], "UserAccessPolicies": users, "TeamAccessPolicies": {}, "EdgeKey": "", "EdgeCheckinInterval": 5,
             "Kubernetes": { "Snapshots": [], "Configuration": {}, "Flags": {} }, "ComposeSyntaxMaxVersion": "3.9",
             "SecuritySettings": self.settings(), "LastCheckInDate": 0, "QueryDate": 0, "Heartbeat": false,
@@ -110,10 +112,25 @@ pub(crate) struct Stack {
     pub(crate) access: Option<Access>,
     /// What happened to the last deploy (2.41 and later): status, time, message.
     pub(crate) deployment_status: Vec<(i64, i64, String)>,
+    /// The status before the last deploy (2.41 and later).
+    pub(crate) start_status: i64,
+    /// Git settings were saved and not deployed yet: the file cannot be read (2.41 and later).
+    pub(crate) settings_saved: bool,
+    /// Who may see and who may change its Source (2.43 and later); `None`: every user of the stack.
+    pub(crate) source: Option<Source>,
     /// The swarm's id; empty for other kinds.
     pub(crate) swarm_id: String,
     /// Further fields of the JSON object, of Business or of later releases; they override.
     pub(crate) extra: serde_json::Map<String, Value>,
+}
+
+/// Rights to a git stack's Source, by user.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    /// Standard users it is shared with.
+    pub(crate) users: Vec<i64>,
+    /// Standard users who own it.
+    pub(crate) owners: Vec<i64>,
 }
 
 /// Who besides administrators may use a stack.
@@ -208,14 +225,21 @@ impl Stack {
             "SwarmId": self.swarm_id, "EntryPoint": "docker-compose.yml", "Env": env, "ResourceControl": access,
             "Status": self.status, "ProjectPath": self.project_path(), "CreationDate": self.creation_date,
             "CreatedBy": self.created_by, "UpdateDate": self.update_date, "UpdatedBy": self.updated_by,
-            "AdditionalFiles": files, "AutoUpdate": auto_update, "Option": self.prune.map(|prune| json!({ "Prune": prune })),
+            "AdditionalFiles": files, "AutoUpdate": auto_update, "Option": self.prune.map(|prune| json!({ "Prune": prune, "HelmAtomic": false })),
             "GitConfig": self.git.as_ref().map(GitLink::json), "FromAppTemplate": self.from_app_template, "Namespace": "",
         });
         let object = value.as_object_mut().unwrap();
         if era.answers_at_once() {
             let history = self.deployment_status.iter();
-            let history = history.map(|(status, time, message)| json!({ "Status": status, "Time": time, "Message": message }));
+            let history = history.map(|(status, time, message)| match message.is_empty() {
+                true => json!({ "Status": status, "Time": time }),
+                false => json!({ "Status": status, "Time": time, "Message": message }),
+            });
             object.insert("DeploymentStatus".to_owned(), history.collect());
+            object.insert("DeploymentStartStatus".to_owned(), json!(self.start_status));
+            if self.git.is_some() && era.has_sources() {
+                object.insert("WorkflowID".to_owned(), json!(self.id + 100));
+            }
         }
         object.extend(self.extra.clone());
         value

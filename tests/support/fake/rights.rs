@@ -104,6 +104,16 @@ impl World {
             .ok_or_else(|| Answer::error(403, refusal, refusal))
     }
 
+    /// 2.38 and 2.39 read the file of a standard user with an old loader and no variables.
+    pub(super) fn old_loader_accepts(&self, caller: &Caller, file: &str) -> Result<(), Answer> {
+        let unknown = file.contains("condition:") || file.contains(":?");
+        if caller.user.administrator || !unknown || !self.era.validates_with_old_loader() {
+            return Ok(());
+        }
+        let why = "stack config file is invalid: services.web.depends_on must be a list";
+        Err(Answer::plain_error(500, why))
+    }
+
     pub(super) fn bind_mounts_allowed(
         &self,
         caller: &Caller,

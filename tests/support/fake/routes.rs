@@ -21,7 +21,9 @@ impl World {
         let public = match (request.method.as_str(), parts.as_slice()) {
             ("POST", ["api", "auth"]) => self.log_in(request, now),
             ("GET", ["api", "status"] | ["api", "system", "status"]) => self.status(),
-            ("GET", ["api", "settings", "public"]) => Answer::json(200, &public_settings()),
+            ("GET", ["api", "settings", "public"]) => {
+                Answer::json(200, &public_settings(self.oauth))
+            }
             ("GET", ["api", "users", "admin", "check"]) if self.users.setup == Setup::Done => {
                 Answer::empty(204)
             }
@@ -123,6 +125,9 @@ impl World {
                     .split_once("/docker/")
                     .map_or("", |(_, path)| path)
                     .to_owned();
+                if self.environments.iter().any(|one| one.id == id && one.down) {
+                    return Ok(Answer::new(502, "text/plain", "").into());
+                }
                 self.docker(caller, id, &path, request)
             }
             _ => Answer::empty(405),
@@ -135,12 +140,19 @@ impl World {
     fn status(&self) -> Answer {
         Answer::json(
             200,
-            &json!({ "Version": self.era.version(), "InstanceID": self.instance }),
+            &json!({ "Version": self.version_number(), "InstanceID": self.instance }),
         )
     }
 
+    fn version_number(&self) -> &'static str {
+        match self.is_2_41 {
+            true => "2.41.1",
+            false => self.era.version(),
+        }
+    }
+
     fn version(&self) -> Answer {
-        let version = self.era.version();
+        let version = self.version_number();
         Answer::json(
             200,
             &json!({
@@ -306,9 +318,9 @@ fn known(parts: &[&str]) -> bool {
     )
 }
 
-fn public_settings() -> Value {
+fn public_settings(oauth: bool) -> Value {
     json!({
-        "LogoURL": "", "AuthenticationMethod": 1, "RequiredPasswordLength": 12,
+        "LogoURL": "", "AuthenticationMethod": if oauth { 3 } else { 1 }, "RequiredPasswordLength": 12,
         "GlobalDeploymentOptions": { "hideStacksFunctionality": false }, "EnableEdgeComputeFeatures": false,
         "Features": { "csp": false, "hsts": false }, "OAuthLoginURI": "", "OAuthLogoutURI": "", "EnableTelemetry": false,
         "KubeconfigExpiry": "0", "TeamSync": false, "IsAMTEnabled": false,

@@ -90,6 +90,12 @@ impl World {
         environment.unwrap().name = name.to_owned();
     }
 
+    /// The agent of an environment goes away, or comes back.
+    pub(crate) fn environment_down(&mut self, id: EnvironmentId, down: bool) {
+        let environment = self.environments.iter_mut().find(|e| e.id == id);
+        environment.unwrap().down = down;
+    }
+
     /// Removes an environment from Portainer; its stacks become orphans, its engine goes on.
     pub(crate) fn remove_environment(&mut self, id: EnvironmentId) {
         self.environments.retain(|e| e.id != id);
@@ -123,6 +129,13 @@ impl World {
         let digest = self.digest(&id);
         self.engine_of(environment).receive(&parsed, &id, &digest);
         id
+    }
+
+    /// The id of the image that a registry has behind a reference.
+    pub(crate) fn registry_id(&self, reference: &str) -> Option<ImageId> {
+        let parsed = Reference::parse(reference).unwrap();
+        let stored = self.registries.stored_for(&parsed.host);
+        self.registries.resolve(&parsed, stored).ok()
     }
 
     /// The id that a reference has on the engine.

@@ -221,6 +221,17 @@ impl Shared {
 
     /// Portainer's own answer.
     fn portainer(&self, request: &Request) -> Answer {
+        let open = self.wait(
+            || {
+                let mut world = self.world();
+                world.advance();
+                (!world.waits_for_database(request)).then_some(())
+            },
+            || self.world().deploys.due(),
+        );
+        if open.is_none() {
+            return Answer::hang_up();
+        }
         let (reply, life) = {
             let mut world = self.world();
             (world.handle(request), world.lives)

@@ -67,6 +67,7 @@ impl World {
             prune: false,
             pull: false,
             recreate: false,
+            down_first: false,
             git: stack.git,
             by: stack.created_by,
         };
@@ -113,6 +114,9 @@ impl World {
                 users: Vec::new(),
             }),
             deployment_status: Vec::new(),
+            start_status: 0,
+            settings_saved: false,
+            source: None,
             swarm_id: String::new(),
             extra: serde_json::Map::new(),
             name,

@@ -55,7 +55,7 @@ impl World {
             .stacks
             .iter()
             .filter(visible)
-            .map(|s| s.json(self.era, true))
+            .map(|s| self.stack_json(caller, s))
             .collect();
         Answer::json(200, &Value::Array(list))
     }
@@ -63,12 +63,38 @@ impl World {
     /// `GET /api/stacks/{id}`.
     pub(super) fn get_stack(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
         let stack = self.readable(caller, id)?;
-        Ok(Answer::json(200, &stack.json(self.era, true)))
+        Ok(Answer::json(200, &self.stack_json(caller, stack)))
+    }
+
+    /// The stack object for a caller; who may not see its Source sees no link to git.
+    fn stack_json(&self, caller: &Caller, stack: &Stack) -> Value {
+        let mut value = stack.json(self.era, true);
+        if !self.sees_source(caller, stack) {
+            value["GitConfig"] = Value::Null;
+        }
+        value
+    }
+
+    /// Whether the caller sees the stack's Source.
+    pub(super) fn sees_source(&self, caller: &Caller, stack: &Stack) -> bool {
+        let shared = |source: &super::record::Source| {
+            source.users.contains(&caller.user.id) || source.owners.contains(&caller.user.id)
+        };
+        caller.user.administrator
+            || !self.era.has_sources()
+            || stack.source.as_ref().is_none_or(shared)
     }
 
     /// `GET /api/stacks/{id}/file`.
     pub(super) fn get_stack_file(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
         let stack = self.readable(caller, id)?;
+        if stack.settings_saved && self.era.answers_at_once() {
+            return Err(Answer::error(
+                409,
+                "Unable to retrieve the stack file",
+                "The git settings of the stack have changed and are not deployed yet",
+            ));
+        }
         Ok(Answer::json(
             200,
             &json!({ "StackFileContent": stack.file }),
@@ -84,7 +110,7 @@ impl World {
         now: Millis,
     ) -> Result<Reply, Answer> {
         let id = self.stack_id(id)?;
-        let environment = endpoint_id(request)?;
+        let environment = self.meant_environment(id, endpoint_id(request)?);
         self.editable(caller, id, environment)?;
         let body = payload(request)?;
         let file = text(&body, "StackFileContent");
@@ -98,17 +124,21 @@ impl World {
         let env = env_field(&body, request)?;
         self.not_deploying(id)?;
         self.bind_mounts_allowed(caller, environment, &file, env.as_ref())?;
-        let repull = self.era.knows_repull() && flag(&body, "RepullImageAndRedeploy");
+        self.old_loader_accepts(caller, &file)?;
+        let repull = self.era.pull_recreates() && flag(&body, "RepullImageAndRedeploy");
+        let pull = flag(&body, "PullImage") || repull;
         let stack = self.stack_mut(id);
         let (git, from_app_template) = (stack.git.clone(), stack.from_app_template);
+        let failed = stack.status == 4;
         let update = Update {
             purpose: Purpose::Update,
             environment,
             file,
             env,
             prune: flag(&body, "Prune"),
-            pull: flag(&body, "PullImage") || repull,
-            recreate: repull,
+            pull,
+            recreate: pull && self.era.pull_recreates(),
+            down_first: failed && self.era.file_update_takes_failed_stack_down(),
             git: git.filter(|_| from_app_template),
             by: caller.user.name.clone(),
         };
@@ -150,6 +180,7 @@ impl World {
             prune: false,
             pull: false,
             recreate: false,
+            down_first: false,
             git: None,
             by,
         };
@@ -174,7 +205,20 @@ impl World {
         let environment = endpoint_id(request)?;
         self.editable(caller, id, environment)?;
         let stack = self.stack_mut(id).clone();
+        let newer = self.era.answers_at_once();
         match (purpose, stack.status) {
+            (Purpose::Stop, 3) if newer => {
+                let words = "Stack deployment is in progress";
+                return Err(Answer::error(409, "Unable to stop stack", words));
+            }
+            (Purpose::Start, 3) if newer => {
+                let words = "Stack deployment is already in progress";
+                return Err(Answer::error(409, "Unable to start stack", words));
+            }
+            (Purpose::Start, 1) if newer => {
+                let words = "Stack is already active";
+                return Err(Answer::error(409, "Unable to start stack", words));
+            }
             (Purpose::Stop, 2) => {
                 return Err(Answer::plain_error(400, "Stack is already inactive"));
             }
@@ -192,6 +236,7 @@ impl World {
             prune: false,
             pull: false,
             recreate: false,
+            down_first: false,
             git: stack.git,
             by: caller.user.name.clone(),
         };
@@ -257,6 +302,14 @@ impl World {
             "Unable to find a stack with the specified identifier inside the database",
             &details,
         ))
+    }
+
+    /// The environment of an update; 0 is the stack's own in newer releases.
+    fn meant_environment(&self, id: StackId, given: EnvironmentId) -> EnvironmentId {
+        match self.stacks.iter().find(|stack| stack.id == id) {
+            Some(stack) if given == 0 && self.era.accepts_environment_zero() => stack.environment,
+            _ => given,
+        }
     }
 
     /// From 2.41 on a second update is refused while one runs.

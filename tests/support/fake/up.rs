@@ -1,6 +1,6 @@
 //! What `compose pull` and `compose up` do for a deploy: which images they need, which containers they make, and what they wait for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::compose::{Condition, File, Service};
 use super::deploy::{Deploy, Purpose, Step};
@@ -46,6 +46,7 @@ impl World {
             .filter(|s| {
                 let if_missing =
                     matches!(s.pull_policy.as_deref(), Some("missing" | "if_not_present"));
+                let if_missing = if_missing || self.pulls_missing_only();
                 let engine = self.engine_of(deploy.environment);
                 !if_missing || engine.find_image(&s.image).is_none()
             })
@@ -120,6 +121,8 @@ impl World {
         self.have_images(deploy, &file)?;
         let mut steps = VecDeque::new();
         let mut recreated = BTreeSet::new();
+        let mut kept_names = BTreeMap::new();
+        let clears_leftovers = self.era.clears_leftovers();
         let engine = self.engine_of(deploy.environment);
         for service in &file.services {
             let image = engine.find_image(&service.image).unwrap();
@@ -129,12 +132,17 @@ impl World {
                 .any(|(name, _)| recreated.contains(name));
             for number in 1..=service.replicas {
                 let name = container_name(&deploy.project, service, number);
-                let mine = |c: &&Container| c.service == service.name && c.number == number;
-                let found = engine
+                let is_current = |c: &Container| c.image == image && c.config_hash == service.hash;
+                let mut mine: Vec<&Container> = engine
                     .services(&deploy.project)
-                    .find(|c| mine(c) && c.name == name);
-                let Some(old) = found.or_else(|| engine.services(&deploy.project).find(mine))
-                else {
+                    .filter(|c| c.service == service.name && c.number == number)
+                    .collect();
+                mine.sort_by_key(|c| (clears_leftovers && !is_current(c), c.name != name));
+                if clears_leftovers {
+                    let leftovers = mine.split_off(mine.len().min(1));
+                    steps.extend(leftovers.into_iter().flat_map(|c| removal(&c.id)));
+                }
+                let Some(old) = mine.first() else {
                     steps.push_back(Step::Create {
                         service: service.name.clone(),
                         number,
@@ -142,9 +150,11 @@ impl World {
                     });
                     continue;
                 };
-                let stale = old.image != image || old.config_hash != service.hash;
+                let stale = !is_current(old);
+                kept_names.insert(name.clone(), old.name.clone());
                 if stale || dependency_moved || deploy.update.recreate {
                     recreated.insert(service.name.clone());
+                    kept_names.remove(&name);
                     let old = old.id.clone();
                     steps.push_back(Step::Create {
                         service: service.name.clone(),
@@ -168,10 +178,14 @@ impl World {
                 .filter(|c| file.service(&c.service).is_none());
             steps.extend(orphans.flat_map(|c| removal(&c.id)));
         }
+        let named = |service: &Service, number| {
+            let name = container_name(&deploy.project, service, number);
+            kept_names.get(&name).cloned().unwrap_or(name)
+        };
         for service in &file.services {
             for (needed, condition) in &service.depends_on {
                 if let Some(dependency) = file.service(needed) {
-                    let name = container_name(&deploy.project, dependency, 1);
+                    let name = named(dependency, 1);
                     steps.push_back(Step::Await {
                         service: needed.clone(),
                         name,
@@ -181,7 +195,7 @@ impl World {
             }
             for number in 1..=service.replicas {
                 steps.push_back(Step::Start {
-                    name: container_name(&deploy.project, service, number),
+                    name: named(service, number),
                 });
             }
         }

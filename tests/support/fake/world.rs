@@ -19,6 +19,8 @@ use super::time::{Clock, Millis};
 pub(crate) struct Pace {
     /// Pulling one image.
     pub(crate) pull: Duration,
+    /// The three tries of a failing pull, in releases that try again.
+    pub(crate) pull_retries: Duration,
     /// Making or removing one container.
     pub(crate) create: Duration,
     /// Starting one container.
@@ -37,6 +39,9 @@ pub(crate) struct World {
     /// The next deploy ends in the middle: Portainer dies when it has stopped the first container that it replaces.
     pub(crate) dies_in_next_deploy: bool,
     pub(super) era: Era,
+    pub(super) is_2_41: bool,
+    /// People sign in with OAuth; passwords are refused.
+    pub(crate) oauth: bool,
     pub(super) clock: Clock,
     pub(super) users: Users,
     pub(super) environments: Vec<Environment>,
@@ -61,6 +66,7 @@ impl World {
         let mut world = World {
             pace: Pace {
                 pull: Duration::from_millis(3),
+                pull_retries: Duration::from_secs(49),
                 create: Duration::from_millis(3),
                 start: Duration::from_millis(3),
             },
@@ -68,6 +74,8 @@ impl World {
             failed_pull_moves_others: true,
             dies_in_next_deploy: false,
             era,
+            is_2_41: false,
+            oauth: false,
             clock,
             users: Users::new(),
             environments: Vec::new(),
@@ -96,7 +104,24 @@ impl World {
     pub(crate) fn portainer_dies(&mut self) {
         self.lives += 1;
         self.users.forget_jwts();
-        self.deploys.abandon();
+        let now = self.now();
+        self.abandon_deploys(now);
+    }
+
+    /// Behaves as 2.41 does within [`Era::C`]: pulls only what is missing, and stores the commit before it is deployed.
+    pub(crate) fn imitate_2_41(&mut self) {
+        assert_eq!(self.era, Era::C, "2.41 belongs to this era");
+        self.is_2_41 = true;
+    }
+
+    /// Whether a deploy waits or runs.
+    pub(crate) fn is_deploying(&self) -> bool {
+        self.deploys.busy()
+    }
+
+    /// Whether `PullImage` fetches only what the host does not have.
+    pub(crate) fn pulls_missing_only(&self) -> bool {
+        self.era.pulls_missing_only() || self.is_2_41
     }
 
     /// Portainer is upgraded: from now on it behaves as another era.
@@ -147,6 +172,7 @@ impl World {
             name: name.to_owned(),
             engine,
             users: Vec::new(),
+            down: false,
             stack_management: true,
             bind_mounts: true,
         });
