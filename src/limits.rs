@@ -54,6 +54,8 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) const SEND: Duration = Duration::from_secs(30);
 /// Time for an ordinary answer of Portainer to begin.
 pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+/// Time for Portainer to prove that it still runs although it has not answered another call.
+pub(crate) const STILL_RUNNING: Duration = Duration::from_secs(5);
 /// Time for the body of an answer of Portainer.
 pub(crate) const ANSWER_BODY: Duration = Duration::from_secs(30);
 /// An answer of Portainer larger than this is refused (bytes); hosts with thousands of containers stay below it.

@@ -29,10 +29,27 @@ use auth::{Call, Door};
 pub(crate) use docker::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
 pub(crate) use error::Error;
 pub(crate) use pull::PullFailure;
-pub(crate) use stacks::{Kind, Origin, Record, Status, Update};
+pub(crate) use stacks::{Kind, Origin, Record, Source, Status, Update};
 pub(crate) use swarm::{Mode, Service, Task};
 pub(crate) use wire::{EnvironmentId, RegistryId, StackId};
 use words::Again;
+
+/// Whether a release pulls only images that are missing on the host: 2.39.2 and later patches of 2.39, and 2.41.
+pub(crate) fn pulls_missing_only(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| {
+        let digits = number.find(|one: char| !one.is_ascii_digit());
+        number
+            .get(..digits.unwrap_or(number.len()))?
+            .parse::<u32>()
+            .ok()
+    });
+    let mut next = || numbers.next().flatten();
+    match (next(), next(), next()) {
+        (Some(2), Some(39), Some(patch)) => patch >= 2,
+        (Some(2), Some(41), _) => true,
+        _ => false,
+    }
+}
 
 /// One Portainer and who we are there. May be shared by threads.
 pub(crate) struct Portainer {

@@ -12,6 +12,7 @@ mod inspect;
 mod plan;
 mod trace;
 mod pull;
+mod delegated;
 mod pin;
 mod submit;
 mod follow;
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{Portainer, StackId};
+use crate::portainer::{Kind, Portainer, StackId, Status};
 use crate::redact::Redactor;
 use crate::redeploy::locks::Locks;
 use crate::redeploy::record::{Memory, StackRecord};
@@ -119,6 +120,8 @@ struct Run<'a> {
     environment: Option<String>,
     /// Knows the stack's variables too, once they are known.
     redactor: Redactor,
+    /// What is known about images whose pull is left to Portainer.
+    delegated: delegated::Delegated,
     /// What the reply says besides.
     notes: Vec<String>,
 }
@@ -135,6 +138,7 @@ impl<'a> Run<'a> {
             images_before: cx.observer.earlier(),
             environment: None,
             redactor,
+            delegated: delegated::Delegated::default(),
             notes: Vec::new(),
         }
     }
@@ -219,7 +223,13 @@ impl<'a> Run<'a> {
         self.know(&found, Some(&inspection));
         let environment = found.record.environment;
         inspect::ask_origins(self.cx.portainer, environment, &mut inspection)?;
-        let plan = plan::plan(self.stack, order, &found, &inspection)?;
+        let mut plan = plan::plan(self.stack, order, &found, &inspection)?;
+        if plan.repull
+            && found.record.kind == Kind::Compose
+            && self.missing_only_version().is_some()
+        {
+            plan.pull_for_portainer(&inspection, found.record.status);
+        }
         self.notes.extend(plan.notes.iter().cloned());
         trace::planned(self.stack, &plan);
         for (reference, id) in plan.images_before(&inspection) {
@@ -230,6 +240,10 @@ impl<'a> Run<'a> {
         trace::pulled(self.stack, &before, &inspection, &plan);
         self.check_not_blocked(order, &found, &inspection, &plan)?;
         if let Some(end) = self.unchanged(order, &found, &inspection, &plan)? {
+            if found.record.status == Status::Error {
+                let note = "Portainer's last deployment of this stack failed";
+                self.notes.push(note.to_owned());
+            }
             return Err(end.into());
         }
         // A pull may have used up the time.
@@ -262,6 +276,7 @@ impl<'a> Run<'a> {
             self.locks.environment = None;
             self.verify(&submission)
         });
+        let end = end.map(|end| self.require_pulled(&submission, end));
         match end {
             Ok(end) => {
                 self.proved(&submission, &end);

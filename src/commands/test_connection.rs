@@ -130,7 +130,7 @@ fn exit(report: &StackReport) -> Exit {
 fn stop(error: Error) -> Stop {
     let words = error.to_string();
     match error {
-        Error::Unreachable(_) => Stop::TryLater(words),
+        Error::Unreachable(_) | Error::Busy(_) => Stop::TryLater(words),
         Error::Unusable(_) => Stop::Configuration(words),
         Error::Untrusted(_)
         | Error::Interrupted(_)

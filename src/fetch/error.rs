@@ -14,6 +14,8 @@ pub(crate) enum Error {
     Untrusted(String),
     /// The request was sent, at least in part, and no whole answer came.
     MaybeSent(String),
+    /// The request was sent, and no answer began in time.
+    TimedOut(String),
     /// Something came that is too large or no HTTP.
     Garbled(String),
 }
@@ -23,7 +25,7 @@ impl Error {
     pub(crate) fn nothing_was_sent(&self) -> bool {
         match self {
             Error::NotSent(_) | Error::Untrusted(_) => true,
-            Error::MaybeSent(_) | Error::Garbled(_) => false,
+            Error::MaybeSent(_) | Error::TimedOut(_) | Error::Garbled(_) => false,
         }
     }
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Error {
             Error::NotSent(why)
             | Error::Untrusted(why)
             | Error::MaybeSent(why)
+            | Error::TimedOut(why)
             | Error::Garbled(why) => f.write_str(why),
         }
     }
@@ -47,7 +50,7 @@ pub(super) fn explain(error: ureq::Error, request: &Request<'_>) -> Error {
         Err(error) => error,
     };
     match error {
-        ureq::Error::Timeout(ureq::Timeout::RecvResponse) => Error::MaybeSent(format!(
+        ureq::Error::Timeout(ureq::Timeout::RecvResponse) => Error::TimedOut(format!(
             "no answer within {}",
             seconds(request.answer_within)
         )),

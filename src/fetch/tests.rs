@@ -227,7 +227,7 @@ fn say(text: &str) -> Step {
 #[track_caller]
 fn maybe_sent(step: Step, words: &str) {
     let came = of(step);
-    let Err(Error::MaybeSent(why)) = &came else {
+    let Err(Error::MaybeSent(why) | Error::TimedOut(why)) = &came else {
         panic!("{came:?}");
     };
     assert!(why.contains(words), "{why}");

@@ -104,7 +104,51 @@ impl Door {
             }
             _ => answer,
         };
-        words::judge(&call.step, call.again, answer)
+        let status = answer.head.status;
+        let judged = words::judge(&call.step, call.again, answer);
+        match judged {
+            Err(Error::Unreachable(_)) if matches!(status, 502..=504) => {
+                Err(self.explain_gateway_error(call, status, judged))
+            }
+            judged => judged,
+        }
+    }
+
+    /// A gateway's error for a call that Portainer passes on to an environment: where Portainer itself still answers, it is the
+    /// environment that is away, or a time limit of a proxy.
+    fn explain_gateway_error(
+        &self,
+        call: &Call,
+        status: u16,
+        judged: Result<Answer, Error>,
+    ) -> Error {
+        let environment = wire::environment_of(&call.path).and_then(|environment| {
+            let step = "cannot read the environment";
+            let ask = Call::new(Method::Get, wire::environment(environment), step);
+            let answer = self.exchange(&ask, Some(&self.pass().ok()?)).ok()?;
+            let answer = words::judge(step, ask.again, answer).ok()?;
+            words::read::<wire::Endpoint>(step, ask.again, &answer).ok()
+        });
+        match (environment, judged) {
+            (Some(environment), _) if environment.status == wire::ENVIRONMENT_DOWN => {
+                let why = format!(
+                    "Portainer answers, but the environment {:?} is down",
+                    words::shown(&environment.name)
+                );
+                let next = "check its Docker host, and its agent if it has one";
+                Error::Unreachable(Failure::new(&call.step, why).next(next))
+            }
+            (Some(environment), _) => {
+                let why = format!(
+                    "Portainer answers, but this call to the environment {:?} ended with {status}",
+                    words::shown(&environment.name)
+                );
+                let next = "check its Docker host and its agent, and the time limit of a proxy in front of Portainer";
+                Error::Unreachable(Failure::new(&call.step, why).next(next))
+            }
+            (None, Err(error)) => error,
+            (None, Ok(_)) => Error::Unreachable(Failure::new(&call.step, "no answer")),
+        }
     }
 
     /// Sends a call without credentials, for what Portainer tells everybody.
@@ -189,7 +233,7 @@ impl Door {
         })
         .ok();
         let answer = self.exchange(&call, None)?;
-        if let Some(error) = refused(&call.step, &answer) {
+        if let Some(error) = refused(&call.step, &answer, || self.uses_oauth()) {
             login.refused = Some((now, error.clone()));
             return Err(error);
         }
@@ -210,6 +254,16 @@ impl Door {
         };
         login.pass = Some(pass.clone());
         Ok(pass)
+    }
+
+    /// Whether people sign in with OAuth here, which no password of ours can.
+    fn uses_oauth(&self) -> bool {
+        let step = "cannot read the public settings";
+        let call = Call::new(Method::Get, wire::PUBLIC_SETTINGS, step);
+        let settings = self
+            .call_as_nobody(&call)
+            .and_then(|answer| words::read::<wire::PublicSettings>(step, call.again, &answer));
+        settings.is_ok_and(|settings| settings.authentication_method == wire::OAUTH)
     }
 
     fn exchange(&self, call: &Call, pass: Option<&Pass>) -> Result<Answer, Error> {
@@ -263,17 +317,35 @@ impl Door {
         );
         match answer {
             Ok((_, answer)) => Ok(answer),
+            Err(fetch::Error::TimedOut(why))
+                if call.again == Again::Harmless && pass.is_some() && self.is_running() =>
+            {
+                let why = format!(
+                    "{why}, although Portainer runs: another deployment may be locking its database"
+                );
+                Err(Error::Busy(Failure::new(&call.step, why)))
+            }
             Err(error) => Err(words::unanswered(&call.step, call.again, error)),
         }
+    }
+
+    /// Whether Portainer answers a call that needs no database.
+    fn is_running(&self) -> bool {
+        let mut call = Call::new(Method::Get, wire::STATUS, "cannot read the status");
+        call.answer_within = limits::STILL_RUNNING;
+        self.call_as_nobody(&call).is_ok()
     }
 }
 
 /// A login that Portainer refused: the same words are given again for a while instead of a second try.
-fn refused(step: &str, answer: &Answer) -> Option<Error> {
+fn refused(step: &str, answer: &Answer, uses_oauth: impl Fn() -> bool) -> Option<Error> {
     let said = words::said(answer)?;
     let Head { status, .. } = answer.head;
     let failure = Failure::said(step, said);
     Some(Error::Login(match status {
+        422 if uses_oauth() => {
+            failure.next("this Portainer signs people in with OAuth: use an API key")
+        }
         422 => failure.next(
             "check user and password; a $ of the password is written $$ in a compose file",
         ),

@@ -7,9 +7,84 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
+use super::error::{Error, Failure};
 use super::wire::nullable;
 use crate::image::Reference;
 pub(super) use spelled::{Distribution, Inspection};
+
+/// An image's id: 12 to 64 hexadecimal digits, with or without `sha256:`. A compromised Docker host may report anything, and
+/// the id becomes part of a URL whose `..` a proxy resolves: into another environment, or another call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageId(String);
+
+/// A container's id, of the same form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContainerId(String);
+
+impl ImageId {
+    /// Checks an id that a Docker host reported; `step` begins the error.
+    pub(super) fn parse(step: &str, text: &str) -> Result<ImageId, Error> {
+        match is_id(text) {
+            true => Ok(ImageId(text.to_owned())),
+            false => Err(not_an_id(step, "image", text)),
+        }
+    }
+
+    /// The id as one segment of a path.
+    pub(super) fn segment(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ContainerId {
+    /// Checks an id that a Docker host reported; `step` begins the error.
+    pub(super) fn parse(step: &str, text: &str) -> Result<ContainerId, Error> {
+        match is_id(text) {
+            true => Ok(ContainerId(text.to_owned())),
+            false => Err(not_an_id(step, "container", text)),
+        }
+    }
+
+    /// The id as one segment of a path.
+    pub(super) fn segment(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Checks the ids of listed containers; an image id may be missing.
+pub(super) fn check_ids(step: &str, list: &[Listed]) -> Result<(), Error> {
+    for listed in list {
+        ContainerId::parse(step, &listed.id)?;
+        if !listed.image_id.is_empty() {
+            ImageId::parse(step, &listed.image_id)?;
+        }
+    }
+    Ok(())
+}
+
+/// An id or a reference as part of a path. A valid reference holds no `..`, so its slashes are harmless.
+pub(super) fn image_segment(step: &str, name: &str) -> Result<String, Error> {
+    match is_id(name) || Reference::parse(name).is_ok() {
+        true => Ok(name.to_owned()),
+        false => Err(not_an_id(step, "image", name)),
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    (12..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn not_an_id(step: &str, what: &str, text: &str) -> Error {
+    let shown: String = super::words::shown(text).chars().take(80).collect();
+    Error::Refused(
+        Failure::new(
+            step,
+            format!("the Docker host reports the {what} id {shown:?}, which is not a valid id"),
+        )
+        .next("check this Docker host: it may be compromised"),
+    )
+}
 
 /// The containers of one stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::auth::Call;
-use super::docker::{self, Containers, Inspected, Listed, LocalImage};
+use super::docker::{self, ContainerId, Containers, ImageId, Inspected, Listed, LocalImage};
 use super::error::{Error, Failure};
 use super::pull::{self, StreamEnd};
 use super::swarm::{self, Service, Task};
@@ -32,7 +32,8 @@ impl Portainer {
             format!("cannot list the containers of {project:?}"),
         );
         let answer = self.door.call(&call)?;
-        let list = read(&call, &answer)?;
+        let list: Vec<Listed> = read(&call, &answer)?;
+        docker::check_ids(&call.step, &list)?;
         Ok(Containers {
             list,
             date: answer.head.date.as_deref().and_then(wire::unix),
@@ -41,10 +42,11 @@ impl Portainer {
 
     /// Every container of an environment that the user may see, whatever stack it belongs to.
     pub(crate) fn all_containers(&self, environment: EnvironmentId) -> Result<Vec<Listed>, Error> {
-        self.get(
-            wire::docker(environment, "/containers/json?all=1"),
-            "cannot list the containers of the environment",
-        )
+        let step = "cannot list the containers of the environment";
+        let list: Vec<Listed> =
+            self.get(wire::docker(environment, "/containers/json?all=1"), step)?;
+        docker::check_ids(step, &list)?;
+        Ok(list)
     }
 
     /// Removes an image by its id, never by force: one that is in use, or has several tags, stays.
@@ -53,8 +55,9 @@ impl Portainer {
         environment: EnvironmentId,
         image_id: &str,
     ) -> Result<(), Error> {
-        let path = wire::docker(environment, &format!("/images/{}", wire::in_path(image_id)));
         let step = format!("cannot remove the image {:?}", short(image_id));
+        let image = ImageId::parse(&step, image_id)?;
+        let path = wire::docker(environment, &format!("/images/{}", image.segment()));
         self.door
             .call(&Call::new(Method::Delete, path, step))
             .map(drop)
@@ -66,12 +69,16 @@ impl Portainer {
         environment: EnvironmentId,
         container: &str,
     ) -> Result<Option<Inspected>, Error> {
-        let rest = format!("/containers/{}/json", wire::in_path(container));
-        let found = self.get::<docker::Inspection>(
-            wire::docker(environment, &rest),
-            format!("cannot inspect the container {:?}", short(container)),
-        );
-        Ok(unless_missing(found)?.map(Inspected::from))
+        let step = format!("cannot inspect the container {:?}", short(container));
+        let id = ContainerId::parse(&step, container)?;
+        let rest = format!("/containers/{}/json", id.segment());
+        let found = self.get::<docker::Inspection>(wire::docker(environment, &rest), step.as_str());
+        let found = unless_missing(found)?.map(Inspected::from);
+        if let Some(found) = &found {
+            ContainerId::parse(&step, &found.id)?;
+            ImageId::parse(&step, &found.image_id)?;
+        }
+        Ok(found)
     }
 
     /// What a reference or an id is on the host; `None` if it is not there.
@@ -80,16 +87,15 @@ impl Portainer {
         environment: EnvironmentId,
         reference: &str,
     ) -> Result<Option<LocalImage>, Error> {
-        let rest = format!("/images/{}/json", wire::in_path(reference));
-        let call = Call::new(
-            Method::Get,
-            wire::docker(environment, &rest),
-            format!("cannot inspect the image {reference:?}"),
-        );
+        let step = format!("cannot inspect the image {reference:?}");
+        let segment = docker::image_segment(&step, reference)?;
+        let rest = format!("/images/{segment}/json");
+        let call = Call::new(Method::Get, wire::docker(environment, &rest), step);
         let Some(answer) = unless_missing(self.door.call(&call))? else {
             return Ok(None);
         };
         let mut image: LocalImage = read(&call, &answer)?;
+        ImageId::parse(&call.step, &image.id)?;
         image.knows_identity = answer
             .head
             .api_version
@@ -105,11 +111,10 @@ impl Portainer {
         reference: &Reference,
     ) -> Result<Option<String>, Error> {
         let name = reference.clone().with_default_tag().familiar();
-        let rest = format!("/distribution/{}/json", wire::in_path(&name));
-        let found = self.get::<docker::Distribution>(
-            wire::docker(environment, &rest),
-            format!("cannot ask the registry for {name:?}"),
-        );
+        let step = format!("cannot ask the registry for {name:?}");
+        let segment = docker::image_segment(&step, &name)?;
+        let rest = format!("/distribution/{segment}/json");
+        let found = self.get::<docker::Distribution>(wire::docker(environment, &rest), step);
         let found = found.map_err(|error| match error {
             Error::Refused(failure) | Error::Denied(failure) if failure.is_dockers() => {
                 Error::Refused(failure.of_registry())
@@ -189,16 +194,16 @@ impl Portainer {
         reference: &Reference,
     ) -> Result<(), Error> {
         let reference = reference.clone().with_default_tag();
-        let path = format!(
-            "/images/{}/tag?repo={}&tag={}",
-            wire::in_path(image_id),
-            wire::in_query(&reference.familiar_repository()),
-            wire::in_query(reference.tag().unwrap_or("latest"))
-        );
         let step = format!(
             "cannot tag the image {:?} as {:?}",
             short(image_id),
             reference.familiar()
+        );
+        let path = format!(
+            "/images/{}/tag?repo={}&tag={}",
+            ImageId::parse(&step, image_id)?.segment(),
+            wire::in_query(&reference.familiar_repository()),
+            wire::in_query(reference.tag().unwrap_or("latest"))
         );
         let call = Call::new(Method::Post, wire::docker(environment, &path), step);
         self.door.call(&call).map(drop)
@@ -211,18 +216,16 @@ impl Portainer {
         container: &str,
         lines: usize,
     ) -> Result<String, Error> {
+        let step = format!(
+            "cannot read the log of the container {:?}",
+            short(container)
+        );
+        let id = ContainerId::parse(&step, container)?;
         let path = format!(
             "/containers/{}/logs?stdout=1&stderr=1&tail={lines}",
-            wire::in_path(container)
+            id.segment()
         );
-        let call = Call::new(
-            Method::Get,
-            wire::docker(environment, &path),
-            format!(
-                "cannot read the log of the container {:?}",
-                short(container)
-            ),
-        );
+        let call = Call::new(Method::Get, wire::docker(environment, &path), step);
         let bytes = self
             .door
             .stream(&call)?

@@ -9,6 +9,8 @@ use super::pull::PullFailure;
 pub(crate) enum Error {
     /// Nobody answered, or somebody before Portainer did: nothing has changed, try again.
     Unreachable(Failure),
+    /// Portainer runs and does not answer: it holds requests back while another deployment locks its database. Wait.
+    Busy(Failure),
     /// TLS failed before anything was sent: a person has to look at the certificate.
     Untrusted(Failure),
     /// Something that must not be sent twice may have been sent: follow what becomes of it.
@@ -58,6 +60,7 @@ impl Error {
     pub(crate) fn nothing_was_sent(&self) -> bool {
         match self {
             Error::Unreachable(_)
+            | Error::Busy(_)
             | Error::Untrusted(_)
             | Error::Login(_)
             | Error::Locked(_)
@@ -69,6 +72,11 @@ impl Error {
             | Error::Conflict(_)
             | Error::Refused(_) => false,
         }
+    }
+
+    /// Whether the same call may succeed later without anybody doing anything.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self, Error::Unreachable(_) | Error::Busy(_))
     }
 
     /// Portainer's own `message` and `details`, where it said something.
@@ -90,6 +98,7 @@ impl Error {
     fn failure(&self) -> &Failure {
         match self {
             Error::Unreachable(failure)
+            | Error::Busy(failure)
             | Error::Untrusted(failure)
             | Error::Interrupted(failure)
             | Error::Login(failure)
@@ -128,6 +137,10 @@ impl Failure {
             next: Some(next),
             ..self
         }
+    }
+
+    pub(super) fn why(&self) -> &str {
+        &self.why
     }
 
     /// Whether the words are the Docker engine's, which gives no details, and not Portainer's, which does.

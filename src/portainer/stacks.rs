@@ -25,6 +25,8 @@ pub(crate) struct Record {
     pub(crate) env: Vec<Variable>,
     /// The last successful update in seconds since 1970, by Portainer's clock; 0 after creation.
     pub(crate) update_date: i64,
+    /// The rights its git settings ask for.
+    pub(crate) source: Source,
     /// Whether it has further files, which the API does not show.
     pub(crate) has_more_files: bool,
     /// The last words of a deploy, where the release tells them (2.41 and later).
@@ -75,6 +77,17 @@ pub(crate) enum Status {
     Error,
     /// Very old records and unknown numbers.
     Unsaid,
+}
+
+/// The rights to a git stack's Source, an object of its own since Portainer 2.43.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The stack has none: a file stack, or an older release.
+    Open,
+    /// This user sees it. Only its owner and administrators may redeploy.
+    Visible,
+    /// It is not shared with this user, and Portainer refuses the redeploy.
+    Hidden,
 }
 
 /// Where a stack's file comes from.
@@ -132,8 +145,14 @@ impl fmt::Debug for Record {
 
 impl From<wire::Stack> for Record {
     fn from(stack: wire::Stack) -> Record {
+        // From 2.43 on a stack from an app template has a workflow, too.
         let from_git =
-            (stack.git_config.is_some() && !stack.from_app_template) || stack.workflow_id != 0;
+            !stack.from_app_template && (stack.git_config.is_some() || stack.workflow_id != 0);
+        let source = match (from_git && stack.workflow_id != 0, &stack.git_config) {
+            (false, _) => Source::Open,
+            (true, Some(_)) => Source::Visible,
+            (true, None) => Source::Hidden,
+        };
         let git = from_git.then(|| match stack.git_config {
             None => Git {
                 reference: String::new(),
@@ -167,6 +186,7 @@ impl From<wire::Stack> for Record {
             },
             env: stack.env,
             update_date: stack.update_date,
+            source,
             has_more_files: !stack.additional_files.is_empty(),
             deployment_message: stack
                 .deployment_status

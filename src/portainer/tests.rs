@@ -493,7 +493,10 @@ fn missing_objects_are_none_but_a_missing_environment_is_an_error() {
     let portainer = by_key(&script);
     let environment = EnvironmentId(1);
     assert_eq!(portainer.image(environment, "acme/web:1").unwrap(), None);
-    assert_eq!(portainer.inspect(environment, "abc").unwrap(), None);
+    assert_eq!(
+        portainer.inspect(environment, "0123456789ab").unwrap(),
+        None
+    );
     assert_eq!(
         portainer
             .distribution(environment, &reference("acme/web:1"))
@@ -516,7 +519,7 @@ fn a_tag_and_a_forced_update_say_what_they_are_about() {
     portainer
         .tag(
             EnvironmentId(1),
-            "sha256:1b1a",
+            "sha256:1b1a00000000",
             &reference("127.0.0.1:5000/web:1"),
         )
         .unwrap();
@@ -542,7 +545,7 @@ fn a_tag_and_a_forced_update_say_what_they_are_about() {
     let asked = script.asked();
     assert!(
         asked[0].starts_with(
-            "POST /api/endpoints/1/docker/images/sha256:1b1a/tag?repo=127.0.0.1%3A5000%2Fweb&tag=1 "
+            "POST /api/endpoints/1/docker/images/sha256:1b1a00000000/tag?repo=127.0.0.1%3A5000%2Fweb&tag=1 "
         ),
         "{}",
         asked[0]

@@ -43,6 +43,25 @@ pub(super) const ME: &str = "/api/users/me";
 pub(super) const ENVIRONMENTS: &str = "/api/endpoints?excludeSnapshots=true";
 pub(super) const STACKS: &str = "/api/stacks";
 
+pub(super) const PUBLIC_SETTINGS: &str = "/api/settings/public";
+
+/// `AuthenticationMethod` of a Portainer that signs people in with OAuth.
+pub(super) const OAUTH: i64 = 3;
+/// `Status` of an environment that Portainer cannot reach.
+pub(super) const ENVIRONMENT_DOWN: i64 = 2;
+
+pub(super) fn environment(id: EnvironmentId) -> String {
+    format!("/api/endpoints/{id}?excludeSnapshots=true")
+}
+
+/// The environment that a path of the Docker proxy is about.
+pub(super) fn environment_of(path: &str) -> Option<EnvironmentId> {
+    let rest = path.strip_prefix("/api/endpoints/")?;
+    let (id, rest) = rest.split_once('/')?;
+    let proxied = rest.starts_with("docker/") || rest == "forceupdateservice";
+    id.parse().ok().filter(|_| proxied).map(EnvironmentId)
+}
+
 pub(super) fn stack(id: StackId) -> String {
     format!("/api/stacks/{id}")
 }
@@ -84,19 +103,6 @@ pub(super) fn in_query(text: &str) -> String {
         .remove(b'.')
         .remove(b'_')
         .remove(b'~');
-    utf8_percent_encode(text, KEPT).to_string()
-}
-
-/// Text in a path; an image reference keeps its slashes and colons.
-pub(super) fn in_path(text: &str) -> String {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~')
-        .remove(b'/')
-        .remove(b':')
-        .remove(b'@');
     utf8_percent_encode(text, KEPT).to_string()
 }
 
@@ -170,6 +176,15 @@ pub(super) struct Endpoint {
     pub(super) id: EnvironmentId,
     #[serde(default, deserialize_with = "nullable")]
     pub(super) name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(super) status: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PublicSettings {
+    #[serde(default, deserialize_with = "nullable")]
+    pub(super) authentication_method: i64,
 }
 
 #[derive(Deserialize)]
@@ -338,16 +353,11 @@ mod tests {
     }
 
     #[test]
-    fn queries_and_paths_are_escaped() {
+    fn escapes_query_values() {
         assert_eq!(
             filters("label", "a=b \"c\""),
             "%7B%22label%22%3A%5B%22a%3Db%20%5C%22c%5C%22%22%5D%7D"
         );
         assert_eq!(in_query("127.0.0.1:5000/web"), "127.0.0.1%3A5000%2Fweb");
-        assert_eq!(
-            in_path("127.0.0.1:5000/web@sha256:ab"),
-            "127.0.0.1:5000/web@sha256:ab"
-        );
-        assert_eq!(in_path("a?b#c%d"), "a%3Fb%23c%25d");
     }
 }

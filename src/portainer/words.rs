@@ -23,14 +23,17 @@ pub(super) fn unanswered(step: &str, again: Again, error: fetch::Error) -> Error
         (fetch::Error::NotSent(_), _) => {
             Error::Unreachable(failure.next("check the address of Portainer, and whether it runs"))
         }
-        (fetch::Error::MaybeSent(_), Again::Harmless) => Error::Unreachable(failure),
+        (fetch::Error::MaybeSent(_) | fetch::Error::TimedOut(_), Again::Harmless) => {
+            Error::Unreachable(failure)
+        }
         (fetch::Error::Untrusted(_), _) => Error::Untrusted(failure),
         (fetch::Error::Garbled(_), Again::Harmless) => {
             Error::NotPortainer(failure.next("check the address of Portainer"))
         }
-        (fetch::Error::MaybeSent(_) | fetch::Error::Garbled(_), Again::Never) => {
-            Error::Interrupted(failure)
-        }
+        (
+            fetch::Error::MaybeSent(_) | fetch::Error::TimedOut(_) | fetch::Error::Garbled(_),
+            Again::Never,
+        ) => Error::Interrupted(failure),
     }
 }
 
@@ -132,8 +135,27 @@ fn in_words(step: &str, head: &Head, said: Said) -> Error {
         )),
         404 => Error::NotFound(failure),
         409 => Error::Conflict(failure),
-        _ => Error::Refused(failure),
+        _ => Error::Refused(match known_refusal(&failure) {
+            Some(next) => failure.next(next),
+            None => failure,
+        }),
     }
+}
+
+/// The next step for refusals whose text hides the cause.
+fn known_refusal(failure: &Failure) -> Option<&'static str> {
+    let says = |words| failure.why().contains(words);
+    if says("stack config file is invalid") && !says("for non administrator users") {
+        return Some(
+            "Portainer 2.38 and 2.39 check the file of a standard user with an old parser that rejects depends_on in long form and ${X:?}: update Portainer, or use an administrator's API key",
+        );
+    }
+    if says("not enough permissions") || says("Stack is not created from git") {
+        return Some(
+            "since Portainer 2.43 a git stack is redeployed only for the owner of its git Source or an administrator: let this user own the Source, or use an administrator's API key",
+        );
+    }
+    None
 }
 
 /// An answer that did not come from Portainer's own handlers.

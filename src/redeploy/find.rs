@@ -1,7 +1,7 @@
 //! Step 2: the stack in Portainer, by its name.
 
 use crate::compose;
-use crate::portainer::{Environment, Kind, Portainer, Record, Status};
+use crate::portainer::{Environment, Error, Kind, Origin, Portainer, Record, Source, Status};
 use crate::redact::Redactor;
 use crate::redeploy::{AttemptError, RedeployResult};
 use crate::stack::Stack;
@@ -11,6 +11,8 @@ use crate::stack::Stack;
 pub(super) struct Found {
     pub(super) record: Record,
     pub(super) file: String,
+    /// Why Portainer does not show the file, where a redeploy changes that.
+    pub(super) unreadable: Option<String>,
     /// The name of its environment, where it may be seen.
     pub(super) environment: Option<String>,
 }
@@ -54,12 +56,31 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
     if environment.is_none() && !environments.is_empty() {
         return Err(RedeployResult::refused(format!("{what} belongs to environment {}, which Portainer no longer has (or does not show to this user); associate the stack with an environment in Portainer", record.environment)).into());
     }
-    let file = portainer.file(record.id)?;
+    if record.source == Source::Hidden {
+        return Err(RedeployResult::refused(format!("Portainer does not show this user the git Source of {what} and refuses to redeploy it; share the Source with this user in Portainer, or use an administrator's API key")).into());
+    }
+    let (file, unreadable) = read_file(portainer, &record)?;
     Ok(Found {
         record,
         file,
+        unreadable,
         environment,
     })
+}
+
+/// A stack's file, or why Portainer refuses to show it: git settings that were saved and not deployed, which a redeploy cures.
+pub(super) fn read_file(
+    portainer: &Portainer,
+    record: &Record,
+) -> Result<(String, Option<String>), Error> {
+    match portainer.file(record.id) {
+        Ok(file) => Ok((file, None)),
+        Err(Error::Conflict(_)) if record.origin() != Origin::File => {
+            let why = "its git settings were changed in Portainer and not deployed since";
+            Ok((String::new(), Some(why.to_owned())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The redactor that also knows the stack's variables, and the names that are no secret.

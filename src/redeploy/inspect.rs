@@ -119,7 +119,7 @@ pub(super) fn ask_origins(
         let origin = match answer {
             Ok(Some(_)) => ImageOrigin::Pulled,
             Ok(None) => ImageOrigin::Local,
-            Err(error @ Error::Unreachable(_)) => return Err(error),
+            Err(error) if error.is_temporary() => return Err(error),
             Err(error) => match error.pull_failure() {
                 Some(PullFailure::NotFound) => ImageOrigin::Local,
                 Some(PullFailure::NotAllowed | PullFailure::Expired) => {
@@ -149,6 +149,7 @@ pub(super) fn inspect(
     let mut variables = found.record.variables();
     variables.extend(order.set.clone());
     let wanted = match found.record.has_more_files {
+        _ if found.unreadable.is_some() => Err(found.unreadable.clone().unwrap_or_default()),
         true => Err(
             "the stack consists of several files, and Portainer shows only the first".to_owned(),
         ),
@@ -277,7 +278,7 @@ pub(super) fn reference_of(container: &Container) -> Option<Reference> {
 fn reachable<T>(answer: Result<T, Error>) -> Result<Result<T, String>, AttemptError> {
     match answer {
         Ok(value) => Ok(Ok(value)),
-        Err(error @ Error::Unreachable(_)) => Err(error.into()),
+        Err(error) if error.is_temporary() => Err(error.into()),
         Err(error) => Ok(Err(error.to_string())),
     }
 }

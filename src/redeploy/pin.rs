@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::image::Reference;
-use crate::portainer::{EnvironmentId, Error, Portainer};
+use crate::portainer::{EnvironmentId, Portainer};
 use crate::redeploy::inspect::{Inspection, reference_of};
 use crate::redeploy::plan::Plan;
 use crate::redeploy::{AttemptError, RedeployResult};
@@ -27,7 +27,7 @@ pub(super) fn pin_unselected(
             continue;
         };
         let notes = pinned.release(portainer, environment);
-        if matches!(error, Error::Unreachable(_)) {
+        if error.is_temporary() {
             return Err(error.into());
         }
         let mut why = format!(

@@ -17,6 +17,8 @@ use crate::stack::{PullMode, Stack};
 pub(super) struct Plan {
     /// Pulled through the Docker proxy before anything else.
     pub(super) pulls: BTreeSet<Reference>,
+    /// Those among them whose failure ends nothing: Portainer may still manage without.
+    pub(super) optional_pulls: BTreeSet<Reference>,
     /// The services that the order means, with the reference each wants (`None`: built, its name is compose's affair).
     pub(super) selected: Vec<(String, Option<Reference>)>,
     /// The other services that must have a container.
@@ -67,6 +69,39 @@ impl Plan {
         images
     }
 
+    /// Adds what a release that pulls only missing images would leave out: the file's images and those that run. Neither is
+    /// certain to be what the next commit wants, so a failing pull ends nothing.
+    pub(super) fn pull_for_portainer(&mut self, inspection: &Inspection, status: Status) {
+        let wanted = inspection.wanted.iter().filter(|_| status != Status::Error);
+        let wanted = wanted.flat_map(|file| file.services.values());
+        for wants in wanted {
+            if let Some(reference) = &wants.image
+                && matches!(
+                    pull_need(wants, reference, inspection),
+                    PullNeed::MayBeNewer
+                )
+                && self.pulls.insert(reference.clone())
+            {
+                self.optional_pulls.insert(reference.clone());
+            }
+        }
+        // Where the file is known, its policies decide about what runs, too.
+        let is_certain = inspection.wanted.is_ok() && status != Status::Error;
+        let containers = inspection.seen.iter().flat_map(|seen| &seen.containers);
+        for reference in containers.filter_map(reference_of) {
+            let local = inspection.local.get(&reference).and_then(Option::as_ref);
+            let may_be_old = local
+                .is_some_and(|image| inspection.origin(&reference, image) != ImageOrigin::Local);
+            if !is_certain
+                && may_be_old
+                && reference.digest().is_none()
+                && self.pulls.insert(reference.clone())
+            {
+                self.optional_pulls.insert(reference);
+            }
+        }
+    }
+
     /// References that must be on the host before an update without a pull is sent.
     pub(super) fn needed(&self) -> BTreeSet<Reference> {
         let services = self.selected.iter().chain(&self.others);
@@ -106,6 +141,10 @@ pub(super) fn plan(
     };
     plan.check_pulls(stack, order, inspection);
     status_allows(stack, order, found, &plan, inspection)?;
+    if let Some(why) = &found.unreadable {
+        plan.notes
+            .push(format!("redeployed without reading its file: {why}"));
+    }
     Ok(plan)
 }
 
@@ -143,40 +182,51 @@ fn git_stack(
             .push("Portainer redeploys a git stack as a whole, with every container".to_owned());
     }
     if let (Ok(wanted), Ok(seen)) = (&inspection.wanted, &inspection.seen) {
-        let counts =
-            |service: &String, wants: &Wanted| !wants.optional || !seen.of(service).is_empty();
-        for (service, wants) in wanted
+        let matches = |image: &Reference| order.images.matches(image, &[]);
+        let used = wanted
             .services
             .iter()
-            .filter(|(service, wants)| counts(service, wants))
-        {
-            if wants
-                .image
-                .as_ref()
-                .is_some_and(|image| order.images.matches(image, &[]))
-            {
-                plan.selected.push((service.clone(), wants.image.clone()));
+            .filter(|(service, wants)| !wants.optional || !seen.of(service).is_empty())
+            .filter(|(_, wants)| wants.image.as_ref().is_some_and(matches));
+        let running = seen.containers.iter().filter_map(|container| {
+            let reference = reference_of(container).filter(matches)?;
+            Some((container.service.clone(), reference))
+        });
+        // After a failed deployment the checked-out file may be the bad commit's, and the next commit decides.
+        if status == Status::Error {
+            for (service, reference) in running.clone() {
+                if order.images != Selection::All && !has(&plan.selected, &service) {
+                    if stack.pull == PullMode::First && reference.digest().is_none() {
+                        plan.pulls.insert(reference.clone());
+                    }
+                    plan.selected.push((service, Some(reference)));
+                }
+            }
+        } else {
+            plan.selected.extend(
+                used.clone()
+                    .map(|(name, wants)| (name.clone(), wants.image.clone())),
+            );
+            if order.images != Selection::All && stack.pull == PullMode::First {
+                plan.pulls = used
+                    .clone()
+                    .filter_map(|(service, wants)| pulled(service, wants, &plan, inspection))
+                    .collect();
             }
         }
-        if plan.selected.is_empty() && order.images != Selection::All {
+        if order.images != Selection::All && used.count() == 0 && running.count() == 0 {
             return Err(RedeployResult::skipped(not_in_this_stack(
                 order, seen, wanted,
             )));
         }
-        let first = order.images != Selection::All || status == Status::Error;
-        let services = wanted
-            .services
-            .iter()
-            .filter(|_| first && stack.pull == PullMode::First);
-        plan.pulls = services
-            .filter_map(|(service, wants)| pulled(service, wants, &plan, inspection))
-            .collect();
     }
     plan.idle = match &order.cause {
         Cause::Asked | Cause::Push(None) => Idle::Never,
         Cause::Image if plan.selected.is_empty() => Idle::Never,
         Cause::Image => Idle::UpToDate,
-        Cause::Push(Some(commit)) if commit == config_hash => Idle::Deployed,
+        Cause::Push(Some(commit)) if commit == config_hash && status != Status::Error => {
+            Idle::Deployed
+        }
         Cause::Push(Some(_)) => Idle::Never,
     };
     Ok(plan)
@@ -480,6 +530,22 @@ fn status_allows(
     if found.record.status != Status::Error || order.force {
         return Ok(());
     }
+    let none_runs = inspection
+        .seen
+        .as_ref()
+        .is_ok_and(|seen| !seen.containers.iter().any(|one| one.state == "running"));
+    if let Origin::Git { config_hash, .. } = found.record.origin() {
+        return match &order.cause {
+            Cause::Push(Some(commit)) if *commit == config_hash && !none_runs => {
+                Err(RedeployResult::refused(format!(
+                    "the last deployment of this stack failed, Portainer would take it down before the next one, and commit {commit} is the one it has on record; push a commit that fixes it, or run \"stackhook redeploy {} --force\"",
+                    stack.key
+                )))
+            }
+            // The next commit may heal it, and nothing but the redeploy reads that.
+            _ => Ok(()),
+        };
+    }
     let local = |reference: &Reference| {
         plan.pulls.contains(reference) || inspection.id_of(reference).is_some()
     };
@@ -493,10 +559,6 @@ fn status_allows(
                 .filter_map(|wants| wants.image.as_ref())
                 .all(local)
     });
-    let none_runs = inspection
-        .seen
-        .as_ref()
-        .is_ok_and(|seen| !seen.containers.iter().any(|one| one.state == "running"));
     match all_local || none_runs {
         true => Ok(()),
         false => Err(RedeployResult::refused(format!(

@@ -1,7 +1,6 @@
 //! The dry run: the head of a redeploy that sends nothing but GETs, and what it would do, in words.
 
 use crate::image::Reference;
-use crate::portainer::Error;
 use crate::redeploy::find::Found;
 use crate::redeploy::inspect::{Inspection, reference_of, side_by_side};
 use crate::redeploy::plan::{self, Plan};
@@ -125,7 +124,7 @@ impl Run<'_> {
                 Ok(Newer::No)
             }
             Ok(Some(_)) => Ok(Newer::Yes),
-            Err(error @ Error::Unreachable(_)) => Err(error.into()),
+            Err(error) if error.is_temporary() => Err(error.into()),
             Ok(None) | Err(_) => Ok(Newer::CannotTell),
         }
     }

@@ -37,7 +37,7 @@ impl Run<'_> {
             // A user who may not see the registries pulls without credentials, and the registry's words then say what is missing.
             let registries = match self.cx.portainer.registries(environment) {
                 Ok(registries) => registries,
-                Err(error @ Error::Unreachable(_)) => return Err(error.into()),
+                Err(error) if error.is_temporary() => return Err(error.into()),
                 Err(_) => Vec::new(),
             };
             let pulls: Vec<&Reference> = plan.pulls.iter().collect();
@@ -49,9 +49,17 @@ impl Run<'_> {
             let seen_again = inspect::local_images(self.cx.portainer, environment, &mut inspection);
             for (reference, result) in pulls.into_iter().zip(results) {
                 let failed = match result {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        self.delegated.pulled.insert(reference.clone());
+                        continue;
+                    }
                     Err(failed) => failed,
                 };
+                if plan.optional_pulls.contains(reference) && !failed.error.is_temporary() {
+                    let failed = (reference.clone(), failed.error.to_string());
+                    self.delegated.failed.push(failed);
+                    continue;
+                }
                 if failed.is_refusal() && inspection.origin_is_unknown(reference) {
                     self.notes.push(format!(
                         "{} was not pulled: this engine does not record where it came from, and the registry refused it; the image on the host is used",
@@ -219,7 +227,9 @@ impl Run<'_> {
             Idle::UpToDate => plan.up_to_date(seen, inspection),
             Idle::Deployed => true,
         };
-        let idle = may_be && sets_nothing && !order.force && found.record.status == Status::Active;
+        // After a failed deployment, another submit would at best change nothing, and some releases take the stack down first.
+        let was_deployed = matches!(found.record.status, Status::Active | Status::Error);
+        let idle = may_be && sets_nothing && !order.force && was_deployed;
         if !idle {
             return Ok(None);
         }
@@ -299,7 +309,7 @@ impl PullError {
 impl From<PullError> for AttemptError {
     fn from(failed: PullError) -> AttemptError {
         match failed.error {
-            error @ Error::Unreachable(_) => error.into(),
+            error if error.is_temporary() => error.into(),
             error => {
                 RedeployResult::refused(format!("{error}{}; nothing was changed", failed.note))
                     .into()

@@ -77,6 +77,7 @@ impl From<Error> for AttemptError {
     fn from(error: Error) -> AttemptError {
         match error {
             Error::Unreachable(_) => AttemptError::Away(error),
+            Error::Busy(_) => AttemptError::Busy,
             _ => AttemptError::Over(RedeployResult::refused(error.to_string())),
         }
     }

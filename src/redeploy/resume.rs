@@ -175,6 +175,7 @@ impl Run<'_> {
             .map(|one| one.name);
         let file = self.cx.portainer.file(record.id).unwrap_or_default();
         let found = Found {
+            unreadable: None,
             record: record.clone(),
             file,
             environment,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::health::Snapshot;
 use crate::limits;
 use crate::portainer::{Error, Kind, Origin, Record, Service, Status, Update};
-use crate::redeploy::find::Found;
+use crate::redeploy::find::{self, Found};
 use crate::redeploy::inspect::{self, Inspection};
 use crate::redeploy::pin::{PinnedTags, pin_unselected};
 use crate::redeploy::plan::Plan;
@@ -61,7 +61,8 @@ impl Run<'_> {
             && record.environment == found.record.environment
             && record.origin() == found.record.origin()
             && record.variables() == found.record.variables();
-        match same && self.cx.portainer.file(found.record.id)? == found.file {
+        let (file, _) = find::read_file(self.cx.portainer, &record)?;
+        match same && file == found.file {
             true => Ok(()),
             false => Err(AttemptError::Edited),
         }

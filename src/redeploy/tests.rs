@@ -13,7 +13,7 @@ use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
 
-const ERAS: [Era; 4] = [Era::A, Era::B, Era::C, Era::D];
+const ERAS: [Era; 6] = Era::ALL;
 
 #[test]
 fn a_newer_image_restarts_exactly_its_service_in_every_era() {

@@ -31,7 +31,7 @@ impl Run<'_> {
         loop {
             let (seen, verdict) = match self.look_again(submission, &last, &mut watch) {
                 Ok(inspection) => inspection,
-                Err(Error::Unreachable(_)) if !self.left().is_zero() => {
+                Err(error) if error.is_temporary() && !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                     continue;
                 }

@@ -104,3 +104,58 @@ fn health_without_a_check_is_none() {
     let read = inspected(r#"{"Id":"a","State":{"Status":"running","Health":{"Status":"none"}}}"#);
     assert_eq!(read.health, None);
 }
+
+#[test]
+fn rejects_ids_that_would_change_the_path() {
+    let digits = "0123456789abcdef".repeat(4);
+    let check = |text: &str, is_valid| {
+        assert_eq!(ImageId::parse("x", text).is_ok(), is_valid, "{text}");
+        assert_eq!(ContainerId::parse("x", text).is_ok(), is_valid, "{text}");
+    };
+    check(&digits, true);
+    check(&format!("sha256:{digits}"), true);
+    check(&digits[..12], true);
+    check(&digits[..11], false);
+    check(&format!("{digits}0"), false);
+    for hostile in [
+        "",
+        "sha256:",
+        "../../../2/docker/containers/0123456789ab",
+        "sha256:../../0123456789ab",
+        "0123456789ab/../0123456789ab",
+        "0123456789ab?force=1",
+        "0123456789ab%2f..",
+        "0123456789ab\r\nX: y",
+        "md5:0123456789ab",
+        "０１２３４５６７８９ａｂ",
+    ] {
+        check(hostile, false);
+    }
+}
+
+#[test]
+fn rejects_references_that_would_change_the_path() {
+    for valid in [
+        "web",
+        "127.0.0.1:5000/a/web:1",
+        "ghcr.io/acme/web@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    ] {
+        assert_eq!(image_segment("x", valid).unwrap(), valid);
+    }
+    for hostile in [
+        "../web",
+        "..",
+        "../../2/docker/containers/x",
+        "web/../../x",
+        "..:5000/web",
+        "web:../x",
+        "web?x=1",
+        "web%2f..",
+        "web#x",
+        "a//b",
+        "/web",
+        "web/",
+    ] {
+        assert!(image_segment("x", hostile).is_err(), "{hostile}");
+    }
+}

@@ -24,6 +24,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
 
 fn variant(error: &Error) -> &'static str {
     match error {
+        Error::Busy(_) => "busy",
         Error::Unreachable(_) => "unreachable",
         Error::Untrusted(_) => "untrusted",
         Error::Interrupted(_) => "interrupted",

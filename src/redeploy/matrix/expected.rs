@@ -35,6 +35,17 @@ pub(super) fn expected(sort: Sort, case: Case, era: Era) -> Expected {
 }
 
 /// Pulled first, so that what cannot be pulled never reaches the stack, and only what is newer is recreated.
+const INTERRUPTED: &str = "Deployment interrupted by server restart";
+const BACK: &str = "the previous images run again";
+
+/// The services with a new container after an update that failed to start and was rolled back.
+pub(super) fn after_rollback(era: Era) -> &'static [&'static str] {
+    match era.failure_takes_down() || era == Era::D {
+        true => ALL,
+        false => WEB,
+    }
+}
+
 fn file(case: Case, era: Era) -> Expected {
     // Portainer pulls and recreates everything from 2.36 on, where it is asked to pull.
     let repulled = if era == Era::A { WEB } else { ALL };
@@ -61,10 +72,9 @@ fn file(case: Case, era: Era) -> Expected {
         Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
         Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
         Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
-        // Era B alone leaves alone what needs no update, before and after.
         Case::FailingUp => failed(
             2,
-            if era == Era::B { WEB } else { ALL },
+            after_rollback(era),
             &["permission denied", "the previous images run again"],
         ),
         Case::Unhealthy => failed(1, WEB, &["the update was made, but web is unhealthy"]),
@@ -74,6 +84,9 @@ fn file(case: Case, era: Era) -> Expected {
         // At once answered, half done.
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
+        // From 2.41 on Portainer itself says that the deployment was interrupted.
+        Case::Restarted if era == Era::C => failed(2, NONE, &[INTERRUPTED, BACK]),
+        Case::Restarted if era == Era::D => failed(2, ALL, &[INTERRUPTED, BACK]),
         Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
         Case::ProxyRefused => updated(1, repulled, &["was not looked at"]).unverified(),
         Case::EmptyList => failed(1, repulled, &["nothing of the stack is there"]),
@@ -92,12 +105,15 @@ fn git(case: Case, era: Era) -> Expected {
         Case::Conflict => updated(2, ALL, &["3 of 3 services updated"]),
         Case::SharedTag => updated(1, ALL, &["3 of 3 services updated", "as a whole"]),
         Case::BadTag => failed(1, NONE, &["manifest unknown", "as before"]),
+        // Nothing is missing, so Portainer asks no registry.
+        Case::RegistryDown if era == Era::B3 => failed(1, ALL, &["no such host"]),
+        Case::LockedRegistry if era == Era::B3 => failed(1, ALL, &["no basic auth credentials"]),
         Case::RegistryDown => failed(1, NONE, &["no such host", "as before"]),
         Case::LockedRegistry => failed(1, NONE, &["no basic auth credentials", "as before"]),
         Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
         Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
         Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
-        Case::FailingUp if era == Era::A => failed(1, NONE, &["no container is left"]),
+        Case::FailingUp if era.failure_takes_down() => failed(1, NONE, &["no container is left"]),
         Case::FailingUp => failed(1, ALL, &["permission denied", "web"]),
         Case::Unhealthy => failed(1, ALL, &["the update was made, but web is unhealthy"]),
         Case::CrashLoop => failed(1, ALL, &["web is restarting (exit code 3"]),
@@ -105,6 +121,7 @@ fn git(case: Case, era: Era) -> Expected {
         Case::LostBefore => unknown(1, NONE, &["the containers are as before"]),
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
+        Case::Restarted if era.answers_at_once() => failed(1, WEB, &[INTERRUPTED, "down: web"]),
         Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
         Case::ProxyRefused => updated(1, ALL, &["was not looked at"]).unverified(),
         Case::EmptyList => failed(1, ALL, &["nothing of the stack is there"]),

@@ -3,7 +3,9 @@
 use crate::fake::{Behaviour, Era, Fault, When};
 use crate::redeploy::bench::{GOOD, Watcher};
 use crate::redeploy::matrix::check;
-use crate::redeploy::matrix::expected::{ALL, Expected, NONE, WEB, failed, unchanged, updated};
+use crate::redeploy::matrix::expected::{
+    ALL, Expected, NONE, WEB, after_rollback, failed, unchanged, updated,
+};
 use crate::redeploy::matrix::scene::{Scene, Sort};
 use crate::stack::RollBack;
 use crate::stack::order::Order;
@@ -97,7 +99,7 @@ fn who_does_not_see_all_goes_back_only_from_what_is_down() {
     for era in Era::ALL {
         let mut scene = scene(Sort::File, era, Has::Stack);
         scene.push("web:1", Behaviour::CannotStart);
-        let changed = if era == Era::B { WEB } else { ALL };
+        let changed = after_rollback(era);
         let says = &["the previous images run again", "could not be checked"];
         expect(&scene, &failed(2, changed, says));
         scene = self::scene(Sort::File, era, Has::Stack);
