@@ -263,5 +263,11 @@ impl fmt::Display for BadReference {
 
 impl std::error::Error for BadReference {}
 
+/// The first seven digits of an image id or digest, as people compare them.
+pub(crate) fn short_id(id: &str) -> &str {
+    let hex = id.rsplit_once(':').map_or(id, |(_, hex)| hex);
+    hex.get(..7).unwrap_or(hex)
+}
+
 #[cfg(test)]
 mod tests;

@@ -178,9 +178,13 @@ pub(crate) const LOOK_WAIT: Duration = Duration::from_secs(5);
 /// How long a test or a dry run on the settings page is waited for.
 pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(60);
 /// Deliveries that the settings page shows as a table.
-pub(crate) const DELIVERIES_SHOWN: usize = 50;
+pub(crate) const DELIVERIES_SHOWN: usize = 25;
+/// Rejections that the settings page shows as a table.
+pub(crate) const REJECTIONS_SHOWN: usize = 20;
+/// A dry run is confirmed at the earliest this long after it was shown, so that a double tap does not do it.
+pub(crate) const CONFIRM_AFTER: Duration = Duration::from_millis(700);
 /// Outcomes of one stack that the settings page draws.
-pub(crate) const OUTCOMES_DRAWN: usize = 30;
+pub(crate) const OUTCOMES_DRAWN: usize = 20;
 /// Lines of a bad container's log that are kept for the settings page.
 pub(crate) const LOG_LINES: usize = 20;
 /// Bad services whose logs are kept.

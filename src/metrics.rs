@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::stack::outcome::{Outcome, StackReport};
+use crate::stack::outcome::StackReport;
 
 /// Upper bounds of the buckets that redeploys are sorted into by how long they took (seconds).
 const BUCKETS: [u32; 10] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800];
@@ -67,22 +67,6 @@ impl Metrics {
     /// Whether Portainer answered.
     pub(crate) fn portainer(&self, up: bool) {
         self.lock().portainer_up = Some(up);
-    }
-
-    /// How many redeploys of a stack went well, and how many did not, since the start.
-    pub(crate) fn of_stack(&self, stack: &str) -> (u64, u64) {
-        let counts = self.lock();
-        let sum = |outcomes: &[Outcome]| {
-            let count = |outcome: &Outcome| {
-                let key = (stack.to_owned(), outcome.name());
-                counts.redeploys.get(&key).copied().unwrap_or_default()
-            };
-            outcomes.iter().map(count).sum()
-        };
-        (
-            sum(&[Outcome::Updated, Outcome::Unchanged]),
-            sum(&[Outcome::Failed, Outcome::Unknown]),
-        )
     }
 
     /// In Prometheus' text format; `open` is how many deliveries have not ended.

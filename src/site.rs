@@ -2,7 +2,6 @@
 //! route, method and address on the head, then the request is authenticated, answered, and logged in one place.
 
 mod recent;
-mod template;
 mod auth;
 mod desk;
 mod access_log;
@@ -106,7 +105,9 @@ impl Handler for Site {
                 Answer::Now(self.answer(&info, Reply::text(200, "ok\n"), &Summary::routine()))
             }
             Ok(Target::Status(id)) => self.status(&id, Prefer::of(&request.headers), info),
-            Ok(Target::Settings | Target::Metrics) => self.staff(&request, info),
+            Ok(Target::Settings | Target::PageState | Target::DeliveryPage | Target::Metrics) => {
+                self.staff(&request, info)
+            }
             Ok(Target::Hook { hook, stack }) => self.deliver(hook, stack.as_ref(), &request, info),
         }
     }

@@ -160,6 +160,11 @@ impl ContainerSnapshot {
         ServiceReport {
             service: container.service.clone(),
             image: container.reference.clone(),
+            image_id: Some(container.image_id.clone()),
+            previous_image_id: old
+                .first()
+                .map(|old| old.image_id.clone())
+                .filter(|old| *old != container.image_id),
             new_image: !old.iter().any(|old| old.image_id == container.image_id),
             recreated: !old.iter().any(|old| old.id == container.id),
             state,

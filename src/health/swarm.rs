@@ -195,6 +195,8 @@ impl Watch {
         ServiceReport {
             service: service.name.clone(),
             image: service.reference().to_owned(),
+            image_id: None,
+            previous_image_id: None,
             // Without a digest the text of the image proves nothing.
             new_image: self.old(service).is_none_or(|old| {
                 old.image != service.image

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::health::swarm;
+use crate::image::Reference;
 use crate::portainer::{Kind, Origin, StackId};
 use crate::redeploy::check::{doubts, facts};
 use crate::redeploy::inspect::Inspection;
@@ -26,8 +27,23 @@ pub(crate) struct View {
     pub(crate) doubts: Vec<String>,
     /// Whether there is a way back to the images that ran before.
     pub(crate) can_roll_back: bool,
-    /// References that were rolled back and stay out, and since when (Unix seconds).
-    pub(crate) held: Vec<(String, u64)>,
+    /// The images that a rollback would restore.
+    pub(crate) previous: Vec<(Reference, String)>,
+    /// The names of the variables that a rollback would set back.
+    pub(crate) previous_variables: Vec<String>,
+    /// Images that were rolled back and are not deployed again until newer ones arrive.
+    pub(crate) blocked: Vec<Blocked>,
+}
+
+/// A blocked image.
+#[derive(Debug, Clone)]
+pub(crate) struct Blocked {
+    /// The reference, as people write it.
+    pub(crate) reference: String,
+    /// The id of the blocked image.
+    pub(crate) id: String,
+    /// The time of the rollback (Unix seconds).
+    pub(crate) unix: u64,
 }
 
 /// A service of a stack.
@@ -74,10 +90,16 @@ impl Run<'_> {
             doubts,
             can_roll_back: may_go_back
                 && !(past.previous.is_empty() && past.previous_variables.is_empty()),
-            held: past
+            previous: past.previous.into_iter().collect(),
+            previous_variables: past.previous_variables.into_keys().collect(),
+            blocked: past
                 .blocked
                 .iter()
-                .map(|(reference, held)| (reference.familiar(), held.unix))
+                .map(|(reference, image)| Blocked {
+                    reference: reference.familiar(),
+                    id: image.id.clone(),
+                    unix: image.unix,
+                })
                 .collect(),
         })
     }

@@ -10,13 +10,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::delivery::ledger::report;
+use crate::image::{Reference, short_id};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::portainer::{Error, Portainer};
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Unobserved};
-pub(crate) use crate::scheduler::probe::seen::{Away, Job, Look, Note, Portal};
+pub(crate) use crate::scheduler::probe::seen::{
+    Away, DryRun, Job, Look, Note, Portal, StaffAction,
+};
 use crate::stack::order::Order;
+use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::stack::{Stack, StackKey};
 use crate::store::stacks::{Pause, StackStore};
 
@@ -55,6 +60,7 @@ struct State {
     done: u64,
     look: Option<Arc<Look>>,
     notes: HashMap<StackKey, Note>,
+    notes_made: u64,
 }
 
 impl Probe {
@@ -112,14 +118,27 @@ impl Probe {
         self.lock().notes.get(stack).cloned()
     }
 
-    /// Tells whoever looks at a stack next.
-    pub(crate) fn tell(&self, stack: &StackKey, title: &str, lines: Vec<String>) {
+    /// Shows a result at the stack until its next event, which `marker` describes.
+    pub(crate) fn show_note(
+        &self,
+        stack: &StackKey,
+        title: &str,
+        lines: Vec<String>,
+        action: Option<StaffAction>,
+        marker: String,
+    ) {
+        let mut state = self.lock();
+        state.notes_made += 1;
         let note = Note {
+            number: state.notes_made,
             unix: self.means.clock.unix(),
+            at: Instant::now(),
             title: title.to_owned(),
             lines,
+            action,
+            marker,
         };
-        self.lock().notes.insert(stack.clone(), note);
+        state.notes.insert(stack.clone(), note);
     }
 
     /// What was told of a stack is over.
@@ -159,6 +178,8 @@ impl Probe {
     }
 
     fn run(&self) {
+        // Metrics report within seconds of the start whether Portainer answers.
+        self.knock();
         loop {
             let next = self.next(limits::PROBE_EVERY);
             let done = catch_unwind(AssertUnwindSafe(|| match &next {
@@ -200,7 +221,7 @@ impl Probe {
     fn carry_out(&self, job: &Job) {
         match job {
             Job::Look => self.look(),
-            Job::DryRun(stack) => self.dry_run(stack),
+            Job::DryRun(dry_run) => self.dry_run(dry_run),
             Job::Pause(stack) => {
                 self.show_failure(stack, "It could not be paused", self.pause(stack, None));
             }
@@ -251,25 +272,106 @@ impl Probe {
         })
     }
 
-    fn dry_run(&self, key: &StackKey) {
+    fn dry_run(&self, dry_run: &DryRun) {
+        let DryRun {
+            stack: key,
+            action,
+            marker,
+        } = dry_run;
         let Some(stack) = self.means.stacks.iter().find(|stack| stack.key == *key) else {
             return;
         };
-        match redeploy::preview(&self.context(), stack, &Order::default()) {
-            Ok(lines) => self.tell(key, "Dry run", lines),
-            Err(report) => self.tell(
-                key,
-                "Dry run: nothing would be updated",
-                vec![report.message],
-            ),
+        let order = Order {
+            force: *action == StaffAction::Force,
+            staff: true,
+            ..Order::default()
+        };
+        let result = match action {
+            StaffAction::RollBack => self.rollback_preview(stack),
+            StaffAction::Update | StaffAction::Force => {
+                redeploy::preview(&self.context(), stack, &order)
+            }
+        };
+        let (name, verb) = match action {
+            StaffAction::RollBack => ("rollback", "A rollback"),
+            StaffAction::Update | StaffAction::Force => ("update", "An update"),
+        };
+        let (title, lines, action) = match result {
+            Ok(lines) => {
+                let changes = |line: &String| {
+                    line.starts_with("would re") && !line.starts_with("would restart nothing")
+                        || line.starts_with("would start")
+                        || line.starts_with("Portainer would pull")
+                };
+                let is_open = |line: &String| line.contains("cannot tell without pulling");
+                let title = if lines.iter().any(changes) {
+                    format!("Dry run: {} would change the stack", verb.to_lowercase())
+                } else if lines.iter().any(is_open) {
+                    format!("Dry run: the {name} cannot be predicted without pulling")
+                } else {
+                    "Dry run: nothing would change".to_owned()
+                };
+                (title, lines, Some(*action))
+            }
+            Err(report) => {
+                let title = match (report.fault, report.outcome) {
+                    (Some(Fault::NotReached), _) => {
+                        "Dry run not possible: Portainer cannot be reached".to_owned()
+                    }
+                    (_, Outcome::Skipped) => format!("{verb} would be skipped"),
+                    _ => format!("{verb} would fail"),
+                };
+                (title, vec![report.message], None)
+            }
+        };
+        self.show_note(key, &title, lines, action, marker.clone());
+    }
+
+    /// The changes that a rollback would make, a sentence each.
+    fn rollback_preview(&self, stack: &Stack) -> Result<Vec<String>, StackReport> {
+        let view = redeploy::view(&self.context(), stack)?;
+        let refused = |why: &str| StackReport {
+            fault: Some(Fault::Refused),
+            ..report(&stack.key, &stack.name, Outcome::Failed, why.to_owned())
+        };
+        if !view.can_roll_back {
+            return Err(refused("no earlier images of this stack are remembered"));
         }
+        let mut lines = Vec::new();
+        for (reference, id) in &view.previous {
+            let running = view.services.iter().flatten();
+            let services = running.filter(|one| {
+                Reference::parse(&one.service.image).is_ok_and(|image| image == *reference)
+            });
+            for one in services {
+                let now = one.service.image_id.as_deref().unwrap_or("unknown");
+                lines.push(format!(
+                    "would recreate {}: {} → {}",
+                    one.service.service,
+                    short_id(now),
+                    short_id(id)
+                ));
+            }
+            lines.push(format!(
+                "would tag {} as {}",
+                short_id(id),
+                reference.familiar()
+            ));
+        }
+        for name in &view.previous_variables {
+            lines.push(format!("would restore the variable {name}"));
+        }
+        Ok(lines.iter().map(|line| self.show(line)).collect())
     }
 
     /// Shows a failed attempt to pause or resume a stack to staff.
     fn show_failure(&self, key: &StackKey, title: &str, done: Result<(), String>) {
         match done {
             Ok(()) => self.forget_note(key),
-            Err(message) => self.tell(key, title, vec![self.show(&message)]),
+            Err(message) => {
+                let lines = vec![self.show(&message)];
+                self.show_note(key, title, lines, None, String::new());
+            }
         }
     }
 

@@ -22,6 +22,9 @@ pub(super) enum Target<'s> {
     },
     Status(DeliveryId),
     Settings,
+    /// The state of the settings page, for its script.
+    PageState,
+    DeliveryPage,
     Metrics,
 }
 
@@ -31,6 +34,9 @@ pub(super) enum Route<'p> {
     Health,
     Home,
     Settings,
+    PageState,
+    /// The page of the delivery with this id.
+    DeliveryPage(&'p str),
     Metrics,
     /// The hook of this name, or the stack of this name by the default hook.
     Update(Option<&'p str>),
@@ -101,9 +107,15 @@ impl Site {
                 reply: Reply::text(303, "").with("Location", "settings/webhooks/"),
                 ..Rejected::new(path, 303, HOME, "")
             }),
-            Route::Settings if self.desk.is_none() => Err(no_staff("is no settings page")),
+            Route::Settings | Route::PageState | Route::DeliveryPage(_) if self.desk.is_none() => {
+                Err(no_staff("is no settings page"))
+            }
             Route::Metrics if self.desk.is_none() => Err(no_staff("are no metrics")),
             Route::Settings => Ok(Target::Settings),
+            Route::PageState => Ok(Target::PageState),
+            Route::DeliveryPage(id) => DeliveryId::parse(id)
+                .map(|_| Target::DeliveryPage)
+                .ok_or_else(|| Rejected::new(path, 404, "no_delivery", NO_DELIVERY)),
             Route::Metrics => Ok(Target::Metrics),
             Route::Status(id) => {
                 DeliveryId::parse(id)
@@ -169,8 +181,12 @@ impl Route<'_> {
             "healthz" => Some(Route::Health),
             "metrics" => Some(Route::Metrics),
             "settings/webhooks" => Some(Route::Settings),
+            "settings/webhooks/state" => Some(Route::PageState),
             "webhook/update" => Some(Route::Update(None)),
             other => {
+                if let Some(id) = other.strip_prefix("settings/webhooks/deliveries/") {
+                    return (!id.contains('/')).then_some(Route::DeliveryPage(id));
+                }
                 let (kind, name) = other.strip_prefix("webhook/")?.split_once('/')?;
                 match kind {
                     _ if name.contains('/') => None,
@@ -188,6 +204,8 @@ impl Route<'_> {
             Route::Health => "/healthz",
             Route::Home => "/",
             Route::Settings => "/settings/webhooks/",
+            Route::PageState => "/settings/webhooks/state/",
+            Route::DeliveryPage(_) => "/settings/webhooks/deliveries/{id}/",
             Route::Metrics => "/metrics",
             Route::Update(None) => "/webhook/update/",
             Route::Update(Some(_)) => "/webhook/update/{name}/",
@@ -199,7 +217,12 @@ impl Route<'_> {
         let allowed = match self {
             Route::Update(_) => "POST",
             Route::Settings => "GET, HEAD, POST",
-            Route::Health | Route::Home | Route::Metrics | Route::Status(_) => "GET, HEAD",
+            Route::Health
+            | Route::Home
+            | Route::PageState
+            | Route::DeliveryPage(_)
+            | Route::Metrics
+            | Route::Status(_) => "GET, HEAD",
         };
         if allowed.split(", ").any(|name| name == method.as_str()) {
             return Ok(());

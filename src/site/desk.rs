@@ -10,7 +10,6 @@ use crate::scheduler::probe::Probe;
 use crate::secret::{Secret, sha256, to_base64};
 use crate::signature::{self, Scheme, SchemeName, SignedRequest, TokenKind, Verified};
 use crate::site::auth::Rejected;
-use crate::site::template::Template;
 
 /// Why somebody is turned away who gave no password.
 pub(super) const NO_PASSWORD: &str = "no_password";
@@ -19,7 +18,10 @@ pub(super) const WRONG_PASSWORD: &str = "wrong_password";
 /// What the history calls the page, where it names hooks: with a sign that no hook's name has.
 pub(super) const SETTINGS_PAGE: &str = "settings page";
 
-const PAGE: &str = include_str!("page.html");
+/// The style of every page; the policy allows it by its hash.
+pub(super) const STYLE: &str = include_str!("page/style.css");
+/// The script of every page; the policy allows it by its hash.
+pub(super) const SCRIPT: &str = include_str!("page/script.js");
 
 /// The settings page, and who may see it.
 pub(crate) struct Desk {
@@ -28,7 +30,6 @@ pub(crate) struct Desk {
     secret: Secret,
     /// In every form of this process, and of no other.
     pub(super) token: Secret,
-    pub(super) template: Template,
     pub(super) policy: String,
     pub(super) shown: Vec<Shown>,
     pub(super) public_url: Option<String>,
@@ -56,7 +57,6 @@ impl Desk {
             },
             secret: Secret::new(both).map_err(|why| format!("the staff password {why}"))?,
             token: Secret::generate(32).map_err(|error| error.to_string())?,
-            template: Template::new(PAGE),
             policy: policy(),
             shown,
             public_url,
@@ -154,19 +154,13 @@ pub(super) fn base(desk: &Desk, headers: &Headers) -> String {
         .unwrap_or_else(|| format!("http://{}", headers.get("host").unwrap_or("localhost")))
 }
 
-/// Style and script are allowed by what they are, everything else is not.
+/// Allows the style and the script by their hashes, and nothing else.
 fn policy() -> String {
-    let hash = |tag: &str| {
-        let inside = PAGE
-            .split_once(&format!("<{tag}>"))
-            .and_then(|(_, rest)| rest.split_once(&format!("</{tag}>")))
-            .map_or("", |(inside, _)| inside);
-        format!("'sha256-{}'", to_base64(&sha256(&[inside.as_bytes()])))
-    };
+    let hash = |text: &str| format!("'sha256-{}'", to_base64(&sha256(&[text.as_bytes()])));
     format!(
         "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-        hash("style"),
-        hash("script")
+        hash(STYLE),
+        hash(SCRIPT)
     )
 }
 

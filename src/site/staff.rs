@@ -3,24 +3,36 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId};
+use serde_json::json;
+
+use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId, Progress};
 use crate::http::{Answer, Awaited, Method, Request, Wait};
 use crate::limits;
 use crate::message::{self, Headers, Reply};
 use crate::scheduler::NotAccepted;
-use crate::scheduler::probe::Job;
+use crate::scheduler::probe::{DryRun, Job, StaffAction};
 use crate::secret;
 use crate::signature::Verified;
-use crate::site::Site;
 use crate::site::access_log::{RequestInfo, Summary};
-use crate::site::auth::Rejected;
+use crate::site::auth::{NO_DELIVERY, Rejected, Route};
 use crate::site::desk::{self, Desk, SETTINGS_PAGE, base, guarded, own_page};
+use crate::site::{Site, page};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 
 /// The delay before the reply to a wrong password. Every password is compared at once, so guessing is slowed down without locking
 /// out staff who share an address with the guesser.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(2);
+
+/// Whether an action may be carried out.
+enum Confirmation {
+    /// It was confirmed.
+    Given,
+    /// The dry run was shown only just now: the second tap of a double tap must not confirm what nobody could read.
+    TooSoon,
+    /// The dry run comes first.
+    Missing,
+}
 
 impl Site {
     /// Authenticates and answers a request for the settings page or the metrics.
@@ -40,6 +52,16 @@ impl Site {
             let text = self.metrics.render(self.scheduler.open());
             let reply = guarded(desk::metrics(&text));
             return Answer::Now(self.answer(&info, reply, &Summary::routine()));
+        }
+        match Route::parse(&request.path) {
+            Some(Route::PageState) => return Answer::Now(self.state(desk, request, &info)),
+            Some(Route::DeliveryPage(id)) => {
+                return Answer::Now(match DeliveryId::parse(id) {
+                    Some(id) => self.delivery_detail(desk, &id, &info),
+                    None => self.text(&info, 404, NO_DELIVERY),
+                });
+            }
+            _ => {}
         }
         match request.method {
             Method::Post => self.act(desk, request, &verified, info),
@@ -99,22 +121,112 @@ impl Site {
             return Answer::Now(self.text(&info, 400, "there is no such stack"));
         };
         let (key, back) = (stack.key.clone(), format!("{page}#stack-{}", stack.key));
-        match action {
-            "dry-run" => self.job(desk, Job::DryRun(key), back, info),
-            "pause" => self.job(desk, Job::Pause(key), back, info),
-            "resume" => self.job(desk, Job::Resume(key), back, info),
-            "update" | "force" | "rollback" => {
-                let order = Order {
-                    force: action == "force",
-                    rollback: action == "rollback",
-                    staff: true,
-                    ..Order::default()
-                };
-                self.order(desk, stack, order, action);
-                Answer::Now(self.answer(&info, redirect(&back), &Summary::note(action)))
+        let staff_action = match action {
+            "pause" => return self.job(desk, Job::Pause(key), back, info),
+            "resume" => return self.job(desk, Job::Resume(key), back, info),
+            "dismiss" => {
+                desk.probe.forget_note(&key);
+                return self.redirected(&info, &back, action);
             }
-            _ => Answer::Now(self.text(&info, 400, "there is no such action")),
+            "update" | "dry-run" => StaffAction::Update,
+            "force" => StaffAction::Force,
+            "rollback" => StaffAction::RollBack,
+            _ => return Answer::Now(self.text(&info, 400, "there is no such action")),
+        };
+        let check = format!("{page}#check-{key}");
+        match self.confirmation(desk, stack, staff_action, field("confirm")) {
+            Confirmation::Given => {}
+            Confirmation::TooSoon => return self.redirected(&info, &check, action),
+            Confirmation::Missing => {
+                let dry_run = DryRun {
+                    marker: self.stack_marker(desk, stack),
+                    stack: key,
+                    action: staff_action,
+                };
+                return self.job(desk, Job::DryRun(dry_run), check, info);
+            }
         }
+        let order = Order {
+            force: staff_action == StaffAction::Force,
+            rollback: staff_action == StaffAction::RollBack,
+            staff: true,
+            ..Order::default()
+        };
+        self.order(desk, stack, order, action);
+        self.redirected(&info, &back, action)
+    }
+
+    /// Only the button of a failed card, or that of a current dry run of this very action, carries an action out.
+    fn confirmation(
+        &self,
+        desk: &Desk,
+        stack: &Stack,
+        action: StaffAction,
+        confirm: &str,
+    ) -> Confirmation {
+        if confirm == "failure" {
+            return Confirmation::Given;
+        }
+        let note = desk.probe.note(&stack.key).filter(|note| {
+            note.action == Some(action)
+                && note.number.to_string() == confirm
+                && note.marker == self.stack_marker(desk, stack)
+        });
+        match note {
+            Some(note) if note.at.elapsed() >= limits::CONFIRM_AFTER => Confirmation::Given,
+            Some(_) => Confirmation::TooSoon,
+            None => Confirmation::Missing,
+        }
+    }
+
+    fn redirected(&self, info: &RequestInfo, location: &str, action: &str) -> Answer {
+        Answer::Now(self.answer(info, redirect(location), &Summary::note(action)))
+    }
+
+    /// The state of the page for its script: a digest of what it shows, and the steps of running updates.
+    fn state(&self, desk: &Desk, request: &Request, info: &RequestInfo) -> Reply {
+        if !self.is_fresh(desk) {
+            desk.probe.ask(Job::Look);
+        }
+        let history = self.scheduler.history();
+        let parts = history.iter().flat_map(|delivery| &delivery.parts);
+        let running: Vec<_> = parts
+            .filter_map(|part| match &part.progress {
+                Progress::Running(step) => {
+                    Some(json!({"stack": part.stack.as_str(), "step": step}))
+                }
+                Progress::Waiting | Progress::Ended(_) => None,
+            })
+            .collect();
+        let page = self.page_state(desk, &base(desk, &request.headers));
+        let state = json!({"state": page, "running": running});
+        let mut digest = secret::to_hex(&secret::sha256(&[state.to_string().as_bytes()]));
+        digest.truncate(16);
+        let etag = format!("\"{digest}\"");
+        let known = request.headers.get("if-none-match");
+        let reply = match known.is_some_and(|known| known.contains(&etag)) {
+            true => Reply {
+                status: 304,
+                headers: Vec::new(),
+                body: Vec::new(),
+            },
+            false => Reply::json(200, &state),
+        };
+        self.answer(info, guarded(reply).with("ETag", etag), &Summary::routine())
+    }
+
+    /// The page of a single delivery.
+    fn delivery_detail(&self, desk: &Desk, id: &DeliveryId, info: &RequestInfo) -> Reply {
+        let reply = match self.scheduler.find(id) {
+            Some(delivery) => html(200, &self.delivery_page(desk, &delivery)),
+            None => {
+                let text = "it never existed, or it is no longer remembered";
+                let link = Some(("../../", "All stacks and deliveries"));
+                html(404, &page::message("Delivery not found", text, link))
+            }
+        };
+        let reply = guarded(reply).with("Content-Security-Policy", desk.policy.clone());
+        self.answer(info, reply, &Summary::note(""))
     }
 
     /// Starts a job of the probe. The reply, a redirect to the page, waits for it.
@@ -131,10 +243,8 @@ impl Site {
     }
 
     fn rendered(&self, desk: &Desk, base: &str) -> Reply {
-        let page = desk.template.render(&self.fields(desk, base));
-        let mut reply = Reply::text(200, &page);
-        reply.headers = vec![("Content-Type".into(), "text/html; charset=utf-8".into())];
-        guarded(reply).with("Content-Security-Policy", desk.policy.clone())
+        guarded(html(200, &self.settings_html(desk, base)))
+            .with("Content-Security-Policy", desk.policy.clone())
     }
 
     /// Whether what was seen is young enough, and nothing has ended since.
@@ -154,10 +264,12 @@ impl Site {
     fn order(&self, desk: &Desk, stack: &Stack, order: Order, action: &str) {
         let failed = |why: &str| {
             let title = match action {
-                "rollback" => "It was not rolled back",
-                _ => "It was not updated",
+                "rollback" => "The rollback was not started",
+                _ => "The update was not started",
             };
-            desk.probe.tell(&stack.key, title, vec![why.to_owned()]);
+            let marker = self.stack_marker(desk, stack);
+            let lines = vec![why.to_owned()];
+            desk.probe.show_note(&stack.key, title, lines, None, marker);
         };
         let id = match secret::random() {
             Ok(bytes) => DeliveryId::new(bytes),
@@ -222,6 +334,14 @@ fn check_form(desk: &Desk, headers: &Headers, token: &str) -> Result<(), String>
             "this form is from before the last restart, or from elsewhere; load the page again"
                 .to_owned(),
         )
+    }
+}
+
+fn html(status: u16, page: &str) -> Reply {
+    Reply {
+        status,
+        headers: vec![("Content-Type".into(), "text/html; charset=utf-8".into())],
+        body: page.as_bytes().to_vec(),
     }
 }
 

@@ -106,6 +106,12 @@ pub(crate) struct ServiceReport {
     pub(crate) service: String,
     /// The reference that it runs.
     pub(crate) image: String,
+    /// The id of the image that it runs; for a Swarm service the digest that it is pinned to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) image_id: Option<String>,
+    /// The id of the image that it ran before, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) previous_image_id: Option<String>,
     /// Whether it runs another image id than before.
     pub(crate) new_image: bool,
     /// Whether it runs in another container than before.
@@ -126,6 +132,8 @@ impl ServiceReport {
         ServiceReport {
             service: service.to_owned(),
             image: image.to_owned(),
+            image_id: None,
+            previous_image_id: None,
             new_image: false,
             recreated: false,
             state: ServiceState::Missing,

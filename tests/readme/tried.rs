@@ -42,7 +42,17 @@ fn the_replies_that_are_shown_are_those_that_come() {
     let server = serve(&portainer);
     let deliver = || server.signed("/webhook/update/", SECRET, "{}").json();
     portainer.world(|world| world.push(IMAGE, GOOD));
-    same(&deliver(), updated, &["delivery", "status_url", "seconds"]);
+    same(
+        &deliver(),
+        updated,
+        &[
+            "delivery",
+            "status_url",
+            "seconds",
+            "image_id",
+            "previous_image_id",
+        ],
+    );
     portainer.world(|world| world.remove_from_registry(IMAGE));
     same(&deliver(), failed, &["delivery", "status_url", "stacks"]);
 }

@@ -58,19 +58,46 @@ pub(crate) fn page(server: &Stackhook) -> String {
     reply.text().to_owned()
 }
 
-/// Submits a form of the page as a browser does, and follows the redirect.
+/// Presses a button of the page as a browser does, confirms the dry run where one is shown, and follows the redirect.
 #[track_caller]
 pub(crate) fn press(server: &Stackhook, action: &str, stack: &str) -> String {
-    let reply = post(
-        server,
-        &token(&page(server)),
-        action,
-        stack,
-        &[("Sec-Fetch-Site", "same-origin")],
-    );
+    let first = press_once(server, action, stack);
+    if !matches!(action, "update" | "force" | "rollback") {
+        return first;
+    }
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut shown = first;
+    loop {
+        let confirm = confirmation(&shown, stack);
+        let confirm = confirm.unwrap_or_else(|| panic!("no dry run of {stack} in {shown}"));
+        let form = format!("{action}&confirm={confirm}");
+        let reply = post(server, &token(&shown), &form, stack, &[SAME_ORIGIN]);
+        assert_eq!(reply.status, 303, "{}", reply.text());
+        shown = page(server);
+        if reply.header("Location") == Some(&format!("./#stack-{stack}")) {
+            return shown;
+        }
+        assert!(Instant::now() < until, "{action} is not confirmed: {shown}");
+    }
+}
+
+/// What a browser sends with the page's own forms.
+pub(crate) const SAME_ORIGIN: (&str, &str) = ("Sec-Fetch-Site", "same-origin");
+
+/// Presses a button of the page once.
+#[track_caller]
+pub(crate) fn press_once(server: &Stackhook, action: &str, stack: &str) -> String {
+    let reply = post(server, &token(&page(server)), action, stack, &[SAME_ORIGIN]);
     assert_eq!(reply.status, 303, "{}", reply.text());
     assert!(reply.header("Location").unwrap().starts_with("./#"));
     page(server)
+}
+
+/// The number that confirms the dry run shown for a stack.
+pub(crate) fn confirmation(page: &str, stack: &str) -> Option<String> {
+    let (_, panel) = page.split_once(&format!("id=\"check-{stack}\""))?;
+    let (_, rest) = panel.split_once("name=\"confirm\" value=\"")?;
+    Some(rest.split_once('"')?.0.to_owned())
 }
 
 /// Posts the form with these headers.

@@ -12,12 +12,34 @@ use crate::stack::StackKey;
 pub(crate) enum Job {
     /// Look at Portainer and at every stack.
     Look,
-    /// Find out what an update of this stack would do.
-    DryRun(StackKey),
+    /// Find out what an action would do.
+    DryRun(DryRun),
     /// Skip the deliveries for this stack from now on.
     Pause(StackKey),
     /// Act on them again.
     Resume(StackKey),
+}
+
+/// An action of staff on a stack, shown as a dry run before it is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StaffAction {
+    /// Update to what is newer.
+    Update,
+    /// Update even if nothing is newer or the image is blocked.
+    Force,
+    /// Roll back to the images before the last update.
+    RollBack,
+}
+
+/// A dry run that staff asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DryRun {
+    /// The stack.
+    pub(crate) stack: StackKey,
+    /// The action.
+    pub(crate) action: StaffAction,
+    /// See [`Note::marker`].
+    pub(crate) marker: String,
 }
 
 /// What was seen.
@@ -55,13 +77,21 @@ pub(crate) struct Portal {
     pub(crate) records: Vec<Record>,
 }
 
-/// What was found out about a stack because somebody asked.
+/// The result of a dry run or of an action that failed, shown at its stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// When (Unix seconds).
+    /// Identifies the result, so that a confirmation belongs to what was shown.
+    pub(crate) number: u64,
+    /// The time of the result (Unix seconds).
     pub(crate) unix: u64,
-    /// What it is.
+    /// The same, for measuring.
+    pub(crate) at: Instant,
+    /// The result in a few words.
     pub(crate) title: String,
-    /// A sentence each.
+    /// The details, a sentence each.
     pub(crate) lines: Vec<String>,
+    /// The action that may be carried out now.
+    pub(crate) action: Option<StaffAction>,
+    /// Describes the last event of the stack: after another one the result is out of date.
+    pub(crate) marker: String,
 }

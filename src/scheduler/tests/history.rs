@@ -14,6 +14,8 @@ fn a_full_history_is_there_after_a_start() {
     let service = |name: &str| ServiceReport {
         service: name.to_owned(),
         image: format!("ghcr.io/acme/{name}:1"),
+        image_id: None,
+        previous_image_id: None,
         new_image: true,
         recreated: true,
         state: ServiceState::Healthy,

@@ -1,4 +1,4 @@
-//! Forms from elsewhere, and what the browser is told.
+//! The same-origin check of forms, and the content security policy.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn check(public_url: Option<&str>, lines: &[(&str, &str)], ours: bool) {
 }
 
 #[test]
-fn only_this_page_sends_forms() {
+fn accepts_forms_of_this_page_only() {
     let host = ("Host", "hooks.internal:8484");
     let public = Some("https://hooks.example.com/path");
     check(None, &[host, ("Sec-Fetch-Site", "same-origin")], true);
@@ -75,7 +75,7 @@ fn only_this_page_sends_forms() {
 }
 
 #[test]
-fn the_refusal_names_both_addresses_and_the_key_to_set() {
+fn names_both_addresses_and_the_key_to_set() {
     let lines = [
         ("Host", "10.0.0.5:8484"),
         ("Origin", "https://hooks.example.com"),
@@ -91,20 +91,35 @@ fn the_refusal_names_both_addresses_and_the_key_to_set() {
 }
 
 #[test]
-fn style_and_script_are_allowed_by_their_hashes_alone() {
+fn allows_style_and_script_by_their_hashes_alone() {
     let policy = policy();
     assert_eq!(policy.matches("'sha256-").count(), 2);
     assert!(!policy.contains("unsafe"), "{policy}");
     assert!(policy.starts_with("default-src 'none'; "));
-    // No attribute of the page carries style or script: the policy would not let it through.
-    for forbidden in [
-        " style=",
-        " onclick=",
-        " onload=",
-        "javascript:",
-        "http://",
-        "https://",
-    ] {
-        assert!(!PAGE.contains(forbidden), "{forbidden} is on the page");
+    // No attribute carries style or script: the policy would block it. Nothing but these two texts is put in unescaped.
+    let templates = [
+        include_str!("../page/page.html"),
+        include_str!("../page/stack.html"),
+        include_str!("../page/delivery.html"),
+        include_str!("../page/message.html"),
+        include_str!("../page/parts.html"),
+    ];
+    for template in templates {
+        for forbidden in [
+            " style=",
+            " onclick=",
+            " onload=",
+            "javascript:",
+            "https://",
+        ] {
+            assert!(!template.contains(forbidden), "{forbidden} in {template}");
+        }
+        let allowed = template.replace("<style>{{ style|safe }}</style>", "");
+        let allowed = allowed.replace("<script>{{ script|safe }}</script>", "");
+        assert!(
+            !allowed.contains("|safe") && !allowed.contains("| safe"),
+            "{template}"
+        );
     }
+    assert!(!STYLE.contains("</style") && !SCRIPT.contains("</script"));
 }

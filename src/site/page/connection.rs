@@ -1,60 +1,108 @@
-//! The connection to Portainer on the page: what it says of itself and of us, and how each configured stack would be redeployed.
+//! The connection to Portainer on the page: its answer, our user there, and how each configured stack would be redeployed.
 
 use crate::portainer::{Kind, Origin, Record, Status};
 use crate::scheduler::probe::Portal;
-use crate::site::page::Known;
-use crate::site::page::Mood;
-use crate::site::page::words::{sentence, time, utc};
-use crate::site::template::Fields;
+use crate::site::page::text::{Moment, sentence};
+use crate::site::page::{Snapshot, Tone};
 
-/// All of it.
-pub(super) fn add(known: &Known<'_>, fields: Fields) -> Fields {
-    let Some(look) = &known.look else {
-        return fields
-            .text("connection", "Portainer has not been looked at yet.")
-            .text("connection_class", "")
-            .text("looked_at", "")
-            .text("looked_words", "")
-            .list("facts", [])
-            .given("has_records", false)
-            .list("records", []);
-    };
-    let (mood, words, records) = match &look.portainer {
-        Err(away) => (Mood::Bad, sentence(&away.why), Vec::new()),
-        Ok(portal) => (Mood::Good, words(known, portal), rows(portal)),
-    };
-    let facts = known.site.stacks.iter().filter_map(|stack| {
-        let view = look.stacks.get(&stack.key)?.as_ref().ok()?;
-        let lines = view.ready.as_ref().ok()?;
-        Some(
-            Fields::default()
-                .text("title", stack.name.as_str())
-                .lines("lines", "line", lines.iter().map(|line| sentence(line)))
-                .lines("doubts", "line", view.doubts.iter().map(String::as_str)),
-        )
-    });
-    fields
-        .text("connection", words)
-        .text("connection_class", mood.class())
-        .text("looked_at", time(look.unix))
-        .text("looked_words", utc(look.unix))
-        .list("facts", facts)
-        .given("has_records", !records.is_empty())
-        .list("records", records)
+/// The connection, ready for its template.
+pub(super) struct Connection {
+    pub(super) tone: Tone,
+    pub(super) text: String,
+    pub(super) checked: Option<Moment>,
+    pub(super) stacks: Vec<StackFacts>,
+    pub(super) records: Vec<RecordRow>,
 }
 
-/// Which Portainer, and who we are there.
-pub(super) fn words(known: &Known<'_>, portal: &Portal) -> String {
-    let row = known
+/// How a configured stack would be redeployed.
+pub(super) struct StackFacts {
+    /// All stacks of which the same is true.
+    pub(super) names: String,
+    pub(super) facts: Vec<String>,
+    pub(super) doubts: Vec<String>,
+}
+
+/// A stack as Portainer lists it.
+pub(super) struct RecordRow {
+    pub(super) name: String,
+    pub(super) environment: String,
+    pub(super) kind: String,
+    pub(super) origin: &'static str,
+    pub(super) status: &'static str,
+}
+
+/// The connection as of the last inspection.
+pub(super) fn connection(snapshot: &Snapshot<'_>) -> Connection {
+    let Some(look) = &snapshot.look else {
+        return Connection {
+            tone: Tone::Neutral,
+            text: "Portainer has not been asked yet.".to_owned(),
+            checked: None,
+            stacks: Vec::new(),
+            records: Vec::new(),
+        };
+    };
+    let (tone, text, records) = match &look.portainer {
+        Err(away) => (Tone::Bad, sentence(&away.why), Vec::new()),
+        Ok(portal) => (Tone::Good, summary(snapshot, portal), rows(portal)),
+    };
+    let mut stacks: Vec<StackFacts> = Vec::new();
+    for stack in &snapshot.site.stacks {
+        let Some(Ok(view)) = look.stacks.get(&stack.key) else {
+            continue;
+        };
+        let Ok(facts) = &view.ready else { continue };
+        let facts: Vec<String> = facts
+            .iter()
+            .map(|line| sentence(&without_id(line)))
+            .collect();
+        let same = stacks
+            .iter_mut()
+            .find(|one| one.facts == facts && one.doubts == view.doubts);
+        match same {
+            Some(same) => {
+                same.names.push_str(", ");
+                same.names.push_str(&stack.name);
+            }
+            None => stacks.push(StackFacts {
+                names: stack.name.clone(),
+                facts,
+                doubts: view.doubts.clone(),
+            }),
+        }
+    }
+    Connection {
+        tone,
+        text,
+        checked: snapshot.now.map(|_| snapshot.moment(look.unix)),
+        stacks,
+        records,
+    }
+}
+
+/// The number of a stack differs for each, so that no two would be grouped.
+fn without_id(fact: &str) -> String {
+    match fact
+        .strip_prefix("found with id ")
+        .and_then(|rest| rest.split_once(' '))
+    {
+        Some((_, rest)) => format!("found {rest}"),
+        None => fact.to_owned(),
+    }
+}
+
+/// The version of Portainer, and our user there.
+pub(super) fn summary(snapshot: &Snapshot<'_>, portal: &Portal) -> String {
+    let row = snapshot
         .desk
         .shown
         .iter()
         .find(|row| row.key == "portainer.url");
     let at = row.map_or(String::new(), |row| format!(" at {}", row.value));
     let who = match &portal.me {
-        None => "a user whom this release does not name".to_owned(),
+        None => "a user that this release does not name".to_owned(),
         Some(me) if me.administrator => format!("{}, an administrator", me.name),
-        Some(me) => format!("{}, who sees what is shared with this user", me.name),
+        Some(me) => format!("{}, who sees only what is shared with this user", me.name),
     };
     format!(
         "Portainer {}{at} answers. stackhook is {who}.",
@@ -62,7 +110,7 @@ pub(super) fn words(known: &Known<'_>, portal: &Portal) -> String {
     )
 }
 
-fn rows(portal: &Portal) -> Vec<Fields> {
+fn rows(portal: &Portal) -> Vec<RecordRow> {
     let row = |record: &Record| {
         let environment = portal
             .environments
@@ -78,7 +126,7 @@ fn rows(portal: &Portal) -> Vec<Fields> {
             Kind::Kubernetes => "kubernetes, not supported".to_owned(),
             Kind::Other(number) => format!("type {number}, not supported"),
         };
-        let from = match record.origin() {
+        let origin = match record.origin() {
             Origin::File => "file",
             Origin::Git { .. } => "git",
         };
@@ -87,14 +135,15 @@ fn rows(portal: &Portal) -> Vec<Fields> {
             Status::Inactive => "stopped",
             Status::Deploying => "deploying",
             Status::Error => "failed",
-            Status::Unsaid => "not said",
+            Status::Unsaid => "unknown",
         };
-        Fields::default()
-            .text("name", record.name.as_str())
-            .text("environment", environment)
-            .text("kind", kind)
-            .text("from", from)
-            .text("status", status)
+        RecordRow {
+            name: record.name.clone(),
+            environment,
+            kind,
+            origin,
+            status,
+        }
     };
     portal.records.iter().map(row).collect()
 }

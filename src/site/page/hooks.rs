@@ -1,18 +1,34 @@
-//! The webhooks on the page: the address to copy, which secret is in use, which rules there are, and how to set up the sender.
+//! The webhooks on the page: the address to copy, the secret in use, the rules, and how to set up the sender.
 
 use crate::hook::{Hook, Rules, SchemeName, setup};
-use crate::site::page::Known;
-use crate::site::page::words::{time, utc};
-use crate::site::template::Fields;
+use crate::site::page::Snapshot;
+use crate::site::page::text::Moment;
 
-/// All hooks.
-pub(super) fn add(known: &Known<'_>, fields: Fields) -> Fields {
-    let hooks = known.site.hooks.iter().map(|hook| card(known, hook));
-    fields.list("hooks", hooks)
+/// A hook, ready for its template.
+pub(super) struct HookCard {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) sender: &'static str,
+    pub(super) scheme: &'static str,
+    pub(super) secret: String,
+    /// Such as `secret 2 of 2`; empty where there is only one.
+    pub(super) used: String,
+    pub(super) used_at: Option<Moment>,
+    pub(super) updates: String,
+    pub(super) rules: Vec<String>,
+    /// Set-up is shown until the first delivery.
+    pub(super) is_new: bool,
+    pub(super) setup: setup::Setup,
 }
 
-/// What to type to send a first delivery by hand; only senders of kind `generic` that sign as it says can be imitated like that.
-pub(super) fn command(known: &Known<'_>, hook: &Hook) -> Option<String> {
+/// All hooks.
+pub(super) fn cards(snapshot: &Snapshot<'_>) -> Vec<HookCard> {
+    let hooks = snapshot.site.hooks.iter();
+    hooks.map(|hook| card(snapshot, hook)).collect()
+}
+
+/// The command that sends a first delivery by hand; only hooks with the generic sender and scheme can be used like that.
+pub(super) fn command(snapshot: &Snapshot<'_>, hook: &Hook) -> Option<String> {
     if !hook.sender.is_pipeline() || hook.scheme.name != SchemeName::Generic {
         return None;
     }
@@ -24,66 +40,56 @@ pub(super) fn command(known: &Known<'_>, hook: &Hook) -> Option<String> {
     Some(format!(
         "body='{{{stack}\"time\":'$(date +%s)'}}'\nsignature=$(printf '%s' \"$body\" | openssl dgst -sha256 -hmac \"$SECRET\" -r | cut -d' ' -f1)\ncurl -sS -H \"{}: sha256=$signature\" --data-binary \"$body\" {}",
         setup::header(&hook.scheme, "X-Portainer-Signature"),
-        setup::url(known.base, hook)
+        setup::url(snapshot.base, hook)
     ))
 }
 
-fn card(known: &Known<'_>, hook: &Hook) -> Fields {
-    let used = known.site.recent.last_used(hook.name.as_str());
-    let words = match used {
-        None => "not since the start".to_owned(),
-        Some(used) if used.secret.1 == 1 => String::new(),
-        Some(used) => format!("secret {} of {},", used.secret.0, used.secret.1),
-    };
+fn card(snapshot: &Snapshot<'_>, hook: &Hook) -> HookCard {
+    let used = snapshot.site.recent.last_used(hook.name.as_str());
     let stacks: Vec<&str> = hook.stacks.iter().map(|stack| stack.as_str()).collect();
-    let never = known
-        .history
-        .iter()
-        .all(|one| one.hook != hook.name.as_str());
-    let url = setup::url(known.base, hook);
-    let setup = setup::describe(hook, &url);
-    let steps = setup.fields.iter().map(|(field, value)| {
-        Fields::default()
-            .text("field", *field)
-            .text("value", value.as_str())
-    });
-    let snippets = setup.snippets.iter().map(|snippet| {
-        Fields::default()
-            .text("title", snippet.title)
-            .text("text", snippet.text.as_str())
-    });
-    Fields::default()
-        .text("name", hook.name.as_str())
-        .text("url", url.as_str())
-        .text("sender", hook.sender.name())
-        .text("scheme", hook.scheme.name.name())
-        .text("secret", secret(known, hook))
-        .text("used", words)
-        .text(
-            "used_at",
-            used.map_or(String::new(), |used| time(used.unix)),
-        )
-        .text(
-            "used_words",
-            used.map_or(String::new(), |used| utc(used.unix)),
-        )
-        .text("updates", stacks.join(", "))
-        .lines("rules", "rule", rules(&hook.rules))
-        .given("open", never)
-        .list("setup", steps.collect::<Vec<_>>())
-        .lines("notes", "note", setup.notes.iter().map(String::as_str))
-        .list("snippets", snippets.collect::<Vec<_>>())
+    let url = setup::url(snapshot.base, hook);
+    HookCard {
+        name: hook.name.to_string(),
+        setup: setup::describe(hook, &url),
+        url,
+        sender: hook.sender.name(),
+        scheme: scheme(hook.scheme.name),
+        secret: secret(snapshot, hook),
+        used: match used {
+            Some(used) if used.secret.1 > 1 => {
+                format!("secret {} of {}", used.secret.0, used.secret.1)
+            }
+            _ => String::new(),
+        },
+        used_at: used.map(|used| snapshot.moment(used.unix)),
+        updates: stacks.join(", "),
+        rules: rules(&hook.rules),
+        is_new: snapshot
+            .history
+            .iter()
+            .all(|one| one.hook != hook.name.as_str()),
+    }
 }
 
-/// What the configuration calls the secret of a hook.
+/// How a delivery proves itself, in a few words.
+fn scheme(name: SchemeName) -> &'static str {
+    match name {
+        SchemeName::Token => "authenticated by a token in a header",
+        SchemeName::UrlToken => "authenticated by a token in the URL",
+        SchemeName::StandardWebhooks => "signed (Standard Webhooks)",
+        _ => "signed (HMAC-SHA256)",
+    }
+}
+
+/// The key of a hook's secret in the configuration.
 pub(super) fn secret_key(hook: &Hook) -> String {
     format!("hook.{}.secret", hook.name)
 }
 
-/// How many, and from where; never what.
-fn secret(known: &Known<'_>, hook: &Hook) -> String {
+/// The number of secrets and their source, never a value.
+fn secret(snapshot: &Snapshot<'_>, hook: &Hook) -> String {
     let key = secret_key(hook);
-    let row = known.desk.shown.iter().find(|row| row.key == key);
+    let row = snapshot.desk.shown.iter().find(|row| row.key == key);
     let count = match hook.secrets.len() {
         1 => "set".to_owned(),
         count => format!("{count} set, all accepted"),

@@ -1,192 +1,359 @@
-//! A stack on the page: how it stands, what failed and what helps, what it runs, and its buttons.
+//! A stack on the page: its state, what failed and what helps, what it runs, and its buttons.
 
-use crate::delivery::{Delivery, Part, Progress};
+use crate::delivery::Progress;
 use crate::limits;
-use crate::redeploy::Running;
-use crate::site::page::told::{Told, told};
-use crate::site::page::words::{outcome_mood, sentence, state, state_mood, text_class, time, utc};
-use crate::site::page::{Known, Mood, trouble};
-use crate::site::template::Fields;
+use crate::portainer::Kind;
+use crate::redeploy::{Running, View};
+use crate::scheduler::probe::{Note, StaffAction};
+use crate::site::page::failure::{Failure, failure};
+use crate::site::page::known::Known;
+use crate::site::page::text::{
+    Moment, cause, digests, is_restored, outcome, outcome_tone, sentence, short, state, state_tone,
+};
+use crate::site::page::{Group, Snapshot, Tone};
 use crate::stack::Stack;
-use crate::stack::outcome::StackReport;
+use crate::stack::outcome::{Outcome, StackReport};
 
-/// A stack, ready for the page.
+/// A stack, ready for its template.
 pub(super) struct Card {
+    pub(super) key: String,
     pub(super) title: String,
-    pub(super) mood: Mood,
-    pub(super) is_running: bool,
-    pub(super) fields: Fields,
+    pub(super) tone: Tone,
+    pub(super) group: Group,
+    pub(super) badge: &'static str,
+    /// The state in one line, for the headline.
+    pub(super) headline: String,
+    pub(super) environment: String,
+    pub(super) portainer_url: String,
+    /// Such as `2 of the last 9 updates failed`; empty without any.
+    pub(super) counts: String,
+    pub(super) bars: Option<Bars>,
+    pub(super) last: Option<Last>,
+    pub(super) running: Option<RunningUpdate>,
+    pub(super) failure: Option<Failure>,
+    pub(super) paused: Option<Paused>,
+    pub(super) blocked: Vec<Blocked>,
+    pub(super) unseen: String,
+    pub(super) services: Vec<Service>,
+    pub(super) check: Option<Check>,
+    pub(super) can_roll_back: bool,
+}
+
+/// The last outcome of a stack.
+pub(super) struct Last {
+    pub(super) word: &'static str,
+    pub(super) at: Moment,
+}
+
+/// An update that runs or waits.
+pub(super) struct RunningUpdate {
+    pub(super) delivery: String,
+    pub(super) step: String,
+}
+
+/// A pause by staff.
+pub(super) struct Paused {
+    /// `None`: the time is not known.
+    pub(super) since: Option<Moment>,
+}
+
+/// An image that was rolled back.
+pub(super) struct Blocked {
+    pub(super) image: String,
+    pub(super) digest: String,
+    pub(super) at: Moment,
+}
+
+/// A service as it runs.
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) state: String,
+    pub(super) tone: Tone,
+    pub(super) image: String,
+    pub(super) digest: String,
+    pub(super) since: Option<Moment>,
+}
+
+/// The result of a dry run, with the button that then does it.
+pub(super) struct Check {
+    pub(super) title: String,
+    pub(super) lines: Vec<String>,
+    pub(super) at: Moment,
+    pub(super) number: u64,
+    /// The action and the label of its button, unless nothing can be done.
+    pub(super) button: Option<(&'static str, &'static str)>,
+}
+
+/// The last outcomes as small bars, oldest on the left: one path for each tone, so that 25 stacks stay small.
+pub(super) struct Bars {
+    pub(super) width: usize,
+    pub(super) label: String,
+    pub(super) paths: Vec<(Tone, String)>,
+}
+
+/// The state of a stack, the worst that applies.
+struct State {
+    tone: Tone,
+    group: Group,
+    badge: &'static str,
+    headline: String,
+}
+
+fn stack_state(
+    snapshot: &Snapshot<'_>,
+    title: &str,
+    known: &Known<'_>,
+    failed: Option<&(u64, &StackReport, &str)>,
+    paused: bool,
+) -> State {
+    let state = |tone, group, badge, headline: String| State {
+        tone,
+        group,
+        badge,
+        headline,
+    };
+    if known.open.is_some() {
+        let headline = format!("{title} is being updated");
+        return state(Tone::Progress, Group::Running, "updating", headline);
+    }
+    if let Some((_, report, event)) = failed {
+        let what = if *event == "rollback" {
+            "rollback"
+        } else {
+            "update"
+        };
+        let cause = cause(report);
+        return match (report.outcome, known.is_healthy()) {
+            (Outcome::Unknown, healthy) => {
+                let tone = if healthy { Tone::Warn } else { Tone::Bad };
+                let headline = format!("{title}: result of the {what} unknown");
+                state(tone, Group::Failed, "result unknown", headline)
+            }
+            (_, true) if is_restored(report) => {
+                let headline = format!("{title}: {what} failed, previous images restored");
+                state(Tone::Warn, Group::Failed, "failed, restored", headline)
+            }
+            (_, true) => {
+                let headline = format!("{title}: {what} failed ({cause})");
+                state(Tone::Warn, Group::Failed, "last update failed", headline)
+            }
+            (_, false) => {
+                let headline = format!("{title}: {what} failed ({cause})");
+                state(Tone::Bad, Group::Failed, "failed", headline)
+            }
+        };
+    }
+    let unusable = |why: &str| {
+        let headline = format!("{title} cannot be updated ({why})");
+        state(Tone::Bad, Group::Failed, "cannot be updated", headline)
+    };
+    match known.view {
+        _ if paused => {
+            let headline = format!("{title} is paused");
+            state(Tone::Warn, Group::Paused, "paused", headline)
+        }
+        Err(_) if snapshot.look.is_none() => {
+            let headline = format!("{title} has not been checked yet");
+            state(Tone::Neutral, Group::Healthy, "not checked yet", headline)
+        }
+        Err(_) if !snapshot.is_portainer_up() => {
+            let headline = format!("{title}: state unknown");
+            state(Tone::Neutral, Group::Healthy, "state unknown", headline)
+        }
+        Err(why) => unusable(why),
+        Ok(View {
+            ready: Err(why), ..
+        }) => unusable(why),
+        Ok(_) if known.is_healthy() => state(
+            Tone::Good,
+            Group::Healthy,
+            "healthy",
+            format!("{title} is healthy"),
+        ),
+        Ok(_) if known.services().is_empty() => {
+            let headline = format!("{title} has no containers");
+            state(Tone::Warn, Group::Failed, "no containers", headline)
+        }
+        Ok(_) => {
+            let bad = known.services().iter().map(|one| &one.service);
+            let mut bad = bad.filter(|one| state_tone(one.state) != Tone::Good);
+            let why = bad.next().map_or_else(String::new, |one| {
+                format!(" ({}: {})", one.service, self::state(one))
+            });
+            let headline = format!("{title} is unhealthy{why}");
+            state(Tone::Warn, Group::Failed, "unhealthy", headline)
+        }
+    }
 }
 
 /// The card of a stack.
-pub(super) fn card(known: &Known<'_>, stack: &Stack) -> Card {
-    let told = told(known, stack);
+pub(super) fn card(snapshot: &Snapshot<'_>, stack: &Stack) -> Card {
+    let known = Known::new(snapshot, stack);
     let key = &stack.key;
     let title = match key.as_str() == stack.name {
         true => stack.name.clone(),
         false => format!("{} ({key})", stack.name),
     };
-    let is_running = told.open.is_some();
-    let paused = known.desk.probe.paused(key);
-    let trouble = told
+    let paused = snapshot.desk.probe.paused(key);
+    let failed = known
         .last()
-        .filter(|(_, report)| report.outcome.is_bad() && !is_running)
-        .copied();
-    let (mood, badge) = match () {
-        () if is_running => (Mood::Soft, "updating"),
-        () if trouble.is_some() && !told.all_well() => (Mood::Bad, "failing"),
-        () if trouble.is_some() => (Mood::Warn, "last update failed"),
-        () if paused.is_some() => (Mood::Warn, "paused"),
-        () => match told.view {
-            Err(_) if known.look.is_none() => (Mood::Soft, "not looked at yet"),
-            Err(_) if !known.sees_portainer() => (Mood::Warn, "cannot be seen"),
-            Err(_) => (Mood::Bad, "not usable"),
-            Ok(view) if view.ready.is_err() => (Mood::Bad, "cannot be updated"),
-            Ok(_) if told.all_well() => (Mood::Good, "well"),
-            Ok(_) if told.services().is_empty() => (Mood::Warn, "nothing to be seen"),
-            Ok(_) => (Mood::Warn, "not all well"),
-        },
-    };
-    let unseen = match told.view {
-        Err(why) if known.sees_portainer() => sentence(why),
+        .filter(|(_, report, _)| report.outcome.is_bad() && known.open.is_none());
+    let State {
+        tone,
+        group,
+        badge,
+        headline,
+    } = stack_state(snapshot, &title, &known, failed, paused.is_some());
+    let unseen = match known.view {
+        Err(why) if snapshot.is_portainer_up() => sentence(why),
         Err(_) => String::new(),
         Ok(view) => match (&view.ready, &view.services) {
             (Err(why), _) => format!("An update would be refused: {why}."),
-            (Ok(_), Err(why)) => format!("What it runs cannot be seen: {why}."),
+            (Ok(_), Err(why)) => format!("Its containers cannot be seen: {why}."),
             (Ok(_), Ok(_)) => String::new(),
         },
     };
-    let held: &[(String, u64)] = told.view.map_or(&[], |view| &view.held);
-    let last = told.ends.first();
-    let fields = Fields::default()
-        .text("key", key.as_str())
-        .text("title", title.as_str())
-        .text("class", mood.class())
-        .text("badge", badge)
-        .text("where", place(known, stack, &told))
-        .text("last", last.map_or("", |(_, report)| report.outcome.name()))
-        .text(
-            "last_at",
-            last.map_or(String::new(), |(unix, _)| time(*unix)),
-        )
-        .text(
-            "last_words",
-            last.map_or(String::new(), |(unix, _)| utc(*unix)),
-        )
-        .list("running", told.open.map(running))
-        .list(
-            "trouble",
-            trouble.map(|(unix, report)| trouble::trouble(known, stack, &told, unix, report)),
-        )
-        .list(
-            "paused",
-            paused.map(|since| {
-                let given = since > 0;
-                Fields::default()
-                    .text("since", if given { time(since) } else { String::new() })
-                    .text("since_words", utc(since))
-            }),
-        )
-        .list(
-            "held",
-            held.iter().map(|(image, unix)| {
-                Fields::default()
-                    .text("image", image.as_str())
-                    .text("at", time(*unix))
-                    .text("at_words", utc(*unix))
-            }),
-        )
-        .given("held_any", !held.is_empty())
-        .text("unseen", unseen)
-        .given("has_services", !told.services().is_empty())
-        .list("services", told.services().iter().map(service))
-        .list(
-            "dry",
-            known.desk.probe.note(key).map(|note| {
-                Fields::default()
-                    .text("dry_title", note.title)
-                    .text("at", time(note.unix))
-                    .text("at_words", utc(note.unix))
-                    .lines(
-                        "lines",
-                        "line",
-                        note.lines.iter().map(|line| sentence(line)),
-                    )
-            }),
-        )
-        .given("busy", is_running)
-        .given("no_way_back", !told.can_roll_back() || is_running);
+    let blocked = known.view.map_or(&[][..], |view| &view.blocked);
+    let environment = known.view.ok().and_then(|view| view.environment.as_deref());
+    let environment = environment.or(stack.environment.as_deref());
+    let note = snapshot.desk.probe.note(key);
+    let note = note.filter(|note| note.marker == known.marker());
     Card {
+        key: key.to_string(),
+        tone,
+        group,
+        badge,
+        headline,
+        environment: environment.unwrap_or_default().to_owned(),
+        portainer_url: portainer_url(snapshot, &known),
+        counts: counts(&known),
+        bars: bars(&known),
+        last: known.ended.first().map(|(unix, report, event)| Last {
+            word: outcome(report, event),
+            at: snapshot.moment(*unix),
+        }),
+        running: known.open.map(|(delivery, part)| RunningUpdate {
+            delivery: delivery.id.to_string(),
+            step: match &part.progress {
+                _ if snapshot.now.is_none() => String::new(),
+                Progress::Running(step) => step.clone(),
+                Progress::Waiting | Progress::Ended(_) => "waiting in the queue".to_owned(),
+            },
+        }),
+        failure: failed
+            .map(|(unix, report, event)| failure(snapshot, stack, &known, *unix, report, event)),
+        paused: paused.map(|since| Paused {
+            since: (since > 0).then(|| snapshot.moment(since)),
+        }),
+        blocked: blocked
+            .iter()
+            .map(|one| Blocked {
+                image: one.reference.clone(),
+                digest: short(&one.id).to_owned(),
+                at: snapshot.moment(one.unix),
+            })
+            .collect(),
+        unseen,
+        services: known
+            .services()
+            .iter()
+            .map(|one| service(snapshot, one))
+            .collect(),
+        check: note.map(|note| check(snapshot, note, known.open.is_some())),
+        can_roll_back: known.can_roll_back() && known.open.is_none(),
         title,
-        mood,
-        is_running,
-        fields: strip(&told, fields),
     }
 }
 
-fn place(known: &Known<'_>, stack: &Stack, told: &Told<'_>) -> String {
-    let environment = told.view.ok().and_then(|view| view.environment.as_deref());
-    let environment = environment.or(stack.environment.as_deref());
-    let (good, bad) = known.site.metrics.of_stack(stack.key.as_str());
-    let on = environment.map_or(String::new(), |name| format!("on {name} · "));
-    format!("{on}{good} went well, {bad} failed since the start")
-}
-
-fn running((delivery, part): (&Delivery, &Part)) -> Fields {
-    let step = match &part.progress {
-        Progress::Running(step) => step.as_str(),
-        Progress::Waiting | Progress::Ended(_) => "waiting for its turn",
-    };
-    Fields::default()
-        .text("delivery", delivery.id.as_str())
-        .text("step", step)
-}
-
-fn service(running: &Running) -> Fields {
+fn service(snapshot: &Snapshot<'_>, running: &Running) -> Service {
     let service = &running.service;
-    Fields::default()
-        .text("service", service.service.as_str())
-        .text("state", state(service))
-        .text("class", text_class(state_mood(service.state)))
-        .text("image", service.image.as_str())
-        .text("since", running.since.map_or(String::new(), time))
-        .text("since_words", running.since.map_or(String::new(), utc))
+    Service {
+        name: service.service.clone(),
+        state: state(service),
+        tone: state_tone(service.state),
+        image: service.image.clone(),
+        digest: digests(service),
+        since: running.since.map(|unix| snapshot.moment(unix)),
+    }
 }
 
-/// The last ends as small bars, oldest on the left.
-fn strip(told: &Told<'_>, fields: Fields) -> Fields {
-    let shown: Vec<&(u64, &StackReport)> = told
-        .ends
+fn check(snapshot: &Snapshot<'_>, note: Note, is_running: bool) -> Check {
+    let button = note.action.filter(|_| !is_running);
+    let label = |action| match action {
+        StaffAction::Update => ("update", "Update now"),
+        StaffAction::Force => ("force", "Update anyway"),
+        StaffAction::RollBack => ("rollback", "Roll back now"),
+    };
+    Check {
+        title: note.title,
+        lines: note.lines.iter().map(|line| sentence(line)).collect(),
+        at: snapshot.moment(note.unix),
+        number: note.number,
+        button: button.map(label),
+    }
+}
+
+/// The stack in Portainer's own interface; empty where a browser cannot reach it.
+fn portainer_url(snapshot: &Snapshot<'_>, known: &Known<'_>) -> String {
+    let Some(portal) = snapshot.portal() else {
+        return String::new();
+    };
+    let Ok(view) = known.view else {
+        return String::new();
+    };
+    let Some(record) = portal.records.iter().find(|one| one.id == view.id) else {
+        return String::new();
+    };
+    let Some(base) = snapshot.portainer_address() else {
+        return String::new();
+    };
+    let kind = match record.kind {
+        Kind::Swarm => 1,
+        _ => 2,
+    };
+    let name =
+        percent_encoding::utf8_percent_encode(&record.name, percent_encoding::NON_ALPHANUMERIC);
+    format!(
+        "{base}/#!/{}/docker/stacks/{name}?id={}&type={kind}",
+        record.environment, record.id
+    )
+}
+
+fn counts(known: &Known<'_>) -> String {
+    let bad = known
+        .ended
         .iter()
-        .take(limits::OUTCOMES_DRAWN)
-        .rev()
-        .collect();
-    let bar = |(index, (unix, report)): (usize, &&(u64, &StackReport))| {
-        Fields::default()
-            .text("x", (index * 8).to_string())
-            .text("class", outcome_mood(report.outcome).class())
-            .text(
-                "words",
-                format!("{}, {}", report.outcome.name(), utc(*unix)),
-            )
-    };
-    let count = |bad: bool| {
-        let counted = shown
-            .iter()
-            .filter(|(_, report)| report.outcome.is_bad() == bad);
-        counted.count()
-    };
-    fields
-        .given("has_strip", !shown.is_empty())
-        .text("strip_width", (shown.len() * 8).to_string())
-        .text(
-            "strip_words",
-            format!(
-                "The last {} outcomes: {} bad, {} not",
-                shown.len(),
-                count(true),
-                count(false)
-            ),
-        )
-        .list("strip", shown.iter().enumerate().map(bar))
+        .filter(|(_, report, _)| report.outcome.is_bad());
+    match (bad.count(), known.ended.len()) {
+        (_, 0) => String::new(),
+        (0, 1) => "1 update, succeeded".to_owned(),
+        (1, 1) => "1 update, failed".to_owned(),
+        (0, all) => format!("none of the last {all} updates failed"),
+        (bad, all) => format!("{bad} of the last {all} updates failed"),
+    }
+}
+
+fn bars(known: &Known<'_>) -> Option<Bars> {
+    let shown = known.ended.iter().take(limits::OUTCOMES_DRAWN).rev();
+    let mut paths: Vec<(Tone, String)> = Vec::new();
+    let (mut width, mut bad) = (0, 0);
+    for (_, report, _) in shown {
+        let tone = outcome_tone(report.outcome);
+        let bar = format!("M{} 1v16", width + 3);
+        match paths.iter_mut().find(|(other, _)| *other == tone) {
+            Some((_, path)) => path.push_str(&bar),
+            None => paths.push((tone, bar)),
+        }
+        width += 8;
+        bad += usize::from(report.outcome.is_bad());
+    }
+    let all = width / 8;
+    (all > 0).then(|| Bars {
+        width,
+        label: format!(
+            "The last {all} outcomes, oldest first: {bad} failed, {} not",
+            all - bad
+        ),
+        paths,
+    })
 }

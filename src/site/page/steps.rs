@@ -1,86 +1,89 @@
-//! The way from nothing to the first update that starts by itself, as a list whose first open entry is what to do next.
+//! The way from nothing to the first update that starts by itself, as a list whose first open step is the next thing to do.
 
 use crate::site::desk::SETTINGS_PAGE;
-use crate::site::page::words::sentence;
-use crate::site::page::{Known, Mood, connection, hooks};
-use crate::site::template::Fields;
+use crate::site::page::text::sentence;
+use crate::site::page::{Snapshot, Tone, connection, hooks};
 
-/// The list; nothing once the last step is done.
-pub(super) fn first_steps(known: &Known<'_>) -> Option<Fields> {
-    let came = known
+/// A step on the way to the first update that starts by itself.
+pub(super) struct FirstStep {
+    pub(super) tone: Tone,
+    pub(super) title: String,
+    pub(super) says: String,
+    pub(super) what_to_do: String,
+    pub(super) command: String,
+}
+
+/// The steps; `None` once the last one is done.
+pub(super) fn first_steps(snapshot: &Snapshot<'_>) -> Option<Vec<FirstStep>> {
+    let came = snapshot
         .history
         .iter()
         .filter(|delivery| delivery.hook != SETTINGS_PAGE);
     let updated = came
         .clone()
         .any(|delivery| delivery.reports().any(|report| report.outcome.is_good()));
-    let steps = [
-        portainer(known),
-        stacks(known),
-        delivery(known, came.count() > 0),
-        match updated {
-            true => step(Mood::Good, "A delivery led to a good end", "", ""),
-            false => step(
-                Mood::Soft,
-                "A delivery leads to a good end",
-                "",
-                "It shows up below with how it ended and why. To see an update without a delivery, press “Dry run” and then “Update now” at a stack.",
-            ),
-        },
-    ];
-    let done = updated && steps.iter().all(|(mood, _)| *mood == Mood::Good);
-    let steps = steps.into_iter().map(|(_, fields)| fields);
-    (!done).then(|| Fields::default().list("steps", steps.collect::<Vec<_>>()))
-}
-
-fn step(mood: Mood, title: &str, says: &str, what_to_do: &str) -> (Mood, Fields) {
-    let fields = Fields::default()
-        .text("class", mood.class())
-        .text("title", title)
-        .text("says", says)
-        .text("do", what_to_do)
-        .text("command", "");
-    (mood, fields)
-}
-
-fn portainer(known: &Known<'_>) -> (Mood, Fields) {
-    match known.look.as_ref().map(|look| &look.portainer) {
-        None => step(
-            Mood::Soft,
-            "Portainer answers",
-            "It is being looked at.",
+    let result = match updated {
+        true => step(Tone::Good, "A delivery led to an update", "", ""),
+        false => step(
+            Tone::Neutral,
+            "A delivery leads to an update",
             "",
+            "Its outcome and the reason are listed under Deliveries. To see an update without a delivery, press “Update …” at a stack: it shows first what it would do.",
         ),
+    };
+    let steps = vec![
+        portainer(snapshot),
+        stacks(snapshot),
+        delivery(snapshot, came.count() > 0),
+        result,
+    ];
+    let done = updated && steps.iter().all(|step| step.tone == Tone::Good);
+    (!done).then_some(steps)
+}
+
+fn step(tone: Tone, title: &str, says: &str, what_to_do: &str) -> FirstStep {
+    FirstStep {
+        tone,
+        title: title.to_owned(),
+        says: says.to_owned(),
+        what_to_do: what_to_do.to_owned(),
+        command: String::new(),
+    }
+}
+
+fn portainer(snapshot: &Snapshot<'_>) -> FirstStep {
+    match snapshot.look.as_ref().map(|look| &look.portainer) {
+        None => step(Tone::Neutral, "Portainer answers", "It is being asked.", ""),
         Some(Ok(portal)) => {
-            let words = connection::words(known, portal);
-            step(Mood::Good, "Portainer answers", &words, "")
+            let words = connection::summary(snapshot, portal);
+            step(Tone::Good, "Portainer answers", &words, "")
         }
         Some(Err(away)) => step(
-            Mood::Bad,
+            Tone::Bad,
             "Portainer does not answer as it should",
             &sentence(&away.why),
             &format!(
-                "Address and credentials come from: {}. Mend them, start stackhook again, and load this page. In Portainer, an API key is made under My account, Access tokens.",
-                known.sources("portainer.", "")
+                "Address and credentials come from: {}. Correct them, restart stackhook, and load this page again. In Portainer, API keys are created under My account, Access tokens.",
+                snapshot.sources("portainer.", "")
             ),
         ),
     }
 }
 
-fn stacks(known: &Known<'_>) -> (Mood, Fields) {
+fn stacks(snapshot: &Snapshot<'_>) -> FirstStep {
     let title = "Every configured stack can be updated";
-    let Some(look) = &known.look else {
-        return step(Mood::Soft, title, "", "");
+    let Some(look) = &snapshot.look else {
+        return step(Tone::Neutral, title, "", "");
     };
     if look.portainer.is_err() {
         return step(
-            Mood::Soft,
+            Tone::Neutral,
             title,
             "",
-            "That is found out when Portainer answers.",
+            "This is checked once Portainer answers.",
         );
     }
-    let bad: Vec<String> = known
+    let bad: Vec<String> = snapshot
         .site
         .stacks
         .iter()
@@ -90,57 +93,58 @@ fn stacks(known: &Known<'_>) -> (Mood, Fields) {
         })
         .collect();
     match bad.is_empty() {
-        true => step(Mood::Good, title, "", ""),
+        true => step(Tone::Good, title, "", ""),
         false => step(
-            Mood::Bad,
+            Tone::Bad,
             "A configured stack cannot be updated",
             &bad.join(" "),
             &format!(
-                "The configured names come from: {}. A name is right when it is the one that Portainer shows under Stacks. Mend it, and start stackhook again.",
-                known.sources("stack.", ".name")
+                "The configured names come from: {}. The name must be the one that Portainer shows under Stacks. Correct it, and restart stackhook.",
+                snapshot.sources("stack.", ".name")
             ),
         ),
     }
 }
 
-fn delivery(known: &Known<'_>, came: bool) -> (Mood, Fields) {
+fn delivery(snapshot: &Snapshot<'_>, came: bool) -> FirstStep {
     if came {
-        return step(Mood::Good, "A delivery has come", "", "");
+        return step(Tone::Good, "A delivery has arrived", "", "");
     }
-    let with_command = |hook| Some((hook, hooks::command(known, hook)?));
-    let by_hand = known.site.hooks.iter().find_map(with_command);
-    let rejected = known
+    let with_command = |hook| Some((hook, hooks::command(snapshot, hook)?));
+    let by_hand = snapshot.site.hooks.iter().find_map(with_command);
+    let rejected = snapshot
         .site
         .recent
         .rejections()
         .iter()
         .any(|one| !one.hook.is_empty());
-    let understood = !known.site.recent.idle().is_empty();
-    let (mood, says) = match (understood, rejected) {
+    let understood = !snapshot.site.recent.idle().is_empty();
+    let (tone, says) = match (understood, rejected) {
         (true, _) => (
-            Mood::Warn,
-            "Something came with the right proof, but led to no update; the reason stands under Deliveries.",
+            Tone::Warn,
+            "A delivery was authenticated but led to no update; see the reason under Deliveries.",
         ),
         (false, true) => (
-            Mood::Warn,
-            "Something came and was turned away; the reason stands under Rejections.",
+            Tone::Warn,
+            "A request was rejected; see the reason under Rejections.",
         ),
-        (false, false) => (Mood::Soft, "None has come yet."),
+        (false, false) => (Tone::Neutral, "None has arrived yet."),
     };
     let (words, command) = match by_hand {
         Some((hook, command)) => (
             format!(
                 "Send one from any machine that reaches this address, with the hook’s secret ({}) in the variable SECRET:",
-                known.sources(&hooks::secret_key(hook), "")
+                snapshot.sources(&hooks::secret_key(hook), "")
             ),
             command,
         ),
         None => (
-            "Set up the sender with the URL that stands under Webhooks, and let it send one."
-                .to_owned(),
+            "Set up the sender with the URL shown under Webhooks, and let it send one.".to_owned(),
             String::new(),
         ),
     };
-    let (mood, fields) = step(mood, "A delivery comes", says, &words);
-    (mood, fields.text("command", command))
+    FirstStep {
+        command,
+        ..step(tone, "A delivery arrives", says, &words)
+    }
 }

@@ -1,0 +1,82 @@
+//! What is known about a single stack: outcomes, the open delivery, and the last inspection.
+
+use crate::delivery::{Delivery, Part, Progress};
+use crate::redeploy::{Running, View};
+use crate::site::page::text::state_tone;
+use crate::site::page::{Snapshot, Tone};
+use crate::stack::Stack;
+use crate::stack::outcome::{Outcome, StackReport};
+
+/// What is known about one stack, from deliveries, failures and the last inspection of Portainer.
+pub(super) struct Known<'k> {
+    /// Newest first, with the time of the end and the event that led to it.
+    pub(super) ended: Vec<(u64, &'k StackReport, &'k str)>,
+    /// The delivery that is carried out or waits.
+    pub(super) open: Option<(&'k Delivery, &'k Part)>,
+    /// What was seen, or why nothing was.
+    pub(super) view: Result<&'k View, &'k str>,
+}
+
+impl<'k> Known<'k> {
+    pub(super) fn new(snapshot: &'k Snapshot<'_>, stack: &Stack) -> Known<'k> {
+        let (mut ended, mut open) = (Vec::new(), None);
+        for delivery in &snapshot.history {
+            for part in delivery.parts.iter().filter(|part| part.stack == stack.key) {
+                match &part.progress {
+                    Progress::Ended(report) => {
+                        let unix = delivery.ended.unwrap_or(delivery.at);
+                        ended.push((unix, report, delivery.event.as_str()));
+                    }
+                    // A running update says more than one that waits behind it.
+                    Progress::Running(_) => open = Some((delivery, part)),
+                    Progress::Waiting => open = open.or(Some((delivery, part))),
+                }
+            }
+        }
+        if ended.is_empty() {
+            let mut failures = snapshot.failures.iter();
+            let failure = failures.find(|failure| failure.stack == stack.key);
+            ended.extend(failure.map(|failure| (failure.unix, &failure.report, "")));
+        }
+        let look = snapshot.look.as_ref();
+        let view = match look.map(|look| look.stacks.get(&stack.key)) {
+            Some(Some(Ok(view))) => Ok(view),
+            Some(Some(Err(why))) => Err(why.as_str()),
+            Some(None) | None => Err("Portainer has not been asked yet"),
+        };
+        Known { ended, open, view }
+    }
+
+    /// The last outcome that says something about the state of the stack.
+    pub(super) fn last(&self) -> Option<&(u64, &'k StackReport, &'k str)> {
+        let mut ended = self.ended.iter();
+        ended.find(|(_, report, _)| report.outcome != Outcome::Skipped)
+    }
+
+    pub(super) fn services(&self) -> &[Running] {
+        match self.view {
+            Ok(View {
+                services: Ok(services),
+                ..
+            }) => services,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        let healthy = |one: &Running| state_tone(one.service.state) == Tone::Good;
+        !self.services().is_empty() && self.services().iter().all(healthy)
+    }
+
+    pub(super) fn can_roll_back(&self) -> bool {
+        matches!(self.view, Ok(view) if view.can_roll_back)
+    }
+
+    /// Changes with every event of the stack: the result of a dry run is valid until then.
+    pub(super) fn marker(&self) -> String {
+        let open = self.open.map_or("", |(delivery, _)| delivery.id.as_str());
+        let last = self.ended.first();
+        let last = last.map(|(unix, report, _)| (unix, &report.message));
+        format!("{open} {} {last:?}", self.ended.len())
+    }
+}
