@@ -49,6 +49,15 @@ pub(crate) enum Command {
     Redeploy(Redeploy),
     /// Bring back the images that ran before the last update.
     Rollback(Rollback),
+    /// Pause a stack.
+    Pause(Pause),
+    /// Resume updates of a stack.
+    Resume {
+        /// Key or name of the stack.
+        stack: String,
+    },
+    /// Print the state of stacks.
+    Status(Status),
     /// Send a delivery to a running stackhook and follow it to its end.
     Trigger(Trigger),
     /// Print the headers that sign a body, or how to set up a sender.
@@ -121,6 +130,24 @@ pub(crate) struct Rollback {
     pub(crate) output: Output,
 }
 
+/// Options of `pause`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Pause {
+    /// Key or name of the stack.
+    pub(crate) stack: String,
+    /// Length of the pause, such as `2h`; none: until it is resumed.
+    pub(crate) length: Option<String>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Status {
+    /// Keys or names; none: all.
+    pub(crate) stacks: Vec<String>,
+    /// Print one JSON object.
+    pub(crate) json: bool,
+}
+
 /// How the end of a command is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Output {
@@ -159,13 +186,16 @@ impl fmt::Display for Usage {
 }
 
 /// The commands, in the order of the help.
-const COMMANDS: [(&str, Topic); 9] = [
+const COMMANDS: [(&str, Topic); 12] = [
     ("serve", Topic::Serve),
     ("generate-secret", Topic::GenerateSecret),
     ("test-connection", Topic::TestConnection),
     ("show-config", Topic::ShowConfig),
     ("redeploy", Topic::Redeploy),
     ("rollback", Topic::Rollback),
+    ("pause", Topic::Pause),
+    ("resume", Topic::Resume),
+    ("status", Topic::Status),
     ("trigger", Topic::Trigger),
     ("sign", Topic::Sign),
     ("healthcheck", Topic::Healthcheck),

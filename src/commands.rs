@@ -8,6 +8,7 @@ mod generate_secret;
 mod test_connection;
 mod show_config;
 mod redeploy;
+mod status;
 mod trigger;
 mod sign;
 mod healthcheck;
@@ -54,6 +55,9 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
         Command::Redeploy(asked) => redeploy::run(file, asked),
         Command::Trigger(asked) => trigger::run(file, asked),
         Command::Rollback(asked) => redeploy::roll_back(file, asked),
+        Command::Pause(asked) => status::pause(file, &asked),
+        Command::Resume { stack } => status::resume(file, &stack),
+        Command::Status(asked) => status::status(file, &asked),
         Command::Sign(asked) => sign::run(file, asked),
         Command::Healthcheck => healthcheck::run(file),
     }

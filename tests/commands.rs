@@ -2,6 +2,7 @@
 
 mod redeploy;
 mod serve;
+mod status;
 mod test_connection;
 
 use crate::support::program::{Output, Setup};

@@ -222,7 +222,7 @@ fn a_state_dir_that_cannot_be_one_is_a_matter_of_the_configuration() {
     let output = setup.run(&["serve"]);
     assert_eq!(output.code, Some(78));
     assert!(
-        output.stderr.contains("it is no directory"),
+        output.stderr.contains("not a directory"),
         "{}",
         output.stderr
     );

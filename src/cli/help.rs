@@ -17,6 +17,12 @@ pub(crate) enum Topic {
     Redeploy,
     /// `rollback`
     Rollback,
+    /// `pause`
+    Pause,
+    /// `resume`
+    Resume,
+    /// `status`
+    Status,
     /// `trigger`
     Trigger,
     /// `sign`
@@ -35,6 +41,9 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::ShowConfig => SHOW_CONFIG,
         Topic::Redeploy => REDEPLOY,
         Topic::Rollback => ROLLBACK,
+        Topic::Pause => PAUSE,
+        Topic::Resume => RESUME,
+        Topic::Status => STATUS,
         Topic::Trigger => TRIGGER,
         Topic::Sign => SIGN,
         Topic::Healthcheck => HEALTHCHECK,
@@ -53,6 +62,9 @@ Commands:
   show-config        print the configuration in force and where each value comes from
   redeploy [STACK…]  redeploy now, straight through Portainer
   rollback STACK     back to the images that ran before the last update
+  pause STACK        skip deliveries for a stack, until it is resumed or for a time
+  resume STACK       update a paused stack again
+  status [STACK…]    print state, running images, pause, blocked images and last deliveries
   trigger [STACK…]   send a signed delivery to a running stackhook, and report its end
   sign [FILE]        print the headers that sign a body, or how to set up a sender
   healthcheck        ask the running server on this host whether it is well
@@ -139,6 +151,35 @@ shares with the server. The images that are rolled back stay out until newer one
 Options:
   --json             print one JSON object: status and stacks
   --quiet            print nothing when all went well
+";
+
+const PAUSE: &str = "\
+Pauses a stack: deliveries for it are skipped. Works beside a running server, and while Portainer is not reachable.
+
+Usage: stackhook [--config FILE] pause STACK [--for TIME]
+
+A STACK is the key or the name of a configured stack. Needs the state_dir that the server uses.
+
+Options:
+  --for TIME         how long, such as 30m, 2h or 3d; without it, until \"stackhook resume\"
+";
+
+const RESUME: &str = "\
+Resumes updates of a paused stack. Deliveries that were skipped during the pause are not replayed.
+
+Usage: stackhook [--config FILE] resume STACK
+";
+
+const STATUS: &str = "\
+Prints the state of stacks: running images, pause, blocked images and the last deliveries. Changes nothing.
+
+Usage: stackhook [--config FILE] status [STACK…] [--json]
+
+Deliveries, pauses and blocked images are read from the state_dir, also while the server runs or Portainer is not reachable.
+The state is healthy, unhealthy, updating, paused, failed or unknown.
+
+Options:
+  --json             print one JSON object
 ";
 
 const TRIGGER: &str = "\

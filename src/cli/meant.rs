@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::cli::help::Topic;
 use crate::cli::typed::Typed;
 use crate::cli::{
-    COMMANDS, Command, Output, Redeploy, Rollback, SecretFormat, Sign, Trigger, Usage, Which, topic,
+    COMMANDS, Command, Output, Pause, Redeploy, Rollback, SecretFormat, Sign, Status, Trigger,
+    Usage, Which, topic,
 };
 use crate::image::Reference;
 use crate::signature::SchemeName;
@@ -24,6 +25,12 @@ impl Typed {
             Some(Topic::ShowConfig) => Command::ShowConfig,
             Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
             Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
+            Some(Topic::Pause) => return self.pause().map(Command::Pause),
+            Some(Topic::Resume) => {
+                let stack = self.one_stack("resume")?;
+                return Ok(Command::Resume { stack });
+            }
+            Some(Topic::Status) => return self.status().map(Command::Status),
             Some(Topic::Trigger) => return self.trigger().map(Command::Trigger),
             Some(Topic::Sign) => return self.sign().map(Command::Sign),
             Some(Topic::Healthcheck) => Command::Healthcheck,
@@ -135,6 +142,27 @@ impl Typed {
             _ => Err(Usage::new(
                 "rollback takes exactly one stack: stackhook rollback STACK",
             )),
+        }
+    }
+
+    fn pause(mut self) -> Result<Pause, Usage> {
+        let length = self.value("--for", "TIME")?;
+        let stack = self.one_stack("pause")?;
+        Ok(Pause { stack, length })
+    }
+
+    fn status(mut self) -> Result<Status, Usage> {
+        let json = self.flag("--json")?;
+        let stacks = self.rest()?;
+        Ok(Status { stacks, json })
+    }
+
+    fn one_stack(self, command: &str) -> Result<String, Usage> {
+        match self.rest()?.as_slice() {
+            [stack] => Ok(stack.clone()),
+            _ => Err(Usage(format!(
+                "{command} takes exactly one stack: stackhook {command} STACK"
+            ))),
         }
     }
 

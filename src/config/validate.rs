@@ -415,8 +415,8 @@ impl Checker<'_> {
         self.show(key, "none", &Source::Default);
         if self.scope == ConfigScope::Serve {
             self.warnings.push(
-                "state_dir is not set: accepted deliveries, pauses and the data for rollbacks are lost when stackhook stops; set \
-                 STACKHOOK_STATE_DIR"
+                "state_dir is not set: accepted deliveries, pauses and the data for rollbacks are lost when stackhook stops, and for \
+                 five minutes after a restart a signed delivery can be replayed; set STACKHOOK_STATE_DIR"
                     .to_owned(),
             );
         }

@@ -125,10 +125,6 @@ impl Journal {
     ///
     /// # Errors
     /// The file cannot be read; the message is for the operator.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the status command will read it")
-    )]
     pub(crate) fn read(dir: &Path) -> Result<Vec<Entry>, String> {
         let path = dir.join(NAME);
         let bytes = directory::read_regular(&path)

@@ -242,7 +242,7 @@ fn a_dry_run_needs_no_state_dir_and_a_redeploy_says_what_it_lacks() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     let output = setup.run(&["redeploy"]);
     assert_eq!(output.code, Some(78), "{output:?}");
-    assert!(output.stderr.contains("it is no directory"), "{output:?}");
+    assert!(output.stderr.contains("not a directory"), "{output:?}");
     let setup = setup.env("STACKHOOK_STATE_DIR", "");
     let output = setup.run(&["redeploy"]);
     assert!(

@@ -51,8 +51,8 @@ fn check(set: impl FnOnce(&Path), words: &[&str]) {
     let setup = setup.env("STACKHOOK_STATE_DIR", dir.to_str().unwrap());
     let output = setup.run(&["serve"]);
     refused(&output, &dir, words);
-    let (_, helps) = output.stderr.split_once("run \"").unwrap();
-    let helps = helps.split('"').next().unwrap();
+    let (_, helps) = output.stderr.split_once("to fix it, run: ").unwrap();
+    let helps = helps.lines().next().unwrap();
     let done = Command::new("sh").args(["-c", helps]).status().unwrap();
     assert!(done.success(), "{helps}");
     let server = setup.serve();
@@ -86,7 +86,10 @@ fn a_state_dir_that_is_somebody_elses_closed_or_missing_is_refused_with_the_comm
             "chmod -R u+rwX ",
         ],
     );
-    check(|_| (), &["does not exist", "install -d -o 65532 -g 65532 "]);
+    check(
+        |_| (),
+        &["does not exist", "install -d -m 700 -o 65532 -g 65532 "],
+    );
     // A file in it that root left there.
     check(
         |dir| {
@@ -114,7 +117,7 @@ fn a_state_dir_behind_a_closed_door_is_told_as_that() {
     mode(&door, 0o700);
     let setup = setup.env("STACKHOOK_STATE_DIR", dir.to_str().unwrap());
     let words = [
-        "may not look into",
+        "may not enter",
         "door\" (uid 0, mode 700)",
         "name another directory",
     ];

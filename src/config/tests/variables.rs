@@ -42,6 +42,7 @@ fn five_variables_are_a_complete_configuration() {
     assert!(hook.secrets[0].is(b"correct-horse-battery"));
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].starts_with("state_dir is not set"));
+    assert!(loaded.warnings[0].contains("can be replayed"));
 }
 
 #[test]
