@@ -106,6 +106,8 @@ pub(crate) enum Refusal {
     BadHead,
     /// A TLS handshake instead of a request.
     Tls,
+    /// The PROXY protocol before or instead of a request.
+    ProxyProtocol,
     /// Head or body were not complete in time.
     TooSlow,
     /// The body is larger than `max_body`.
@@ -129,7 +131,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(self) -> u16 {
         match self {
-            Refusal::BadHead | Refusal::Tls => 400,
+            Refusal::BadHead | Refusal::Tls | Refusal::ProxyProtocol => 400,
             Refusal::TooSlow => 408,
             Refusal::TooLarge => 413,
             Refusal::UriTooLong => 414,
@@ -147,6 +149,9 @@ impl Refusal {
         match self {
             Refusal::BadHead => "the request is not well-formed HTTP",
             Refusal::Tls => "this port serves plain http; for https, put a proxy in front of it",
+            Refusal::ProxyProtocol => {
+                "the PROXY protocol is not supported; have the proxy send X-Forwarded-For instead, and name the proxy in trusted_proxies"
+            }
             Refusal::TooSlow => "the request was not complete in time",
             Refusal::TooLarge => "the body is too large; STACKHOOK_MAX_BODY sets the limit",
             Refusal::UriTooLong => "the request line is too long",

@@ -1,4 +1,5 @@
-//! JSON as strangers send it: nested so little that reading it fits any stack, and with so few values that what is read fits the memory.
+//! JSON from unauthenticated clients. Its nesting and its number of values are bounded, and with them the stack and the memory that
+//! parsing takes.
 
 use std::fmt;
 
@@ -7,28 +8,28 @@ use serde_json::error::Category;
 
 use crate::limits;
 
-/// Why a body was not read; nothing of its content.
+/// Reason why a body is not read. It repeats nothing of the content.
 #[derive(Debug)]
 pub(crate) enum NotRead {
-    /// Where it stops being JSON, or what it is instead.
-    NoJson(String),
-    /// It may well be JSON, but not such as is read here; why.
+    /// Not JSON; the position of the error, or the format that it has instead.
+    NotJson(String),
+    /// Refused although it may be JSON; the reason.
     Refused(String),
 }
 
 impl fmt::Display for NotRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotRead::NoJson(why) => write!(f, "is no JSON: {why}"),
+            NotRead::NotJson(why) => write!(f, "is not JSON: {why}"),
             NotRead::Refused(why) => write!(f, "is not read: {why}"),
         }
     }
 }
 
-/// Reads a whole body.
+/// Parses a whole body.
 ///
 /// # Errors
-/// Why it is not read.
+/// The reason why it is not read.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead> {
     let shape = Shape::of(bytes);
     if shape.depth > limits::NESTING {
@@ -41,23 +42,47 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead
         let why = "it has more values than any known sender puts into so many bytes";
         return Err(NotRead::Refused(why.to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|error| match (error.classify(), not_even_near(bytes)) {
+    serde_json::from_slice(bytes).map_err(|error| match (error.classify(), other_format(bytes)) {
         (Category::Data, _) => NotRead::Refused(error.to_string()),
-        (_, Some(words)) => NotRead::NoJson(words.to_owned()),
-        (_, None) => NotRead::NoJson(error.to_string()),
+        (_, Some(format)) => NotRead::NotJson(format.to_owned()),
+        (_, None) => NotRead::NotJson(error.to_string()),
     })
 }
 
-/// What the body is instead, where that is plain to see. For a body that is no JSON.
-fn not_even_near(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        return Some("it begins with a byte order mark; send it without");
+/// The format of a body that is not JSON, if its first bytes show it.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    const UTF_16: &str = "it is UTF-16; send UTF-8 without a byte order mark";
+    let known = match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Some("it begins with a byte order mark; send it without"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(UTF_16),
+        // Half of each ASCII character.
+        [0, 1..=255, ..] | [1..=255, 0, ..] => Some(UTF_16),
+        [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it uncompressed"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("it is compressed with zstd; send it uncompressed"),
+        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => {
+            Some("it is compressed with deflate; send it uncompressed")
+        }
+        [b'P', b'K', 3, 4, ..] => Some("it is a zip archive; the sender must send JSON"),
+        [b'-', b'-', ..] if contains(bytes, b"Content-Disposition") => {
+            Some("it is multipart/form-data; the sender must send application/json")
+        }
+        [b'<', ..] => Some("it is XML or HTML; the sender must send application/json"),
+        _ => None,
+    };
+    if known.is_some() {
+        return known;
     }
     let name = bytes.split(|byte| *byte == b'=').next()?;
     let of_form = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.+%[]".contains(byte);
     let is_form = name.len() < bytes.len() && name.first().is_some_and(u8::is_ascii_alphabetic);
     (is_form && name.iter().all(of_form))
         .then_some("it is a form; the sender must send application/json")
+}
+
+/// Whether a header of a part is near the beginning, in any case.
+fn contains(bytes: &[u8], header: &[u8]) -> bool {
+    let mut start = bytes.windows(header.len()).take(512);
+    start.any(|window| window.eq_ignore_ascii_case(header))
 }
 
 /// What is known of a text before it is read. Exact as far as it is JSON; behind that nobody reads.

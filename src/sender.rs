@@ -51,6 +51,7 @@ senders! {
     ecr,
     diun,
     wud,
+    nexus,
     custom,
 }
 

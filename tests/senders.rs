@@ -1,5 +1,8 @@
 //! Other people's systems at the door of the real binary: native signatures, bursts, and the ready jobs that `sign --setup` prints.
 
+mod findings;
+mod proofs;
+
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

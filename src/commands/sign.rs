@@ -1,4 +1,4 @@
-//! `stackhook sign`: the headers that prove a body to a hook, ready for curl; or what to enter at the hook's sender.
+//! `stackhook sign`: the headers that prove a body to a hook, ready for curl, or the set-up text for the hook's sender.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,17 +13,16 @@ use crate::hook::{Hook, HookName, setup};
 use crate::limits;
 use crate::secret::{random, to_hex};
 use crate::signature::{self, Proof};
+use crate::terminal::complain;
 use crate::text::io_error_message;
 
-/// Prints the header lines, or the set-up of a hook.
+/// Prints the header lines, or the set-up text of a hook.
 pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
     let config = load(ConfigScope::Sender, file, Voice::Quiet)?.config;
     let hook = hook(&config, asked.hook.as_deref())?;
     if asked.setup {
-        return print(&setup::format_text(&setup::describe(
-            hook,
-            &url(&config, hook),
-        )));
+        let url = setup::url(&base_url(&config), hook);
+        return print(&setup::format_text(&setup::describe(hook, &url)));
     }
     let Some(secret) = hook.secrets.first() else {
         return Err(Stop::Configuration(format!(
@@ -46,8 +45,7 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
             print(&lines)
         }
         Some(Proof::InUrl) => Err(Stop::Failed(
-            "scheme url-token has no header: the secret stands in the URL, as ?token=SECRET"
-                .to_owned(),
+            "scheme url-token has no header: the secret is in the URL, as ?token=SECRET".to_owned(),
         )),
         None => Err(Stop::Configuration(format!(
             "the secret of hook {:?} is not base64, so it cannot sign by scheme {}",
@@ -70,16 +68,20 @@ fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
         })
 }
 
-/// As `public_url` has it, or as this host listens.
-fn url(config: &Config, hook: &Hook) -> String {
-    let base = config
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{}", config.listen));
-    setup::url(&base, hook)
+/// The address that senders reach, or a placeholder: the address that the server listens on is of no use to another system.
+fn base_url(config: &Config) -> String {
+    config.public_url.clone().unwrap_or_else(|| {
+        complain(
+            "warning: public_url is not set, so the URL below has a placeholder; set public_url or STACKHOOK_PUBLIC_URL to the \
+             address under which senders reach this server",
+        );
+        PLACEHOLDER.to_owned()
+    })
 }
 
-/// The whole body: the signature of a part of it would prove nothing.
+const PLACEHOLDER: &str = "https://stackhook.example.com";
+
+/// Reads the whole body: the signature of a part of it would prove nothing.
 fn read(file: Option<&Path>) -> Result<Vec<u8>, Stop> {
     let place = file.map_or_else(|| "stdin".to_owned(), |path| format!("{path:?}"));
     let cannot = |why: &dyn Display| Stop::Failed(format!("cannot read {place}: {why}"));

@@ -18,6 +18,11 @@ struct Body<'a> {
     delivery: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_url: Option<&'a str>,
+    /// Whether an earlier delivery is answered again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_ended_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stacks: Option<Vec<Row<'a>>>,
 }
@@ -34,8 +39,9 @@ enum Row<'a> {
     Ended(&'a StackReport),
 }
 
-/// The reply about a delivery as it stands. `prefix` is the path of the public URL, without a trailing slash.
-pub(crate) fn about(delivery: &Delivery, prefix: &str) -> Reply {
+/// The reply about a delivery as it is now. `prefix` is the path of the public URL, without a trailing slash. `first_ended_at` marks the
+/// reply to a delivery that came before: the end of the first one (RFC 3339), empty while that is not finished.
+pub(crate) fn about(delivery: &Delivery, prefix: &str, first_ended_at: Option<&str>) -> Reply {
     let status = delivery.status();
     let (url, result) = (
         status_url(delivery, prefix),
@@ -43,6 +49,8 @@ pub(crate) fn about(delivery: &Delivery, prefix: &str) -> Reply {
     );
     let body = Body {
         status_url: Some(&url),
+        repeated: first_ended_at.is_some(),
+        first_ended_at: first_ended_at.filter(|time| !time.is_empty()),
         delivery: Some(delivery.id.as_str()),
         stacks: Some(delivery.parts.iter().map(row).collect()),
         ..Body::new(status, &result)
@@ -147,6 +155,8 @@ impl<'a> Body<'a> {
             status,
             delivery: None,
             status_url: None,
+            repeated: false,
+            first_ended_at: None,
             stacks: None,
         }
     }

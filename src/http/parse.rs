@@ -63,6 +63,9 @@ pub(super) struct Scanner {
     after_cr: bool,
 }
 
+/// The signature of version 2 of the PROXY protocol; version 1 is a line of text.
+const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
 impl Scanner {
     /// Scans the new bytes of `head`, which holds everything received so far. Returns the position where the body begins.
     ///
@@ -77,7 +80,9 @@ impl Scanner {
             match (*byte, std::mem::take(&mut self.after_cr)) {
                 (b'\n', true) if self.line == 0 => {
                     // httparse skips empty lines before the request line; no client needs that.
-                    return if self.lines == 0 {
+                    return if head.starts_with(PROXY_V2) {
+                        Err(Refusal::ProxyProtocol)
+                    } else if self.lines == 0 {
                         Err(Refusal::BadHead)
                     } else {
                         Ok(Some(self.seen))
@@ -150,6 +155,9 @@ impl<'h> RequestLine<'h> {
     fn parse(head: &'h [u8]) -> Result<RequestLine<'h>, Refusal> {
         let end = head.windows(2).position(|two| two == b"\r\n");
         let line = end.and_then(|end| head.get(..end + 2)).unwrap_or(head);
+        if line.starts_with(b"PROXY ") {
+            return Err(Refusal::ProxyProtocol);
+        }
         let mut request = httparse::Request::new(&mut []);
         match request.parse(line) {
             Ok(Status::Partial) => {}

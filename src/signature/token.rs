@@ -80,13 +80,16 @@ pub(super) fn explain(
     reason: Reason,
 ) -> String {
     let expected = expected(scheme);
+    let own = (scheme.name != SchemeName::UrlToken).then(|| header(scheme));
     let sent = match find_secret(secrets, request) {
-        Some(place) if place.header.as_deref() == Some(header(scheme)) => match &place.form {
-            Form::Bare => "the secret was sent without a word before it".to_owned(),
-            Form::After(word) => format!("the secret was sent after the word \"{word}\""),
-            Form::Basic => "the secret was sent as Basic authentication".to_owned(),
-            Form::Labelled => "the secret was sent after a label".to_owned(),
-        },
+        Some(place) if place.header.is_some() && place.header.as_deref() == own => {
+            match &place.form {
+                Form::Bare => "the secret was sent without a word before it".to_owned(),
+                Form::After(word) => format!("the secret was sent after the word \"{word}\""),
+                Form::Basic => "the secret was sent as Basic authentication".to_owned(),
+                Form::Labelled => "the secret was sent after a label".to_owned(),
+            }
+        }
         Some(place) => format!("the secret was sent in {place}"),
         None => match reason {
             Reason::MissingToken => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::rfc3339;
 use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Fingerprint, reply};
 use crate::event::{ParseError, ParseOutcome, ParsedDelivery};
 use crate::hook::Hook;
@@ -42,6 +43,8 @@ struct Patience {
     /// The value of `Preference-Applied`, if the client asked for it.
     preference: Option<String>,
     permit: Option<Permit>,
+    /// Whether the delivery came before, so that its reply is that of the first one.
+    is_repeat: bool,
 }
 
 impl Site {
@@ -132,12 +135,13 @@ impl Site {
             return Answer::Now(self.answer(&info, reply::unknown(), &summary));
         };
         let Some((wait, preference)) = prefer.wait() else {
-            return Answer::Now(self.reply_about(&info, &delivery, None));
+            return Answer::Now(self.reply_about(&info, &delivery, None, false));
         };
         let mut patience = Patience {
             wait,
             preference: Some(preference),
             permit: None,
+            is_repeat: false,
         };
         if wait.is_zero() || delivery.has_ended() {
             return self.reply_when_ended(&delivery, patience, info);
@@ -148,7 +152,7 @@ impl Site {
                 self.reply_when_ended(&delivery, patience, info)
             }
             None => {
-                let reply = self.reply_about(&info, &delivery, None);
+                let reply = self.reply_about(&info, &delivery, None, false);
                 Answer::Now(reply.with("Retry-After", STATUS_RETRY_AFTER))
             }
         }
@@ -178,10 +182,11 @@ impl Site {
                 }
             },
         };
-        let patience = Patience {
+        let mut patience = Patience {
             wait,
             preference,
             permit,
+            is_repeat: false,
         };
         let name = |key: &StackKey| {
             self.stacks
@@ -239,6 +244,7 @@ impl Site {
                     delivery = first.as_str();
                     "duplicate delivery, answered like the first one"
                 );
+                patience.is_repeat = true;
                 first
             }
             Ok(Taken::Forgotten) => {
@@ -264,16 +270,19 @@ impl Site {
             wait,
             preference,
             permit,
+            is_repeat,
         } = patience;
         if wait.is_zero() || delivery.has_ended() {
-            return Answer::Now(self.reply_about(&info, delivery, preference));
+            return Answer::Now(self.reply_about(&info, delivery, preference, is_repeat));
         }
         let (site, id) = (Arc::clone(self), delivery.id.clone());
         Answer::Wait(Wait {
             awaited: Awaited::Delivery(id.clone()),
             until: Instant::now() + wait,
             permit,
-            finish: Box::new(move |end| site.reply_after_wait(&id, end, preference, &info)),
+            finish: Box::new(move |end| {
+                site.reply_after_wait(&id, end, (preference, is_repeat), &info)
+            }),
         })
     }
 
@@ -281,7 +290,7 @@ impl Site {
         &self,
         id: &DeliveryId,
         end: WaitEnd,
-        preference: Option<String>,
+        (preference, is_repeat): (Option<String>, bool),
         info: &RequestInfo,
     ) -> Reply {
         let Some(delivery) = self.scheduler.find(id) else {
@@ -299,7 +308,7 @@ impl Site {
             (Some(_), _) => None,
         };
         let Some(reply) = reply else {
-            return self.reply_about(info, &delivery, preference);
+            return self.reply_about(info, &delivery, preference, is_repeat);
         };
         let summary = Summary {
             delivery: Some(&delivery),
@@ -315,8 +324,11 @@ impl Site {
         info: &RequestInfo,
         delivery: &Delivery,
         preference: Option<String>,
+        is_repeat: bool,
     ) -> Reply {
-        let reply = reply::about(delivery, &self.prefix);
+        let ended = delivery.ended.map(rfc3339).unwrap_or_default();
+        let first_ended_at = is_repeat.then_some(ended.as_str());
+        let reply = reply::about(delivery, &self.prefix, first_ended_at);
         let reply = match preference {
             Some(preference) => reply.with("Preference-Applied", preference),
             None => reply,

@@ -479,7 +479,7 @@ const VARIABLES: &[(&[(&str, &str)], &str)] = &[
     ),
     (
         &[("PORTAINER_WEBHOOK_SENDER", "git-hub")],
-        "PORTAINER_WEBHOOK_SENDER: expected generic, github, gitlab, gitea, forgejo, gogs, bitbucket, azure-devops, dockerhub, quay, harbor, distribution, acr, ecr, diun, wud or custom; did you mean \"github\"?",
+        "PORTAINER_WEBHOOK_SENDER: expected generic, github, gitlab, gitea, forgejo, gogs, bitbucket, azure-devops, dockerhub, quay, harbor, distribution, acr, ecr, diun, wud, nexus or custom; did you mean \"github\"?",
     ),
     (
         &[("PORTAINER_API_KEY_FILE", "/run/x")],

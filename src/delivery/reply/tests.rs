@@ -46,7 +46,7 @@ fn check(
         event: String::new(),
         parts,
     };
-    let reply = about(&delivery, "/hooks");
+    let reply = about(&delivery, "/hooks", None);
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
     let expected = json!({"success": success, "message": message, "update_result": update_result});
     for key in ["success", "message", "update_result"] {

@@ -310,6 +310,11 @@ fn a_head_ends_within_its_limits() {
 fn what_can_be_no_head_is_refused_at_its_first_byte() {
     for (start, why) in [
         (&b"\x16\x03\x01"[..], Refusal::Tls),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", Refusal::ProxyProtocol),
+        (
+            b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n",
+            Refusal::ProxyProtocol,
+        ),
         (b"\n", Refusal::BadHead),
         (b"\r\r", Refusal::BadHead),
         (b"\r\n", Refusal::BadHead),

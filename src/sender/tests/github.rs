@@ -130,7 +130,7 @@ fn github_forms_carry_the_json_in_a_field() {
     assert_eq!(summary, "push branch a+b commit ?; id guid-1");
     let broken = summary_of("github", None, &lines, "payload=%7B");
     assert!(
-        broken.starts_with("unreadable: the body is no JSON"),
+        broken.starts_with("unreadable: the body is not JSON"),
         "{broken}"
     );
 }
