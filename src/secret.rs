@@ -119,7 +119,6 @@ impl Secret {
 }
 
 /// The hash functions that senders use in an HMAC.
-#[allow(dead_code, reason = "for configuration keys that are still to come")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Hash {
     /// SHA-256, used by nearly every sender.
@@ -131,7 +130,6 @@ pub(crate) enum Hash {
     Sha1,
 }
 
-#[allow(dead_code, reason = "for configuration keys that are still to come")]
 impl Hash {
     /// Every name in the configuration.
     pub(crate) const NAMES: &'static [&'static str] = &["sha256", "sha512", "sha1"];

@@ -60,7 +60,6 @@ senders! {
 pub(crate) struct Sender(&'static Definition);
 
 /// Everything that is known about a sender.
-#[allow(dead_code, reason = "for configuration keys that are still to come")]
 pub(crate) struct Definition {
     /// Name in the configuration.
     name: &'static str,
@@ -218,7 +217,6 @@ impl fmt::Debug for Sender {
     }
 }
 
-#[allow(dead_code, reason = "for configuration keys that are still to come")]
 impl Sender {
     /// The sender of that name.
     pub(crate) fn parse(name: &str) -> Option<Sender> {

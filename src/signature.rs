@@ -13,7 +13,7 @@ use crate::limits;
 use crate::message::Headers;
 use crate::secret::{self, Secret};
 use crate::text::string_enum;
-pub(crate) use hmac::HmacForm;
+pub(crate) use hmac::{Encoding, HmacForm, SignedText};
 pub(crate) use rejection::Rejection;
 use rejection::{Reason, find_secret, other_scheme};
 

@@ -2,6 +2,7 @@
 
 mod findings;
 mod proofs;
+mod recipes;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

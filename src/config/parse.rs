@@ -190,6 +190,15 @@ pub(super) fn fingerprint(text: &str) -> Result<[u8; 32], String> {
 }
 
 /// RFC 6901, where `*` stands for every element.
+pub(super) fn pointer_or_header(text: &str) -> Result<String, String> {
+    match text.strip_prefix("header:") {
+        Some("") => Err("expected the name of a header after \"header:\"".to_owned()),
+        Some(name) => Ok(format!("header:{}", header(name)?)),
+        None => pointer(text),
+    }
+}
+
+/// A JSON pointer (RFC 6901), in which `*` means every element.
 pub(super) fn pointer(text: &str) -> Result<String, String> {
     let escaped = |part: &str| part.starts_with(['0', '1']);
     match () {

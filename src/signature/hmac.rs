@@ -49,7 +49,6 @@ impl HmacForm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignedText(Cow<'static, str>);
 
-#[allow(dead_code, reason = "for configuration keys that are still to come")]
 impl SignedText {
     const BODY: SignedText = SignedText(Cow::Borrowed("{body}"));
     const TIMESTAMP: &'static str = "{timestamp}";

@@ -1,6 +1,8 @@
 //! Deliveries that once were answered with silent success, or ignored under every configuration. The collected cases are read from
 //! `../shared/findings`, where that exists; cases of the same kinds are in this repository.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::client::Reply;
@@ -9,18 +11,22 @@ use crate::support::program::{Output, Setup, Stackhook};
 use crate::support::shop::{self, GOOD};
 use crate::support::sign::hex_hmac;
 
-const SECRET: &str = "user:a-secret-of-the-findings";
-const IMAGE: &str = "ghcr.io/acme/web:latest";
+const CASES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../shared/findings/inputs/senders"
+);
+pub(super) const SECRET: &str = "user:a-secret-of-the-findings";
+pub(super) const IMAGE: &str = "ghcr.io/acme/web:latest";
 
 /// A stack with one service, and one hook with these lines.
-struct Scene {
+pub(super) struct Scene {
     fake: Fake,
     setup: Setup,
     path: String,
 }
 
 impl Scene {
-    fn new(image: &str, name: &str, lines: &[&str]) -> Scene {
+    pub(super) fn new(image: &str, name: &str, lines: &[&str]) -> Scene {
         let fake = Fake::start(Era::A);
         let file = format!("services:\n  web:\n    image: {image}\n    restart: unless-stopped\n");
         fake.world(|world| {
@@ -47,11 +53,11 @@ impl Scene {
     }
 
     /// The exit code and stderr of `serve` for a configuration that is refused.
-    fn refused(self) -> Output {
+    pub(super) fn refused(self) -> Output {
         self.setup.run(&["show-config"])
     }
 
-    fn serve(self) -> (Fake, Stackhook, String) {
+    pub(super) fn serve(self) -> (Fake, Stackhook, String) {
         (self.fake, self.setup.serve(), self.path)
     }
 }
@@ -75,7 +81,7 @@ fn proof(kind: &str, body: &[u8]) -> (String, String) {
 }
 
 /// A reply in the words of a case.
-fn verdict(reply: &Reply) -> String {
+pub(super) fn verdict(reply: &Reply) -> String {
     let message = reply.json()["message"]
         .as_str()
         .unwrap_or_default()
@@ -445,4 +451,260 @@ fn names_the_format_of_a_body_that_is_not_json() {
         assert_eq!(reply.status, 400, "{}", reply.text());
         assert!(reply.text().contains(word), "{word}: {}", reply.text());
     }
+}
+/// Lines that a case needs besides its own to be answered as it says: the rules that did not exist when it was collected.
+fn further_lines(file: &str) -> &'static [&'static str] {
+    match file {
+        "02-run-of-a-release.json" => &["workflows = [\"image.yml\"]"],
+        "15-zot.json" => &["require = { \"header:Ce-Type\" = \"zotregistry.image.updated\" }"],
+        _ => &[],
+    }
+}
+
+#[test]
+fn answers_every_collected_case_as_expected() {
+    if !Path::new(CASES).exists() {
+        println!("not compared: {CASES} does not exist");
+        return;
+    }
+    let mut compared = 0;
+    for entry in std::fs::read_dir(CASES).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let case: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let lines = case["hook"].as_array().unwrap().iter();
+        let mut lines: Vec<&str> = lines.map(|line| line.as_str().unwrap()).collect();
+        lines.extend(further_lines(&file));
+        let image = case["image"].as_str().unwrap_or(IMAGE);
+        let scene = Scene::new(image, case["name"].as_str().unwrap_or("h"), &lines);
+        if let Some(code) = case["expect_start"].as_i64() {
+            let output = scene.refused();
+            assert_eq!(
+                output.code.map(i64::from),
+                Some(code),
+                "{file}: {}",
+                output.stderr
+            );
+            compared += 1;
+            continue;
+        }
+        let (fake, server, path) = scene.serve();
+        for request in case["requests"].as_array().unwrap() {
+            let reply = send(&server, &path, request);
+            let expected = request["expect"].as_str().unwrap();
+            let expected = expected.split(' ').next().unwrap();
+            assert_eq!(
+                verdict(&reply),
+                expected,
+                "{file}: {}: {}",
+                request["what"],
+                reply.text()
+            );
+            if expected != "acts" {
+                assert_eq!(fake.puts().len(), 0, "{file}: {}", request["what"]);
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 30, "{compared}");
+}
+
+#[test]
+fn rules_name_the_workflow_the_environment_and_prereleases() {
+    let repository = json!({"full_name": "acme/web"});
+    let run = |path: &str, event: &str| {
+        github(
+            "workflow_run",
+            json!({"action": "completed", "repository": repository, "workflow": {"name": "Build image"}, "workflow_run": {
+                "event": event, "conclusion": "success", "head_branch": "main", "path": path, "head_repository": repository}}),
+        )
+    };
+    let sender = "sender = \"github\"";
+    let file = [sender, "workflows = [\"image.yml\"]"];
+    check(
+        &file,
+        run(".github/workflows/image.yml", "push"),
+        "acts",
+        &[],
+    );
+    check(
+        &file,
+        run(".github/workflows/image.yml@refs/heads/main", "push"),
+        "acts",
+        &[],
+    );
+    check(
+        &file,
+        run(".github/workflows/lint.yml", "push"),
+        "ignored",
+        &["workflows", "lint.yml"],
+    );
+    check(
+        &file,
+        run(".github/workflows/image.yml", "workflow_run"),
+        "acts",
+        &[],
+    );
+    check(
+        &[sender, "workflows = [\"Build *\"]"],
+        run("x.yml", "push"),
+        "acts",
+        &[],
+    );
+    check(
+        &[sender],
+        run(".github/workflows/image.yml", "workflow_run"),
+        "ignored",
+        &["started by another run"],
+    );
+    let deployment = |environment: Value| {
+        github(
+            "deployment_status",
+            json!({"deployment_status": {"state": "success", "environment": environment}, "deployment": {"ref": "main"}, "repository": repository}),
+        )
+    };
+    let environments = [sender, "deployment_environments = [\"production\"]"];
+    check(&environments, deployment(json!("production")), "acts", &[]);
+    check(
+        &environments,
+        deployment(json!("Preview")),
+        "ignored",
+        &["Preview"],
+    );
+    check(
+        &environments,
+        deployment(Value::Null),
+        "ignored",
+        &["names none"],
+    );
+    let release = |prerelease: bool| {
+        github(
+            "release",
+            json!({"action": "published", "repository": repository, "release": {"tag_name": "v1", "prerelease": prerelease}}),
+        )
+    };
+    let no_prereleases = [sender, "prereleases = false"];
+    check(&no_prereleases, release(false), "acts", &[]);
+    check(&no_prereleases, release(true), "ignored", &["prerelease"]);
+    check(&[sender], release(true), "acts", &[]);
+    let gitlab = |source: &str, name: Value| {
+        json!({"proof": "raw:X-Gitlab-Token", "body": {"object_kind": "pipeline", "project": {"path_with_namespace": "acme/web"},
+            "object_attributes": {"ref": "main", "status": "success", "source": source, "name": name}}})
+    };
+    let sender = "sender = \"gitlab\"";
+    check(&[sender], gitlab("push", Value::Null), "acts", &[]);
+    check(&[sender], gitlab("pipeline", Value::Null), "acts", &[]);
+    check(
+        &[sender],
+        gitlab("parent_pipeline", json!("image")),
+        "ignored",
+        &["another run"],
+    );
+    check(
+        &[sender, "workflows = [\"image\"]"],
+        gitlab("parent_pipeline", json!("image")),
+        "acts",
+        &[],
+    );
+    check(
+        &[sender, "workflows = [\"image\"]"],
+        gitlab("push", json!("lint")),
+        "ignored",
+        &["lint"],
+    );
+}
+
+#[test]
+fn runs_after_the_image_was_built_act_for_the_whole_family() {
+    let forgejo = |event: &str, run: Value| json!({"proof": "hex:X-Forgejo-Signature", "headers": {"X-Forgejo-Event": event}, "body": {"action": "success", "run": run}});
+    let run = json!({"status": "success", "prettyref": "main", "workflow_id": "image.yml", "event": "push", "trigger_event": "push",
+        "is_fork_pull_request": false, "repository": {"full_name": "acme/web"}});
+    let with = |key: &str, value: Value| {
+        let mut run = run.clone();
+        run[key] = value;
+        run
+    };
+    let lines = [
+        "sender = \"forgejo\"",
+        "branches = [\"main\"]",
+        "workflows = [\"image.yml\"]",
+    ];
+    check(
+        &lines,
+        forgejo("action_run_success", run.clone()),
+        "acts",
+        &[],
+    );
+    check(
+        &lines,
+        forgejo("action_run_success", with("status", json!("failure"))),
+        "ignored",
+        &["failure"],
+    );
+    check(
+        &lines,
+        forgejo(
+            "action_run_success",
+            with("is_fork_pull_request", json!(true)),
+        ),
+        "ignored",
+        &["fork"],
+    );
+    check(
+        &lines,
+        forgejo(
+            "action_run_success",
+            with("trigger_event", json!("pull_request_target")),
+        ),
+        "ignored",
+        &["before a merge"],
+    );
+    check(
+        &lines,
+        forgejo("action_run_success", with("prettyref", json!("dev"))),
+        "ignored",
+        &["ref"],
+    );
+    check(
+        &lines,
+        forgejo("action_run_failure", run.clone()),
+        "ignored",
+        &["means nothing new"],
+    );
+    let status = |state: &str, name: &str| {
+        json!({"proof": "sha256:X-Hub-Signature", "headers": {"X-Event-Key": "repo:commit_status_updated"},
+            "body": {"repository": {"full_name": "acme/web"}, "commit_status": {"state": state, "name": name, "key": "k", "refname": "main"}}})
+    };
+    let lines = [
+        "sender = \"bitbucket\"",
+        "branches = [\"main\"]",
+        "workflows = [\"Pipeline *\"]",
+    ];
+    check(&lines, status("SUCCESSFUL", "Pipeline 7"), "acts", &[]);
+    check(
+        &lines,
+        status("FAILED", "Pipeline 7"),
+        "ignored",
+        &["FAILED"],
+    );
+    check(
+        &lines,
+        status("INPROGRESS", "Pipeline 7"),
+        "ignored",
+        &["INPROGRESS"],
+    );
+    check(
+        &lines,
+        status("SUCCESSFUL", "SonarQube"),
+        "ignored",
+        &["SonarQube"],
+    );
+    let azure = |result: &str, name: &str| {
+        json!({"proof": "basic:", "body": {"eventType": "ms.vss-pipelines.run-state-changed-event", "id": "1", "resource": {
+            "run": {"state": "completed", "result": result}, "pipeline": {"name": name}}}})
+    };
+    let lines = ["sender = \"azure-devops\"", "workflows = [\"image\"]"];
+    check(&lines, azure("succeeded", "image"), "acts", &[]);
+    check(&lines, azure("succeeded", "lint"), "ignored", &["lint"]);
+    check(&lines, azure("failed", "image"), "ignored", &["failed"]);
 }

@@ -358,7 +358,7 @@ const HOOKS: &[(&str, &str)] = &[
     ),
     (
         "sender = \"github\"\nheader = \"X-A\"",
-        "5: hook.header: belongs to schemes token and generic, but this hook's scheme is github",
+        "5: hook.header: belongs to schemes token, generic and hmac, but this hook's scheme is github",
     ),
     (
         "kind = \"raw\"",

@@ -56,8 +56,17 @@ fn every_key_has_a_row_even_if_it_is_not_set() {
     place.set("PORTAINER_WEBHOOK_SENDER", "custom");
     place.write("stackhook.toml", "[[hook]]\nscheme = \"token\"\n");
     let shown = place.loaded(ConfigScope::Show).shown;
-    // Not set here, or part of another row.
+    // Not set here, part of another row, or only shown where it is set.
     let others = [
+        "hook.hash",
+        "hook.encoding",
+        "hook.label",
+        "hook.signed",
+        "hook.timestamp_header",
+        "hook.workflows",
+        "hook.deployment_environments",
+        "hook.prereleases",
+        "hook.registry",
         "hook.payload",
         "hook.name",
         "stack.key",

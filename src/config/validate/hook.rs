@@ -9,9 +9,12 @@ use super::{
 use crate::config::problem::Source;
 use crate::config::schema::{HookSection, List, PayloadSection, Sourced};
 use crate::config::{Config, ConfigScope, parse};
-use crate::hook::{Hook, HookName, Payload, Rules, Scheme, SchemeName, Sender, TokenKind};
+use crate::hook::{
+    Hook, HookName, Payload, RegistryAliases, Rules, Scheme, SchemeName, Sender, TokenKind,
+};
 use crate::limits;
-use crate::secret::Secret;
+use crate::secret::{Hash, Secret};
+use crate::signature::{Encoding, HmacForm, SignedText};
 use crate::stack::{PullMode, StackKey};
 use crate::suggest;
 
@@ -145,6 +148,7 @@ impl Checker<'_> {
         };
         let wait = self.setting(&at, "wait", &given.wait, (default, &default_text), wait);
         let allow_from = self.rule(&at, "allow_from", &given.allow_from, "any", network);
+        let registry = self.registry(&at, given, sender);
         let payload = given
             .payload
             .as_ref()
@@ -161,7 +165,7 @@ impl Checker<'_> {
                 wait,
                 allow_from,
                 payload,
-                registry: Vec::new(),
+                registry,
             })
         };
         let hook = build();
@@ -225,14 +229,17 @@ impl Checker<'_> {
                 }
             },
         };
-        let takes_header = matches!(name, SchemeName::Token | SchemeName::Generic);
+        let takes_header = matches!(
+            name,
+            SchemeName::Token | SchemeName::Generic | SchemeName::Hmac
+        );
         let takes_kind = name == SchemeName::Token;
         for (field, takes, key, schemes) in [
             (
                 &given.header,
                 takes_header,
                 "header",
-                "schemes token and generic",
+                "schemes token, generic and hmac",
             ),
             (&given.kind, takes_kind, "kind", "scheme token"),
         ] {
@@ -263,11 +270,98 @@ impl Checker<'_> {
         if takes_kind {
             self.show(at.label("kind"), kind.name(), &source(&given.kind));
         }
+        let hmac = self.hmac_form(at, given, name, &default.hmac)?;
         Some(Scheme {
             header,
             kind,
+            hmac,
             ..default
         })
+    }
+
+    /// The details of scheme `hmac`; `None` if one of them is wrong.
+    fn hmac_form(
+        &mut self,
+        at: &Section,
+        given: &HookSection,
+        name: SchemeName,
+        default: &HmacForm,
+    ) -> Option<HmacForm> {
+        if name != SchemeName::Hmac {
+            for (field, key) in [
+                (&given.hash, "hash"),
+                (&given.encoding, "encoding"),
+                (&given.label, "label"),
+                (&given.signed, "signed"),
+                (&given.timestamp_header, "timestamp_header"),
+            ] {
+                if let Some(field) = field {
+                    let name = name.name();
+                    let text = format!("belongs to scheme hmac, but this hook's scheme is {name}");
+                    self.problem(&field.source, &at.path(key), text);
+                }
+            }
+            return Some(default.clone());
+        }
+        let hash = (default.hash, default.hash.name());
+        let hash = self.setting(at, "hash", &given.hash, hash, |text| {
+            parse::choice(text, Hash::NAMES, Hash::parse)
+        });
+        if let (Some(field), Hash::Sha1) = (&given.hash, hash) {
+            let text = "SHA-1 is weak; choose sha256 or sha512 if the sender can";
+            self.warn(&field.source, &at.path("hash"), text);
+        }
+        let encoding = (default.encoding, default.encoding.name());
+        let encoding = self.setting(at, "encoding", &given.encoding, encoding, |text| {
+            parse::choice(text, Encoding::NAMES, Encoding::parse)
+        });
+        let label = self.optional(at, "label", &given.label, "none", parse::word);
+        let signed = (default.signed.clone(), default.signed.as_str());
+        let signed = self.setting(at, "signed", &given.signed, signed, SignedText::parse);
+        let header = &given.timestamp_header;
+        let timestamp_header = self.optional(at, "timestamp_header", header, "none", parse::header);
+        match (signed.has_timestamp(), header, &given.signed) {
+            (true, None, Some(field)) => {
+                let text = "{timestamp} needs timestamp_header, the header with the signed time";
+                self.problem(&field.source, &at.path("signed"), text);
+                return None;
+            }
+            (false, Some(field), _) => {
+                let text =
+                    "the time is only checked if it is signed: write {timestamp} into \"signed\"";
+                self.problem(&field.source, &at.path("timestamp_header"), text);
+                return None;
+            }
+            _ => {}
+        }
+        Some(HmacForm {
+            hash,
+            encoding,
+            label: label.unwrap_or_default().into(),
+            signed,
+            timestamp_header: timestamp_header.unwrap_or_default().into(),
+        })
+    }
+
+    /// Names of registries in deliveries, and the names that stacks use.
+    fn registry(&mut self, at: &Section, given: &HookSection, sender: Sender) -> RegistryAliases {
+        let mut aliases = RegistryAliases::new();
+        for (from, field) in &given.registry {
+            if !sender.has_registry_alias() {
+                let text = format!("sender {} does not need it", sender.name());
+                self.problem(&field.source, &at.path("registry"), text);
+                return aliases;
+            }
+            let host = |text: &str| match text.contains("://") || text.ends_with('/') {
+                true => Err("expected a host such as \"registry.example.com\"".to_owned()),
+                false => parse::word(text),
+            };
+            if let Some(to) = self.parse(at, "registry", field, host) {
+                self.show(at.label(&format!("registry {from}")), &to, &field.source);
+                aliases.push((from.clone(), to));
+            }
+        }
+        aliases
     }
 
     /// The stacks of a hook, each once; all if it names none.
@@ -325,20 +419,34 @@ impl Checker<'_> {
             repositories: self.rule(at, "repositories", &given.repositories, "any", glob),
             images: self.rule(at, "images", &given.images, "any", pattern),
             paths: self.rule(at, "paths", &given.paths, "any", glob),
-            ..Rules::default()
+            workflows: match &given.workflows {
+                None => Vec::new(),
+                field => self.rule(at, "workflows", field, "any", glob),
+            },
+            deployment_environments: match &given.deployment_environments {
+                None => Vec::new(),
+                field => self.rule(at, "deployment_environments", field, "any", glob),
+            },
+            ignore_prereleases: given
+                .prereleases
+                .as_ref()
+                .is_some_and(|_| !self.flag(at, "prereleases", &given.prereleases)),
         };
         for (rule, text) in rules.impossible(sender) {
+            let prereleases = given.prereleases.as_ref().map(|field| &field.source);
             let field = match rule {
                 "events" => &given.events,
+                "workflows" => &given.workflows,
+                "deployment_environments" => &given.deployment_environments,
                 "branches" => &given.branches,
                 "tags" => &given.tags,
                 "repositories" => &given.repositories,
                 "paths" => &given.paths,
                 _ => &None,
             };
-            let source = field
-                .as_ref()
-                .map_or(&section.source, |field| &field.source);
+            let source = field.as_ref().map(|field| &field.source);
+            let source = source.or(prereleases.filter(|_| rule == "prereleases"));
+            let source = source.unwrap_or(&section.source);
             self.problem(source, &at.path(rule), text);
         }
         if let (Some(field), Some(stacks), false) = (&given.images, stacks, rules.images.is_empty())
@@ -395,7 +503,11 @@ impl Checker<'_> {
         let inner = Section::named("hook.payload", "");
         let mut pointer = |key: &str, field: &Option<Sourced<String>>| {
             let field = field.as_ref()?;
-            let pointer = self.parse(&inner, key, field, parse::pointer)?;
+            let parse = match key {
+                "each" => parse::pointer,
+                _ => parse::pointer_or_header,
+            };
+            let pointer = self.parse(&inner, key, field, parse)?;
             self.show(at.label(&format!("payload.{key}")), &pointer, &field.source);
             Some(pointer)
         };
@@ -408,10 +520,20 @@ impl Checker<'_> {
             image: pointer("image", &given.image),
             commit: pointer("commit", &given.commit),
             id: pointer("id", &given.id),
-            ..Payload::default()
+            image_prefix: None,
+            require: Vec::new(),
         };
+        let image_prefix = given.image_prefix.as_ref().and_then(|field| {
+            let prefix = self.parse(&inner, "image_prefix", field, image_prefix)?;
+            self.show(at.label("payload.image_prefix"), &prefix, &field.source);
+            Some(prefix)
+        });
         let require = self.require(at, given);
-        Payload { require, ..payload }
+        Payload {
+            image_prefix,
+            require,
+            ..payload
+        }
     }
 
     /// Pointers and the values of which one must be there, in the order of the file.
@@ -421,16 +543,19 @@ impl Checker<'_> {
         let mut required = Vec::new();
         for (pointer, Sourced { value, source }) in entries {
             let path = "hook.payload.require";
-            if let Err(why) = parse::pointer(pointer) {
-                self.problem(source, path, why);
-                continue;
-            }
+            let pointer = match parse::pointer_or_header(pointer) {
+                Ok(pointer) => pointer,
+                Err(why) => {
+                    self.problem(source, path, why);
+                    continue;
+                }
+            };
             if value.0.is_empty() {
                 self.problem(source, path, "an empty list can never match");
             }
             let label = at.label(&format!("payload.require {pointer}"));
             self.show(label, value.0.join(", "), source);
-            required.push((pointer.clone(), value.0.clone()));
+            required.push((pointer, value.0.clone()));
         }
         required
     }
@@ -441,6 +566,18 @@ fn wait(text: &str) -> Result<Duration, String> {
     match wait > limits::WAIT_MAX {
         true => Err("expected at most 30m".to_owned()),
         false => Ok(wait),
+    }
+}
+
+/// A registry and perhaps the beginning of a path, before every image.
+fn image_prefix(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/".contains(c);
+    match text.chars().all(plain) && !text.contains("://") && !text.starts_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "expected the beginning of an image, such as \"registry.example.com/docker\""
+                .to_owned(),
+        ),
     }
 }
 
