@@ -16,6 +16,7 @@ const HOMES: &[(&str, &str)] = &[
     ("rustix", "http"),
     ("rustls", "fetch"),
     ("saphyr_parser", "compose"),
+    ("sha1", "secret"),
     ("sha2", "secret"),
     ("signal_hook", "commands/serve"),
     ("strsim", "suggest"),
