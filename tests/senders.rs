@@ -1,6 +1,7 @@
 //! Other people's systems at the door of the real binary: native signatures, bursts, and the ready jobs that `sign --setup` prints.
 
 mod findings;
+mod one_file;
 mod proofs;
 mod recipes;
 
