@@ -1,152 +1,305 @@
-//! What a compose file wants of its services: image, where it comes from, whether it counts. Only the values named here
-//! are read; what compose would make of the rest is compose's affair. Whether an answer is good enough is decided by
-//! whoever asked: what is not certain here is an error that says why.
+//! The services that a compose file asks for: image, platform, where the image comes from, and whether the service is
+//! optional. Only the values named here are read. A value that is not certain is an error that says why; the
+//! consequences are decided by the caller.
 
+mod error;
 mod interpolate;
 mod reader;
-mod error;
+mod schema;
+mod variables;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compose::interpolate::{Template, Unfilled};
 use crate::image::{BadReference, Reference};
 use crate::limits;
-pub(crate) use error::{NotCertain, Place};
-use reader::{Content, Map, Node};
+pub(crate) use error::{ComposeError, Place};
+use interpolate::{InterpolationError, Template};
+use reader::{Content, Map, Node, is_not_text};
+pub(crate) use variables::Variables;
 
-/// What a compose file wants.
+/// A compose file as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ComposeFile {
+pub(crate) struct ComposeSpec {
     /// By name.
-    pub(crate) services: BTreeMap<String, Wanted>,
-    /// Variables, anywhere in the file, that have no value and no default where they are needed: compose fills in
-    /// nothing, or refuses the file.
+    pub(crate) services: BTreeMap<String, ServiceSpec>,
+    /// Variables anywhere in the file that have neither a value nor a default where they are needed.
     pub(crate) unset: BTreeSet<String>,
     /// All variables that the file names.
     pub(crate) variables: BTreeSet<String>,
 }
 
-/// What a compose file wants of one service.
+/// A service of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// With tag `latest` where the file has none; none for a service that is only built.
+pub(crate) struct ServiceSpec {
+    /// With tag `latest` if the file has neither tag nor digest; none for a service that is only built.
     pub(crate) image: Option<Reference>,
     /// Where its image comes from.
     pub(crate) source: Source,
-    /// The platform to pull, where it is not the host's.
+    /// The platform to pull, if it is not the host's.
     pub(crate) platform: Option<String>,
     /// `pull_policy` is `missing` or `if_not_present`: compose pulls only an image that is not on the host.
     pub(crate) only_if_missing: bool,
-    /// The image depends on the default of a variable that has no value here.
-    pub(crate) uses_default: bool,
-    /// The `pull_policy` (`always`, `daily`, …) by which compose pulls during the update, whatever we do.
+    /// A value depends on a variable that has no value here; a source that Portainer does not show may set it.
+    pub(crate) assumes_unset: bool,
+    /// The `pull_policy` (`always`, `daily`, …) by which compose itself pulls during the update.
     pub(crate) pulls_itself: Option<String>,
-    /// It has profiles, or no replicas: it counts only while it has a container.
+    /// It has profiles or no replicas: it counts only while it has a container.
     pub(crate) optional: bool,
 }
 
-/// Where an image comes from.
+/// The place that an image comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A registry: it can be pulled.
     Registry,
-    /// A registry or, where the host has not pulled it, a build.
+    /// A registry or, if the host has not pulled it, a build.
     RegistryOrBuild,
     /// The host, by a `pull_policy` of `never` or `build`: it is never pulled.
     Host,
 }
 
-/// Reads a compose file with the variables that Portainer passes to compose.
+/// Reads a compose file.
 ///
 /// # Errors
-/// Whatever keeps a value that is read here from being certain. Values that are not read cannot be uncertain.
-pub(crate) fn read(file: &str, env: &BTreeMap<String, String>) -> Result<ComposeFile, NotCertain> {
-    let (mut unset, mut variables) = (BTreeSet::new(), BTreeSet::new());
-    let root = reader::read(file, &mut |value| {
-        // What cannot be read here is refused below if it matters, and by compose in any case.
-        if let Ok(template) = Template::parse(value) {
-            template.variables(env, &mut |name, missed| {
-                variables.insert(name.to_owned());
-                if missed {
-                    unset.insert(name.to_owned());
-                }
-            });
-        }
-    })
-    .map_err(NotCertain::File)?;
+/// The first thing that keeps a value that is read here from being certain, or the file from being loaded.
+pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, ComposeError> {
+    if let Some((name, why)) = variables.problem() {
+        return Err(ComposeError::UnclearVariable(name.to_owned(), why));
+    }
+    let root = reader::read(file).map_err(ComposeError::Yaml)?;
     let top = map(&root, || Place::top("top level"))?;
     if top.contains_key("include") {
-        return Err(NotCertain::Include);
+        return Err(ComposeError::Include);
     }
-    let services = top.get("services").ok_or(NotCertain::NoServices)?;
+    let services = top.get("services").ok_or(ComposeError::NoServices)?;
     let services = map(services, || Place::top("services"))?;
     if services.is_empty() {
-        return Err(NotCertain::NoServices);
+        return Err(ComposeError::NoServices);
     }
-    let mut wanted = BTreeMap::new();
+    schema::check_top_level(top).map_err(ComposeError::Doubtful)?;
+    let mut usage = Usage::new(variables);
+    usage.visit(&root, &mut Vec::new())?;
+    let text_left = Cell::new(limits::COMPOSE_TEXT_MAX);
+    let mut spec = ComposeSpec {
+        services: BTreeMap::new(),
+        unset: usage.unset,
+        variables: usage.named,
+    };
+    let mut platforms = BTreeMap::new();
     for (name, node) in services {
-        wanted.insert(name.to_string(), Service::open(name, node, env)?.wanted()?);
+        let service = Service::open(name, node, variables, &text_left)?;
+        schema::check_service(name, service.map, top, variables)
+            .map_err(|key| ComposeError::Doubtful(format!("services.{name}.{key}")))?;
+        let service = service.spec()?;
+        if let (Some(image), Source::Registry | Source::RegistryOrBuild) =
+            (&service.image, service.source)
+        {
+            let platform = platforms
+                .entry(image.clone())
+                .or_insert_with(|| service.platform.clone());
+            if *platform != service.platform {
+                return Err(ComposeError::Platforms(image.familiar()));
+            }
+        }
+        spec.services.insert(name.to_string(), service);
     }
-    Ok(ComposeFile {
-        services: wanted,
-        unset,
-        variables,
-    })
+    if let Some((name, path)) = usage.parsed {
+        return Err(ComposeError::ParsedVariable(name, path));
+    }
+    if let Some(name) = usage.required_in_unused {
+        return Err(ComposeError::RequiredInUnused(name));
+    }
+    Ok(spec)
 }
 
-/// One service of the file, and what its values are filled from.
+/// The variables that the values of a file use.
+struct Usage<'v> {
+    variables: &'v Variables,
+    unset: BTreeSet<String>,
+    named: BTreeSet<String>,
+    /// A variable that a delivery changes, and the key whose value compose parses.
+    parsed: Option<(String, String)>,
+    required_in_unused: Option<String>,
+    text_left: usize,
+}
+
+impl<'v> Usage<'v> {
+    fn new(variables: &'v Variables) -> Usage<'v> {
+        Usage {
+            variables,
+            unset: BTreeSet::new(),
+            named: BTreeSet::new(),
+            parsed: None,
+            required_in_unused: None,
+            text_left: limits::COMPOSE_TEXT_MAX,
+        }
+    }
+
+    /// Visits every value, also those that are repeated by aliases: their place decides how compose reads them.
+    fn visit<'n>(&mut self, node: &'n Node, path: &mut Vec<&'n str>) -> Result<(), ComposeError> {
+        match &node.content {
+            Content::Text { text, .. } if text.contains('$') => self.visit_text(text, path),
+            Content::Text { .. } => Ok(()),
+            Content::List(list) => list.iter().try_for_each(|item| self.visit(item, path)),
+            Content::Map(map) => map.iter().try_for_each(|(key, value)| {
+                path.push(key);
+                let result = self.visit(value, path);
+                path.pop();
+                result
+            }),
+        }
+    }
+
+    fn visit_text(&mut self, text: &str, path: &[&str]) -> Result<(), ComposeError> {
+        self.text_left = self
+            .text_left
+            .checked_sub(text.len())
+            .ok_or(ComposeError::TooMuchText)?;
+        let Ok(template) = Template::parse(text) else {
+            return Err(ComposeError::Doubtful(path.join(".")));
+        };
+        match template.missing_required(self.variables) {
+            Some((name, false)) => return Err(ComposeError::Required(name.to_owned())),
+            Some((name, true)) => self.required_in_unused = Some(name.to_owned()),
+            None => {}
+        }
+        let (unset, named, parsed) = (&mut self.unset, &mut self.named, &mut self.parsed);
+        let variables = self.variables;
+        template.visit_variables(variables, &mut |name, missing| {
+            named.insert(name.to_owned());
+            if missing {
+                unset.insert(name.to_owned());
+            }
+            if parsed.is_none() && variables.is_changed(name) && !takes_any_text(path) {
+                *parsed = Some((name.to_owned(), path.join(".")));
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Whether compose takes every text at this path as it is. Everywhere else it parses numbers, sizes, durations, booleans
+/// and references, and refuses the file if it cannot.
+fn takes_any_text(path: &[&str]) -> bool {
+    match path {
+        [extension, ..] if extension.starts_with("x-") => true,
+        ["services", _, extension, ..] if extension.starts_with("x-") => true,
+        ["services", _, key] => matches!(
+            *key,
+            "image"
+                | "command"
+                | "entrypoint"
+                | "environment"
+                | "labels"
+                | "annotations"
+                | "container_name"
+                | "hostname"
+                | "domainname"
+                | "user"
+                | "working_dir"
+        ),
+        ["services", _, "environment" | "labels" | "annotations", _]
+        | ["services", _, "deploy", "labels"]
+        | ["services", _, "deploy", "labels", _]
+        | ["services", _, "healthcheck", "test"]
+        | ["services", _, "build", "args"]
+        | ["services", _, "build", "args", _] => true,
+        _ => false,
+    }
+}
+
+/// A service of the file, and the variables for its values.
 struct Service<'f> {
     name: &'f str,
     map: &'f Map,
-    env: &'f BTreeMap<String, String>,
+    variables: &'f Variables,
+    /// Bytes of text that may still be interpolated in this file.
+    text_left: &'f Cell<usize>,
+    assumes_unset: Cell<bool>,
 }
 
 impl<'f> Service<'f> {
     fn open(
         name: &'f str,
         node: &'f Node,
-        env: &'f BTreeMap<String, String>,
-    ) -> Result<Service<'f>, NotCertain> {
-        let harmless = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | '-' | '.');
-        if name.is_empty() || !name.chars().all(harmless) {
-            return Err(NotCertain::ServiceName(name.to_owned()));
+        variables: &'f Variables,
+        text_left: &'f Cell<usize>,
+    ) -> Result<Service<'f>, ComposeError> {
+        let is_valid = |character: char| {
+            character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')
+        };
+        if name.is_empty() || !name.chars().all(is_valid) {
+            return Err(ComposeError::ServiceName(name.to_owned()));
         }
         let map = map(node, || Place {
             key: "definition",
             service: name.to_owned(),
         })?;
-        Ok(Service { name, map, env })
+        Ok(Service {
+            name,
+            map,
+            variables,
+            text_left,
+            assumes_unset: Cell::new(false),
+        })
     }
 
-    fn wanted(&self) -> Result<Wanted, NotCertain> {
+    fn spec(&self) -> Result<ServiceSpec, ComposeError> {
         if self.map.contains_key("extends") {
-            return Err(NotCertain::Extends(self.name.to_owned()));
+            return Err(ComposeError::Extends(self.name.to_owned()));
         }
+        self.refuse_other_images()?;
         let built = self.is_built()?;
         let policy = self.policy()?;
         let image = self.image()?;
         if image.is_none() && !built {
-            return Err(NotCertain::NoImage(self.name.to_owned()));
+            return Err(ComposeError::NoImage(self.name.to_owned()));
         }
-        Ok(Wanted {
+        let platform = self.platform()?;
+        let optional = self.has_profiles()? || self.has_no_replicas()?;
+        Ok(ServiceSpec {
             image,
             source: match (&policy, built) {
-                (Policy::Local, _) => Source::Host,
+                (Policy::Host, _) => Source::Host,
                 (_, true) => Source::RegistryOrBuild,
                 (_, false) => Source::Registry,
             },
-            platform: None,
+            platform,
             only_if_missing: matches!(policy, Policy::IfMissing),
-            uses_default: false,
+            assumes_unset: self.assumes_unset.get(),
             pulls_itself: match policy {
                 Policy::Itself(policy) => Some(policy),
-                Policy::Local | Policy::IfMissing | Policy::Unset => None,
+                Policy::Host | Policy::IfMissing | Policy::Unset => None,
             },
-            optional: self.has_profiles()? || self.has_no_replicas()?,
+            optional,
         })
     }
 
-    fn image(&self) -> Result<Option<Reference>, NotCertain> {
+    /// Refuses keys by which compose pulls further images or models.
+    fn refuse_other_images(&self) -> Result<(), ComposeError> {
+        for key in ["provider", "models", "pre_start"] {
+            if self.map.contains_key(key) {
+                return Err(ComposeError::Key(self.name.to_owned(), key));
+            }
+        }
+        let Some(Content::List(volumes)) = self.map.get("volumes").map(|node| &node.content) else {
+            return Ok(());
+        };
+        for volume in volumes {
+            let Content::Map(volume) = &volume.content else {
+                continue;
+            };
+            if let Some(Content::Text { text, .. }) = volume.get("type").map(|node| &node.content)
+                && (text == "image" || text.contains('$'))
+            {
+                return Err(ComposeError::Key(self.name.to_owned(), "volumes.type"));
+            }
+        }
+        Ok(())
+    }
+
+    fn image(&self) -> Result<Option<Reference>, ComposeError> {
         let Some(node) = self.map.get("image") else {
             return Ok(None);
         };
@@ -154,21 +307,50 @@ impl<'f> Service<'f> {
         let Content::Text { text, plain } = &node.content else {
             return Err(odd(place(), "is not a text"));
         };
-        if *plain && is_number_or_bool(text) {
+        if *plain && !reader::is_null(text) && is_not_text(text) {
             return Err(odd(
                 place(),
-                "is a number or truth value to YAML; put it in quotes",
+                "is a number, date or boolean to YAML; put it in quotes",
             ));
         }
         let filled = self.fill(node, "image")?;
         match Reference::parse(&filled) {
             Ok(image) => Ok(Some(image.with_default_tag())),
             Err(BadReference::Empty) => Ok(None),
-            Err(why) => Err(NotCertain::Image(place(), why)),
+            Err(why) => Err(ComposeError::Image(place(), why)),
         }
     }
 
-    fn is_built(&self) -> Result<bool, NotCertain> {
+    /// The service's `platform` or, as compose reads it, the variable `DOCKER_DEFAULT_PLATFORM`.
+    fn platform(&self) -> Result<Option<String>, ComposeError> {
+        let platform = match self.map.get("platform") {
+            Some(node) => self.fill(node, "platform")?,
+            None => match self.variables.get("DOCKER_DEFAULT_PLATFORM") {
+                variables::Lookup::Set(platform) => platform.to_owned(),
+                // Portainer's own environment has it only if someone has put it there.
+                variables::Lookup::Unset | variables::Lookup::Unclear(_) => return Ok(None),
+            },
+        };
+        let is_part = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| {
+                    byte.is_ascii_lowercase()
+                        || byte.is_ascii_digit()
+                        || matches!(byte, b'.' | b'_' | b'-')
+                })
+        };
+        let parts = platform.split('/').count();
+        match platform.as_str() {
+            "" => Ok(None),
+            _ if (2..=3).contains(&parts) && platform.split('/').all(is_part) => Ok(Some(platform)),
+            _ => Err(odd(
+                self.place("platform"),
+                "is not of the form \"linux/arm64\"",
+            )),
+        }
+    }
+
+    fn is_built(&self) -> Result<bool, ComposeError> {
         let Some(node) = self.map.get("build") else {
             return Ok(false);
         };
@@ -182,21 +364,21 @@ impl<'f> Service<'f> {
         Ok(true)
     }
 
-    fn policy(&self) -> Result<Policy, NotCertain> {
+    fn policy(&self) -> Result<Policy, ComposeError> {
         let Some(node) = self.map.get("pull_policy") else {
             return Ok(Policy::Unset);
         };
         let policy = self.fill(node, "pull_policy")?;
         match policy.as_str() {
             "missing" | "if_not_present" => Ok(Policy::IfMissing),
-            "never" | "build" => Ok(Policy::Local),
+            "never" | "build" => Ok(Policy::Host),
             "always" | "refresh" | "daily" | "weekly" => Ok(Policy::Itself(policy)),
             every if is_interval(every) => Ok(Policy::Itself(policy)),
-            _ => Err(odd(self.place("pull_policy"), "is none that is known here")),
+            _ => Err(odd(self.place("pull_policy"), "is not a known policy")),
         }
     }
 
-    fn has_profiles(&self) -> Result<bool, NotCertain> {
+    fn has_profiles(&self) -> Result<bool, ComposeError> {
         let Some(node) = self.map.get("profiles") else {
             return Ok(false);
         };
@@ -212,7 +394,7 @@ impl<'f> Service<'f> {
         Ok(!profiles.is_empty())
     }
 
-    fn has_no_replicas(&self) -> Result<bool, NotCertain> {
+    fn has_no_replicas(&self) -> Result<bool, ComposeError> {
         let scale = self
             .map
             .get("scale")
@@ -239,7 +421,7 @@ impl<'f> Service<'f> {
         }
     }
 
-    fn count(&self, node: &Node, key: &'static str) -> Result<u32, NotCertain> {
+    fn count(&self, node: &Node, key: &'static str) -> Result<u32, ComposeError> {
         let text = self.fill(node, key)?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse()
@@ -248,8 +430,8 @@ impl<'f> Service<'f> {
             .ok_or_else(|| odd(self.place(key), "is not a count"))
     }
 
-    /// The text of a value, with its variables filled in.
-    fn fill(&self, node: &Node, key: &'static str) -> Result<String, NotCertain> {
+    /// The text of a value with its variables replaced.
+    fn fill(&self, node: &Node, key: &'static str) -> Result<String, ComposeError> {
         let place = || self.place(key);
         if node.tagged {
             return Err(odd(place(), TAGGED));
@@ -263,17 +445,26 @@ impl<'f> Service<'f> {
         if text.len() > limits::COMPOSE_VALUE_MAX {
             return Err(odd(place(), TOO_LONG));
         }
-        Template::parse(text)
-            .and_then(|read| read.fill(self.env))
+        let filled = Template::parse(text)
+            .and_then(|template| template.fill(self.variables))
             .map_err(|why| match why {
-                Unfilled::Missing(name) => NotCertain::Variable(name, place()),
-                Unfilled::Operator(name, operator) => NotCertain::Operator(name, operator, place()),
-                Unfilled::Unreadable => odd(
+                InterpolationError::Missing(name) => ComposeError::Variable(name, place()),
+                InterpolationError::Required(name) => ComposeError::Required(name),
+                InterpolationError::RequiredInUnused(name) => ComposeError::RequiredInUnused(name),
+                InterpolationError::Unclear(name, why) => ComposeError::UnclearVariable(name, why),
+                InterpolationError::Unreadable => odd(
                     place(),
-                    "has a \"$\" that is read differently by releases of compose",
+                    "has a \"$\" that releases of compose read differently",
                 ),
-                Unfilled::TooLong => odd(place(), TOO_LONG),
-            })
+                InterpolationError::TooLong => odd(place(), TOO_LONG),
+            })?;
+        let used = text.len().saturating_add(filled.text.len());
+        let left = self.text_left.get().checked_sub(used);
+        self.text_left.set(left.ok_or(ComposeError::TooMuchText)?);
+        if filled.assumes_unset {
+            self.assumes_unset.set(true);
+        }
+        Ok(filled.text)
     }
 
     fn place(&self, key: &'static str) -> Place {
@@ -284,22 +475,24 @@ impl<'f> Service<'f> {
     }
 }
 
-/// A `pull_policy`, by what it means here.
+/// The meaning of a `pull_policy`.
 enum Policy {
     Unset,
     IfMissing,
-    Local,
+    /// `never` or `build`.
+    Host,
+    /// Compose pulls by itself.
     Itself(String),
 }
 
-const TOO_LONG: &str = "is longer than any that is read here";
-const TAGGED: &str = "has a tag (\"!…\") that is not read here";
+const TOO_LONG: &str = "is longer than the limit";
+const TAGGED: &str = "has a YAML tag that is not read here";
 
-fn odd(place: Place, why: &'static str) -> NotCertain {
-    NotCertain::Value(place, why)
+fn odd(place: Place, why: &'static str) -> ComposeError {
+    ComposeError::Value(place, why)
 }
 
-fn map(node: &Node, place: impl Fn() -> Place) -> Result<&Map, NotCertain> {
+fn map(node: &Node, place: impl Fn() -> Place) -> Result<&Map, ComposeError> {
     match &node.content {
         Content::Map(_) if node.tagged => Err(odd(place(), TAGGED)),
         Content::Map(map) => Ok(map),
@@ -308,15 +501,7 @@ fn map(node: &Node, place: impl Fn() -> Place) -> Result<&Map, NotCertain> {
 }
 
 fn is_null(node: &Node) -> bool {
-    matches!(&node.content, Content::Text { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
-}
-
-/// Whether a plain text is not a text to YAML; compose refuses such an image.
-fn is_number_or_bool(text: &str) -> bool {
-    let number = text.starts_with(|first: char| first.is_ascii_digit())
-        && (text.replace('_', "").parse::<f64>().is_ok()
-            || ["0x", "0o", "0b"].iter().any(|base| text.starts_with(base)));
-    number || matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+    matches!(&node.content, Content::Text { text, plain: true } if reader::is_null(text))
 }
 
 /// `every_` and numbers with units: `every_12h`, `every_1d12h`.

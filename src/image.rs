@@ -146,6 +146,15 @@ impl Reference {
         self
     }
 
+    /// The same repository, without tag and digest.
+    pub(crate) fn without_version(&self) -> Reference {
+        Reference {
+            tag: None,
+            digest: None,
+            ..self.clone()
+        }
+    }
+
     /// The name as Docker shows it, without tag and digest: `nginx`, `ghcr.io/acme/web`.
     pub(crate) fn familiar_repository(&self) -> String {
         match self.registry.as_deref() {

@@ -112,6 +112,8 @@ pub(crate) const COMPOSE_NODES: usize = 100_000;
 pub(crate) const COMPOSE_KEY_MAX: usize = 1024;
 /// A value of a compose file that is read, with its variables filled in (bytes).
 pub(crate) const COMPOSE_VALUE_MAX: usize = 4 * 1024;
+/// Text with variables in a compose file, aliases expanded (bytes): interpolating this much takes a few milliseconds.
+pub(crate) const COMPOSE_TEXT_MAX: usize = 4 * 1024 * 1024;
 /// Defaults within defaults of a variable in a compose file.
 pub(crate) const VARIABLE_NESTING: usize = 8;
 

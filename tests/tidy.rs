@@ -15,7 +15,7 @@ const HOMES: &[(&str, &str)] = &[
     ("pico_args", "cli"),
     ("rustix", "http"),
     ("rustls", "fetch"),
-    ("saphyr_parser", "compose"),
+    ("libyaml_safer", "compose"),
     ("sha1", "secret"),
     ("sha2", "secret"),
     ("signal_hook", "commands/serve"),

@@ -1,24 +1,26 @@
-//! YAML within bounds: the home of the YAML parser. It gives maps, lists and texts with aliases and merge keys resolved,
-//! and knows nothing of compose.
+//! Reads YAML within limits into maps, lists and texts, with aliases and merge keys resolved. The meaning of the values
+//! for compose is left to [`super`].
 //!
-//! An alias shares what it refers to, so a small file cannot fill the memory; what it would expand to is counted all
-//! the same, because whoever walks the tree pays for that.
+//! The parser is a port of libyaml, as is the one that compose uses. An alias shares the node that it refers to, so a
+//! small file cannot fill the memory; its expanded size counts against the limit, because walking the tree costs that.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
+use libyaml_safer::{EventData, Mark, Parser, ScalarStyle, VersionDirective};
 
 use crate::limits;
 
-/// A map, list or text, and where it begins.
+/// A map, list or text.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) content: Content,
-    /// A tag that means more than "this is a text, list or map", such as compose's own `!reset`.
+    /// It has a tag other than those of texts, lists and maps, such as compose's own `!reset`.
     pub(super) tagged: bool,
-    /// Nodes in it, itself included, with every alias counted in full.
+    /// Number of nodes including itself, with aliases expanded.
     weight: usize,
     /// Levels below it.
     height: usize,
@@ -38,106 +40,133 @@ pub(super) enum Content {
 /// The entries of a map, merge keys resolved.
 pub(super) type Map = BTreeMap<Rc<str>, Rc<Node>>;
 
-/// Why a file is not read.
+/// A file that is not valid YAML, or beyond the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BadFile {
-    /// More bytes than a compose file has.
+pub(crate) enum YamlError {
+    /// More bytes than the limit.
     TooLarge,
-    /// Lists and maps within each other.
+    /// Too many lists and maps within each other.
     TooDeep(usize),
-    /// Values, aliases counted in full.
+    /// Too many values, with aliases expanded.
     TooMany(usize),
-    /// No YAML.
+    /// Invalid YAML.
     Syntax(usize, String),
-    /// Nothing in it.
+    /// The parser cannot read it.
+    Parser,
+    /// No document.
     Empty,
     /// Several documents, which compose merges.
     Documents(usize),
     /// A key twice in one map.
     Duplicate(usize, String),
-    /// A key that is a list or map, has a tag, or is longer than any name.
+    /// A key that is a list, a map, a number, a boolean or null.
     Key(usize),
+    /// A key that has a tag or is longer than any name.
+    LongKey(usize),
+    /// A `%YAML` directive for another version than 1.1.
+    Version(usize),
     /// `<<` with something that is neither a map nor a list of maps.
     Merge(usize),
-    /// An alias within what it refers to.
+    /// An alias without an anchor before it, or within the node that it refers to.
     Alias(usize),
 }
 
-/// Reads the one document of a file. `value` is told every text that is a value, once, whatever aliases repeat it.
-pub(super) fn read(file: &str, value: &mut dyn FnMut(&str)) -> Result<Rc<Node>, BadFile> {
+/// Reads the only document of a file.
+///
+/// # Errors
+/// Invalid YAML, or a file beyond the limits.
+pub(super) fn read(file: &str) -> Result<Rc<Node>, YamlError> {
     if file.len() > limits::COMPOSE_FILE_MAX {
-        return Err(BadFile::TooLarge);
+        return Err(YamlError::TooLarge);
     }
-    let mut composer = Composer {
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        root: None,
-        value,
+    // The parser panics where some constructs meet the end of the file; a line break at the end avoids the common ones.
+    let text = match file.ends_with('\n') {
+        true => Cow::Borrowed(file),
+        false => Cow::Owned(format!("{file}\n")),
     };
-    let mut parser = Parser::new_from_str(file.strip_prefix('\u{feff}').unwrap_or(file));
-    while let Some(next) = parser.next_event() {
-        let (event, span) = next.map_err(syntax)?;
-        let line = span.start.line();
-        match event {
-            Event::DocumentStart(_) if composer.root.is_some() => {
-                return Err(BadFile::Documents(line));
+    catch_unwind(AssertUnwindSafe(|| parse_document(&text))).unwrap_or(Err(YamlError::Parser))
+}
+
+fn parse_document(file: &str) -> Result<Rc<Node>, YamlError> {
+    let mut bytes = file.as_bytes();
+    let mut parser = Parser::new();
+    parser.set_input_string(&mut bytes);
+    let mut composer = Composer::default();
+    loop {
+        let event = parser.parse().map_err(|error| syntax(&error, file))?;
+        let line = line_of(event.start_mark);
+        match event.data {
+            EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => {}
+            EventData::StreamEnd => break,
+            EventData::DocumentStart { .. } if composer.root.is_some() => {
+                return Err(YamlError::Documents(line));
             }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {}
-            Event::Alias(anchor) => {
-                let node = composer.anchors.get(&anchor).ok_or(BadFile::Alias(line))?;
-                composer.add(Rc::clone(node), false, line)?;
+            EventData::DocumentStart {
+                version_directive, ..
+            } => {
+                let other = |version: &VersionDirective| (version.major, version.minor) != (1, 1);
+                if version_directive.as_ref().is_some_and(other) {
+                    return Err(YamlError::Version(line));
+                }
             }
-            Event::Scalar(text, style, anchor, tag) => {
+            EventData::Alias { anchor } => composer.alias(&anchor, line)?,
+            EventData::Scalar {
+                anchor,
+                tag,
+                value,
+                style,
+                ..
+            } => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
-                let text = text.into_owned();
-                composer.close(
-                    Content::Text { text, plain },
-                    is_special(tag.as_deref()),
-                    anchor,
-                    line,
-                )?;
+                let content = Content::Text { text: value, plain };
+                composer.close(content, is_special(tag.as_deref()), anchor, line)?;
             }
-            Event::SequenceStart(anchor, tag) => {
-                composer.begin(
-                    Building::List(Vec::new()),
-                    is_special(tag.as_deref()),
-                    anchor,
-                    line,
-                )?;
+            EventData::SequenceStart { anchor, tag, .. } => {
+                let list = Building::List(Vec::new());
+                composer.begin(list, is_special(tag.as_deref()), anchor, line)?;
             }
-            Event::MappingStart(anchor, tag) => {
-                composer.begin(
-                    Building::Map(MapBuilder::default()),
-                    is_special(tag.as_deref()),
-                    anchor,
-                    line,
-                )?;
+            EventData::MappingStart { anchor, tag, .. } => {
+                let map = Building::Map(MapBuilder::default());
+                composer.begin(map, is_special(tag.as_deref()), anchor, line)?;
             }
-            Event::SequenceEnd | Event::MappingEnd => composer.end()?,
+            EventData::SequenceEnd | EventData::MappingEnd => composer.end()?,
         }
     }
-    composer.root.ok_or(BadFile::Empty)
+    composer.root.ok_or(YamlError::Empty)
 }
 
-fn syntax(error: ScanError) -> BadFile {
-    BadFile::Syntax(error.marker().line(), error.info().to_owned())
+fn syntax(error: &libyaml_safer::Error, file: &str) -> YamlError {
+    let mark = error.problem_mark().or(error.context_mark());
+    let line = mark.map_or(1, line_of);
+    // Newer releases of compose accept keys on one line that are longer than libyaml allows.
+    if file
+        .lines()
+        .any(|line| line.len() > limits::COMPOSE_KEY_MAX)
+    {
+        return YamlError::LongKey(line);
+    }
+    YamlError::Syntax(line, error.problem().to_owned())
 }
 
-fn is_special(tag: Option<&Tag>) -> bool {
-    tag.is_some_and(|tag| {
-        !(tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "str" | "seq" | "map"))
-    })
+/// Lines are counted from 1.
+fn line_of(mark: Mark) -> usize {
+    usize::try_from(mark.line).map_or(usize::MAX, |line| line.saturating_add(1))
 }
 
-/// A list or map whose end is still to come.
+fn is_special(tag: Option<&str>) -> bool {
+    const ORDINARY: [&str; 3] = [
+        "tag:yaml.org,2002:str",
+        "tag:yaml.org,2002:seq",
+        "tag:yaml.org,2002:map",
+    ];
+    tag.is_some_and(|tag| !ORDINARY.contains(&tag))
+}
+
+/// A list or map that is not complete yet.
 struct Open {
     building: Building,
     tagged: bool,
-    anchor: usize,
+    anchor: Option<String>,
     line: usize,
     weight: usize,
     height: usize,
@@ -160,23 +189,30 @@ enum Key {
     Merge,
 }
 
-struct Composer<'v> {
+#[derive(Default)]
+struct Composer {
     open: Vec<Open>,
-    anchors: HashMap<usize, Rc<Node>>,
+    /// A later anchor of the same name replaces an earlier one.
+    anchors: HashMap<String, Rc<Node>>,
     root: Option<Rc<Node>>,
-    value: &'v mut dyn FnMut(&str),
 }
 
-impl Composer<'_> {
+impl Composer {
+    fn alias(&mut self, anchor: &str, line: usize) -> Result<(), YamlError> {
+        let node = self.anchors.get(anchor).ok_or(YamlError::Alias(line))?;
+        let node = Rc::clone(node);
+        self.add(node, line)
+    }
+
     fn begin(
         &mut self,
         building: Building,
         tagged: bool,
-        anchor: usize,
+        anchor: Option<String>,
         line: usize,
-    ) -> Result<(), BadFile> {
+    ) -> Result<(), YamlError> {
         if self.open.len() >= limits::COMPOSE_DEPTH {
-            return Err(BadFile::TooDeep(line));
+            return Err(YamlError::TooDeep(line));
         }
         self.open.push(Open {
             building,
@@ -189,7 +225,7 @@ impl Composer<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), BadFile> {
+    fn end(&mut self) -> Result<(), YamlError> {
         let Some(Open {
             building,
             tagged,
@@ -221,9 +257,9 @@ impl Composer<'_> {
         &mut self,
         content: Content,
         tagged: bool,
-        anchor: usize,
+        anchor: Option<String>,
         line: usize,
-    ) -> Result<(), BadFile> {
+    ) -> Result<(), YamlError> {
         self.keep(
             Node {
                 content,
@@ -236,16 +272,16 @@ impl Composer<'_> {
         )
     }
 
-    fn keep(&mut self, node: Node, anchor: usize, line: usize) -> Result<(), BadFile> {
+    fn keep(&mut self, node: Node, anchor: Option<String>, line: usize) -> Result<(), YamlError> {
         let node = Rc::new(node);
-        if anchor != 0 {
+        if let Some(anchor) = anchor {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
-        self.add(node, true, line)
+        self.add(node, line)
     }
 
-    /// Puts a complete node where it belongs. `new`: it stands here itself, not an alias of it.
-    fn add(&mut self, node: Rc<Node>, new: bool, line: usize) -> Result<(), BadFile> {
+    /// Adds a complete node to the list or map that is open.
+    fn add(&mut self, node: Rc<Node>, line: usize) -> Result<(), YamlError> {
         let depth = self.open.len();
         let Some(parent) = self.open.last_mut() else {
             self.root = Some(node);
@@ -254,71 +290,68 @@ impl Composer<'_> {
         parent.weight = parent.weight.saturating_add(node.weight);
         parent.height = parent.height.max(node.height.saturating_add(1));
         if parent.weight > limits::COMPOSE_NODES {
-            return Err(BadFile::TooMany(line));
+            return Err(YamlError::TooMany(line));
         }
         if depth.saturating_add(node.height) > limits::COMPOSE_DEPTH.saturating_add(1) {
-            return Err(BadFile::TooDeep(line));
+            return Err(YamlError::TooDeep(line));
         }
-        let is_value = match &mut parent.building {
-            Building::List(list) => {
-                list.push(Rc::clone(&node));
-                true
-            }
-            Building::Map(builder) => builder.add(Rc::clone(&node), line)?,
-        };
-        if let (true, true, Content::Text { text, .. }) = (new, is_value, &node.content) {
-            (self.value)(text);
+        match &mut parent.building {
+            Building::List(list) => list.push(node),
+            Building::Map(builder) => builder.add(node, line)?,
         }
         Ok(())
     }
 }
 
 impl MapBuilder {
-    /// Takes a key or, after a key, its value; true for a value.
-    fn add(&mut self, node: Rc<Node>, line: usize) -> Result<bool, BadFile> {
+    /// Adds a key or, after a key, its value.
+    fn add(&mut self, node: Rc<Node>, line: usize) -> Result<(), YamlError> {
         match self.key.take() {
             None => {
                 let Content::Text { text, plain } = &node.content else {
-                    return Err(BadFile::Key(line));
+                    return Err(YamlError::Key(line));
                 };
+                if *plain && is_not_text(text) {
+                    return Err(YamlError::Key(line));
+                }
                 if node.tagged || text.len() > limits::COMPOSE_KEY_MAX {
-                    return Err(BadFile::Key(line));
+                    return Err(YamlError::LongKey(line));
                 }
                 let merge = *plain && text == "<<";
                 if merge && self.merge.is_some() || self.map.contains_key(text.as_str()) {
-                    return Err(BadFile::Duplicate(line, text.clone()));
+                    return Err(YamlError::Duplicate(line, text.clone()));
                 }
                 self.key = Some(if merge {
                     Key::Merge
                 } else {
                     Key::Name(Rc::from(text.as_str()))
                 });
-                return Ok(false);
+                return Ok(());
             }
             Some(Key::Name(name)) => {
                 self.map.insert(name, node);
             }
             Some(Key::Merge) => self.merge = Some((line, node)),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Merges what `<<` names: keys of the map itself win, then those of the first map in a list.
-    fn finish(mut self) -> Result<Map, BadFile> {
+    fn finish(mut self) -> Result<Map, YamlError> {
         let Some((line, merge)) = self.merge else {
             return Ok(self.map);
         };
         let sources = match &merge.content {
             Content::Map(_) => std::slice::from_ref(&merge),
             Content::List(sources) => sources,
-            Content::Text { .. } => return Err(BadFile::Merge(line)),
+            Content::Text { .. } => return Err(YamlError::Merge(line)),
         };
         for source in sources {
             let Content::Map(entries) = &source.content else {
-                return Err(BadFile::Merge(line));
+                return Err(YamlError::Merge(line));
             };
             if merge.tagged || source.tagged {
-                return Err(BadFile::Merge(line));
+                return Err(YamlError::Merge(line));
             }
             for (name, node) in entries {
                 self.map
@@ -330,65 +363,137 @@ impl MapBuilder {
     }
 }
 
-impl fmt::Display for BadFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bounds = |f: &mut fmt::Formatter<'_>, what: &str| {
-            write!(f, "the compose file {what}; split the stack")
-        };
+/// Tells whether YAML 1.1, as compose reads it, takes an unquoted text for a number, a boolean, a date or null.
+pub(super) fn is_not_text(text: &str) -> bool {
+    is_null(text) || is_number(text) || is_date(text) || is_boolean(text)
+}
+
+/// Tells whether an unquoted text is null.
+pub(super) fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// Tells whether an unquoted text is a boolean.
+pub(super) fn is_boolean(text: &str) -> bool {
+    matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let special = [".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"];
+    let bare = digits.replace('_', "");
+    let prefixed = ["0x", "0o", "0b", "0X", "0O", "0B"]
+        .iter()
+        .any(|prefix| bare.starts_with(prefix));
+    let begins = bare
+        .trim_start_matches('.')
+        .starts_with(|first: char| first.is_ascii_digit());
+    special.contains(&digits) || (begins && (prefixed || bare.parse::<f64>().is_ok()))
+}
+
+/// `2001-12-14`, perhaps with a time.
+fn is_date(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let numeric = |part: Option<&str>, width: usize| {
+        part.is_some_and(|part| {
+            (1..=width).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let (year, month) = (parts.next(), parts.next());
+    let day = parts
+        .next()
+        .map(|rest| rest.split(['T', 't', ' ']).next().unwrap_or_default());
+    year.is_some_and(|year| year.len() == 4)
+        && numeric(year, 4)
+        && numeric(month, 2)
+        && numeric(day, 2)
+}
+
+impl YamlError {
+    /// Whether compose refuses the file as well.
+    pub(super) fn is_invalid_yaml(&self) -> bool {
         match self {
-            BadFile::TooLarge => bounds(
-                f,
-                &format!("has more than {} bytes", limits::COMPOSE_FILE_MAX),
-            ),
-            BadFile::TooMany(line) => bounds(
-                f,
-                &format!(
-                    "has more than {} values by line {line}, aliases counted in full",
-                    limits::COMPOSE_NODES
-                ),
-            ),
-            BadFile::TooDeep(line) => bounds(
-                f,
-                &format!(
-                    "is nested more than {} levels deep in line {line}",
-                    limits::COMPOSE_DEPTH
-                ),
-            ),
-            BadFile::Empty => f.write_str("the compose file is empty; add services"),
-            BadFile::Documents(line) => {
-                write!(
-                    f,
-                    "the compose file has a second document in line {line}; put everything into one"
-                )
-            }
-            BadFile::Syntax(line, what) => mend(f, *line, what),
-            BadFile::Duplicate(line, key) => mend(
-                f,
-                *line,
-                &format!("the key \"{}\" is there twice", shown(key)),
-            ),
-            BadFile::Key(line) => mend(f, *line, "a key is not a short text"),
-            BadFile::Merge(line) => mend(f, *line, "\"<<\" needs a map or a list of maps"),
-            BadFile::Alias(line) => mend(f, *line, "an alias stands within what it refers to"),
+            // Some releases accept control characters and long keys.
+            YamlError::Syntax(_, problem) => !problem.starts_with("control characters"),
+            YamlError::Duplicate(..) | YamlError::Key(_) | YamlError::Alias(_) => true,
+            YamlError::TooLarge
+            | YamlError::TooDeep(_)
+            | YamlError::TooMany(_)
+            | YamlError::Parser
+            | YamlError::Empty
+            | YamlError::Documents(_)
+            | YamlError::LongKey(_)
+            | YamlError::Version(_)
+            | YamlError::Merge(_) => false,
         }
     }
 }
 
-fn mend(f: &mut fmt::Formatter<'_>, line: usize, what: &str) -> fmt::Result {
+impl fmt::Display for YamlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            YamlError::TooLarge => write!(
+                f,
+                "the compose file is larger than {} bytes; split the stack",
+                limits::COMPOSE_FILE_MAX
+            ),
+            YamlError::TooMany(line) => write!(
+                f,
+                "the compose file has more than {} values by line {line}, aliases included; split the stack",
+                limits::COMPOSE_NODES
+            ),
+            YamlError::TooDeep(line) => write!(
+                f,
+                "the compose file is nested more than {} levels deep in line {line}; flatten it",
+                limits::COMPOSE_DEPTH
+            ),
+            YamlError::Parser => f.write_str(
+                "the compose file has an unusual spelling that cannot be read here; check its last lines",
+            ),
+            YamlError::Empty => f.write_str("the compose file is empty; add services"),
+            YamlError::Documents(line) => write!(
+                f,
+                "the compose file has a second document in line {line}, which is not read; merge them into one"
+            ),
+            YamlError::Version(line) => write!(
+                f,
+                "the compose file has a %YAML directive in line {line}, which some releases of compose refuse; remove it"
+            ),
+            YamlError::LongKey(line) => write!(
+                f,
+                "the compose file has an error or an unusual key in line {line}, or a line that is too long; shorten it"
+            ),
+            YamlError::Merge(line) => write!(
+                f,
+                "\"<<\" in line {line} of the compose file is neither a map nor a list of maps; refer to an anchor of a map"
+            ),
+            YamlError::Syntax(line, problem) => invalid(f, *line, problem),
+            YamlError::Duplicate(line, key) => invalid(
+                f,
+                *line,
+                &format!("the key \"{}\" occurs twice", shown(key)),
+            ),
+            YamlError::Key(line) => invalid(f, *line, "a key is not a text; put it in quotes"),
+            YamlError::Alias(line) => invalid(f, *line, "an alias has no anchor before it"),
+        }
+    }
+}
+
+fn invalid(f: &mut fmt::Formatter<'_>, line: usize, problem: &str) -> fmt::Result {
     write!(
         f,
-        "the compose file does not parse: line {line}: {}; mend it in Portainer",
-        shown(what)
+        "the compose file is not valid YAML: line {line}: {}; fix it in Portainer",
+        shown(problem)
     )
 }
 
-/// A word of the file, short and without signs that disturb a terminal.
-pub(super) fn shown(word: &str) -> String {
+/// Text from the file, shortened and with control characters escaped.
+pub(super) fn shown(text: &str) -> String {
     let mut shown = String::new();
-    for sign in word.chars().take(80) {
-        match sign {
-            '"' | '\'' | '\\' => shown.push(sign),
-            _ => shown.extend(sign.escape_debug()),
+    for character in text.chars().take(80) {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
         }
     }
     shown

@@ -1,6 +1,7 @@
 //! Compose files as tables. What the valid ones want was also put to compose-go.
 
 mod hostile;
+mod verdicts;
 
 use super::*;
 
@@ -11,9 +12,14 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The variables of a stack named `shop`.
+fn variables(pairs: &[(&str, &str)]) -> Variables {
+    Variables::for_compose("shop", &env(pairs), &BTreeMap::new())
+}
+
 /// Every service in a line: image, then what is out of the ordinary.
-fn told(file: &ComposeFile) -> String {
-    let service = |(name, wanted): (&String, &Wanted)| {
+fn told(file: &ComposeSpec) -> String {
+    let service = |(name, wanted): (&String, &ServiceSpec)| {
         let mut line = format!(
             "{name} {}",
             wanted
@@ -41,7 +47,7 @@ fn told(file: &ComposeFile) -> String {
 
 #[track_caller]
 fn check(file: &str, pairs: &[(&str, &str)], expected: &str) {
-    let read = read(file, &env(pairs)).unwrap_or_else(|why| panic!("{file}\n{why}"));
+    let read = read(file, &variables(pairs)).unwrap_or_else(|why| panic!("{file}\n{why}"));
     assert_eq!(told(&read), expected, "{file}");
 }
 
@@ -57,7 +63,7 @@ fn check_web(lines: &str, pairs: &[(&str, &str)], expected: &str) {
 
 #[track_caller]
 fn refused(file: &str, pairs: &[(&str, &str)], expected: &str) {
-    let why = read(file, &env(pairs)).expect_err(file).to_string();
+    let why = read(file, &variables(pairs)).expect_err(file).to_string();
     assert!(why.starts_with(expected), "{file}\n{why}");
     assert!(why.contains("; ") || why.contains(": "), "a way out: {why}");
 }
@@ -80,6 +86,12 @@ fn images_are_read_with_the_default_tag() {
     check_web("image: !!str 12", &[], "web 12:latest");
     check_web("image: '12'", &[], "web 12:latest");
     check_web("image: >-\n  web:1", &[], "web web:1");
+    check(
+        "services:\n  web:\n    image: >-\n      web:1",
+        &[],
+        "web web:1",
+    );
+    check("services:\n  web:\n    image: web:1", &[], "web web:1");
     check("{services: {web: {image: 'web:1'}}}", &[], "web web:1");
     check(
         "\u{feff}---\nservices:\n  web:\n    image: web\n...\n",
@@ -109,7 +121,7 @@ fn images_are_filled_from_the_variables() {
 #[test]
 fn keys_are_not_filled() {
     check(
-        "services:\n  web:\n    image: a\n    ${KEY}: 1\nx-$OTHER: 1\n",
+        "services:\n  web:\n    image: a\n    labels: {'${KEY}': 1}\nx-$OTHER: 1\n",
         &[],
         "web a:latest",
     );
@@ -165,17 +177,17 @@ fn policies_by_which_compose_pulls_itself_are_told() {
     refused_web(
         "image: web\npull_policy: Always",
         &[],
-        "the pull_policy of service \"web\" is none that is known",
+        "the pull_policy of service \"web\" is not a known policy",
     );
     refused_web(
         "image: web\npull_policy: every_",
         &[],
-        "the pull_policy of service \"web\" is none that is known",
+        "the pull_policy of service \"web\" is not a known policy",
     );
     refused_web(
         "image: web\npull_policy: every_h",
         &[],
-        "the pull_policy of service \"web\" is none that is known",
+        "the pull_policy of service \"web\" is not a known policy",
     );
 }
 
@@ -286,30 +298,25 @@ fn aliases_and_merge_keys_are_followed() {
         &[],
         "web b:latest",
     );
-    check(
-        "services:\n  web:\n    image: a\n    '<<': {image: b}\n",
-        &[],
-        "web a:latest",
-    );
     refused(
         "services:\n  web:\n    <<: a\n    image: b\n",
         &[],
-        "the compose file does not parse: line 3: \"<<\" needs",
+        "\"<<\" in line 3 of the compose file is neither",
     );
     refused(
         "services:\n  web:\n    <<: [a]\n    image: b\n",
         &[],
-        "the compose file does not parse: line 3: \"<<\" needs",
+        "\"<<\" in line 3 of the compose file is neither",
     );
     refused(
         "services: &a\n  web: *a\n",
         &[],
-        "the compose file does not parse: line 2: an alias stands within",
+        "the compose file is not valid YAML: line 2: an alias has no anchor",
     );
     refused(
         "services:\n  web: *a\n",
         &[],
-        "the compose file does not parse: line 2: ",
+        "the compose file is not valid YAML: line 2: ",
     );
 }
 
@@ -345,15 +352,12 @@ fn a_variable_without_a_value_is_not_certain_where_it_is_read() {
         &[],
         "variable \"TAG\" has neither a value nor a default, in the image of service \"web\"; set it",
     );
+    check_web("image: web:${TAG:?no tag}", &[("TAG", "1")], "web web:1");
+    check_web("image: web${TAG:+:1}", &[], "web web:latest");
     refused_web(
         "image: web:${TAG:?no tag}",
-        &[("TAG", "1")],
-        "\"${TAG:?…}\" in the image of service \"web\": ",
-    );
-    refused_web(
-        "image: web${TAG:+:1}",
         &[],
-        "\"${TAG:+…}\" in the image of service \"web\": ",
+        "the required variable \"TAG\" has no value; ",
     );
     refused_web(
         "image: web:$1",
@@ -378,18 +382,96 @@ fn a_variable_without_a_value_is_not_certain_where_it_is_read() {
         "variable \"N\" has neither",
     );
     check_web(
-        "image: web\nports: [$PORT]\nenvironment: {A: $A, B: '${B:?needed}', C: '${1}'}",
+        "image: web\nports: [$PORT]\nenvironment: {A: $A}",
         &[],
         "web web:latest",
     );
 }
 
 #[test]
+fn variables_of_processes_are_not_taken_for_unset() {
+    for name in ["HOSTNAME", "PATH", "DOCKER_HOST", "COMPOSE_PROFILES"] {
+        refused_web(
+            &format!("image: web:${{{name}:-1}}"),
+            &[],
+            &format!("variable \"{name}\" may be set in the environment"),
+        );
+    }
+    check_web(
+        "image: web:${HOSTNAME:-1}",
+        &[("HOSTNAME", "2")],
+        "web web:2",
+    );
+}
+
+#[test]
+fn delivered_values_are_certain_only_where_compose_takes_any_text() {
+    let read_with = |lines: &str, stored: &str| {
+        let delivered = BTreeMap::from([("NEW".to_owned(), "1".to_owned())]);
+        let stored = env(&[("NEW", stored)]);
+        read(
+            &web(lines),
+            &Variables::for_compose("shop", &stored, &delivered),
+        )
+    };
+    for lines in [
+        "image: web:$NEW",
+        "image: web\nenvironment: {A: $NEW}",
+        "image: web\nenvironment: [A=$NEW]",
+        "image: web\nlabels: {a: $NEW}",
+        "image: web\ncommand: [a, $NEW]",
+        "image: web\nhealthcheck: {test: [CMD, $NEW]}",
+    ] {
+        assert!(read_with(lines, "0").is_ok(), "{lines}");
+    }
+    for lines in [
+        "image: web\nports: ['$NEW:80']",
+        "image: web\nprivileged: $NEW",
+        "image: web\nmem_limit: $NEW",
+        "image: web\nhealthcheck: {test: [CMD, a], retries: $NEW}",
+        "image: web\ndeploy: {resources: {limits: {cpus: $NEW}}}",
+        "image: web\nvolumes: ['$NEW:/data']",
+        "image: web\nrestart: $NEW",
+    ] {
+        let why = read_with(lines, "0").unwrap_err();
+        let expected = matches!(
+            why,
+            ComposeError::ParsedVariable(..) | ComposeError::Doubtful(_)
+        );
+        assert!(expected, "{lines}: {why}");
+        // A value that was deployed before has been read by compose.
+        let same = read_with(lines, "1");
+        assert!(
+            !matches!(same, Err(ComposeError::ParsedVariable(..))),
+            "{lines}: {same:?}"
+        );
+    }
+}
+
+#[test]
+fn platforms_follow_the_file_or_the_default_platform() {
+    let platform = |lines: &str, pairs: &[(&str, &str)]| {
+        let spec = read(&web(lines), &variables(pairs)).unwrap();
+        spec.services["web"].platform.clone()
+    };
+    assert_eq!(platform("image: web", &[]), None);
+    let arm = Some("linux/arm64".to_owned());
+    assert_eq!(platform("image: web\nplatform: linux/arm64", &[]), arm);
+    let default = [("DOCKER_DEFAULT_PLATFORM", "linux/arm64")];
+    assert_eq!(platform("image: web", &default), arm);
+    refused(
+        "services:\n  a: {image: web, platform: linux/arm64}\n  b: {image: web}\n",
+        &[],
+        "services ask for web:latest for different platforms",
+    );
+}
+
+#[test]
 fn variables_are_told_wherever_they_are() {
     let file = "x-a: &a [$LISTED]\nservices:\n  web:\n    image: web:${TAG:-1}\n    environment:\n      A: $SET\n      \
-                B: ${UNSET}\n      C: $EMPTY\n      D: '${NEEDED:?yes}'\n      E: ${HAS-${DEFAULT}}\n    command: *a\n    \
-                $KEY: 1\n";
-    let read = read(file, &env(&[("SET", "1"), ("EMPTY", "")])).unwrap();
+                B: ${UNSET}\n      C: $EMPTY\n      D: '${NEEDED}'\n      E: ${HAS-${DEFAULT}}\n    command: *a\n    \
+                x-$KEY: 1\n";
+    let read = read(file, &variables(&[("SET", "1"), ("EMPTY", "")])).unwrap();
     let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         names(&read.variables),
@@ -425,27 +507,27 @@ fn values_of_the_wrong_kind_are_not_certain() {
     refused_web(
         "image: Web:1",
         &[],
-        "the image of service \"web\" is no image reference: the repository",
+        "the image of service \"web\" is not a valid image reference: the repository",
     );
     refused_web(
         "image: 'web:1 '",
         &[],
-        "the image of service \"web\" is no image reference: the tag",
+        "the image of service \"web\" is not a valid image reference: the tag",
     );
     refused_web(
         "image: web:$TAG",
         &[("TAG", "")],
-        "the image of service \"web\" is no image reference: the tag",
+        "the image of service \"web\" is not a valid image reference: the tag",
     );
     refused_web(
         "image: web:$TAG",
-        &[("TAG", "'1'")],
-        "the image of service \"web\" is no image reference: the tag",
+        &[("TAG", "'!'")],
+        "the image of service \"web\" is not a valid image reference: the tag",
     );
     refused_web(
         "image: !reset a\nbuild: .",
         &[],
-        "the image of service \"web\" has a tag (\"!…\")",
+        "the image of service \"web\" has a YAML tag",
     );
     refused_web("build: [.]", &[], "the build of service \"web\" is neither");
     refused_web(
@@ -471,17 +553,17 @@ fn values_of_the_wrong_kind_are_not_certain() {
     refused(
         "services:\n  web: !reset {image: a}\n",
         &[],
-        "the definition of service \"web\" has a tag",
+        "the definition of service \"web\" has a YAML tag",
     );
     refused(
         "services:\n  we b: {image: a}\n",
         &[],
-        "the service name \"we b\" is none",
+        "\"we b\" is not a valid service name",
     );
     refused(
         "services:\n  \"w\\e[1m\": {image: a}\n",
         &[],
-        "the service name \"w\\u{1b}[1m\" is none",
+        "\"w\\u{1b}[1m\" is not a valid service name",
     );
     refused(
         "services: []\n",
@@ -500,27 +582,27 @@ fn what_does_not_parse_is_named_with_its_line() {
     refused(
         "services:\n  web:\n\timage: a\n",
         &[],
-        "the compose file does not parse: line 3: ",
+        "the compose file is not valid YAML: line 3: ",
     );
     refused(
         "services:\n  web: {image: a\n",
         &[],
-        "the compose file does not parse: line ",
+        "the compose file is not valid YAML: line ",
     );
     refused(
         "services:\n  web:\n    image: a: b\n",
         &[],
-        "the compose file does not parse: line 3: ",
+        "the compose file is not valid YAML: line 3: ",
     );
     refused(
         "services:\n  web:\n    image: a\n    image: a\n",
         &[],
-        "the compose file does not parse: line 4: the key \"image\" is there twice",
+        "the compose file is not valid YAML: line 4: the key \"image\" occurs twice",
     );
     refused(
         "x: {a: 1, a: 2}\nservices: {web: {image: a}}\n",
         &[],
-        "the compose file does not parse: line 1: the key \"a\"",
+        "the compose file is not valid YAML: line 1: the key \"a\"",
     );
     refused(
         "services: {web: {image: a}}\n---\nservices: {}\n",
@@ -530,12 +612,12 @@ fn what_does_not_parse_is_named_with_its_line() {
     refused(
         "services: {web: {image: a, [b]: c}}\n",
         &[],
-        "the compose file does not parse: line 1: a key is not",
+        "the compose file is not valid YAML: line 1: a key is not",
     );
     refused(
         "services: {web: {image: a, !!merge <<: {}}}\n",
         &[],
-        "the compose file does not parse: line 1: a key is not",
+        "the compose file has an error or an unusual key in line 1",
     );
 }
 
@@ -548,7 +630,7 @@ fn no_error_shows_a_value() {
         "image: a\npull_policy: $S",
         "image: a@$S",
     ] {
-        let why = read(&web(lines), &env(&[("S", "hunter2 hunter2")])).unwrap_err();
+        let why = read(&web(lines), &variables(&[("S", "hunter2 hunter2")])).unwrap_err();
         assert!(!format!("{why} {why:?}").contains("hunter2"), "{why}");
     }
 }

@@ -1,6 +1,8 @@
 //! Step 2: the stack in Portainer, by its name.
 
-use crate::compose;
+use std::collections::BTreeMap;
+
+use crate::compose::{self, Variables};
 use crate::portainer::{Environment, Error, Kind, Origin, Portainer, Record, Source, Status};
 use crate::redact::Redactor;
 use crate::redeploy::{AttemptError, RedeployResult};
@@ -83,6 +85,16 @@ pub(super) fn read_file(
     }
 }
 
+/// The variables that compose sees when Portainer deploys a stack.
+pub(super) fn compose_variables(record: &Record, set: &BTreeMap<String, String>) -> Variables {
+    match record.kind {
+        Kind::Swarm => Variables::for_swarm(&record.variables(), set),
+        Kind::Compose | Kind::Kubernetes | Kind::Other(_) => {
+            Variables::for_compose(&record.name, &record.variables(), set)
+        }
+    }
+}
+
 /// The redactor that also knows the stack's variables, and the names that are no secret.
 /// `running`: references that its containers were made from, once they are known.
 pub(super) fn redactor(
@@ -99,7 +111,10 @@ pub(super) fn redactor(
     ];
     plain.extend(found.environment.clone());
     plain.extend(running);
-    if let Ok(file) = compose::read(&found.file, &variables) {
+    if let Ok(file) = compose::read(
+        &found.file,
+        &compose_variables(&found.record, &BTreeMap::new()),
+    ) {
         plain.extend(file.services.keys().cloned());
         plain.extend(
             file.services

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::compose::{self, ComposeFile, Source};
+use crate::compose::{self, ComposeSpec, ServiceSpec, Source};
 use crate::health::snapshot::waits_for_completion;
 use crate::health::{Container, ContainerSnapshot, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{
     self, Containers, EnvironmentId, Error, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
-    Portainer, PullFailure,
+    Origin, Portainer, PullFailure,
 };
-use crate::redeploy::find::Found;
+use crate::redeploy::find::{self, Found};
 use crate::redeploy::{AttemptError, Images, Submission};
 use crate::stack::order::Order;
 use crate::stack::outcome::ServiceState;
@@ -25,7 +25,9 @@ pub(super) const SIDE_BY_SIDE: usize = 8;
 #[derive(Debug)]
 pub(super) struct Inspection {
     /// What the file wants with the variables of the order, or why that is not certain.
-    pub(super) wanted: Result<ComposeFile, String>,
+    pub(super) wanted: Result<ComposeSpec, String>,
+    /// The reason for which compose is certain to refuse the file.
+    pub(super) refused: Option<String>,
     /// The containers, or why they cannot be seen.
     pub(super) seen: Result<ContainerSnapshot, String>,
     /// The services of a swarm stack, or why they cannot be seen.
@@ -146,18 +148,28 @@ pub(super) fn inspect(
     found: &Found,
     order: &Order,
 ) -> Result<Inspection, AttemptError> {
-    let mut variables = found.record.variables();
-    variables.extend(order.set.clone());
+    let (mut refused, is_git) = (None, found.record.origin() != Origin::File);
     let wanted = match found.record.has_more_files {
         _ if found.unreadable.is_some() => Err(found.unreadable.clone().unwrap_or_default()),
         true => Err(
             "the stack consists of several files, and Portainer shows only the first".to_owned(),
         ),
-        false => compose::read(&found.file, &variables).map_err(|why| why.to_string()),
+        false => {
+            let variables = find::compose_variables(&found.record, &order.set);
+            let read = compose::read(&found.file, &variables);
+            refused = read
+                .as_ref()
+                .err()
+                // The next commit of a git stack may have fixed its file.
+                .filter(|why| why.is_refused_by_compose() && !is_git)
+                .map(ToString::to_string);
+            read.map_err(|why| why.to_string())
+        }
     };
     let (environment, name) = (found.record.environment, found.record.name.as_str());
     let mut inspection = Inspection {
         wanted,
+        refused,
         seen: Err("this is no compose stack".to_owned()),
         services: Err("this is no swarm stack".to_owned()),
         local: BTreeMap::new(),
@@ -166,6 +178,9 @@ pub(super) fn inspect(
     match found.record.kind {
         Kind::Compose => {
             inspection.seen = reachable(containers(portainer, environment, name))?;
+            if let Some(why) = unshown_variables(&inspection, is_git) {
+                inspection.wanted = Err(why);
+            }
             if let Err(why) = reachable(local_images(portainer, environment, &mut inspection))? {
                 inspection.wanted = Err(why);
             }
@@ -174,6 +189,26 @@ pub(super) fn inspect(
         Kind::Kubernetes | Kind::Other(_) => {}
     }
     Ok(inspection)
+}
+
+/// A service whose image follows from a variable having no value, where another source that Portainer does not show may
+/// set it: the `.env` file of a git repository, or any source if a container runs another reference.
+fn unshown_variables(inspection: &Inspection, is_git: bool) -> Option<String> {
+    let (Ok(file), Ok(seen)) = (&inspection.wanted, &inspection.seen) else {
+        return None;
+    };
+    let assumed = file.services.iter().filter(|(_, spec)| spec.assumes_unset);
+    let doubtful = |(name, spec): &(&String, &ServiceSpec)| {
+        let runs_another = seen
+            .of(name)
+            .into_iter()
+            .any(|container| reference_of(container) != spec.image);
+        is_git || runs_another
+    };
+    let (name, _) = assumed.into_iter().find(doubtful)?;
+    Some(format!(
+        "service {name:?} uses the default of a variable, which a source that Portainer does not show may set (such as an .env file in the repository)"
+    ))
 }
 
 /// All containers of a compose stack, each inspected.

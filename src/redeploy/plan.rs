@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::compose::{ComposeFile, Source, Wanted};
+use crate::compose::{ComposeSpec, ServiceSpec, Source};
 use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{ImageOrigin, Kind, LocalImage, Origin, Status};
@@ -132,6 +132,9 @@ pub(super) fn plan(
     inspection: &Inspection,
 ) -> Result<Plan, RedeployResult> {
     refuse_portainer(inspection)?;
+    if let (Some(why), None) = (&inspection.refused, limit(stack, order)) {
+        return Err(RedeployResult::refused(format!("{why}; nothing was sent")));
+    }
     let mut plan = match (found.record.origin(), found.record.kind) {
         (Origin::Git { config_hash, .. }, _) => {
             git_stack(stack, order, inspection, &config_hash, found.record.status)?
@@ -219,6 +222,28 @@ fn git_stack(
                 order, seen, wanted,
             )));
         }
+    }
+    if let (Err(_), Ok(seen), Selection::Only(named)) =
+        (&inspection.wanted, &inspection.seen, &order.images)
+        && !seen.containers.is_empty()
+        && !seen
+            .containers
+            .iter()
+            .filter_map(reference_of)
+            .any(|runs| named.iter().any(|named| named.may_match_repository(&runs)))
+    {
+        let runs: BTreeSet<String> = seen
+            .containers
+            .iter()
+            .filter_map(|one| Some(reference_of(one)?.familiar()))
+            .collect();
+        let runs: Vec<String> = runs.into_iter().collect();
+        let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+        return Err(RedeployResult::skipped(format!(
+            "no service of this stack uses {}; it runs {}",
+            named.join(", "),
+            runs.join(", ")
+        )));
     }
     plan.idle = match &order.cause {
         Cause::Asked | Cause::Push(None) => Idle::Never,
@@ -344,7 +369,7 @@ fn has(services: &[(String, Option<Reference>)], name: &str) -> bool {
 /// The reference of a service, if it is to be pulled.
 fn pulled(
     service: &str,
-    wants: &Wanted,
+    wants: &ServiceSpec,
     plan: &Plan,
     inspection: &Inspection,
 ) -> Option<Reference> {
@@ -371,7 +396,7 @@ enum PullNeed {
     Local,
 }
 
-fn pull_need(wants: &Wanted, reference: &Reference, inspection: &Inspection) -> PullNeed {
+fn pull_need(wants: &ServiceSpec, reference: &Reference, inspection: &Inspection) -> PullNeed {
     if wants.source == Source::Host {
         return PullNeed::Policy;
     }
@@ -462,7 +487,7 @@ pub(super) fn limit(stack: &Stack, order: &Order) -> Option<String> {
     }
 }
 
-fn not_in_this_stack(order: &Order, seen: &ContainerSnapshot, wanted: &ComposeFile) -> String {
+fn not_in_this_stack(order: &Order, seen: &ContainerSnapshot, wanted: &ComposeSpec) -> String {
     let asked = match &order.images {
         Selection::Only(named) => named
             .iter()

@@ -3,6 +3,7 @@
 mod earlier;
 mod ends;
 mod kinds;
+mod pulls;
 mod vanished;
 
 use std::sync::Arc;

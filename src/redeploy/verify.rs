@@ -1,15 +1,15 @@
 //! Step 7: a success of Portainer says nothing about health, so the containers are watched until it is certain how they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compose;
 use crate::health::{Container, ContainerSnapshot, ServiceSnapshot};
 use crate::health::{Snapshot, Verdict, Watch, compose as containers, swarm};
 use crate::limits;
 use crate::portainer::{Error, Record};
-use crate::redeploy::inspect;
 use crate::redeploy::inspect::PartialSnapshot;
 use crate::redeploy::{RedeployResult, Run, Step, Submission};
+use crate::redeploy::{find, inspect};
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
@@ -129,7 +129,7 @@ impl Run<'_> {
         let wanted = |record: Record| {
             let file = self.cx.portainer.file(submission.id).ok()?;
             let certain = !record.has_more_files;
-            compose::read(&file, &record.variables())
+            compose::read(&file, &find::compose_variables(&record, &BTreeMap::new()))
                 .ok()
                 .filter(|_| certain)
         };

@@ -64,6 +64,16 @@ impl ImageFilter {
             ImageFilter::Pattern(pattern) => pattern.matches(wanted),
         }
     }
+
+    /// Whether it may mean another tag of the repository of `running`.
+    pub(crate) fn may_match_repository(&self, running: &Reference) -> bool {
+        match self {
+            ImageFilter::Reference(reference) => running
+                .without_version()
+                .matches_event(&reference.without_version()),
+            ImageFilter::Pattern(_) => true,
+        }
+    }
 }
 
 impl std::fmt::Display for ImageFilter {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use self::replay::{Replay, STACK_FILE};
-use crate::support::fake::{Behaviour, Era, Fake, Setup};
+use crate::support::fake::{Behaviour, EngineStyle, Era, Fake, Setup};
 
 const WEB: &str = "127.0.0.1:5000/web:1";
 const WORKER: &str = "127.0.0.1:5000/worker:1";
@@ -443,4 +443,144 @@ fn swarm_stack_is_as_recorded() {
         )
         .without("7 s after the crashing image #2", "the same")
         .run();
+}
+
+const CAP: &str = "services:\n  web:\n    image: 127.0.0.1:5000/cap/web:1\n    restart: unless-stopped\n  db:\n    image: 127.0.0.1:5000/cap/db:1\n    restart: unless-stopped\n";
+const CAP_WEB: &str = "127.0.0.1:5000/cap/web:1";
+const CAP_DB: &str = "127.0.0.1:5000/cap/db:1";
+
+/// An engine of that release with the stack `cap` of the recordings about engines.
+fn cap(style: EngineStyle, stack: i64) -> Fake {
+    let fake = registry();
+    fake.world(|w| {
+        w.use_engine(style);
+        w.push(CAP_DB, Behaviour::Runs);
+        w.next_stack_is(stack);
+    });
+    push_cap(&fake);
+    fake.world(|w| {
+        let id = w.compose_stack("cap", CAP, &[]);
+        w.stack_mut(id).updated_by = "admin".to_owned();
+    });
+    fake
+}
+
+fn push_cap(fake: &Fake) {
+    let after = Duration::from_secs(1);
+    fake.world(|w| w.push(CAP_WEB, Behaviour::Healthy { after }));
+}
+
+#[test]
+fn image_ids_and_rollback_with_a_graph_driver_are_as_recorded() {
+    Replay::of("docker20-image-ids")
+        .then("docker20-way-back")
+        .on(cap(EngineStyle::Docker20, 43))
+        .before(5, push_cap)
+        .run();
+}
+
+#[test]
+fn image_ids_and_rollback_with_containerd_are_as_recorded() {
+    Replay::of("docker29-containerd-image-ids")
+        .then("docker29-containerd-way-back")
+        .on(cap(EngineStyle::Docker29, 20))
+        .before(5, push_cap)
+        .run();
+}
+
+/// With images that were tagged, imported and built on the host.
+fn host_only(style: EngineStyle) -> Fake {
+    let fake = cap(style, 43);
+    fake.world(|w| {
+        let db = w.local_id(CAP_DB, 1).unwrap();
+        w.retag("hostonly-tagged:1", 1, &db);
+        w.local_image("hostonly-imported:1", 1, Behaviour::Runs);
+        let built = w.local_image("myapp:latest", 1, Behaviour::Runs);
+        w.retag("registry.example.com/team/myapp:1", 1, &built);
+    });
+    fake
+}
+
+#[test]
+fn images_that_only_the_host_has_are_as_recorded() {
+    Replay::of("docker20-host-only-image")
+        .on(host_only(EngineStyle::Docker20))
+        .run();
+    for name in [
+        "docker29-containerd-host-only-image",
+        "docker29-containerd-built-image",
+    ] {
+        Replay::of(name).on(host_only(EngineStyle::Docker29)).run();
+    }
+}
+
+#[test]
+fn failed_pulls_of_both_engines_are_as_recorded() {
+    for (name, style) in [
+        ("docker20-pull-failures", EngineStyle::Docker20),
+        ("docker29-containerd-pull-failures", EngineStyle::Docker29),
+    ] {
+        let fake = cap(style, 43);
+        fake.world(|w| {
+            w.push("127.0.0.1:5001/priv/web:1", Behaviour::Runs);
+            w.registry_private("127.0.0.1:5001", "puller", "pw");
+            if style == EngineStyle::Docker29 {
+                w.pull("127.0.0.1:5001/priv/web:1", 1);
+            }
+        });
+        Replay::of(name).on(fake).run();
+    }
+}
+
+#[test]
+fn the_same_content_under_a_new_index_is_as_recorded() {
+    const WEB_9: &str = "127.0.0.1:5000/cap/web:9";
+    for (name, style) in [
+        (
+            "docker20-same-content-new-attestation",
+            EngineStyle::Docker20,
+        ),
+        (
+            "docker29-containerd-same-content-new-attestation",
+            EngineStyle::Docker29,
+        ),
+    ] {
+        let fake = cap(style, 43);
+        fake.world(|w| {
+            w.push(WEB_9, Behaviour::Runs);
+            w.pull(WEB_9, 1);
+        });
+        Replay::of(name)
+            .on(fake)
+            .before(2, |fake| drop(fake.world(|w| w.push_same_content(WEB_9))))
+            .run();
+    }
+}
+
+#[test]
+fn compose_without_registry_credentials_is_as_recorded() {
+    let fake = registry();
+    fake.world(|w| {
+        w.up_pulls_missing = true;
+        w.compose_logs_in = false;
+        w.push("127.0.0.1:5001/pc/web:1", Behaviour::Runs);
+        w.registry_private("127.0.0.1:5001", "puller", "pw");
+        w.next_stack_is(46);
+    });
+    Replay::of("private-registry-compose").on(fake).run();
+}
+
+#[test]
+fn docker_29_with_its_default_minimum_version_is_as_recorded() {
+    const FILE: &str =
+        "services:\n  web:\n    image: 127.0.0.1:5000/mapi812/web:1\n    restart: unless-stopped\n";
+    let fake = registry();
+    fake.world(|w| {
+        w.use_engine(EngineStyle::Docker29);
+        w.rename_environment(1, "local");
+        w.push("127.0.0.1:5000/mapi812/web:1", Behaviour::Runs);
+        w.next_stack_is(33);
+        w.compose_stack("mapi812", FILE, &[]);
+    });
+    Replay::of("docker29-default-min-api").on(fake).run();
 }

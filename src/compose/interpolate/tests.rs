@@ -2,29 +2,31 @@
 
 use super::*;
 
-fn env() -> BTreeMap<String, String> {
-    [
+fn env() -> Variables {
+    let stored = [
         ("TAG", "1.2"),
         ("EMPTY", ""),
         ("_x9", "under"),
         ("Mixed", "case"),
         ("MONEY", "$TAG"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Variables::for_swarm(&stored.into(), &Default::default())
 }
 
 #[track_caller]
 fn check(text: &str, expected: &str) {
     assert_eq!(
-        Template::parse(text).and_then(|read| read.fill(&env())),
+        Template::parse(text)
+            .and_then(|read| read.fill(&env()))
+            .map(|filled| filled.text),
         Ok(expected.to_owned()),
         "{text:?}"
     );
 }
 
 #[track_caller]
-fn refused(text: &str, expected: Unfilled) {
+fn refused(text: &str, expected: InterpolationError) {
     assert_eq!(
         Template::parse(text).and_then(|read| read.fill(&env())),
         Err(expected),
@@ -32,8 +34,8 @@ fn refused(text: &str, expected: Unfilled) {
     );
 }
 
-fn missing(name: &str) -> Unfilled {
-    Unfilled::Missing(name.to_owned())
+fn missing(name: &str) -> InterpolationError {
+    InterpolationError::Missing(name.to_owned())
 }
 
 #[test]
@@ -79,7 +81,6 @@ fn defaults_may_hold_variables() {
     check("${EMPTY:-${NONE:-${TAG:-x}}-y}", "1.2-y");
     check("${NONE:-$${TAG}}", "${TAG}");
     check("${TAG:-${NONE}}", "1.2");
-    check("${TAG:-${NONE:?said}}", "1.2");
 }
 
 #[test]
@@ -88,22 +89,62 @@ fn what_has_no_certain_value_is_named() {
     refused("web:${NONE}", missing("NONE"));
     refused("${NONE:-${NEITHER}}", missing("NEITHER"));
     refused("${EMPTY:-$NONE}", missing("NONE"));
+}
+
+#[test]
+fn required_variables_and_alternatives_follow_compose() {
+    check("${TAG:?said}", "1.2");
+    check("${TAG?said}", "1.2");
+    check("${EMPTY?said}", "");
+    check("${TAG:?${EMPTY}}", "1.2");
+    check("${TAG:+x}", "x");
+    check("${TAG+x}", "x");
+    check("${EMPTY:+x}", "");
+    check("${EMPTY+x}", "x");
+    check("a${NONE+x}b", "ab");
+    check("a${NONE:+x}b", "ab");
+    check("${TAG:+${_x9}}", "under");
     refused(
-        "${TAG:?said}",
-        Unfilled::Operator("TAG".to_owned(), Operator::RequiredFull),
+        "${NONE:?said}",
+        InterpolationError::Required("NONE".to_owned()),
     );
     refused(
-        "${TAG?said}",
-        Unfilled::Operator("TAG".to_owned(), Operator::Required),
+        "${NONE?said}",
+        InterpolationError::Required("NONE".to_owned()),
     );
     refused(
-        "${TAG:+x}",
-        Unfilled::Operator("TAG".to_owned(), Operator::AlternativeFull),
+        "${EMPTY:?said}",
+        InterpolationError::Required("EMPTY".to_owned()),
     );
     refused(
-        "${TAG+x}",
-        Unfilled::Operator("TAG".to_owned(), Operator::Alternative),
+        "${NONE:-${NEITHER:?said}}",
+        InterpolationError::Required("NEITHER".to_owned()),
     );
+    for text in [
+        "${TAG:-${NONE:?said}}",
+        "${NONE+${NEITHER?said}}",
+        "${TAG?${NONE?said}}",
+    ] {
+        let found = Template::parse(text).and_then(|template| template.fill(&env()));
+        assert!(
+            matches!(found, Err(InterpolationError::RequiredInUnused(_))),
+            "{text}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn marks_values_that_depend_on_an_unset_variable() {
+    let check = |text: &str, expected: bool| {
+        let filled = Template::parse(text).unwrap().fill(&env()).unwrap();
+        assert_eq!(filled.assumes_unset, expected, "{text}");
+    };
+    check("web:${TAG:-1}", false);
+    check("web:${EMPTY:-1}", false);
+    check("web:${NONE:-1}", true);
+    check("web:${EMPTY:-${NONE:-1}}", true);
+    check("web${NONE:+:1}", true);
+    check("web:${NONE:-1}${TAG}", true);
 }
 
 #[test]
@@ -131,7 +172,7 @@ fn what_composes_read_differently_is_not_guessed() {
         "${grün}",
         "$ü",
     ] {
-        refused(text, Unfilled::Unreadable);
+        refused(text, InterpolationError::Unreadable);
     }
 }
 
@@ -139,9 +180,15 @@ fn what_composes_read_differently_is_not_guessed() {
 fn hostile_values_end_early() {
     let deep = |levels: usize| "${NONE:-".repeat(levels) + "x" + &"}".repeat(levels);
     check(&deep(limits::VARIABLE_NESTING), "x");
-    refused(&deep(limits::VARIABLE_NESTING + 1), Unfilled::Unreadable);
-    refused(&"${A:-".repeat(100_000), Unfilled::Unreadable);
-    refused(&"$TAG".repeat(limits::COMPOSE_VALUE_MAX), Unfilled::TooLong);
+    refused(
+        &deep(limits::VARIABLE_NESTING + 1),
+        InterpolationError::Unreadable,
+    );
+    refused(&"${A:-".repeat(100_000), InterpolationError::Unreadable);
+    refused(
+        &"$TAG".repeat(limits::COMPOSE_VALUE_MAX),
+        InterpolationError::TooLong,
+    );
 }
 
 #[test]
@@ -151,7 +198,7 @@ fn variables_are_told_with_what_compose_would_miss() {
         let mut told = Vec::new();
         Template::parse(text)
             .unwrap()
-            .variables(&env(), &mut |name, missed| {
+            .visit_variables(&env(), &mut |name, missed| {
                 told.push((name.to_owned(), missed))
             });
         let told: Vec<_> = told

@@ -71,7 +71,7 @@ fn file(case: Case, era: Era) -> Expected {
         ),
         Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
         Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
-        Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
+        Case::BrokenFile => failed(0, NONE, &["is not valid YAML", "nothing was sent"]),
         Case::FailingUp => failed(
             2,
             after_rollback(era),
@@ -143,10 +143,12 @@ fn swarm(case: Case, era: Era) -> Expected {
         Case::CompletesWithZero => updated(1, JOB, &["1 of 3 services updated"]),
         Case::Conflict => updated(2, WEB, &["1 of 3 services updated"]),
         Case::BadTag | Case::FailingUp => failed(1, NONE, &["web", "No such image"]),
-        Case::RegistryDown | Case::LockedRegistry => failed(1, NONE, &["web", "No such image"]),
+        Case::RegistryDown | Case::LockedRegistry => {
+            unknown(1, ALL, &["web", "has no digest any more"])
+        }
         Case::DeadKey => failed(0, NONE, &["Portainer does not know the API key"]),
         Case::KeyDies => failed(1, NONE, &["Portainer does not know the API key"]),
-        Case::BrokenFile => failed(1, NONE, &["failed to load the compose file", "as before"]),
+        Case::BrokenFile => failed(0, NONE, &["is not valid YAML", "nothing was sent"]),
         Case::Unhealthy => failed(1, NONE, &["web"]),
         Case::CrashLoop => failed(1, NONE, &["web", "non-zero exit (3)"]),
         Case::ExitsOne => failed(1, NONE, &["job", "non-zero exit (1)"]),

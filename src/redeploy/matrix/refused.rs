@@ -168,7 +168,8 @@ fn a_stack_with_portainer_in_it_is_refused_also_by_force() {
 #[test]
 fn a_limited_event_is_never_widened() {
     for (from, to, names) in [
-        ("${TAG}", "${TAG:?missing}", "TAG"),
+        ("${TAG}", "${TAG/1/2}", "services.web.image"),
+        ("${TAG}", "${OTHER:-2}", "default of a variable"),
         ("${TAG}", "${UNKNOWN}", "UNKNOWN"),
         ("services:", "include: [other.yml]\nservices:", "include"),
         (
@@ -176,7 +177,7 @@ fn a_limited_event_is_never_widened() {
             "    extends: {service: web}",
             "extends",
         ),
-        ("services:", "services: [", "parse"),
+        ("services:", "services: [", "not valid YAML"),
     ] {
         for era in Era::ALL {
             let scene = Scene::new(Sort::File, era);

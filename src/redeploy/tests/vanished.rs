@@ -129,7 +129,8 @@ fn whatever_is_gone_and_not_missed_is_named() {
     const UNCERTAIN: &str = "
 services:
   web:
-    image: ghcr.io/acme/web:${TAG:?say which}
+    image: ghcr.io/acme/web:${TAG}
+    platform: linux
     restart: unless-stopped
   db:
     image: ghcr.io/acme/worker:1

@@ -20,6 +20,20 @@ impl World {
         image.id
     }
 
+    /// The same content under a new index, as after a build with another attestation.
+    pub(crate) fn push_same_content(&mut self, reference: &str) -> ImageId {
+        let parsed = Reference::parse(reference).unwrap();
+        let old = self.registries.resolve(&parsed, None).unwrap();
+        let mut image = self.catalogue[&old].clone();
+        image.digest = format!("sha256:{}", self.hex(64));
+        if self.engine_style.is_containerd() {
+            image.id.clone_from(&image.digest);
+        }
+        self.catalogue.insert(image.id.clone(), image.clone());
+        self.registries.put(&parsed, &image);
+        image.id
+    }
+
     /// An image that is already known, in the registry behind one more reference.
     pub(crate) fn push_again(&mut self, reference: &str, id: &str) {
         let parsed = Reference::parse(reference).unwrap();
@@ -57,6 +71,11 @@ impl World {
     /// The registry asks for credentials; Portainer has them stored under the id returned.
     pub(crate) fn registry_private(&mut self, host: &str, user: &str, password: &str) -> i64 {
         self.registry_locked(host, user, password);
+        self.registries.store(host, user, password)
+    }
+
+    /// One more entry for a registry in Portainer, whether or not its credentials are right.
+    pub(crate) fn registry_stored(&mut self, host: &str, user: &str, password: &str) -> i64 {
         self.registries.store(host, user, password)
     }
 

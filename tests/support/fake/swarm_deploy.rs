@@ -198,11 +198,22 @@ impl World {
         at: Millis,
     ) -> Generation {
         let digest = image.split_once('@').map(|(_, digest)| digest);
-        let image_id = self
-            .catalogue
-            .values()
-            .find(|i| Some(i.digest.as_str()) == digest)
-            .map(|i| i.id.clone());
+        // Without a digest the nodes start the image that they have under this name.
+        let image_id = match digest {
+            Some(digest) => self
+                .catalogue
+                .values()
+                .find(|i| i.digest == digest)
+                .map(|i| i.id.clone()),
+            None => {
+                let services = self.swarm.services.iter();
+                services
+                    .flat_map(|service| &service.generations)
+                    .filter(|old| old.image.split('@').next() == Some(image))
+                    .filter_map(|old| old.image_id.clone())
+                    .next_back()
+            }
+        };
         let facts = image_id.as_ref().map(|id| self.catalogue[id].clone());
         let life = Life {
             behaviour: facts

@@ -78,7 +78,10 @@ impl World {
     /// What the registry has, as the daemon learns it.
     fn look_up(&self, image: &str) -> Result<(Reference, ImageId), String> {
         let reference = valid_reference(image)?;
-        let stored = self.registries.stored_for(&reference.host);
+        let stored = self
+            .registries
+            .stored_for(&reference.host)
+            .filter(|_| self.compose_logs_in);
         let found = self.registries.resolve(&reference, stored);
         let id = found.map_err(|e| format!("Error response from daemon: {}", e.message))?;
         Ok((reference, id))

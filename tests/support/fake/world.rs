@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) pace: Pace,
     /// Whether `up` fetches an image that the engine does not have. Off: it fails, as contract section 6a says.
     pub(crate) up_pulls_missing: bool,
+    /// Whether compose gets the registry credentials that Portainer has stored; 2.24.0 gives it none.
+    pub(crate) compose_logs_in: bool,
     /// Whether a pull that fails for one image of a stack still moves the tags of others; both have been seen.
     pub(crate) failed_pull_moves_others: bool,
     /// The next deploy ends in the middle: Portainer dies when it has stopped the first container that it replaces.
@@ -71,6 +73,7 @@ impl World {
                 start: Duration::from_millis(3),
             },
             up_pulls_missing: false,
+            compose_logs_in: true,
             failed_pull_moves_others: true,
             dies_in_next_deploy: false,
             era,
