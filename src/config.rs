@@ -193,6 +193,10 @@ impl Config {
                 Credentials::ApiKey(key) => key,
                 Credentials::Login { password, .. } => password,
             });
+        let headers = self
+            .portainer
+            .iter()
+            .flat_map(|portainer| portainer.headers.iter().map(|(_, value)| value));
         let notify = self
             .notify
             .iter()
@@ -200,6 +204,7 @@ impl Config {
         let staff = self.staff.iter().map(|staff| &staff.password);
         let hooks = self.hooks.iter().flat_map(|hook| &hook.secrets);
         portainer
+            .chain(headers)
             .chain(notify)
             .chain(staff)
             .chain(hooks)
@@ -230,6 +235,8 @@ pub(crate) struct Portainer {
     pub(crate) trust: Trust,
     /// The time limit of one redeploy, from holding its locks to the end of the health check.
     pub(crate) timeout: Duration,
+    /// Further headers of every request, for a gateway in front of Portainer; the values are secret.
+    pub(crate) headers: Vec<(String, Secret)>,
 }
 
 /// Credentials for Portainer.

@@ -12,7 +12,7 @@ pub(crate) mod scripted;
 mod tests;
 
 use std::io::{BufRead, BufReader, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http;
@@ -21,6 +21,9 @@ use crate::config::Trust;
 use crate::limits;
 pub(crate) use error::Error;
 use error::{broken, explain};
+
+/// Held while a large answer is read.
+static LARGE_ANSWER: Mutex<()> = Mutex::new(());
 
 /// Makes exchanges; may be shared by threads.
 #[derive(Debug)]
@@ -152,11 +155,21 @@ impl Fetch {
     /// Sends the request once and reads the whole answer.
     pub(crate) fn exchange(&self, request: &Request<'_>) -> Result<Answer, Error> {
         let (head, body) = self.send(request)?;
-        let body = body
-            .into_with_config()
-            .limit(limit(request))
-            .read_to_vec()
-            .map_err(|error| explain(error, request))?;
+        let mut reader = body.into_with_config().limit(limit(request)).reader();
+        let mut body = Vec::new();
+        let read = reader
+            .by_ref()
+            .take(limits::SMALL_ANSWER)
+            .read_to_end(&mut body)
+            .and_then(|read| match u64::try_from(read) {
+                Ok(limits::SMALL_ANSWER) => {
+                    // Large answers are read one after the other, so that those of many calls at once do not add up.
+                    let _turn = LARGE_ANSWER.lock().unwrap_or_else(PoisonError::into_inner);
+                    reader.read_to_end(&mut body)
+                }
+                _ => Ok(read),
+            });
+        read.map_err(|error| explain(error.into(), request))?;
         Ok(Answer { head, body })
     }
 

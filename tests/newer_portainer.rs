@@ -446,3 +446,64 @@ fn a_bad_behaviour_is_not_hidden_by_the_release() {
         fails(&shop.deliver("{}"), 502, &["web is unhealthy"]);
     });
 }
+
+#[test]
+fn further_headers_reach_portainer_and_stay_secret() {
+    let value = "cf-secret-0123456789";
+    let table = format!("[portainer]\nheaders = {{ \"CF-Access-Client-Secret\" = \"{value}\" }}\n");
+    let file = "[portainer]\nheaders_file = \"headers\"\n".to_owned();
+    for portainer in [table, file] {
+        let fake = start(V2_39);
+        fake.world(|world| world.compose_stack("shop", FILE, &ENV));
+        let setup = Setup::with(&fake)
+            .file("stackhook.toml", &format!("{portainer}{QUICK}"))
+            .file(
+                "headers",
+                &format!("CF-Access-Client-Secret: {value}\nX-Other: b\n"),
+            )
+            .secret(value);
+        let server = variables(setup).serve();
+        says(
+            &server.signed("/webhook/update/", SECRET, "{}"),
+            200,
+            TRIGGERED,
+            UP_TO_DATE,
+        );
+        let calls = fake.calls();
+        let sent = |call: &crate::support::fake::Call| {
+            call.headers
+                .get("cf-access-client-secret")
+                .map(String::as_str)
+                == Some(value)
+        };
+        assert!(!calls.is_empty() && calls.iter().all(sent), "{calls:?}");
+        // A gateway that repeats the header in its error tells nobody.
+        let words = format!(r#"{{"message":"denied: {value}","details":"x"}}"#);
+        fake.fault(
+            When::every("GET", "/api/stacks"),
+            Fault::Answer(500, "application/json", words),
+        );
+        fails(
+            &server.signed("/webhook/update/", SECRET, "{\"event\":\"deployment\"}"),
+            502,
+            &["denied: ***"],
+        );
+        let shown = server.setup().run(&["show-config"]);
+        assert!(
+            shown.stdout.contains("CF-Access-Client-Secret"),
+            "{shown:?}"
+        );
+    }
+    let fake = start(V2_39);
+    for header in [
+        "\"Host\" = \"x\"",
+        "\"X-API-Key\" = \"x\"",
+        "\"a b\" = \"x\"",
+        "\"X-A\" = \"b\\u0007\"",
+    ] {
+        let config = format!("[portainer]\nheaders = {{ {header} }}\n{QUICK}");
+        let setup = variables(Setup::with(&fake).file("stackhook.toml", &config));
+        let output = setup.run(&["show-config"]);
+        assert_eq!(output.code, Some(78), "{header}: {output:?}");
+    }
+}

@@ -61,6 +61,9 @@ pub(super) struct PortainerSection {
     pub(super) certificate_sha256: Option<Sourced<String>>,
     pub(super) insecure: Option<Sourced<bool>>,
     pub(super) timeout: Option<Sourced<String>>,
+    /// Header names and their values.
+    pub(super) headers: BTreeMap<String, Sourced<String>>,
+    pub(super) headers_file: Option<Sourced<String>>,
 }
 
 /// `[notify]`, or one of several `[[notify]]`

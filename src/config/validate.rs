@@ -466,12 +466,58 @@ impl Checker<'_> {
             );
             self.warn(&field.source, "portainer.timeout", text);
         }
+        let headers = self.headers(&at, given);
         Some(Portainer {
             url: url?,
             credentials: credentials?,
             trust,
             timeout,
+            headers,
         })
+    }
+
+    /// Further headers for Portainer, from the table or, one `Name: value` per line, from the file.
+    fn headers(&mut self, at: &Section, given: &PortainerSection) -> Vec<(String, Secret)> {
+        let mut headers = Vec::new();
+        if let Some(first) = given.headers.values().next()
+            && given.headers_file.is_some()
+        {
+            let text = "\"headers_file\" is given too; set only one of them";
+            self.problem(&first.source, &at.path("headers"), text);
+            return headers;
+        }
+        for (name, value) in &given.headers {
+            match parse_header(name, &value.value) {
+                Ok(header) => headers.push(header),
+                Err(why) => self.problem(&value.source, &at.path("headers"), why),
+            }
+        }
+        let mut shown = given
+            .headers
+            .values()
+            .next()
+            .map(|value| ("headers", self.lines.describe(&value.source)));
+        if let Some(file) = &given.headers_file {
+            match self.read_secret_file(file, true) {
+                Ok((lines, source)) => {
+                    for line in lines {
+                        let header = line.expose().split_once(':');
+                        let header = header.ok_or_else(|| "has a line without a colon".to_owned());
+                        match header.and_then(|(name, value)| parse_header(name, value.trim())) {
+                            Ok(header) => headers.push(header),
+                            Err(why) => self.problem(&file.source, &at.path("headers_file"), why),
+                        }
+                    }
+                    shown = Some(("headers_file", source));
+                }
+                Err(why) => self.problem(&file.source, &at.path("headers_file"), why),
+            }
+        }
+        if let Some((key, source)) = shown {
+            let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+            self.show_with_source(at.label(key), names.join(", "), source);
+        }
+        headers
     }
 
     fn credentials(
@@ -907,4 +953,39 @@ fn standard_webhooks_secret(secret: &Secret) -> Result<(), String> {
 pub(super) fn folder_of(file: Option<&Path>, env: &ProcessEnv) -> PathBuf {
     file.and_then(Path::parent)
         .map_or_else(|| env.working_dir.clone(), Path::to_owned)
+}
+
+/// A header that may be added to requests for Portainer. Errors name the header and never its value.
+fn parse_header(name: &str, value: &str) -> Result<(String, Secret), String> {
+    const OURS: [&str; 12] = [
+        "accept",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "origin",
+        "te",
+        "transfer-encoding",
+        "x-api-key",
+        "x-registry-auth",
+    ];
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(is_token) {
+        return Err("has a name that is not a valid header name".to_owned());
+    }
+    if OURS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(format!(
+            "must not set \"{name}\", which stackhook itself needs"
+        ));
+    }
+    if !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(format!(
+            "has a value for \"{name}\" with characters other than printable ASCII"
+        ));
+    }
+    let value =
+        Secret::new(value).map_err(|why| format!("has a value for \"{name}\" that {why}"))?;
+    Ok((name.to_owned(), value))
 }

@@ -49,6 +49,8 @@ pub(super) struct Door {
     fetch: Fetch,
     url: String,
     credentials: Credentials,
+    /// For a gateway in front of Portainer.
+    headers: Vec<(String, Secret)>,
     clock: Arc<dyn Clock>,
     login: Mutex<Login>,
 }
@@ -86,6 +88,7 @@ impl Door {
             fetch,
             url: settings.url.clone(),
             credentials: settings.credentials.clone(),
+            headers: settings.headers.clone(),
             clock,
             login: Mutex::default(),
         })
@@ -288,6 +291,8 @@ impl Door {
     ) -> Result<T, Error> {
         let url = format!("{}{}", self.url, call.path);
         let mut headers = vec![("Accept", "application/json")];
+        let further = self.headers.iter();
+        headers.extend(further.map(|(name, value)| (name.as_str(), value.expose())));
         headers.extend(pass.map(|pass| (pass.header, pass.value.expose())));
         headers.extend(
             call.header

@@ -25,6 +25,7 @@ fn settings(url: String, credentials: Credentials) -> config::Portainer {
         url,
         credentials,
         trust: Trust::PublicRoots,
+        headers: Vec::new(),
         timeout: Duration::from_secs(60),
     }
 }

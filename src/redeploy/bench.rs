@@ -147,6 +147,7 @@ pub(super) fn client(fake: &Fake, api_key: &str) -> Portainer {
         url: fake.url(),
         credentials: config::Credentials::ApiKey(Secret::new(api_key).unwrap()),
         trust: config::Trust::PublicRoots,
+        headers: Vec::new(),
         timeout: Duration::from_secs(1800),
     };
     Portainer::new(&settings, Arc::new(SkippingClock::new(fake.clock()))).unwrap()
