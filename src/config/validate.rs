@@ -496,7 +496,7 @@ impl Checker<'_> {
             .headers
             .values()
             .next()
-            .map(|value| ("headers", self.lines.describe(&value.source)));
+            .map(|value| self.lines.describe(&value.source));
         if let Some(file) = &given.headers_file {
             match self.read_secret_file(file, true) {
                 Ok((lines, source)) => {
@@ -508,14 +508,15 @@ impl Checker<'_> {
                             Err(why) => self.problem(&file.source, &at.path("headers_file"), why),
                         }
                     }
-                    shown = Some(("headers_file", source));
+                    shown = Some(source);
                 }
                 Err(why) => self.problem(&file.source, &at.path("headers_file"), why),
             }
         }
-        if let Some((key, source)) = shown {
-            let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-            self.show_with_source(at.label(key), names.join(", "), source);
+        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        match shown {
+            Some(source) => self.show_with_source(at.label("headers"), names.join(", "), source),
+            None => self.show(at.label("headers"), "none", &Source::Default),
         }
         headers
     }

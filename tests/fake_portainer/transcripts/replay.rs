@@ -694,6 +694,7 @@ fn is_volatile(name: &str) -> bool {
         "LastCheckInDate",
         "NetworkSettings",
         "Pid",
+        "Ports",
         "QueryDate",
         "StartedAt",
         "State.Health.Log",
