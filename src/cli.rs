@@ -1,6 +1,7 @@
 //! The command line: arguments as typed become arguments as meant, or a sentence about what is wrong with them.
 
 pub(crate) mod help;
+pub(crate) mod completions;
 mod typed;
 mod meant;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use crate::image::Reference;
 use crate::signature::SchemeName;
 use crate::text::string_enum;
+use completions::Shell;
 use help::Topic;
 use typed::Typed;
 
@@ -22,6 +24,8 @@ pub(crate) enum Meant {
     Help(Topic),
     /// Print the version.
     Version,
+    /// Print a completion script.
+    Completions(Shell),
     /// Run a command.
     Run {
         /// `--config`
@@ -42,9 +46,14 @@ pub(crate) enum Command {
     TestConnection {
         /// Also send a test notice.
         notify: bool,
+        /// Print one JSON object.
+        json: bool,
     },
-    /// Print the configuration in force.
-    ShowConfig,
+    /// Print the effective configuration.
+    ShowConfig {
+        /// Print one JSON object.
+        json: bool,
+    },
     /// Redeploy stacks and wait for the end.
     Redeploy(Redeploy),
     /// Bring back the images that ran before the last update.
@@ -185,22 +194,6 @@ impl fmt::Display for Usage {
     }
 }
 
-/// The commands, in the order of the help.
-const COMMANDS: [(&str, Topic); 12] = [
-    ("serve", Topic::Serve),
-    ("generate-secret", Topic::GenerateSecret),
-    ("test-connection", Topic::TestConnection),
-    ("show-config", Topic::ShowConfig),
-    ("redeploy", Topic::Redeploy),
-    ("rollback", Topic::Rollback),
-    ("pause", Topic::Pause),
-    ("resume", Topic::Resume),
-    ("status", Topic::Status),
-    ("trigger", Topic::Trigger),
-    ("sign", Topic::Sign),
-    ("healthcheck", Topic::Healthcheck),
-];
-
 /// What the arguments (without the program's name) mean.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Meant, Usage> {
     let has = |names: [&str; 2]| {
@@ -218,13 +211,18 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Meant, Usage> {
     }
     let mut typed = Typed::new(arguments);
     let config = typed.path("--config")?;
+    match typed.peek_command().as_deref() {
+        Some("help") => return typed.help().map(Meant::Help),
+        Some("version") => return typed.no_arguments("version").map(|()| Meant::Version),
+        Some("completions") => return typed.shell().map(Meant::Completions),
+        _ => {}
+    }
     let command = typed.meant()?;
     Ok(Meant::Run { config, command })
 }
 
 fn topic(command: &str) -> Option<Topic> {
-    let found = COMMANDS.iter().find(|(name, _)| *name == command)?;
-    Some(found.1)
+    help::find(command).map(|command| command.topic)
 }
 
 #[cfg(test)]

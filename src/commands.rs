@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::cli::{self, Command, Meant, Output, Usage, help};
+use crate::cli::{self, Command, Meant, Output, Usage, completions, help};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigScope, Loaded, Problems, ProcessEnv};
 use crate::logging;
@@ -42,16 +42,17 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
     let (file, command) = match cli::parse(arguments)? {
-        Meant::Help(topic) => return print(help::text(topic)),
-        Meant::Version => return print(concat!("stackhook ", env!("CARGO_PKG_VERSION"), "\n")),
+        Meant::Help(topic) => return print(&help::text(topic)),
+        Meant::Completions(shell) => return print(&completions::script(shell)),
+        Meant::Version => return print(&version()),
         Meant::Run { config, command } => (config, command),
     };
     let file = file.as_deref();
     match command {
         Command::Serve => serve::run(file),
         Command::GenerateSecret(format) => generate_secret::run(format),
-        Command::TestConnection { notify } => test_connection::run(file, notify),
-        Command::ShowConfig => show_config::run(file),
+        Command::TestConnection { notify, json } => test_connection::run(file, notify, json),
+        Command::ShowConfig { json } => show_config::run(file, json),
         Command::Redeploy(asked) => redeploy::run(file, asked),
         Command::Trigger(asked) => trigger::run(file, asked),
         Command::Rollback(asked) => redeploy::roll_back(file, asked),
@@ -61,6 +62,24 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
         Command::Sign(asked) => sign::run(file, asked),
         Command::Healthcheck => healthcheck::run(file),
     }
+}
+
+/// `stackhook 0.1.0 (0123456789ab, x86_64-linux-musl)`. Release builds set the commit; others do not know it.
+fn version() -> String {
+    let commit =
+        option_env!("STACKHOOK_COMMIT").filter(|commit| !matches!(*commit, "" | "unknown"));
+    let commit = commit.unwrap_or("commit unknown");
+    let commit = match commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => commit.get(..12).unwrap_or(commit),
+        false => commit,
+    };
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    let libc = match cfg!(target_env = "musl") {
+        true => "musl",
+        false => "gnu",
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    format!("stackhook {version} ({commit}, {arch}-{os}-{libc})\n")
 }
 
 /// The configuration; logging has been started by it.

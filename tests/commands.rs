@@ -45,16 +45,35 @@ fn a_wrong_command_line_ends_with_2_and_one_line() {
 #[test]
 fn help_and_version_are_results() {
     let setup = Setup::new();
-    let version = concat!("stackhook ", env!("CARGO_PKG_VERSION"), "\n");
-    check(&setup, &["--version"], 0, version, "");
-    check(&setup, &["serve", "-V", "--nonsense"], 0, version, "");
-    for arguments in [&["-h"][..], &["--help"], &["redploy", "--help"]] {
+    let version = concat!("stackhook ", env!("CARGO_PKG_VERSION"), " (");
+    for arguments in [
+        &["--version"][..],
+        &["version"],
+        &["serve", "-V", "--nonsense"],
+    ] {
+        let output = setup.run(arguments);
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+        assert!(output.stdout.starts_with(version), "{output:?}");
+        assert!(output.stdout.contains(std::env::consts::ARCH), "{output:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let output = setup.run(&["completions", shell]);
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+        assert!(output.stdout.contains("generate-secret"), "{output:?}");
+    }
+    let json = setup.run(&["show-config", "--json"]).stdout;
+    let shown: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(shown["settings"][0]["key"], "listen", "{json}");
+    assert_eq!(shown["settings"][0]["source"], "default", "{json}");
+    for arguments in [&["-h"][..], &["--help"], &["help"], &["redploy", "--help"]] {
         let output = setup.run(arguments);
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
         assert!(output.stdout.contains("Exit codes:"), "{output:?}");
     }
-    let output = setup.run(&["redeploy", "--help"]);
-    assert!(output.stdout.contains("--dry-run"), "{output:?}");
+    for arguments in [&["redeploy", "--help"], &["help", "redeploy"]] {
+        let output = setup.run(arguments);
+        assert!(output.stdout.contains("--dry-run"), "{output:?}");
+    }
 }
 
 #[test]

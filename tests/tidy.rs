@@ -18,7 +18,7 @@ const HOMES: &[(&str, &str)] = &[
     ("libyaml_safer", "compose"),
     ("sha1", "secret"),
     ("sha2", "secret"),
-    ("signal_hook", "commands/serve"),
+    ("signal_hook", "commands"),
     ("strsim", "suggest"),
     ("simple_logger", "logging"),
     ("subtle", "secret"),

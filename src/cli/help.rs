@@ -1,9 +1,12 @@
-//! What `--help` says, for the program and for each of its commands.
+//! The table of commands and options. Parsing, help and shell completions are all made from it.
+//!
+//! To add a command: a variant of [`Topic`], a row in [`COMMANDS`], a variant of `Command` in `cli.rs`, its arguments in
+//! `cli/meant.rs`, and a file in `commands/`. Tests compare the table with the parser and the documents.
 
-/// Whose help is asked for.
+/// A command, or the program as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// The program's.
+    /// The program without a command.
     Program,
     /// `serve`
     Serve,
@@ -29,198 +32,349 @@ pub(crate) enum Topic {
     Sign,
     /// `healthcheck`
     Healthcheck,
+    /// `completions`
+    Completions,
+    /// `help`
+    Help,
+    /// `version`
+    Version,
 }
 
-/// The help on `topic`, with a line end.
-pub(crate) fn text(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Program => PROGRAM,
-        Topic::Serve => SERVE,
-        Topic::GenerateSecret => GENERATE_SECRET,
-        Topic::TestConnection => TEST_CONNECTION,
-        Topic::ShowConfig => SHOW_CONFIG,
-        Topic::Redeploy => REDEPLOY,
-        Topic::Rollback => ROLLBACK,
-        Topic::Pause => PAUSE,
-        Topic::Resume => RESUME,
-        Topic::Status => STATUS,
-        Topic::Trigger => TRIGGER,
-        Topic::Sign => SIGN,
-        Topic::Healthcheck => HEALTHCHECK,
+/// A row of the table: everything about a command that a user sees.
+pub(crate) struct CommandHelp {
+    pub(crate) topic: Topic,
+    pub(crate) name: &'static str,
+    /// As in `[STACK…]`.
+    pub(crate) arguments: &'static str,
+    /// One line for the list of commands.
+    pub(crate) summary: &'static str,
+    /// The first sentences of its own help.
+    pub(crate) about: &'static str,
+    pub(crate) options: &'static [OptionHelp],
+    /// The end of its own help; may be empty.
+    pub(crate) notes: &'static str,
+}
+
+/// An option of a command.
+pub(crate) struct OptionHelp {
+    /// With both hyphens.
+    pub(crate) name: &'static str,
+    /// The placeholder of its value; empty for a switch.
+    pub(crate) value: &'static str,
+    pub(crate) about: &'static str,
+    /// The possible values, if they are few.
+    pub(crate) values: &'static [&'static str],
+}
+
+const fn switch(name: &'static str, about: &'static str) -> OptionHelp {
+    OptionHelp {
+        name,
+        value: "",
+        about,
+        values: &[],
     }
 }
 
-const PROGRAM: &str = "\
-A signed webhook in, a Portainer stack redeployed, and the truth about how it ended.
+const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionHelp {
+    OptionHelp {
+        name,
+        value,
+        about,
+        values: &[],
+    }
+}
 
-Usage: stackhook [--config FILE] COMMAND
+const JSON: OptionHelp = switch("--json", "print one JSON object");
+const QUIET: OptionHelp = switch("--quiet", "print nothing on success");
+const IMAGE: OptionHelp = option(
+    "--image",
+    "REF",
+    "only the services with this image; may be given several times",
+);
+const FORCE: OptionHelp = switch(
+    "--force",
+    "also if nothing is newer, if the image was rolled back before, or if the stack is paused",
+);
 
-Commands:
-  serve              receive webhooks
-  generate-secret    print a new secret for a hook
-  test-connection    check Portainer, the credentials and every configured stack
-  show-config        print the configuration in force and where each value comes from
-  redeploy [STACK…]  redeploy now, straight through Portainer
-  rollback STACK     back to the images that ran before the last update
-  pause STACK        skip deliveries for a stack, until it is resumed or for a time
-  resume STACK       update a paused stack again
-  status [STACK…]    print state, running images, pause, blocked images and last deliveries
-  trigger [STACK…]   send a signed delivery to a running stackhook, and report its end
-  sign [FILE]        print the headers that sign a body, or how to set up a sender
-  healthcheck        ask the running server on this host whether it is well
+/// Every command, in the order of the help.
+pub(crate) const COMMANDS: &[CommandHelp] = &[
+    CommandHelp {
+        topic: Topic::Serve,
+        name: "serve",
+        arguments: "",
+        summary: "receive webhooks",
+        about: "Receives webhooks and redeploys stacks, until SIGTERM or SIGINT.",
+        options: &[],
+        notes: "Prints \"listening on http://ADDRESS\" to stderr when it is ready. A second signal ends it at once, with 130.",
+    },
+    CommandHelp {
+        topic: Topic::GenerateSecret,
+        name: "generate-secret",
+        arguments: "",
+        summary: "print a new secret for a hook",
+        about: "Prints a new secret for a hook and its sender: 32 letters and digits.",
+        options: &[OptionHelp {
+            name: "--format",
+            value: "FORMAT",
+            about: "plain (the default), or standard-webhooks: whsec_ and 32 bytes in base64",
+            values: crate::cli::SecretFormat::NAMES,
+        }],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::TestConnection,
+        name: "test-connection",
+        arguments: "",
+        summary: "check Portainer, the credentials and every configured stack",
+        about: "Checks Portainer, the credentials and every configured stack; changes nothing.",
+        options: &[
+            switch(
+                "--notify",
+                "also send a test notice to the receiver in [notify]",
+            ),
+            JSON,
+        ],
+        notes: "Prints the user, the environments, the visible stacks, and for each configured stack how it would be\n\
+                redeployed. Exits with 0 if everything is correct, 1 if something is not, 75 if Portainer cannot be\n\
+                reached, 78 if the configuration is wrong.",
+    },
+    CommandHelp {
+        topic: Topic::ShowConfig,
+        name: "show-config",
+        arguments: "",
+        summary: "print the effective configuration and the source of each value",
+        about: "Prints the effective configuration: each key, its value and its source. Secrets are not shown.",
+        options: &[JSON],
+        notes: "Exits with 78 if something is wrong, and reports every problem.",
+    },
+    CommandHelp {
+        topic: Topic::Redeploy,
+        name: "redeploy",
+        arguments: "[STACK…]",
+        summary: "redeploy now, directly through Portainer",
+        about: "Redeploys stacks now, directly through Portainer, and waits for the result.\n\n\
+                A STACK is the key or the name of a configured stack. Default: the only stack, or the one of\n\
+                PORTAINER_STACK_NAME.",
+        options: &[
+            switch("--all", "every configured stack"),
+            IMAGE,
+            FORCE,
+            switch("--dry-run", "only print what would happen; changes nothing"),
+            JSON,
+            QUIET,
+        ],
+        notes: "Of several stacks, exit code 1 (failed, or skipped) wins over 75 (unknown, unreachable), which wins over 0.\n\
+                Ctrl-C stops watching, with 130; an update that Portainer has received goes on. Run the same command\n\
+                again to see how it ended.",
+    },
+    CommandHelp {
+        topic: Topic::Rollback,
+        name: "rollback",
+        arguments: "STACK",
+        summary: "restore the images that ran before the last update",
+        about: "Restores the images, and the variables, that a stack had before its last update, and waits for the result.\n\n\
+                A STACK is the key or the name of a configured stack. The previous images are recorded in the state_dir,\n\
+                which this command shares with the server. Images that are rolled back are blocked until newer ones are\n\
+                available.",
+        options: &[JSON, QUIET],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::Pause,
+        name: "pause",
+        arguments: "STACK",
+        summary: "skip deliveries for a stack, until it is resumed or for a time",
+        about: "Pauses a stack: deliveries for it are skipped. Works beside a running server, and while Portainer is not\n\
+                reachable.\n\n\
+                A STACK is the key or the name of a configured stack. Needs the state_dir that the server uses.",
+        options: &[option(
+            "--for",
+            "TIME",
+            "how long, such as 30m, 2h or 3d; without it, until \"stackhook resume\"",
+        )],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::Resume,
+        name: "resume",
+        arguments: "STACK",
+        summary: "update a paused stack again",
+        about: "Resumes updates of a paused stack. Deliveries that were skipped during the pause are not replayed.",
+        options: &[],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::Status,
+        name: "status",
+        arguments: "[STACK…]",
+        summary: "print state, running images, pause, blocked images and last deliveries",
+        about: "Prints the state of stacks: running images, pause, blocked images and the last deliveries. Changes\n\
+                nothing.",
+        options: &[JSON],
+        notes: "Deliveries, pauses and blocked images are read from the state_dir, also while the server runs or Portainer\n\
+                is not reachable. The state is healthy, unhealthy, updating, paused, failed or unknown.",
+    },
+    CommandHelp {
+        topic: Topic::Trigger,
+        name: "trigger",
+        arguments: "[STACK…]",
+        summary: "send a signed delivery to a running stackhook and report its result",
+        about: "Sends a signed delivery to a running stackhook, waits for the result and exits accordingly: for pipelines\n\
+                and cron.\n\n\
+                Needs only the address, and the secret of the server's hook \"update\" in PORTAINER_WEBHOOK_SECRET (or _FILE).\n\
+                A STACK is a key or name on that server; several make several deliveries, and the worst exit code wins.",
+        options: &[
+            option(
+                "--url",
+                "URL",
+                "address of the server; default $STACKHOOK_URL. Without a path, /webhook/update/ is used",
+            ),
+            IMAGE,
+            option(
+                "--env",
+                "NAME=VALUE",
+                "set a variable of the stack that its \"env\" allows; may be given several times",
+            ),
+            FORCE,
+            switch("--no-wait", "exit when the delivery is accepted"),
+            switch("--json", "print the reply, one object per delivery"),
+            QUIET,
+        ],
+        notes: "Exits with 0 if the stack is up to date and healthy, 1 if the deployment failed or was skipped, 75 if the\n\
+                result is unknown or the server cannot be reached (try again), 78 if the delivery was rejected.",
+    },
+    CommandHelp {
+        topic: Topic::Sign,
+        name: "sign",
+        arguments: "[FILE]",
+        summary: "print the headers that sign a body, or how to set up a sender",
+        about: "Prints the headers that authenticate a body, one per line, as curl reads them; or the settings for the\n\
+                hook's sender.\n\n  stackhook sign body.json | curl -H @- --data-binary @body.json URL\n\n\
+                The body is read from FILE, or from standard input. It is signed with the hook's first secret.",
+        options: &[
+            option("--hook", "NAME", "the hook; default: the default hook"),
+            OptionHelp {
+                name: "--scheme",
+                value: "SCHEME",
+                about: "another scheme than the hook's own",
+                values: crate::signature::SchemeName::NAMES,
+            },
+            switch(
+                "--setup",
+                "print the settings for the hook's sender, and ready jobs for pipelines",
+            ),
+        ],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::Healthcheck,
+        name: "healthcheck",
+        arguments: "",
+        summary: "check that the server on this host answers",
+        about: "Requests /healthz from the server on this host. Of the configuration, only the listen address is read.",
+        options: &[],
+        notes: "Exits with 0 if the server answers that it is healthy, otherwise with 1.",
+    },
+    CommandHelp {
+        topic: Topic::Completions,
+        name: "completions",
+        arguments: "SHELL",
+        summary: "print a completion script for bash, zsh or fish",
+        about: "Prints a completion script for bash, zsh or fish.\n\n  source <(stackhook completions bash)",
+        options: &[],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::Help,
+        name: "help",
+        arguments: "[COMMAND]",
+        summary: "print this text, or the help of a command",
+        about: "Prints the help of the program or of a command.",
+        options: &[],
+        notes: "",
+    },
+    CommandHelp {
+        topic: Topic::Version,
+        name: "version",
+        arguments: "",
+        summary: "print version, commit and target",
+        about: "Prints the version, the commit it was built from and the target.",
+        options: &[],
+        notes: "",
+    },
+];
 
-Options:
-  --config FILE      the configuration file; else $STACKHOOK_CONFIG, ./stackhook.toml,
-                     /etc/stackhook/stackhook.toml, or the environment alone
-  -h, --help         this text; after a command, that command's
-  -V, --version      the version
+/// The row of a command's name.
+pub(crate) fn find(name: &str) -> Option<&'static CommandHelp> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
 
-Exit codes:
-  0    fine
-  1    it ran and failed: Portainer refused, a stack is not well, something was not found
-  2    the command line is wrong
-  75   try again later: not reachable, time is over, or nobody knows how it ended
-  78   the configuration is wrong
-  130  stopped by a second signal
-";
+/// The help of a command or the program, with a final line break.
+pub(crate) fn text(topic: Topic) -> String {
+    match COMMANDS.iter().find(|command| command.topic == topic) {
+        Some(command) => command_text(command),
+        None => program_text(),
+    }
+}
 
-const SERVE: &str = "\
-Receives webhooks and redeploys stacks, until SIGTERM or SIGINT.
+fn program_text() -> String {
+    let usage = |command: &CommandHelp| match command.arguments {
+        "" => command.name.to_owned(),
+        arguments => format!("{} {arguments}", command.name),
+    };
+    let commands: Vec<(String, &str)> = COMMANDS
+        .iter()
+        .map(|command| (usage(command), command.summary))
+        .collect();
+    format!(
+        "A signed webhook in, a Portainer stack redeployed, and the truth about how it ended.\n\n\
+         Usage: stackhook [--config FILE] COMMAND\n\n\
+         Commands:\n{}\n\
+         Options:\n  \
+         --config FILE        the configuration file; default $STACKHOOK_CONFIG, ./stackhook.toml,\n                       \
+         /etc/stackhook/stackhook.toml, or the environment alone\n  \
+         -h, --help           this text; after a command, the help of that command\n  \
+         -V, --version        the version, commit and target\n\n\
+         Exit codes:\n  \
+         0    success\n  \
+         1    the command ran and failed: Portainer refused, a stack is not healthy, something was not found\n  \
+         2    the command line is wrong\n  \
+         75   temporary failure: unreachable, timed out, or result unknown\n  \
+         78   the configuration is wrong\n  \
+         130  stopped by a signal\n",
+        rows(&commands)
+    )
+}
 
-Usage: stackhook [--config FILE] serve
+fn command_text(command: &CommandHelp) -> String {
+    let options: Vec<(String, &str)> = command
+        .options
+        .iter()
+        .map(|option| match option.value {
+            "" => (option.name.to_owned(), option.about),
+            value => (format!("{} {value}", option.name), option.about),
+        })
+        .collect();
+    let arguments = match command.arguments {
+        "" => String::new(),
+        arguments => format!(" {arguments}"),
+    };
+    let (marker, options) = match options.is_empty() {
+        true => ("", String::new()),
+        false => (" [OPTIONS]", format!("\nOptions:\n{}", rows(&options))),
+    };
+    let notes = match command.notes {
+        "" => String::new(),
+        notes => format!("\n{notes}\n"),
+    };
+    format!(
+        "{}\n\nUsage: stackhook [--config FILE] {}{arguments}{marker}\n{options}{notes}",
+        command.about, command.name
+    )
+}
 
-It says \"listening on http://ADDRESS\" on stderr when it is ready. A second signal ends it at once, with 130.
-";
-
-const GENERATE_SECRET: &str = "\
-Prints a new secret for a hook and its sender: 32 letters and digits.
-
-Usage: stackhook generate-secret [--format FORMAT]
-
-Options:
-  --format FORMAT    plain (the default), or standard-webhooks: whsec_ and 32 bytes in base64
-";
-
-const TEST_CONNECTION: &str = "\
-Checks Portainer, the credentials and every configured stack; changes nothing.
-
-Usage: stackhook [--config FILE] test-connection [--notify]
-
-Options:
-  --notify           also send a test notice to where [notify] leads
-
-Prints who we are there, the environments, the stacks that can be seen, and for each configured stack how it would be
-redeployed. Ends with 0 when everything is as it should be, 1 when something is not, 75 when Portainer cannot be
-reached, 78 when the configuration is wrong.
-";
-
-const SHOW_CONFIG: &str = "\
-Prints the configuration in force: each key, its value and where it comes from. Secrets are not shown.
-
-Usage: stackhook [--config FILE] show-config
-
-Ends with 78 when something is wrong, and says everything that is.
-";
-
-const REDEPLOY: &str = "\
-Redeploys stacks now, straight through Portainer, and waits for the end.
-
-Usage: stackhook [--config FILE] redeploy [STACK…] [OPTIONS]
-
-A STACK is the key or the name of a configured stack. Without one: the only stack, or the one of PORTAINER_STACK_NAME.
-
-Options:
-  --all              every configured stack
-  --image REF        only the services with this image; may be given several times
-  --force            also if nothing is newer, and if the image was rolled back before
-  --dry-run          only say what would happen; changes nothing
-  --json             print one JSON object: status and stacks
-  --quiet            print nothing when all went well
-
-Of several stacks, exit code 1 (failed, or skipped) beats 75 (unknown, not reached), which beats 0.
-";
-
-const ROLLBACK: &str = "\
-Brings back the images, and the variables, that a stack had before its last update, and waits for the end.
-
-Usage: stackhook [--config FILE] rollback STACK [OPTIONS]
-
-A STACK is the key or the name of a configured stack. What ran before is remembered in the state_dir that this command
-shares with the server. The images that are rolled back stay out until newer ones are there.
-
-Options:
-  --json             print one JSON object: status and stacks
-  --quiet            print nothing when all went well
-";
-
-const PAUSE: &str = "\
-Pauses a stack: deliveries for it are skipped. Works beside a running server, and while Portainer is not reachable.
-
-Usage: stackhook [--config FILE] pause STACK [--for TIME]
-
-A STACK is the key or the name of a configured stack. Needs the state_dir that the server uses.
-
-Options:
-  --for TIME         how long, such as 30m, 2h or 3d; without it, until \"stackhook resume\"
-";
-
-const RESUME: &str = "\
-Resumes updates of a paused stack. Deliveries that were skipped during the pause are not replayed.
-
-Usage: stackhook [--config FILE] resume STACK
-";
-
-const STATUS: &str = "\
-Prints the state of stacks: running images, pause, blocked images and the last deliveries. Changes nothing.
-
-Usage: stackhook [--config FILE] status [STACK…] [--json]
-
-Deliveries, pauses and blocked images are read from the state_dir, also while the server runs or Portainer is not reachable.
-The state is healthy, unhealthy, updating, paused, failed or unknown.
-
-Options:
-  --json             print one JSON object
-";
-
-const TRIGGER: &str = "\
-Sends a signed delivery to a running stackhook, follows it to its end, and ends as it did: for pipelines and cron.
-
-Usage: stackhook [--config FILE] trigger [STACK…] [OPTIONS]
-
-Needs only where it runs, and the secret of its hook \"update\" in PORTAINER_WEBHOOK_SECRET (or _FILE). A STACK is a key
-or name over there; several are several deliveries, and the worst exit code wins.
-
-Options:
-  --url URL          where it runs; default $STACKHOOK_URL. Without a path, /webhook/update/ is meant
-  --image REF        only the services with this image; may be given several times
-  --env NAME=VALUE   set a variable of the stack that its \"env\" allows; may be given several times
-  --force            also if nothing is newer
-  --no-wait          end when it is accepted
-  --json             print the reply, one object a delivery
-  --quiet            print nothing when all went well
-
-Ends with 0 when the stack is up to date and well, 1 when the deployment failed or was not made, 75 when nobody can say
-or the server cannot be reached (try again), 78 when the delivery was turned away: secret, address, a name.
-";
-
-const SIGN: &str = "\
-Prints the headers that prove a body to a hook, a line each, as curl reads them; or what to enter at the hook's sender.
-
-Usage: stackhook [--config FILE] sign [FILE] [OPTIONS]
-       stackhook sign body.json | curl -H @- --data-binary @body.json URL
-
-The body is read from FILE, or from standard input. It is signed with the hook's first secret.
-
-Options:
-  --hook NAME        the hook; else the default one
-  --scheme SCHEME    another scheme than the hook's own
-  --setup            what to enter at the hook's sender, and ready jobs for pipelines
-";
-
-const HEALTHCHECK: &str = "\
-Asks the running server on this host for /healthz. Reads only where it listens from the configuration.
-
-Usage: stackhook [--config FILE] healthcheck
-
-Ends with 0 when the server answers that it is well, with 1 when it does not.
-";
+fn rows(rows: &[(String, &str)]) -> String {
+    rows.iter()
+        .map(|(name, about)| format!("  {name:<19}  {about}\n"))
+        .collect()
+}

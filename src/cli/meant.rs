@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::cli::help::Topic;
+use crate::cli::completions::Shell;
+use crate::cli::help::{COMMANDS, Topic};
 use crate::cli::typed::Typed;
 use crate::cli::{
-    COMMANDS, Command, Output, Pause, Redeploy, Rollback, SecretFormat, Sign, Status, Trigger,
-    Usage, Which, topic,
+    Command, Output, Pause, Redeploy, Rollback, SecretFormat, Sign, Status, Trigger, Usage, Which,
+    topic,
 };
 use crate::image::Reference;
 use crate::signature::SchemeName;
@@ -21,8 +22,11 @@ impl Typed {
             Some(Topic::GenerateSecret) => Command::GenerateSecret(self.secret_format()?),
             Some(Topic::TestConnection) => Command::TestConnection {
                 notify: self.flag("--notify")?,
+                json: self.flag("--json")?,
             },
-            Some(Topic::ShowConfig) => Command::ShowConfig,
+            Some(Topic::ShowConfig) => Command::ShowConfig {
+                json: self.flag("--json")?,
+            },
             Some(Topic::Redeploy) => return self.redeploy().map(Command::Redeploy),
             Some(Topic::Rollback) => return self.rollback().map(Command::Rollback),
             Some(Topic::Pause) => return self.pause().map(Command::Pause),
@@ -34,8 +38,9 @@ impl Typed {
             Some(Topic::Trigger) => return self.trigger().map(Command::Trigger),
             Some(Topic::Sign) => return self.sign().map(Command::Sign),
             Some(Topic::Healthcheck) => Command::Healthcheck,
-            Some(Topic::Program) | None => {
-                let near = did_you_mean(&word, COMMANDS.map(|(name, _)| name));
+            // `help`, `version` and `completions` are parsed before.
+            Some(Topic::Program | Topic::Help | Topic::Version | Topic::Completions) | None => {
+                let near = did_you_mean(&word, COMMANDS.iter().map(|command| command.name));
                 return Err(Usage(format!("unknown command {word:?}{near}")));
             }
         };
@@ -45,13 +50,47 @@ impl Typed {
         }
     }
 
+    /// The topic of `help [COMMAND]`.
+    pub(super) fn help(mut self) -> Result<Topic, Usage> {
+        self.command()?;
+        match self.rest()?.as_slice() {
+            [] => Ok(Topic::Program),
+            [name] => topic(name).ok_or_else(|| {
+                let near = did_you_mean(name, COMMANDS.iter().map(|command| command.name));
+                Usage(format!("unknown command {name:?}{near}"))
+            }),
+            [_, second, ..] => Err(Usage(format!("help takes no argument {second:?}"))),
+        }
+    }
+
+    /// The shell of `completions SHELL`.
+    pub(super) fn shell(mut self) -> Result<Shell, Usage> {
+        self.command()?;
+        let arguments = self.rest()?;
+        let shell = match arguments.as_slice() {
+            [name] => Shell::parse(name),
+            _ => None,
+        };
+        let names = Shell::NAMES.join(", ");
+        shell.ok_or_else(|| Usage(format!("completions takes one shell: {names}")))
+    }
+
+    /// Checks that nothing follows the command.
+    pub(super) fn no_arguments(mut self, command: &str) -> Result<(), Usage> {
+        self.command()?;
+        match self.rest()?.first() {
+            None => Ok(()),
+            Some(left) => Err(Usage(format!("{command} takes no argument {left:?}"))),
+        }
+    }
+
     fn secret_format(&mut self) -> Result<SecretFormat, Usage> {
         let Some(text) = self.value("--format", "FORMAT")? else {
             return Ok(SecretFormat::Plain);
         };
         SecretFormat::parse(&text).ok_or_else(|| {
             let names = SecretFormat::NAMES.join(", ");
-            Usage(format!("unknown format {text:?}; there are {names}"))
+            Usage(format!("unknown format {text:?}; use one of {names}"))
         })
     }
 
@@ -113,7 +152,7 @@ impl Typed {
             Some(text) => Some(SchemeName::parse(&text).ok_or_else(|| {
                 let near = did_you_mean(&text, SchemeName::NAMES.iter().copied());
                 let names = SchemeName::NAMES.join(", ");
-                Usage(format!("unknown scheme {text:?}{near}; there are {names}"))
+                Usage(format!("unknown scheme {text:?}{near}; use one of {names}"))
             })?),
         };
         let mut files = self.rest()?.into_iter();

@@ -35,12 +35,22 @@ fn image(text: &str) -> Reference {
 #[test]
 fn every_command_is_understood() {
     check("serve", Command::Serve);
-    check("test-connection", Command::TestConnection { notify: false });
+    check(
+        "test-connection",
+        Command::TestConnection {
+            notify: false,
+            json: false,
+        },
+    );
     check(
         "test-connection --notify",
-        Command::TestConnection { notify: true },
+        Command::TestConnection {
+            notify: true,
+            json: false,
+        },
     );
-    check("show-config", Command::ShowConfig);
+    check("show-config", Command::ShowConfig { json: false });
+    check("show-config --json", Command::ShowConfig { json: true });
     check("healthcheck", Command::Healthcheck);
     check(
         "generate-secret",
@@ -108,7 +118,7 @@ fn a_body_is_signed_or_a_sender_is_set_up() {
     );
     refused(
         "sign --scheme gitub",
-        "unknown scheme \"gitub\"; did you mean \"github\"?; there are generic, github, gitea, forgejo, gogs, bitbucket, standard-webhooks, token, url-token",
+        "unknown scheme \"gitub\"; did you mean \"github\"?; use one of generic, github, gitea, forgejo, gogs, bitbucket, hmac, standard-webhooks, token, url-token",
     );
 }
 
@@ -248,22 +258,70 @@ fn options_are_complete_and_given_once() {
     );
     refused(
         "generate-secret --format long",
-        "unknown format \"long\"; there are plain, standard-webhooks",
+        "unknown format \"long\"; use one of plain, standard-webhooks",
     );
 }
 
 #[test]
-fn every_command_has_help_that_names_it() {
-    for (name, topic) in COMMANDS {
-        assert!(
-            help::text(topic).contains(&format!("stackhook {name}"))
-                || help::text(topic).contains(&format!("] {name}")),
-            "{name}"
-        );
-        assert!(
-            help::text(Topic::Program).contains(&format!("\n  {name} ")),
-            "{name}"
-        );
+fn help_version_and_completions_are_commands() {
+    for (line, topic) in [
+        ("help", Topic::Program),
+        ("help serve", Topic::Serve),
+        ("--config x help redeploy", Topic::Redeploy),
+        ("help help", Topic::Help),
+    ] {
+        assert_eq!(typed(line), Ok(Meant::Help(topic)), "{line}");
+    }
+    assert_eq!(typed("version"), Ok(Meant::Version));
+    assert_eq!(
+        typed("completions fish"),
+        Ok(Meant::Completions(Shell::Fish))
+    );
+    refused(
+        "help redploy",
+        "unknown command \"redploy\"; did you mean \"redeploy\"?",
+    );
+    refused("version now", "version takes no argument \"now\"");
+    let shells = "completions takes one shell: bash, zsh, fish";
+    refused("completions", shells);
+    refused("completions tcsh", shells);
+}
+
+/// Options that the table has and the parser does not know would be refused by name.
+#[test]
+fn the_parser_knows_every_option_of_the_table() {
+    for command in help::COMMANDS {
+        for option in command.options {
+            let value = option.values.first().copied().unwrap_or("a=1");
+            let mut line = format!("{} {}", command.name, option.name);
+            if !option.value.is_empty() {
+                line.push_str(&format!(" {value}"));
+            }
+            let error = typed(&line).err().map(|usage| usage.to_string());
+            let unknown = error.filter(|error| error.starts_with("unknown option"));
+            assert_eq!(unknown, None, "{line}");
+        }
+    }
+}
+
+#[test]
+fn help_and_completions_name_every_command_and_option() {
+    let scripts = [Shell::Bash, Shell::Zsh, Shell::Fish].map(completions::script);
+    for command in help::COMMANDS {
+        let own = help::text(command.topic);
+        assert!(own.contains(&format!("] {}", command.name)), "{own}");
+        let all = help::text(Topic::Program);
+        assert!(all.contains(&format!("\n  {} ", command.name)), "{all}");
+        for script in &scripts {
+            assert!(script.contains(command.name), "{script}");
+        }
+        for option in command.options {
+            assert!(own.contains(option.name), "{own}");
+            let bare = option.name.trim_start_matches('-');
+            for script in &scripts {
+                assert!(script.contains(bare), "{} in {script}", option.name);
+            }
+        }
     }
 }
 
@@ -275,11 +333,10 @@ fn help_fits_a_terminal_and_lists_the_exit_codes() {
             "{code}"
         );
     }
-    let topics = COMMANDS
-        .iter()
-        .map(|(_, topic)| *topic)
-        .chain([Topic::Program]);
-    for line in topics.flat_map(|topic| help::text(topic).lines()) {
-        assert!(line.chars().count() <= 120, "{line}");
+    let topics = help::COMMANDS.iter().map(|command| command.topic);
+    for text in topics.chain([Topic::Program]).map(help::text) {
+        for line in text.lines() {
+            assert!(line.chars().count() <= 120, "{line}");
+        }
     }
 }

@@ -35,6 +35,11 @@ impl Typed {
         })
     }
 
+    /// The command without taking it.
+    pub(super) fn peek_command(&self) -> Option<String> {
+        self.left.clone().subcommand().ok().flatten()
+    }
+
     pub(super) fn flag(&mut self, option: &'static str) -> Result<bool, Usage> {
         self.known.push(option);
         match (self.left.contains(option), self.left.contains(option)) {

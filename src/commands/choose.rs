@@ -34,7 +34,10 @@ fn unsaid(config: &Config) -> Result<&Stack, Stop> {
     match config.stacks.as_slice() {
         [only] => Ok(only),
         stacks => stacks.iter().find(default).ok_or_else(|| {
-            Stop::Usage(format!("which stack? there are {}; or --all", keys(stacks)))
+            Stop::Usage(format!(
+                "name a stack, or use --all; configured: {}",
+                keys(stacks)
+            ))
         }),
     }
 }
@@ -50,13 +53,12 @@ fn named<'c>(name: &str, config: &'c Config) -> Result<&'c Stack, Stop> {
     match found.as_slice() {
         [one] => Ok(one),
         [] => {
-            let help = match did_you_mean(name, stacks.iter().map(|stack| stack.key.as_str())) {
-                near if near.is_empty() => format!("; there are {}", keys(stacks)),
-                near => near,
-            };
-            Err(Stop::Usage(format!(
-                "no stack {name:?} is configured{help}"
-            )))
+            let keys_and_names = stacks
+                .iter()
+                .flat_map(|stack| [stack.key.as_str(), stack.name.as_str()]);
+            let near = did_you_mean(name, keys_and_names);
+            let help = format!("{near}; configured: {}", keys(stacks));
+            Err(Stop::Usage(format!("there is no stack {name:?}{help}")))
         }
         several => Err(Stop::Usage(format!(
             "several stacks are named {name:?}; their keys are {}",

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 
 use super::choose::choose;
 use super::report::words;
@@ -87,6 +90,10 @@ fn carry_out(
             .map_err(Stop::Configuration)?
             .with_stacks(&config.stacks),
     };
+    let submitted = Arc::new(AtomicBool::new(false));
+    if !looks {
+        exit_on_interrupt(&submitted)?;
+    }
     let mut ends = Vec::new();
     for stack in stacks {
         let watching = Watching {
@@ -95,6 +102,7 @@ fn carry_out(
             locks: &locks,
             store: &store,
             past_pause: manner == Manner::PastPause,
+            submitted: &submitted,
         };
         let context = Context {
             portainer: &portainer,
@@ -107,6 +115,7 @@ fn carry_out(
             patience: Duration::ZERO,
         };
         let end = act(&context, stack);
+        submitted.store(false, Ordering::SeqCst);
         // Before anything is printed, so that the progress line is gone.
         drop(watching);
         if !output.json && (!output.quiet || end.exit() != Exit::Fine) {
@@ -119,6 +128,27 @@ fn carry_out(
         terminal::print(&format!("{}\n", json(&ends)))?;
     }
     Ok(exit)
+}
+
+/// Exits with 130 at the first SIGINT, and reports whether Portainer goes on with an update.
+fn exit_on_interrupt(submitted: &Arc<AtomicBool>) -> Result<(), Stop> {
+    let cannot = |why: std::io::Error| Stop::Failed(format!("cannot handle signals: {why}"));
+    let mut signals = Signals::new([SIGINT]).map_err(cannot)?;
+    let submitted = Arc::clone(submitted);
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            terminal::complain(match submitted.load(Ordering::SeqCst) {
+                true => {
+                    "stopped watching; the update goes on in Portainer; run the same command again to see how it ended"
+                }
+                false => "stopped; nothing was sent to Portainer",
+            });
+            std::process::exit(130);
+        }
+    };
+    let thread = std::thread::Builder::new().name("interrupt".to_owned());
+    thread.spawn(wait).map_err(cannot)?;
+    Ok(())
 }
 
 /// What became of one stack.
@@ -212,6 +242,8 @@ struct Watching<'a> {
     store: &'a StackStore,
     /// Whether it goes through a pause by staff.
     past_pause: bool,
+    /// Whether Portainer has received an update that has not finished.
+    submitted: &'a AtomicBool,
 }
 
 impl Observer for Watching<'_> {
@@ -244,6 +276,7 @@ impl Observer for Watching<'_> {
     }
 
     fn submitting(&self, _: &Submission) -> Result<(), NotWritten> {
+        self.submitted.store(true, Ordering::SeqCst);
         Ok(())
     }
 }

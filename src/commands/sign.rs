@@ -64,7 +64,7 @@ fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
         .ok_or_else(|| {
             let names: Vec<&str> = config.hooks.iter().map(|hook| hook.name.as_str()).collect();
             let names = names.join(", ");
-            Stop::Usage(format!("there is no hook {name:?}; there are {names}"))
+            Stop::Usage(format!("there is no hook {name:?}; configured: {names}"))
         })
 }
 

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::table::columns;
 use super::{Exit, Stop, Voice, connect, load, worst};
 use crate::clock::SystemClock;
@@ -18,18 +20,19 @@ use crate::stack::outcome::{Fault, StackReport};
 use crate::store::stacks::StackStore;
 use crate::terminal;
 
-/// Says what there is, and for each configured stack how it would be redeployed.
-pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
+/// Prints what is visible in Portainer, and for each configured stack how it would be redeployed.
+pub(super) fn run(file: Option<&Path>, notify: bool, json: bool) -> Result<Exit, Stop> {
     let config = load(ConfigScope::Portainer, file, Voice::Command)?.config;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
-    terminal::print(&address(&config))?;
+    let report = Report { json };
+    report.line(&address(&config))?;
     let version = portainer.version().map_err(stop)?;
-    terminal::print(&format!("Version    {version}\n"))?;
+    report.line(&format!("Version    {version}\n"))?;
     let me = portainer.me().map_err(stop)?;
-    terminal::print(&format!("User       {}\n", who(me.as_ref())))?;
+    report.line(&format!("User       {}\n", who(me.as_ref())))?;
     let environments = portainer.environments().map_err(stop)?;
     let records = portainer.stacks().map_err(stop)?;
-    terminal::print(&overview(&environments, &records))?;
+    report.line(&overview(&environments, &records))?;
     let redactor = Redactor::new(config.secrets());
     let context = Context {
         portainer: &portainer,
@@ -40,28 +43,61 @@ pub(super) fn run(file: Option<&Path>, notify: bool) -> Result<Exit, Stop> {
         timeout,
         patience: Duration::ZERO,
     };
-    terminal::print("\nConfigured stacks\n")?;
+    report.line("\nConfigured stacks\n")?;
     if config.stacks.is_empty() {
-        terminal::print(
-            "  none; set PORTAINER_STACK_NAME to the name of one of the stacks above\n",
-        )?;
+        report.line("  none; set PORTAINER_STACK_NAME to the name of one of the stacks above\n")?;
     }
-    let mut exits = Vec::new();
+    let (mut exits, mut checked) = (Vec::new(), Vec::new());
     for stack in &config.stacks {
-        exits.push(check(&context, stack)?);
+        let (exit, value) = check(&report, &context, stack)?;
+        exits.push(exit);
+        checked.push(value);
     }
-    if let Some(told) = notices(&config, notify)? {
-        exits.push(told);
+    let notices = notices(&report, &config, notify)?;
+    let (exit, notices) = notices.unzip();
+    exits.extend(exit);
+    if json {
+        let user = me.as_ref();
+        let value = json!({
+            "url": config.portainer.as_ref().map(|portainer| portainer.url.as_str()),
+            "version": version.to_string(),
+            "user": user.map(|me| me.name.as_str()),
+            "administrator": user.map(|me| me.administrator),
+            "environments": environments.iter().map(|environment| json!({
+                "id": environment.id.to_string(), "name": environment.name,
+            })).collect::<Vec<_>>(),
+            "stacks": records.iter().map(|record| json!({
+                "id": record.id.to_string(), "name": record.name, "environment": record.environment.to_string(),
+                "kind": kind(record.kind), "status": status(record.status),
+            })).collect::<Vec<_>>(),
+            "configured": checked,
+            "notify": notices,
+        });
+        terminal::print(&format!("{value}\n"))?;
     }
     Ok(worst(exits.into_iter()))
 }
 
-/// Whether there is somebody to be told, and with `notify` whether a test notice arrives.
-fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
+/// The lines for people, which are left out if JSON is wanted.
+struct Report {
+    json: bool,
+}
+
+impl Report {
+    fn line(&self, text: &str) -> Result<(), Stop> {
+        if !self.json {
+            terminal::print(text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks the receiver of notices, with `notify` by a test notice; `None` if there is none.
+fn notices(report: &Report, config: &Config, notify: bool) -> Result<Option<(Exit, Value)>, Stop> {
     let Some(settings) = config.notify.first() else {
         return match notify {
             true => Err(Stop::Configuration(
-                "there is nobody to be told: set STACKHOOK_NOTIFY_URL, or [notify] in the file"
+                "notifications are not configured: set STACKHOOK_NOTIFY_URL, or [notify] in the file"
                     .to_owned(),
             )),
             false => Ok(None),
@@ -70,11 +106,11 @@ fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
     let format = settings.format.name();
     let store = StackStore::new(None).map_err(Stop::Configuration)?;
     let messenger = Messenger::new(settings, Arc::new(SystemClock), store).map_err(Stop::Failed)?;
-    let (said, good, bad) = match notify {
+    let (sent, good, bad) = match notify {
         true => (
             messenger.test(),
-            "a test notice was taken",
-            "the test notice was not taken",
+            "the test notice was accepted",
+            "the test notice was not accepted",
         ),
         false => (
             messenger.knock(),
@@ -82,24 +118,24 @@ fn notices(config: &Config, notify: bool) -> Result<Option<Exit>, Stop> {
             "the address does not answer",
         ),
     };
-    match said {
-        Ok(()) => {
-            terminal::print(&format!("\nNotices    format {format}; {good}\n"))?;
-            Ok(Some(Exit::Fine))
-        }
-        Err(why) => {
-            terminal::print(&format!("\nNotices    format {format}; {bad}\n"))?;
-            terminal::complain(&format!("notices: {bad}: {why}"));
-            Ok(Some(Exit::Failed))
-        }
+    let (exit, text) = match &sent {
+        Ok(()) => (Exit::Fine, good),
+        Err(_) => (Exit::Failed, bad),
+    };
+    report.line(&format!("\nNotices    format {format}; {text}\n"))?;
+    if let Err(why) = &sent {
+        terminal::complain(&format!("notices: {bad}: {why}"));
     }
+    let value = json!({"format": format, "ok": sent.is_ok(), "message": text});
+    Ok(Some((exit, value)))
 }
 
-fn check(context: &Context<'_>, stack: &Stack) -> Result<Exit, Stop> {
+fn check(report: &Report, context: &Context<'_>, stack: &Stack) -> Result<(Exit, Value), Stop> {
     let title = match stack.key.as_str() == stack.name {
         true => stack.name.clone(),
         false => format!("{} ({})", stack.key, stack.name),
     };
+    let (key, name) = (stack.key.as_str(), stack.name.as_str());
     match redeploy::check(context, stack) {
         Ok(checked) => {
             let facts = checked.facts.iter().map(|fact| format!("    {fact}\n"));
@@ -108,13 +144,20 @@ fn check(context: &Context<'_>, stack: &Stack) -> Result<Exit, Stop> {
                 .iter()
                 .map(|doubt| format!("    but {doubt}\n"));
             let lines: String = facts.chain(doubts).collect();
-            terminal::print(&format!("  {title}: ready\n{lines}"))?;
-            Ok(Exit::Fine)
+            report.line(&format!("  {title}: ready\n{lines}"))?;
+            let value = json!({
+                "stack": key, "name": name, "ready": true,
+                "facts": checked.facts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "warnings": checked.doubts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            });
+            Ok((Exit::Fine, value))
         }
-        Err(report) => {
-            terminal::print(&format!("  {title}: not ready\n"))?;
-            terminal::complain(&format!("{title}: {}", report.message));
-            Ok(exit(&report))
+        Err(failed) => {
+            report.line(&format!("  {title}: not ready\n"))?;
+            terminal::complain(&format!("{title}: {}", failed.message));
+            let value =
+                json!({"stack": key, "name": name, "ready": false, "message": failed.message});
+            Ok((exit(&failed), value))
         }
     }
 }
@@ -150,7 +193,7 @@ fn address(config: &Config) -> String {
     };
     let tls = match trust {
         _ if url.starts_with("http://") => {
-            "none: whoever is on the way can read the credentials".to_owned()
+            "none: anyone on the network path can read the credentials".to_owned()
         }
         Trust::PublicRoots => "by the public certificate authorities".to_owned(),
         Trust::Roots { file, .. } => format!("by the certificates in {}", file.display()),
@@ -158,7 +201,8 @@ fn address(config: &Config) -> String {
             format!("only the certificate with SHA-256 {}", to_hex(digest))
         }
         Trust::Insecure => {
-            "not at all (insecure): whoever is on the way can read and change everything".to_owned()
+            "not at all (insecure): anyone on the network path can read and change everything"
+                .to_owned()
         }
     };
     format!("Portainer  {url}\nTLS        {tls}\n")

@@ -44,7 +44,7 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop
     });
     let Some(url) = given.filter(|url| !url.is_empty()) else {
         return Err(Stop::Configuration(
-            "where does stackhook run? set STACKHOOK_URL, or use --url".to_owned(),
+            "the address of stackhook is missing: set STACKHOOK_URL, or use --url".to_owned(),
         ));
     };
     let sender = Sender {
@@ -85,6 +85,9 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop
     Ok(worst(exits.into_iter()))
 }
 
+/// The server does not reveal the reason to a client that it cannot authenticate.
+const REJECTED: &str = "rejected (401): wrong secret, or the clocks differ by more than 5 minutes; the server's log says which";
+
 /// 200 and accepted: fine; 409 and 502: it ran and failed; too slow, too often, other 5xx: later; the rest is a matter of the set-up.
 fn exit(status: u16) -> Exit {
     match status {
@@ -110,7 +113,11 @@ fn tell(asked: &cli::Trigger, stack: &str, end: Result<Said, Trouble>) -> Result
         terminal::print(&format!("{}\n", said.body))?;
     }
     if is_trouble {
-        terminal::complain(&format!("{stack}: {}", said.message()));
+        let message = match said.status {
+            401 => REJECTED.to_owned(),
+            _ => said.message(),
+        };
+        terminal::complain(&format!("{stack}: {message}"));
     }
     if !asked.output.json && !asked.output.quiet {
         let reports = said.body.get("stacks").and_then(Value::as_array);

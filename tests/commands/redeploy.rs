@@ -179,11 +179,12 @@ fn a_dry_run_only_looks() {
 #[test]
 fn a_stack_may_be_called_by_key_or_name_and_must_be_clear() {
     let (fake, setup) = two_stacks();
-    let which = "stackhook: which stack? there are shop, news; or --all\n";
+    let which = "stackhook: name a stack, or use --all; configured: shop, news\n";
     check(&setup, &["redeploy"], 2, "", which);
-    let unknown = "stackhook: no stack \"shopp\" is configured; did you mean \"shop\"?\n";
+    let unknown =
+        "stackhook: there is no stack \"shopp\"; did you mean \"shop\"?; configured: shop, news\n";
     check(&setup, &["redeploy", "shopp"], 2, "", unknown);
-    let unknown = "stackhook: no stack \"database\" is configured; there are shop, news\n";
+    let unknown = "stackhook: there is no stack \"database\"; configured: shop, news\n";
     check(&setup, &["redeploy", "database"], 2, "", unknown);
     for name in ["news", "blog", "BLOG"] {
         let output = setup.run(&["redeploy", name, "news", "--dry-run"]);
@@ -203,6 +204,37 @@ fn a_stack_may_be_called_by_key_or_name_and_must_be_clear() {
     let output = setup.run(&["redeploy", "--dry-run"]);
     assert!(output.stdout.starts_with("blog:\n"), "{output:?}");
     drop(fake);
+}
+
+#[test]
+fn an_interrupt_stops_watching_and_the_next_redeploy_reports_the_result() {
+    let (fake, setup) = two_stacks();
+    let submitted = || fake.calls().iter().any(|call| call.method == "PUT");
+    let output = setup.interrupt(&["redeploy", "shop"], submitted);
+    assert_eq!(output.code, Some(130), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains("stopped watching; the update goes on in Portainer"),
+        "{output:?}"
+    );
+    let output = setup.run(&["redeploy", "shop"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("shop"), "{output:?}");
+}
+
+#[test]
+fn an_interrupt_before_the_update_says_that_nothing_was_sent() {
+    let (fake, setup) = two_stacks();
+    let started = || !fake.calls().is_empty();
+    let output = setup.interrupt(&["redeploy", "shop"], started);
+    assert_eq!(output.code, Some(130), "{output:?}");
+    let sent = fake.calls().iter().any(|call| call.method == "PUT");
+    assert_eq!(
+        output.stderr.contains("nothing was sent to Portainer"),
+        !sent,
+        "{output:?}"
+    );
 }
 
 #[test]

@@ -125,6 +125,22 @@ impl Setup {
         self.spawn(arguments, Stdio::piped()).ended(SOON * 6)
     }
 
+    /// Runs a command, sends SIGINT as soon as `ready`, and waits until it exits.
+    #[track_caller]
+    pub(crate) fn interrupt(&self, arguments: &[&str], ready: impl Fn() -> bool) -> Output {
+        let running = self.spawn(arguments, Stdio::piped());
+        let deadline = Instant::now() + SOON;
+        while !ready() {
+            assert!(Instant::now() < deadline, "{}", running.stderr.text());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s INT \"$0\"", &running.child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        running.ended(SOON)
+    }
+
     /// Runs a command with another stdout.
     #[track_caller]
     pub(crate) fn run_into(&self, stdout: Stdio, arguments: &[&str]) -> Output {

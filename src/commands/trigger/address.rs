@@ -7,11 +7,12 @@ pub(super) fn hook_url(url: &str) -> Result<String, String> {
             "the address of stackhook {why}, such as https://hooks.example.com"
         ))
     };
-    let url = match url.contains("://") {
-        true => url.to_owned(),
-        false => format!("https://{url}"),
+    // A guess would send the delivery over the wrong protocol.
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(format!(
+            "the address of stackhook needs a scheme: http://{url} or https://{url}"
+        ));
     };
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
     if !matches!(scheme, "http" | "https") {
         return wrong("must begin with http:// or https://");
     }
@@ -21,7 +22,7 @@ pub(super) fn hook_url(url: &str) -> Result<String, String> {
     }
     match path {
         "" => Ok(format!("{scheme}://{host}/webhook/update/")),
-        _ => Ok(url),
+        _ => Ok(url.to_owned()),
     }
 }
 
@@ -48,7 +49,8 @@ mod tests {
         let default = Some("https://hooks.example.com/webhook/update/");
         check("https://hooks.example.com", default);
         check("https://hooks.example.com/", default);
-        check("hooks.example.com", default);
+        check("hooks.example.com", None);
+        check("127.0.0.1:8484", None);
         check(
             "http://[::1]:8484",
             Some("http://[::1]:8484/webhook/update/"),
