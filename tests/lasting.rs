@@ -342,7 +342,16 @@ fn trigger_follows_a_delivery_and_ends_as_it_did() {
         "PORTAINER_WEBHOOK_SECRET",
         "another-secret-of-32-characters",
     );
-    assert_eq!(forger.run(&["trigger"]).code, Some(78));
+    let rejected = forger.run(&["trigger"]);
+    assert_eq!(rejected.code, Some(78));
+    let reason = "rejected (401): wrong secret, or the clocks differ by more than 5 minutes";
+    assert!(rejected.stderr.contains(reason), "{rejected:?}");
+    let guessed = sender().run(&["trigger", "--url", "127.0.0.1:8484"]);
+    assert_eq!(guessed.code, Some(78), "{guessed:?}");
+    assert!(
+        guessed.stderr.contains("http://127.0.0.1:8484"),
+        "{guessed:?}"
+    );
     assert_eq!(
         sender().run(&["trigger", "--env", "OTHER=1"]).code,
         Some(78)
