@@ -210,7 +210,7 @@ fn a_stack_may_be_called_by_key_or_name_and_must_be_clear() {
 fn an_interrupt_stops_watching_and_the_next_redeploy_reports_the_result() {
     let (fake, setup) = two_stacks();
     let submitted = || fake.calls().iter().any(|call| call.method == "PUT");
-    let output = setup.interrupt(&["redeploy", "shop"], submitted);
+    let output = setup.interrupt(&["redeploy", "shop", "--force"], submitted);
     assert_eq!(output.code, Some(130), "{output:?}");
     assert!(
         output

@@ -34,7 +34,7 @@ fn what_is_there_and_what_would_be_done_is_said() {
     let expected = format!(
         "\
 Portainer  {url}
-TLS        none: whoever is on the way can read the credentials
+TLS        none: anyone on the network path can read the credentials
 Version    2.43.0
 User       admin, an administrator
 

@@ -132,7 +132,7 @@ impl Setup {
         let deadline = Instant::now() + SOON;
         while !ready() {
             assert!(Instant::now() < deadline, "{}", running.stderr.text());
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
         let sent = Command::new("sh")
             .args(["-c", "kill -s INT \"$0\"", &running.child.id().to_string()])
