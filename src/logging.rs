@@ -2,7 +2,6 @@
 //! logged is decided by whoever logs; here it is only made sure that one happening stays one line. The home of
 //! simple_logger, of which only the decision about levels is used: its writer panics when stderr is closed.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -15,6 +14,7 @@ use simple_logger::SimpleLogger;
 
 use crate::clock::{SystemClock, rfc3339};
 use crate::config::LogFormat;
+use crate::redact::escape_json;
 
 /// Logs from now on: our own lines from `level` on, those of other crates from warnings on. `journal_stream` is the
 /// variable by which systemd says that stderr leads to its journal.
@@ -34,21 +34,7 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, journal_stream: Optio
     let _ = log::set_boxed_logger(Box::new(logger));
 }
 
-/// Text in which nothing moves the cursor, ends the line or turns the direction of writing.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(misleads) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for sign in text.chars() {
-        if misleads(sign) {
-            safe.extend(sign.escape_default());
-        } else {
-            safe.push(sign);
-        }
-    }
-    Cow::Owned(safe)
-}
+pub(crate) use crate::redact::escape_line as escaped;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,24 +160,9 @@ fn json(unix_millis: u64, record: &Record<'_>, message: String) -> String {
         object.0.insert(key.to_owned(), value.into());
     }
     let _ = record.key_values().visit(&mut object);
-    let text = serde_json::Value::Object(object.0).to_string();
-    let mut line = String::with_capacity(text.len() + 1);
-    for sign in text.chars() {
-        // Such signs stand within strings only, and serde_json leaves those from U+007F on as they are.
-        if misleads(sign) {
-            let _ = write!(line, "\\u{:04x}", u32::from(sign));
-        } else {
-            line.push(sign);
-        }
-    }
+    let mut line = escape_json(serde_json::Value::Object(object.0).to_string());
     line.push('\n');
     line
-}
-
-/// Control characters, line and paragraph separators, and what turns the direction of writing.
-fn misleads(sign: char) -> bool {
-    sign.is_control()
-        || matches!(sign, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether `DEVICE:INODE` (systemd.exec(5), `$JOURNAL_STREAM`) is where our stderr leads: the variable is inherited,

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::limits;
+use crate::redact::escape_json;
 
 /// Header lines in the order they came, names in lower case. All are one text: a request has many, and most are never looked at.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub(crate) struct Reply {
 impl Reply {
     /// One JSON object and a line end, so that a terminal's prompt does not stick to it.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Reply {
-        let mut body = serde_json::to_vec(value).unwrap_or_default();
+        let mut body = escape_json(serde_json::to_string(value).unwrap_or_default()).into_bytes();
         body.push(b'\n');
         Reply {
             status,

@@ -4,9 +4,11 @@
 mod needle;
 mod patterns;
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use crate::limits;
+use crate::secret::to_base64;
 use needle::Needle;
 
 /// What stands where something was taken out.
@@ -70,14 +72,14 @@ impl Redactor {
     /// The text without secrets, on one line, cut at 2 KiB. Shown twice it is the same.
     pub(crate) fn show(&self, text: &str) -> String {
         self.until_stable(text, |text| {
-            cut_end(escape(text, |_| false), limits::FOREIGN_TEXT)
+            cut_end(escape_line(text).into_owned(), limits::FOREIGN_TEXT)
         })
     }
 
     /// The last 4 KiB of a container's log without secrets. Its lines stay lines.
     pub(crate) fn show_log(&self, text: &str) -> String {
         self.until_stable(text, |text| {
-            cut_start(escape(text, |sign| sign == '\n'), limits::LOG_KEPT)
+            cut_start(escape_lines(text).into_owned(), limits::LOG_KEPT)
         })
     }
 
@@ -85,6 +87,9 @@ impl Redactor {
         // A secret that is part of the stars cannot be hidden by them.
         if !STARS.contains(secret) {
             self.needles.push(Needle::new(secret));
+            for encoded in base64_forms(secret) {
+                self.needles.push(Needle::new(&encoded));
+            }
         }
     }
 
@@ -122,24 +127,86 @@ impl Redactor {
     }
 }
 
+/// The characters that a secret contributes to any base64 text that contains it: alone, or behind one or two other bytes, as the
+/// password in Basic authentication. Short forms would hide ordinary words.
+fn base64_forms(secret: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(secret.as_bytes());
+        // Whole groups of three bytes become four characters; the others depend on the neighbours.
+        let start = (before * 8).div_ceil(6);
+        let end = bytes.len() * 8 / 6;
+        let text = to_base64(&bytes);
+        let Some(core) = text.get(start..end).filter(|core| core.len() >= BASE64_MIN) else {
+            continue;
+        };
+        let url_safe = core.replace('+', "-").replace('/', "_");
+        if url_safe != core {
+            forms.push(url_safe);
+        }
+        forms.push(core.to_owned());
+    }
+    forms
+}
+
+/// Base64 text of a secret that is shorter than this is not searched for (characters).
+const BASE64_MIN: usize = 8;
+
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Redactor(…)")
     }
 }
 
-/// Makes signs visible that end a line, move a cursor or turn text around.
-fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for sign in text.chars() {
-        let turns = matches!(sign, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (sign.is_control() || turns) && !keep(sign) {
-            shown.extend(sign.escape_default());
+/// The one sanitizer for terminals, log, pages and JSON: whether a character can end a line, move a cursor or change the direction
+/// of text (the bidi controls of UAX #9).
+pub(crate) fn is_misleading(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text for one line: misleading characters are visible, such as `\u{1b}`.
+pub(crate) fn escape_line(text: &str) -> Cow<'_, str> {
+    escape(text, |_| false)
+}
+
+/// Text of several lines, such as a page: line feeds stay.
+pub(crate) fn escape_lines(text: &str) -> Cow<'_, str> {
+    escape(text, |character| character == '\n')
+}
+
+/// JSON text in which misleading characters are escaped as JSON does, so that it stays JSON. serde_json leaves those from U+007F on as
+/// they are; they can occur in strings only.
+pub(crate) fn escape_json(json: String) -> String {
+    if !json.contains(is_misleading) {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_misleading(character) {
+            // Writing to a String cannot fail.
+            let _ = write!(safe, "\\u{:04x}", u32::from(character));
         } else {
-            shown.push(sign);
+            safe.push(character);
         }
     }
-    shown
+    safe
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(|character| is_misleading(character) && !keep(character)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_misleading(character) && !keep(character) {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
 }
 
 fn cut_end(text: String, limit: usize) -> String {

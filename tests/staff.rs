@@ -5,6 +5,8 @@ mod notices;
 mod numbers;
 mod validity;
 
+use std::time::{Duration, Instant};
+
 use crate::support::fake::{Behaviour, Era, Fault, When};
 use crate::support::program::Setup;
 use crate::support::shop::{self, DATABASE_PASSWORD, GOOD, QUICK, SECRET, WEB};
@@ -42,19 +44,53 @@ fn requires_the_password() {
 }
 
 #[test]
-fn delays_wrong_passwords_without_locking_anyone_out() {
+fn wrong_passwords_are_answered_late_and_the_right_one_at_once() {
     let (_fake, server) = shop();
     let try_with = |password: &str| {
         let authorization = basic(password);
-        server
-            .request("GET", "/metrics", &[("Authorization", &authorization)], b"")
-            .status
+        let begun = Instant::now();
+        let headers = [("Authorization", authorization.as_str())];
+        let reply = server.request("GET", "/metrics", &headers, b"");
+        (reply.status, begun.elapsed())
     };
-    assert_eq!(try_with("not-the-password"), 401);
-    assert_eq!(try_with(PASSWORD), 200);
+    std::thread::scope(|scope| {
+        // Many more than there are workers, all from the address of staff.
+        let wrong: Vec<_> = (0..60)
+            .map(|_| scope.spawn(|| try_with("not-the-password")))
+            .collect();
+        for _ in 0..20 {
+            let (status, _) = try_with(PASSWORD);
+            assert_eq!(status, 200, "the right one always gets in");
+        }
+        for guess in wrong {
+            let (status, took) = guess.join().unwrap();
+            assert_eq!(status, 401);
+            assert!(took >= Duration::from_secs(2), "{took:?}");
+        }
+    });
+    // A request without a password is answered at once, because browsers begin with one.
+    let begun = Instant::now();
+    assert_eq!(server.get("/metrics").status, 401);
+    assert!(begun.elapsed() < Duration::from_secs(2));
     // Deliveries come from the same address, and are not slowed down.
     let reply = server.signed("/webhook/update/", SECRET, r#"{"event":"ping"}"#);
     assert_eq!(reply.status, 200);
+}
+
+#[test]
+fn a_short_staff_password_and_an_untrusted_proxy_are_warned_about() {
+    let fake = shop::portainer(Era::A);
+    let setup = set_up(&fake, QUICK);
+    let server = setup
+        .env("STACKHOOK_STAFF_PASSWORD", "fifteen-letters")
+        .serve();
+    server.wait_for_log("the staff password has fewer than 16 characters");
+    for _ in 0..3 {
+        let headers = [("X-Forwarded-For", "192.0.2.1")];
+        assert_eq!(server.request("GET", "/healthz", &headers, b"").status, 200);
+    }
+    server.wait_for_log("add it to \"trusted_proxies\"");
+    assert_eq!(server.log().matches("X-Forwarded-For").count(), 1);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::config::ConfigScope;
 use crate::delivery::Status;
 use crate::delivery::reply::status_of;
 use crate::portainer::StackId;
-use crate::redact::Redactor;
+use crate::redact::{Redactor, escape_json};
 use crate::redeploy::{self, Context, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::Stack;
 use crate::stack::order::{ImageFilter, Order, Selection};
@@ -125,7 +125,7 @@ fn carry_out(
     }
     let exit = worst(ends.iter().map(|(_, end)| end.exit()));
     if output.json && (!output.quiet || exit != Exit::Fine) {
-        terminal::print(&format!("{}\n", json(&ends)))?;
+        terminal::print(&format!("{}\n", escape_json(json(&ends).to_string())))?;
     }
     Ok(exit)
 }

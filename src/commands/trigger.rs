@@ -18,6 +18,7 @@ use crate::config::{ConfigScope, ProcessEnv, Trust};
 use crate::fetch::Fetch;
 use crate::hook::HookName;
 use crate::limits;
+use crate::redact::escape_json;
 use crate::secret::{random, to_hex};
 use crate::stack::outcome::StackReport;
 use crate::terminal;
@@ -110,7 +111,7 @@ fn tell(asked: &cli::Trigger, stack: &str, end: Result<Said, Trouble>) -> Result
     let exit = exit(said.status);
     let is_trouble = exit != Exit::Fine;
     if asked.output.json && (is_trouble || !asked.output.quiet) {
-        terminal::print(&format!("{}\n", said.body))?;
+        terminal::print(&format!("{}\n", escape_json(said.body.to_string())))?;
     }
     if is_trouble {
         let message = match said.status {

@@ -1,4 +1,4 @@
-//! Secrets known by their looks: Portainer's API keys, and user names and passwords in URLs.
+//! Secrets with a recognizable form: Portainer's API keys, session tokens (JWT), and user names and passwords in URLs.
 
 use super::needle::Span;
 
@@ -7,6 +7,7 @@ pub(super) fn find(text: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     api_keys(text, &mut spans);
     user_infos(text, &mut spans);
+    json_web_tokens(text, &mut spans);
     spans
 }
 
@@ -23,6 +24,57 @@ fn api_keys(text: &str, spans: &mut Vec<Span>) {
         }
     }
 }
+
+/// Base64 of a JSON object, as session tokens and Docker's registry credentials are: it begins with `eyJ`. A log can have split it
+/// across lines, or kept only a later part of it.
+fn json_web_tokens(text: &str, spans: &mut Vec<Span>) {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_-.".contains(byte);
+    let length = |at: usize| {
+        let rest = text.as_bytes().get(at..).unwrap_or_default();
+        rest.iter().take_while(|byte| is_part(byte)).count()
+    };
+    for (found, _) in text.match_indices("eyJ") {
+        let before = text.as_bytes().get(..found).unwrap_or_default();
+        let word = before.iter().rev().take_while(|byte| is_part(byte)).count();
+        let is_later_part = before.ends_with(b".");
+        let is_encoded = before.iter().rev().nth(2).is_some_and(|byte| *byte == b'%')
+            || before
+                .iter()
+                .rev()
+                .nth(1)
+                .is_some_and(|byte| *byte == b'\\');
+        if word > 0 && !is_later_part && !is_encoded && !before.ends_with(b"=") {
+            continue;
+        }
+        let mut end = found + length(found);
+        if end - found < TOKEN_MIN {
+            continue;
+        }
+        // Continuation lines: long words that no sentence has.
+        loop {
+            let rest = text.get(end..).unwrap_or_default();
+            let breaks = ["\r\n", "\n", "\\r\\n", "\\n", "\\u{a}"];
+            let Some(gap) = breaks.iter().find(|gap| rest.starts_with(**gap)) else {
+                break;
+            };
+            let next = end + gap.len();
+            let more = length(next);
+            let part = text.as_bytes().get(next..next + more).unwrap_or_default();
+            let looks_encoded = part.iter().any(u8::is_ascii_digit)
+                && part.iter().any(u8::is_ascii_uppercase)
+                && part.iter().any(u8::is_ascii_lowercase);
+            if more < TOKEN_MIN / 2 || !looks_encoded {
+                break;
+            }
+            end = next + more;
+        }
+        let start = if is_later_part { found - word } else { found };
+        spans.push((start, end));
+    }
+}
+
+/// A shorter word that begins with `eyJ` is not a token (characters).
+const TOKEN_MIN: usize = 16;
 
 /// What stands before the `@` of a URL's authority.
 fn user_infos(text: &str, spans: &mut Vec<Span>) {

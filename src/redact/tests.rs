@@ -288,3 +288,99 @@ fn no_secret_survives_and_showing_twice_changes_nothing() {
         assert_eq!(redactor.show_log(&log), log, "{secrets:?} {text:?}");
     }
 }
+
+/// Encodes text as a session token does.
+fn base64(text: &str) -> String {
+    to_base64(text.as_bytes())
+}
+
+#[test]
+fn hides_base64_of_a_secret_wherever_it_begins() {
+    let secret = "hunter22-correct-horse~~~???";
+    let redactor = Redactor::new([secret.to_owned()]);
+    for around in ["", "a", "ab", "abc", "user:"] {
+        let encoded = base64(&format!("{around}{secret}{around}"));
+        for text in [
+            encoded.clone(),
+            encoded.replace('+', "-").replace('/', "_"),
+            encoded.trim_end_matches('=').to_owned(),
+        ] {
+            let shown = redactor.show(&format!("Authorization: Basic {text}"));
+            // Up to two characters at each end also encode the neighbours.
+            let left = shown.replace("Authorization: Basic ", "");
+            assert!(
+                left.contains(STARS) && left.len() <= STARS.len() + 2 * 9,
+                "{shown}"
+            );
+        }
+    }
+    let short = Redactor::new(["abc".to_owned()]);
+    assert_eq!(short.show("YWJj and others"), "YWJj and others");
+}
+
+#[test]
+fn hides_whatever_looks_like_a_session_token() {
+    let head = base64("{\"alg\":\"HS256\",\"typ\":\"JWT\"}");
+    let claims = base64("{\"id\":1,\"username\":\"admin\",\"exp\":1790000000}");
+    let (head, claims) = (head.trim_end_matches('='), claims.trim_end_matches('='));
+    let mark = "Kx3-vU_9aQ2LmZ7TtR0eYp1B";
+    let token = format!("{head}.{claims}.{mark}");
+    let half = head.len() / 2;
+    for text in [
+        token.clone(),
+        format!("Bearer {token}"),
+        format!("{{\"Authorization\":\"Bearer {token}\"}}"),
+        format!("x=%20{token}&y"),
+        format!("a\\n{token}"),
+        // Split by a line end, within any part.
+        format!("{}\n{}", &token[..half], &token[half..]),
+        format!("{head}.{}\r\n{}.{mark}", &claims[..20], &claims[20..]),
+        format!("{}\\n{}", &token[..half], &token[half..]),
+        // Only later parts are left.
+        format!("{}.{claims}.{mark}", &head[5..]),
+        // Not complete.
+        format!("{head}.{claims}"),
+        head.to_owned(),
+    ] {
+        let redactor = Redactor::default();
+        for shown in [redactor.show(&text), redactor.show_log(&text)] {
+            assert!(shown.contains(STARS), "{text}: {shown}");
+            for part in [head, claims, mark] {
+                let pieces = [&part[..8], &part[part.len() - 8..]];
+                assert!(
+                    !pieces.iter().any(|piece| shown.contains(piece)),
+                    "{text}: {shown}"
+                );
+            }
+        }
+    }
+    for harmless in [
+        "eyJ",
+        "hockeyJersey-of-the-whole-team",
+        "a keyJournal of twenty entries",
+        "sha256:8c7d0123456789abcdef",
+    ] {
+        check(&[], harmless, harmless);
+    }
+}
+
+#[test]
+fn makes_misleading_characters_visible_in_every_output() {
+    for character in [
+        '\0', '\u{7}', '\u{1b}', '\r', '\u{7f}', '\u{85}', '\u{9b}', '\u{61c}', '\u{200e}',
+        '\u{200f}', '\u{2028}', '\u{202e}', '\u{2066}', '\u{2069}',
+    ] {
+        let text = format!("a{character}b");
+        let json = escape_json(serde_json::to_string(&text).unwrap());
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        for shown in [
+            escape_line(&text).as_ref(),
+            escape_lines(&text).as_ref(),
+            &json,
+        ] {
+            assert!(!shown.contains(is_misleading), "{shown:?}");
+        }
+    }
+    assert_eq!(escape_json("\"\u{9b}\"".to_owned()), "\"\\u009b\"");
+    assert_eq!(escape_lines("ä\n\u{9b}"), "ä\n\\u{9b}");
+}

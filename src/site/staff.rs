@@ -9,6 +9,7 @@ use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId, Progress};
 use crate::http::{Answer, Awaited, Method, Request, Wait};
 use crate::limits;
 use crate::message::{self, Headers, Reply};
+use crate::redact::escape_lines;
 use crate::scheduler::NotAccepted;
 use crate::scheduler::probe::{DryRun, Job, StaffAction};
 use crate::secret;
@@ -341,7 +342,7 @@ fn html(status: u16, page: &str) -> Reply {
     Reply {
         status,
         headers: vec![("Content-Type".into(), "text/html; charset=utf-8".into())],
-        body: page.as_bytes().to_vec(),
+        body: escape_lines(page).as_bytes().to_vec(),
     }
 }
 

@@ -26,14 +26,20 @@ pub(super) fn hook_url(url: &str) -> Result<String, String> {
     }
 }
 
-/// A path on the same host.
-pub(super) fn beside(url: &str, path: &str) -> String {
+/// The URL of a path on the same host. `None` if it is not a plain path: `//host`, `@host` or `\\host` would lead to another host.
+pub(super) fn beside(url: &str, path: &str) -> Option<String> {
+    let is_plain = path
+        .bytes()
+        .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'\\');
+    if !is_plain || !path.starts_with('/') || path.starts_with("//") {
+        return None;
+    }
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let end = url
         .get(after_scheme..)
         .and_then(|rest| rest.find('/'))
         .map_or(url.len(), |at| after_scheme + at);
-    format!("{}{path}", url.get(..end).unwrap_or_default())
+    Some(format!("{}{path}", url.get(..end).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -68,9 +74,28 @@ mod tests {
     fn the_status_is_asked_on_the_same_host() {
         let url = "https://example.com:8443/hooks/webhook/update/";
         assert_eq!(
-            beside(url, "/hooks/webhook/deliveries/1/"),
-            "https://example.com:8443/hooks/webhook/deliveries/1/"
+            beside(url, "/hooks/webhook/deliveries/1/").as_deref(),
+            Some("https://example.com:8443/hooks/webhook/deliveries/1/")
         );
-        assert_eq!(beside("http://example.com", "/a"), "http://example.com/a");
+        assert_eq!(
+            beside("http://example.com", "/a").as_deref(),
+            Some("http://example.com/a")
+        );
+        for path in [
+            "",
+            "@evil.example/x",
+            "@127.0.0.1:1/x",
+            ":81/x",
+            ".evil.example/x",
+            "//evil.example/x",
+            "/\\evil.example/x",
+            "\\\\evil.example/x",
+            "http://evil.example/x",
+            "/a\r\nX: y",
+            "/a b",
+            "/ä",
+        ] {
+            assert_eq!(beside(url, path), None, "{path:?}");
+        }
     }
 }

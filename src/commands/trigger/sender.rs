@@ -93,7 +93,10 @@ impl Sender<'_> {
                     "the reply names no status_url",
                 ));
             };
-            let url = beside(&self.url, path);
+            let Some(url) = beside(&self.url, path) else {
+                let why = format!("the reply's status_url {path:?} is not a path on the same host");
+                return Err(Trouble::new(Exit::TryLater, why));
+            };
             let headers = [("Prefer", WAIT)];
             let request = Request {
                 headers: &headers,
