@@ -166,7 +166,7 @@ fn shows_a_failure_with_its_log_and_rolls_back() {
     let (fake, server) = shop();
     let old = fake.world(|world| world.container("shop", "web").image_id);
     fake.world(|world| {
-        let every = std::time::Duration::from_millis(1);
+        let every = Duration::from_millis(1);
         let bad = world.push(WEB, Behaviour::CrashLoop { every, code: 3 });
         let mut log: Vec<String> = (0..30).map(|line| format!("line {line};")).collect();
         log.push(format!(
@@ -468,7 +468,7 @@ fn advice_belongs_to_the_stage_that_failed() {
     let (fake, server) = shop();
     let crash = |fake: &crate::support::fake::Fake| {
         fake.world(|world| {
-            let every = std::time::Duration::from_millis(1);
+            let every = Duration::from_millis(1);
             world.push(WEB, Behaviour::CrashLoop { every, code: 3 });
         });
     };
@@ -539,7 +539,7 @@ fn shows_digests_where_images_are_named() {
 fn a_delivery_has_a_page_for_staff() {
     let (fake, server) = shop();
     fake.world(|world| {
-        let every = std::time::Duration::from_millis(1);
+        let every = Duration::from_millis(1);
         let bad = world.push(WEB, Behaviour::CrashLoop { every, code: 3 });
         world.image(&bad).log = vec!["<b>cannot start</b>".to_owned()];
     });
