@@ -280,6 +280,19 @@ pub(crate) struct Notify {
     pub(crate) format: NotifyFormat,
     /// Format `json` only: signed as Standard Webhooks.
     pub(crate) secret: Option<Secret>,
+    /// The events that are reported.
+    pub(crate) on: Vec<NotifyEvent>,
+}
+
+string_enum! {
+    /// An event that a receiver is told of.
+    NotifyEvent:
+    /// A stack starts to fail.
+    Failed = "failed",
+    /// A stack that failed is healthy again.
+    Recovered = "recovered",
+    /// A stack was updated.
+    Updated = "updated",
 }
 
 string_enum! {
@@ -295,6 +308,8 @@ string_enum! {
     Ntfy = "ntfy",
     /// Gotify's messages.
     Gotify = "gotify",
+    /// The API server of Apprise.
+    Apprise = "apprise",
 }
 
 /// The login of the settings page.

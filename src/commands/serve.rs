@@ -41,12 +41,11 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let (portainer, timeout) = connect(&config, Arc::clone(&clock))?;
     let portainer = Arc::new(portainer);
     let metrics = Arc::new(Metrics::default());
-    let notifier = config.notify.first().map(|notify| {
-        Notifier::start(notify, Arc::clone(&clock), store.clone()).map_err(Stop::Failed)
-    });
+    let notifier = Notifier::start(&config.notify, config.public_url.as_deref(), &clock, &store)
+        .map_err(Stop::Failed)?;
     let ears = Ears {
         metrics: Arc::clone(&metrics),
-        notifier: notifier.transpose()?,
+        notifier: Some(notifier),
     };
     let redeploy = redeploy(&config, &clock, (&portainer, timeout), store.clone());
     let scheduler = Scheduler::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)

@@ -73,6 +73,7 @@ pub(super) struct NotifySection {
     pub(super) url: Option<Sourced<String>>,
     pub(super) url_file: Option<Sourced<String>>,
     pub(super) format: Option<Sourced<String>>,
+    pub(super) on: Option<Sourced<List>>,
     pub(super) secret: Option<Sourced<String>>,
     pub(super) secret_file: Option<Sourced<String>>,
 }

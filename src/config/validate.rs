@@ -15,8 +15,8 @@ use super::schema::{
 };
 use super::show::Shown;
 use super::{
-    Config, ConfigScope, Credentials, LogFormat, Notify, NotifyFormat, Portainer, Staff, Trust,
-    parse, secrets,
+    Config, ConfigScope, Credentials, LogFormat, Notify, NotifyEvent, NotifyFormat, Portainer,
+    Staff, Trust, parse, secrets,
 };
 use crate::hook::Network;
 use crate::image::Pattern;
@@ -681,10 +681,6 @@ impl Checker<'_> {
             };
             receivers.extend(self.one_notify(&at, section));
         }
-        if let [_, second, ..] = sections {
-            let text = "only one receiver is supported";
-            self.problem(&second.source, "notify", text);
-        }
         receivers
     }
 
@@ -724,9 +720,21 @@ impl Checker<'_> {
                 self.problem(&secret.source, "notify.secret", why);
             }
         }
+        let on = self.list(at, "on", &given.on, "failed, recovered", |text| {
+            parse::choice(text, NotifyEvent::NAMES, NotifyEvent::parse).map(NotifyEvent::name)
+        });
+        let on: Vec<NotifyEvent> = on
+            .into_iter()
+            .flatten()
+            .filter_map(NotifyEvent::parse)
+            .collect();
         Some(Notify {
             url: url?.value,
             format,
+            on: match on.is_empty() {
+                true => vec![NotifyEvent::Failed, NotifyEvent::Recovered],
+                false => on,
+            },
             secret: secret.map(|secret| secret.value),
         })
     }

@@ -8,8 +8,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, rfc3339};
-use crate::config::{Notify, NotifyFormat, Trust};
+use crate::config::{Notify, NotifyEvent, NotifyFormat, Trust};
 use crate::fetch::{Fetch, Method, Request};
+use crate::image::short_id;
 use crate::limits;
 use crate::redact::Redactor;
 use crate::secret::{self, to_base64, to_hex};
@@ -18,54 +19,75 @@ use crate::store::stacks::StackStore;
 
 /// Takes ends in.
 #[derive(Debug, Clone)]
-pub(crate) struct Notifier(SyncSender<StackReport>);
+pub(crate) struct Notifier(Vec<SyncSender<StackReport>>);
 
 impl Notifier {
-    /// Starts the thread.
+    /// Starts a thread for each receiver, so that a slow one does not delay the others.
     ///
     /// # Errors
-    /// What the system says when it has no thread, or TLS cannot be used.
+    /// The system has no thread, or TLS cannot be used.
     pub(crate) fn start(
-        settings: &Notify,
-        clock: Arc<dyn Clock>,
-        store: StackStore,
+        receivers: &[Notify],
+        public_url: Option<&str>,
+        clock: &Arc<dyn Clock>,
+        store: &StackStore,
     ) -> Result<Notifier, String> {
-        let sender = Messenger::new(settings, clock, store)?;
-        let (ends, waiting) = mpsc::sync_channel(limits::NOTICES_WAITING);
-        thread::Builder::new()
-            .name("notify".to_owned())
-            .spawn(move || sender.run(&waiting))
-            .map_err(|error| format!("cannot start the thread that sends notices: {error}"))?;
-        Ok(Notifier(ends))
+        let mut queues = Vec::new();
+        for (index, settings) in receivers.iter().enumerate() {
+            let messenger = Messenger {
+                index,
+                public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+                ..Messenger::new(settings, Arc::clone(clock), store.clone())?
+            };
+            let (queue, waiting) = mpsc::sync_channel(limits::NOTICES_WAITING);
+            thread::Builder::new()
+                .name("notify".to_owned())
+                .spawn(move || messenger.run(&waiting))
+                .map_err(|error| format!("cannot start the thread that sends notices: {error}"))?;
+            queues.push(queue);
+        }
+        Ok(Notifier(queues))
     }
 
-    /// A redeploy ended. Returns at once.
+    /// Queues a finished redeploy. Returns at once.
     pub(crate) fn ended(&self, report: &StackReport) {
-        if self.0.try_send(report.clone()).is_err() {
-            log::error!(
-                stack = report.stack.as_str();
-                "too many notices wait to be sent; none is sent about this end"
-            );
+        for queue in &self.0 {
+            if queue.try_send(report.clone()).is_err() {
+                log::error!(
+                    stack = report.stack.as_str();
+                    "too many notices are queued; none is sent about this redeploy"
+                );
+            }
         }
     }
 }
 
-/// What a message says.
+/// The event that a message reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
     Failed,
     Recovered,
+    Updated,
 }
 
 impl News {
-    /// What an end means to somebody who knows how it stood; `None`: nothing new.
+    /// The event of an outcome; `None` if it is not worth a message.
     fn of(outcome: Outcome, was_failing: bool) -> Option<News> {
         match (outcome, was_failing) {
             (Outcome::Failed | Outcome::Unknown, false) => Some(News::Failed),
             (Outcome::Updated | Outcome::Unchanged, true) => Some(News::Recovered),
+            (Outcome::Updated, false) => Some(News::Updated),
             (Outcome::Failed | Outcome::Unknown, true)
-            | (Outcome::Updated | Outcome::Unchanged, false)
+            | (Outcome::Unchanged, false)
             | (Outcome::Skipped, _) => None,
+        }
+    }
+
+    fn event(self) -> NotifyEvent {
+        match self {
+            News::Failed => NotifyEvent::Failed,
+            News::Recovered => NotifyEvent::Recovered,
+            News::Updated => NotifyEvent::Updated,
         }
     }
 
@@ -73,21 +95,39 @@ impl News {
         match self {
             News::Failed => "stack.failed",
             News::Recovered => "stack.recovered",
+            News::Updated => "stack.updated",
         }
     }
 
-    fn title(self) -> &'static str {
-        match self {
-            News::Failed => "Stack update failed",
-            News::Recovered => "Stack is well again",
-        }
+    fn title(self, report: &StackReport) -> String {
+        let words = match (self, report.outcome) {
+            (News::Failed, Outcome::Unknown) => "result of the update unknown",
+            (News::Failed, _) => "update failed",
+            (News::Recovered, _) => "healthy again",
+            (News::Updated, _) => "updated",
+        };
+        format!("{}: {words}", report.name)
     }
+}
+
+/// A message before it takes the form of its receiver.
+struct Message<'m> {
+    kind: &'m str,
+    title: &'m str,
+    text: &'m str,
+    /// The stack on the settings page.
+    link: Option<&'m str>,
+    data: &'m Value,
 }
 
 /// Sends messages.
 pub(crate) struct Messenger {
     fetch: Fetch,
     settings: Notify,
+    /// The position among the receivers.
+    index: usize,
+    /// Without a trailing slash.
+    public_url: Option<String>,
     /// Knows the address, which counts as a secret.
     redactor: Redactor,
     clock: Arc<dyn Clock>,
@@ -109,6 +149,8 @@ impl Messenger {
         Ok(Messenger {
             fetch: Fetch::new(&Trust::PublicRoots)?,
             settings: settings.clone(),
+            index: 0,
+            public_url: None,
             redactor: Redactor::new(secrets.map(|secret| secret.expose().to_owned())),
             clock,
             store,
@@ -123,19 +165,28 @@ impl Messenger {
 
     fn ended(&self, report: &StackReport) {
         let stack = report.stack.as_str();
-        let was_failing = self.store.notified_states().get(stack) == Some(&Value::Bool(true));
+        // Each receiver has a state of its own; the first keeps the name that version 0.1 wrote.
+        let state = match self.index {
+            0 => stack.to_owned(),
+            index => format!("{stack}#{index}"),
+        };
+        let was_failing = self.store.notified_states().get(&state) == Some(&Value::Bool(true));
         let Some(news) = News::of(report.outcome, was_failing) else {
             return;
         };
-        match self.send(news, report) {
-            Ok(()) => {
-                if let Err(why) = self.store.set_notified(stack, news == News::Failed) {
-                    log::error!(stack = stack; "what people were told is not kept: {why}");
-                }
-                log::info!(stack = stack, kind = news.kind(); "notice sent");
+        let is_wanted = self.settings.on.contains(&news.event());
+        if is_wanted {
+            if let Err(why) = self.send(news, report) {
+                // Not reported, so the next outcome of this kind is news again.
+                log::error!(stack = stack, kind = news.kind(); "notice not sent: {why}");
+                return;
             }
-            // Not told, so the next end of this kind is news again.
-            Err(why) => log::error!(stack = stack, kind = news.kind(); "notice not sent: {why}"),
+            log::info!(stack = stack, kind = news.kind(); "notice sent");
+        }
+        if news != News::Updated
+            && let Err(why) = self.store.set_notified(&state, news == News::Failed)
+        {
+            log::error!(stack = stack; "cannot save the notification state: {why}");
         }
     }
 
@@ -159,7 +210,14 @@ impl Messenger {
     pub(crate) fn test(&self) -> Result<(), String> {
         let text = "this is a test of stackhook's notices; nothing happened";
         let data = json!({"message": text});
-        self.post(&id()?, "stack.test", "Test notice", text, &data)
+        let message = Message {
+            kind: "stack.test",
+            title: "Test notice",
+            text,
+            link: None,
+            data: &data,
+        };
+        self.post(&id()?, &message)
     }
 
     /// A few tries, with pauses.
@@ -168,9 +226,19 @@ impl Messenger {
         let text = text(report);
         // The same for every try, so that a receiver can tell that it already has the message.
         let id = id()?;
+        let title = news.title(report);
+        let link = self.public_url.as_ref();
+        let link = link.map(|url| format!("{url}/settings/webhooks/#stack-{}", report.stack));
+        let message = Message {
+            kind: news.kind(),
+            title: &title,
+            text: &text,
+            link: link.as_deref(),
+            data: &data,
+        };
         let mut why = String::new();
         for pause in limits::NOTICE_PAUSES.map(Some).into_iter().chain([None]) {
-            match self.post(&id, news.kind(), news.title(), &text, &data) {
+            match self.post(&id, &message) {
                 Ok(()) => return Ok(()),
                 Err(reason) => why = reason,
             }
@@ -182,47 +250,61 @@ impl Messenger {
         Err(why)
     }
 
-    fn post(
-        &self,
-        id: &str,
-        kind: &str,
-        title: &str,
-        text: &str,
-        data: &Value,
-    ) -> Result<(), String> {
+    fn post(&self, id: &str, message: &Message<'_>) -> Result<(), String> {
+        let Message {
+            kind,
+            title,
+            text,
+            link,
+            data,
+        } = *message;
         let unix = self.clock.unix();
         let mut headers: Vec<(&str, String)> = Vec::new();
         let mut content = "application/json";
+        let is_failure = kind == "stack.failed";
+        let link_line = link.map_or_else(String::new, |link| format!("\n{link}"));
         let body = match self.settings.format {
             NotifyFormat::Json => {
-                let body = json!({"type": kind, "timestamp": rfc3339(unix), "data": data});
+                let body = json!({"type": kind, "timestamp": rfc3339(unix), "title": title, "url": link, "data": data});
                 let body = body.to_string().into_bytes();
                 headers = self.signed(id, unix, &body)?;
                 body
             }
-            NotifyFormat::Slack => json!({"text": format!("*{title}*\n{}", for_slack(text))})
-                .to_string()
-                .into_bytes(),
+            NotifyFormat::Slack => {
+                let (title, text) = (for_slack(&inline(title)), for_slack(&code_block(text)));
+                let text = format!("*{title}*\n{text}{link_line}");
+                json!({"text": text}).to_string().into_bytes()
+            }
             NotifyFormat::Discord => json!({
-                "content": format!("**{title}**\n{text}"),
+                "content": format!("**{}**\n{}{link_line}", inline(title), code_block(text)),
                 "allowed_mentions": {"parse": []},
             })
             .to_string()
             .into_bytes(),
             NotifyFormat::Ntfy => {
-                let (priority, tag) = match kind {
-                    "stack.failed" => ("high", "rotating_light"),
-                    _ => ("default", "white_check_mark"),
+                let (priority, tag) = match is_failure {
+                    true => ("high", "rotating_light"),
+                    false => ("default", "white_check_mark"),
                 };
-                headers.push(("Title", title.to_owned()));
+                headers.push(("Title", encoded_word(title)));
                 headers.push(("Priority", priority.to_owned()));
                 headers.push(("Tags", tag.to_owned()));
+                headers.extend(link.map(|link| ("Click", link.to_owned())));
                 content = "text/plain; charset=utf-8";
                 text.as_bytes().to_vec()
             }
             NotifyFormat::Gotify => {
-                let priority = if kind == "stack.failed" { 8 } else { 4 };
-                json!({"title": title, "message": text, "priority": priority})
+                let priority = if is_failure { 8 } else { 4 };
+                let mut body = json!({"title": title, "message": text, "priority": priority});
+                if let (Some(link), Some(body)) = (link, body.as_object_mut()) {
+                    let click = json!({"client::notification": {"click": {"url": link}}});
+                    body.insert("extras".to_owned(), click);
+                }
+                body.to_string().into_bytes()
+            }
+            NotifyFormat::Apprise => {
+                let kind = if is_failure { "failure" } else { "success" };
+                json!({"title": title, "body": format!("{text}{link_line}"), "type": kind, "format": "text"})
                     .to_string()
                     .into_bytes()
             }
@@ -286,24 +368,54 @@ fn id() -> Result<String, String> {
     Ok(format!("msg_{}", to_hex(&random)))
 }
 
-/// What happened, in words; everything in it went through the redactor when the report was made.
+/// The outcome in words, with the images from → to. Everything in it was redacted when the report was made.
 fn text(report: &StackReport) -> String {
     let place = match &report.environment {
         Some(environment) => format!("{} on {environment}", report.name),
         None => report.name.clone(),
     };
-    let text = format!("{place}: {}: {}", report.outcome.name(), report.message);
-    match text.char_indices().nth(limits::NOTICE_TEXT) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
+    let mut text = format!("{place}: {}: {}", report.outcome.name(), report.message);
+    for service in report.services.iter().take(CHANGES_SHOWN) {
+        if let (Some(old), Some(new)) = (&service.previous_image_id, &service.image_id) {
+            let (name, image) = (&service.service, &service.image);
+            let (old, new) = (short_id(old), short_id(new));
+            text.push_str(&format!("\n{name}: {image} {old} → {new}"));
+        }
     }
+    if let Some((end, _)) = text.char_indices().nth(limits::NOTICE_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
-/// Slack reads links and mentions between these signs.
+/// The services whose change a notice names at most.
+const CHANGES_SHOWN: usize = 10;
+
+/// Text that a chat shows as it is: within a block of code nothing is formatted, linked or mentioned.
+fn code_block(text: &str) -> String {
+    format!("```\n{}\n```", text.replace('`', "'"))
+}
+
+/// A title without characters that format, and without mentions.
+fn inline(text: &str) -> String {
+    text.replace(['*', '_', '~', '`', '|', '[', ']'], " ")
+        .replace('@', "@\u{200b}")
+}
+
+/// Slack reads links and mentions between these characters.
 fn for_slack(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+/// A header value that is not ASCII, as RFC 2047 encodes it.
+fn encoded_word(text: &str) -> String {
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => text.to_owned(),
+        false => format!("=?UTF-8?B?{}?=", to_base64(text.as_bytes())),
+    }
 }
 
 #[cfg(test)]

@@ -88,18 +88,18 @@ fn each_format_arrives_at_its_receiver() {
             "Content-Type: application/json",
         ],
     );
-    check("slack", &["{\"text\":\"*Stack update failed*\\n", shop]);
+    check("slack", &["{\"text\":\"*shop: update failed*\\n", shop]);
     check(
         "discord",
-        &["\"content\":\"**Stack update failed**\\n", shop],
+        &["\"content\":\"**shop: update failed**\\n", shop],
     );
     check(
         "ntfy",
-        &["Title: Stack update failed", "Priority: high", shop],
+        &["Title: shop: update failed", "Priority: high", shop],
     );
     check(
         "gotify",
-        &["\"title\":\"Stack update failed\"", "\"priority\":8", shop],
+        &["\"title\":\"shop: update failed\"", "\"priority\":8", shop],
     );
 }
 

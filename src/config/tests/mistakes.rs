@@ -208,7 +208,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "[notify]\nurl = \"https://ntfy.sh/x\"\nformat = \"teams\"",
-        "3: notify.format: expected json, slack, discord, ntfy or gotify",
+        "3: notify.format: expected json, slack, discord, ntfy, gotify or apprise",
     ),
     (
         "[notify]\nurl = \"https://ntfy.sh/x\"\nformat = \"ntfy\"\nsecret = \"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\"",
@@ -323,10 +323,6 @@ const FILES: &[(&str, &str)] = &[
     (
         "[[stack]]\nname = \"a\"\npull = \"portainer\"\n[[hook]]\nname = \"b\"\nsecret = \"0123456789abcdef\"\nimages = [\"nginx\"]\n",
         "7: hook.images: its stack \"a\" has pull = \"portainer\", where Portainer pulls every image; leave \"images\" out or use pull = \"first\"",
-    ),
-    (
-        "[[notify]]\nurl = \"https://a.example/x\"\n[[notify]]\nurl = \"https://b.example/x\"\n",
-        "3: notify: only one receiver is supported",
     ),
     (
         "notify = 1\n",

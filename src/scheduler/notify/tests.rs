@@ -21,6 +21,7 @@ fn messenger(
         url: Secret::new(url).unwrap(),
         format,
         secret: secret.map(|secret| Secret::new(secret).unwrap()),
+        on: vec![NotifyEvent::Failed, NotifyEvent::Recovered],
     };
     let clock = Arc::new(SkippingClock::new(Arc::default()));
     Messenger::new(&settings, clock, store.clone()).unwrap()
@@ -171,17 +172,17 @@ fn every_format_is_what_its_receiver_reads() {
         discord["content"]
             .as_str()
             .unwrap()
-            .contains("Stack update failed")
+            .contains("**app-stack: update failed**\n```\n")
     );
     let long = body(&asked(NotifyFormat::Discord, &"é".repeat(5000)));
     assert!(long["content"].as_str().unwrap().chars().count() <= 2000);
     let gotify = body(&asked(NotifyFormat::Gotify, hostile));
     assert_eq!(
         (&gotify["title"], &gotify["priority"]),
-        (&"Stack update failed".into(), &8.into())
+        (&"app-stack: update failed".into(), &8.into())
     );
     let ntfy = asked(NotifyFormat::Ntfy, hostile);
-    assert_eq!(header(&ntfy, "title"), Some("Stack update failed"));
+    assert_eq!(header(&ntfy, "title"), Some("app-stack: update failed"));
     assert_eq!(header(&ntfy, "priority"), Some("high"));
     assert!(
         ntfy.ends_with(&format!("app-stack on local: failed: {hostile}")),
@@ -196,12 +197,37 @@ fn a_receiver_that_never_answers_holds_up_nobody() {
         url: Secret::new(silent.url()).unwrap(),
         format: NotifyFormat::Json,
         secret: None,
+        on: vec![NotifyEvent::Failed],
     };
-    let clock = Arc::new(SkippingClock::new(Arc::default()));
-    let notifier = Notifier::start(&settings, clock, StackStore::new(None).unwrap()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SkippingClock::new(Arc::default()));
+    let store = StackStore::new(None).unwrap();
+    let notifier = Notifier::start(&[settings], None, &clock, &store).unwrap();
     let began = std::time::Instant::now();
     for _ in 0..10 * limits::NOTICES_WAITING {
         notifier.ended(&ended(Outcome::Failed, "again"));
     }
     assert!(began.elapsed() < limits::NOTICE);
+}
+
+#[test]
+fn reports_wanted_events_with_link_and_images() {
+    let (receiver, store) = (fine(2), StackStore::new(None).unwrap());
+    let url = receiver.url();
+    let mut messenger = messenger(&url, NotifyFormat::Json, None, &store);
+    messenger.public_url = Some("https://hooks.example.com".to_owned());
+    messenger.settings.on = vec![NotifyEvent::Updated];
+    messenger.ended(&ended(Outcome::Failed, "not wanted"));
+    messenger.ended(&ended(Outcome::Updated, "a recovery, not wanted"));
+    messenger.ended(&ended(Outcome::Updated, "wanted"));
+    let asked = receiver.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let body = body(&asked[0]);
+    assert_eq!(
+        (&body["type"], &body["title"]),
+        (&"stack.updated".into(), &"app-stack: updated".into())
+    );
+    let link = "https://hooks.example.com/settings/webhooks/#stack-app";
+    assert_eq!(body["url"], link);
+    assert_eq!(code_block("a ``` b"), "```\na \u{27}\u{27}\u{27} b\n```");
+    assert_eq!(inline("*x* @all"), " x  @\u{200b}all");
 }
