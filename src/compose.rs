@@ -2,11 +2,11 @@
 //! optional. Only the values named here are read. A value that is not certain is an error that says why; the
 //! consequences are decided by the caller.
 
-mod error;
+mod variables;
 mod interpolate;
 mod reader;
 mod schema;
-mod variables;
+mod error;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

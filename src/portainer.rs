@@ -1,6 +1,7 @@
 //! Portainer's API, as far as stackhook calls it: one method a call, values in, values out. What to call when, and what to make of it, is decided
 //! elsewhere. `GET /api/registries` and `/api/system/version` show passwords and are never called (contract 2 and 6a).
 
+mod pull_failure;
 mod error;
 mod words;
 mod wire;
@@ -28,7 +29,7 @@ use crate::image::Reference;
 use auth::{Call, Door};
 pub(crate) use docker::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
 pub(crate) use error::Error;
-pub(crate) use pull::PullFailure;
+pub(crate) use pull_failure::PullFailure;
 pub(crate) use stacks::{Kind, Origin, Record, Source, Status, Update};
 pub(crate) use swarm::{Mode, Service, Task};
 pub(crate) use wire::{EnvironmentId, RegistryId, StackId};

@@ -1,7 +1,7 @@
 //! Signatures and tokens: the proof that a request comes from a sender that knows the hook's secret. The only module that opens a
 //! body, and only after its signature was verified.
 
-mod hmac;
+mod mac;
 mod rejection;
 mod standard_webhooks;
 mod token;
@@ -13,7 +13,7 @@ use crate::limits;
 use crate::message::Headers;
 use crate::secret::{self, Secret};
 use crate::text::string_enum;
-pub(crate) use hmac::{Encoding, HmacForm, SignedText};
+pub(crate) use mac::{Encoding, HmacForm, SignedText};
 pub(crate) use rejection::Rejection;
 use rejection::{Reason, find_secret, other_scheme};
 
@@ -86,7 +86,7 @@ impl Scheme {
         match self.name {
             SchemeName::StandardWebhooks => standard_webhooks::EXPECTED.to_owned(),
             SchemeName::Token | SchemeName::UrlToken => token::expected(self),
-            _ => hmac::expected(self),
+            _ => mac::expected(self),
         }
     }
 }
@@ -166,7 +166,7 @@ pub(crate) fn verify<'r>(
     let found = match scheme.name {
         SchemeName::StandardWebhooks => standard_webhooks::verify(secrets, &request, unix),
         SchemeName::Token | SchemeName::UrlToken => token::verify(scheme, secrets, &request),
-        _ => hmac::verify(scheme, secrets, &request, unix),
+        _ => mac::verify(scheme, secrets, &request, unix),
     };
     match found {
         Ok(found) => Ok(Verified {
@@ -200,7 +200,7 @@ fn explain(
             let other = other.then(|| other_scheme(scheme, request)).flatten();
             return Some(other.unwrap_or_else(|| token::explain(scheme, secrets, request, reason)));
         }
-        _ => hmac::explain(scheme, secrets, request, reason),
+        _ => mac::explain(scheme, secrets, request, reason),
     };
     own.or_else(|| missing.then(|| other_scheme(scheme, request)).flatten())
         .or_else(|| {
@@ -234,7 +234,7 @@ pub(crate) fn sign(
             Some(header) => Proof::Headers(vec![header]),
             None => Proof::InUrl,
         },
-        _ => Proof::Headers(hmac::sign(scheme, secret, body, unix)),
+        _ => Proof::Headers(mac::sign(scheme, secret, body, unix)),
     })
 }
 

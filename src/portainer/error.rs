@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::pull::PullFailure;
+use super::pull_failure::PullFailure;
 
 /// Why a call came to nothing. The variants are named by what the caller does about it.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Scheme, SchemeName, SignedRequest, hmac, is_secret};
+use super::{Scheme, SchemeName, SignedRequest, is_secret, mac};
 use crate::message;
 use crate::secret::{Secret, from_base64};
 use crate::text::string_enum;
@@ -133,7 +133,7 @@ impl Rejection {
 
 /// A header in the request that belongs to another scheme. It is named in the log, never used.
 pub(super) fn other_scheme(scheme: &Scheme, request: &SignedRequest<'_>) -> Option<String> {
-    let hex = hmac::HEADERS.iter().copied();
+    let hex = mac::HEADERS.iter().copied();
     let others = hex.chain([
         ("webhook-signature", "standard-webhooks"),
         ("svix-signature", "standard-webhooks"),
