@@ -1,18 +1,18 @@
-//! The time, passed in: the only module that asks the system for it, so that tests can let minutes pass in no time.
+//! The clock. It is passed in, so that tests can let minutes pass in no time; only this module reads the system time.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What tells the time and lets it pass.
+/// A source of time.
 pub(crate) trait Clock: Send + Sync {
-    /// For measuring; never goes back.
+    /// Monotonic time, for measuring.
     fn now(&self) -> Instant;
-    /// Seconds since 1970, as signed times have it.
+    /// Wall-clock time (Unix seconds).
     fn unix(&self) -> u64;
-    /// Returns when the time has passed.
+    /// Blocks for this long.
     fn sleep(&self, time: Duration);
 }
 
-/// The system's time.
+/// The system clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemClock;
 
@@ -42,14 +42,14 @@ impl SystemClock {
     }
 }
 
-/// A time as people and machines read it: RFC 3339 in UTC, to the second.
+/// Formats a time (Unix seconds) as RFC 3339 in UTC.
 pub(crate) fn rfc3339(unix: u64) -> String {
     let (year, month, day) = date(unix / 86_400);
     let (hour, minute, second) = time_of_day(unix);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// A time as HTTP headers have it (RFC 9110 section 5.6.7).
+/// Formats a time (Unix seconds) for HTTP headers (RFC 9110 section 5.6.7).
 pub(crate) fn http_date(unix: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = [

@@ -17,20 +17,20 @@ use crate::stack::StackKey;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Outcome, StackReport};
 
-/// What a verified, acted-on delivery asks for.
+/// A verified delivery that asks for redeploys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
-    /// What it is called here.
+    /// Its identifier.
     pub(crate) id: DeliveryId,
     /// The hook it came through.
     pub(crate) hook: String,
-    /// Sender `generic` names its stack: there a skipped stack is a failure, because what was asked for was not done.
+    /// A skipped stack counts as a failure: sender `generic` names its stack, so the request was not carried out.
     pub(crate) strict: bool,
-    /// How long it waits for its outcome, unless it prefers otherwise; also for the status URL's `Prefer`.
+    /// Default waiting time for its outcome, without `Prefer`.
     pub(crate) wait: Duration,
-    /// The signed time, which decides whose variables are newer.
+    /// The signed time in the body, which decides whose variables are newer.
     pub(crate) time: Option<u64>,
-    /// What it asks of which stack.
+    /// The requested redeploys.
     pub(crate) orders: Vec<Asked>,
     /// Fingerprint of everything that was signed, if a time was: such a request never runs twice.
     #[serde(default)]
@@ -41,12 +41,12 @@ pub(crate) struct Accepted {
     /// Fingerprint of hook, path, the sender's id and body: a redelivery is answered with the first one's outcome.
     #[serde(default)]
     pub(crate) duplicate: Option<Fingerprint>,
-    /// What happened, as the sender calls it.
+    /// The event, in the words of the sender.
     #[serde(default)]
     pub(crate) event: String,
 }
 
-/// A digest of what makes two deliveries the same.
+/// A digest that is equal for two requests or deliveries that count as the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Fingerprint(String);
@@ -70,21 +70,21 @@ impl Fingerprint {
     }
 }
 
-/// What is asked of one stack.
+/// A requested redeploy of one stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Asked {
     /// The stack's key here.
     pub(crate) stack: StackKey,
     /// The stack's name in Portainer.
     pub(crate) name: String,
-    /// What is asked.
+    /// The order.
     pub(crate) order: Order,
 }
 
-/// A delivery and how it stands.
+/// The state of a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    /// What it is called here.
+    /// Its identifier.
     pub(crate) id: DeliveryId,
     /// The hook it came through.
     pub(crate) hook: String,
@@ -103,34 +103,34 @@ pub(crate) struct Delivery {
     /// See [`Accepted::event`].
     #[serde(default)]
     pub(crate) event: String,
-    /// One for each stack that it asks something of.
+    /// One part for each of its stacks.
     pub(crate) parts: Vec<Part>,
 }
 
-/// How it stands with one stack of a delivery.
+/// The state of one stack of a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
     /// The stack's key here.
     pub(crate) stack: StackKey,
     /// The stack's name in Portainer.
     pub(crate) name: String,
-    /// How far it is.
+    /// Its progress.
     pub(crate) progress: Progress,
 }
 
-/// How far a part of a delivery is.
+/// The progress of a part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Progress {
-    /// Not begun.
+    /// It waits in the queue of its stack.
     Waiting,
-    /// Under way, with the step it is at.
+    /// It runs; the current step.
     Running(String),
-    /// Over.
+    /// It has ended.
     Ended(#[serde(with = "kept")] StackReport),
 }
 
-/// How a delivery stands; later variants are worse.
+/// The status of a delivery; later variants are worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Status {
     Queued,
@@ -142,7 +142,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// As the reply writes it.
+    /// Returns the spelling in replies.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Status::Queued => "queued",
@@ -154,7 +154,7 @@ impl Status {
         }
     }
 
-    /// What one stack's outcome makes of its delivery.
+    /// Returns the status that one stack's outcome leads to.
     pub(crate) fn of(outcome: Outcome, strict: bool) -> Status {
         match outcome {
             Outcome::Updated | Outcome::Unchanged => Status::Succeeded,
@@ -167,14 +167,14 @@ impl Status {
 }
 
 impl Delivery {
-    /// Whether all its stacks have ended.
+    /// Returns true if all its stacks have ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.parts
             .iter()
             .all(|part| matches!(part.progress, Progress::Ended(_)))
     }
 
-    /// How it stands: under way as long as one stack is, else the worst of its stacks.
+    /// Returns the status: running while one stack is, else the worst of its stacks.
     pub(crate) fn status(&self) -> Status {
         let worst = || {
             self.reports()
@@ -193,7 +193,7 @@ impl Delivery {
         }
     }
 
-    /// The stacks that have ended.
+    /// Returns the reports of stacks that have ended.
     pub(crate) fn reports(&self) -> impl Iterator<Item = &StackReport> {
         self.parts.iter().filter_map(|part| match &part.progress {
             Progress::Ended(report) => Some(report),

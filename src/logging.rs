@@ -1,6 +1,5 @@
-//! Log lines on stderr, one write each: as text, as JSON, or as the journal wants them. What is harmless enough to be
-//! logged is decided by whoever logs; here it is only made sure that one happening stays one line. The home of
-//! simple_logger, of which only the decision about levels is used: its writer panics when stderr is closed.
+//! Log lines on stderr, one write each: as text, as JSON, or in the format of systemd's journal. One event is always one line. The
+//! home of simple_logger, of which only the level filter is used: its writer panics when stderr is closed.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -16,8 +15,8 @@ use crate::clock::{SystemClock, rfc3339};
 use crate::config::LogFormat;
 use crate::redact::escape_json;
 
-/// Logs from now on: our own lines from `level` on, those of other crates from warnings on. `journal_stream` is the
-/// variable by which systemd says that stderr leads to its journal.
+/// Starts logging: own lines from `level` on, those of other crates from warnings on. `journal_stream` is the variable that
+/// systemd sets when stderr is connected to its journal.
 pub(crate) fn start(level: LevelFilter, format: LogFormat, journal_stream: Option<&str>) {
     let format = match format {
         LogFormat::Json => Format::Json,
@@ -30,13 +29,13 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat, journal_stream: Optio
         format,
     };
     log::set_max_level(logger.levels.max_level());
-    // It fails where there is a logger already: then that one goes on.
+    // Fails only if there is a logger already; then that one stays.
     let _ = log::set_boxed_logger(Box::new(logger));
 }
 
 pub(crate) use crate::redact::escape_line as escaped;
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     /// Time, level, message, fields.
@@ -68,7 +67,7 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = line(self.format, SystemClock.unix_millis(), record);
-            // Nobody is left to be told that nobody listens.
+            // A failure to log cannot be reported.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
@@ -76,7 +75,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// The line, with its end.
+/// Formats a record as a line, including the line end.
 fn line(format: Format, unix_millis: u64, record: &Record<'_>) -> String {
     let message = record.args().to_string();
     match format {
@@ -93,7 +92,7 @@ fn line(format: Format, unix_millis: u64, record: &Record<'_>) -> String {
     }
 }
 
-/// RFC 3339 with milliseconds.
+/// Formats a time as RFC 3339 with milliseconds.
 fn time(unix_millis: u64) -> String {
     let mut time = rfc3339(unix_millis / 1_000);
     time.truncate(time.len().saturating_sub(1));
@@ -101,7 +100,7 @@ fn time(unix_millis: u64) -> String {
     time
 }
 
-/// syslog(3)'s numbers.
+/// Returns the severity in the numbers of syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -144,7 +143,7 @@ fn json(unix_millis: u64, record: &Record<'_>, message: String) -> String {
                     None => value.to_string().into(),
                 },
             };
-            // A field never replaces what every line has.
+            // A field never replaces time, level or message.
             self.0.entry(key.to_string()).or_insert(value);
             Ok(())
         }

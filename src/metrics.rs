@@ -1,4 +1,4 @@
-//! What happened, as numbers for Prometheus and for the settings page. Counts only; who counts what is decided elsewhere.
+//! Counters for Prometheus and the settings page.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::stack::outcome::StackReport;
 
-/// Upper bounds of the buckets that redeploys are sorted into by how long they took (seconds).
+/// Upper bounds of the histogram of redeploy durations (seconds).
 const BUCKETS: [u32; 10] = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800];
 
 /// All counts since the start.
@@ -15,34 +15,34 @@ pub(crate) struct Metrics(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// By hook and how they ended.
+    /// By hook and status.
     deliveries: BTreeMap<(String, &'static str), u64>,
     /// By reason.
     rejections: BTreeMap<&'static str, u64>,
     /// By stack and outcome.
     redeploys: BTreeMap<(String, &'static str), u64>,
-    /// How many took at most as long as each bucket says.
+    /// Redeploys per bucket, cumulative.
     buckets: [u64; BUCKETS.len()],
     seconds: f64,
     /// By stack (Unix seconds).
     last_success: BTreeMap<String, u64>,
-    /// Whether Portainer answered when it was last asked.
+    /// Result of the last request to Portainer.
     portainer_up: Option<bool>,
 }
 
 impl Metrics {
-    /// A verified delivery was answered for good; `result` is its status.
+    /// Counts a delivery that has ended; `result` is its status.
     pub(crate) fn delivery(&self, hook: &str, result: &'static str) {
         let key = (hook.to_owned(), result);
         *self.lock().deliveries.entry(key).or_default() += 1;
     }
 
-    /// A request was turned away.
+    /// Counts a rejected request.
     pub(crate) fn rejection(&self, reason: &'static str) {
         *self.lock().rejections.entry(reason).or_default() += 1;
     }
 
-    /// A redeploy ended, at this time (Unix seconds).
+    /// Counts a redeploy that ended at this time (Unix seconds).
     pub(crate) fn redeploy(&self, report: &StackReport, unix: u64) {
         let mut counts = self.lock();
         let key = (report.stack.clone(), report.outcome.name());
@@ -57,19 +57,19 @@ impl Metrics {
         }
     }
 
-    /// A redeploy of the stack went well at this time (Unix seconds), perhaps before the start.
+    /// Notes the time of a successful redeploy (Unix seconds), which may be before the start.
     pub(crate) fn success(&self, stack: &str, unix: u64) {
         let mut counts = self.lock();
         let last = counts.last_success.entry(stack.to_owned()).or_default();
         *last = unix.max(*last);
     }
 
-    /// Whether Portainer answered.
+    /// Notes whether Portainer answered.
     pub(crate) fn portainer(&self, up: bool) {
         self.lock().portainer_up = Some(up);
     }
 
-    /// In Prometheus' text format; `open` is how many deliveries have not ended.
+    /// Formats all counters for Prometheus; `open` is the number of open deliveries.
     pub(crate) fn render(&self, open: usize) -> String {
         let mut page = Page::default();
         let counts = self.lock();
@@ -144,7 +144,7 @@ impl Metrics {
     }
 }
 
-/// The text under construction. Writing to a String does not fail.
+/// The text under construction. Writing to a String cannot fail.
 #[derive(Default)]
 struct Page(String);
 

@@ -1,5 +1,5 @@
-//! From accepted to ended: the one door to lasting change, runners that carry out redeploys as they become ready, and people who
-//! wait for an end. Every change is decided on the ledger, then made to last, then applied, in that order.
+//! Accepts deliveries, schedules redeploys on runner threads, and lets callers wait for the result. Every state change goes through
+//! `commit`: it is decided on the ledger, written to the journal, then applied, in that order.
 
 pub(crate) mod notify;
 pub(crate) mod probe;
@@ -29,70 +29,70 @@ use crate::store::lock::LockManager;
 use crate::store::stacks::StackStore;
 use crate::store::{self, Journal, Sync};
 
-/// What carries out one redeploy.
+/// The function that carries out one redeploy.
 pub(crate) type Redeploy = dyn Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync;
 
-/// One redeploy, and what an earlier try of it left that a crash cut short.
+/// One redeploy, with the data of an earlier attempt that a crash interrupted.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
-    /// Of which stack.
+    /// The stack.
     pub(crate) stack: Stack,
-    /// What is asked.
+    /// The merged order of its deliveries.
     pub(crate) order: Order,
-    /// The images before the earlier try pulled anything; empty where there was none.
+    /// The images before the earlier attempt pulled anything; empty if there was none.
     pub(crate) before: Images,
-    /// What the earlier try sent, as the redeploy wrote it down: it is never sent again, only its end is found out.
+    /// The submission of the earlier attempt: it is followed, and never sent again.
     pub(crate) submission: Option<Value>,
 }
 
-/// What outlives a redeploy, and whose turn it is.
-pub(crate) struct Lasting {
-    /// What the deliveries so far amount to; `None`: memory only.
+/// Everything that outlives a redeploy, and the locks.
+pub(crate) struct Persistence {
+    /// The journal and its entries; `None`: memory only.
     pub(crate) journal: Option<(Journal, Vec<Entry>)>,
-    /// What lasts about single stacks.
+    /// Records and pauses of single stacks.
     pub(crate) store: StackStore,
-    /// Shared with the commands beside it.
+    /// Locks, shared with commands that run beside the server.
     pub(crate) locks: LockManager,
 }
 
-/// Who is told of ends.
+/// Receivers of results.
 #[derive(Debug, Default)]
-pub(crate) struct Ears {
-    /// Counts them.
+pub(crate) struct Observers {
+    /// The counters.
     pub(crate) metrics: Arc<Metrics>,
-    /// Tells people.
+    /// Sends notices.
     pub(crate) notifier: Option<Notifier>,
 }
 
-/// What was made of a delivery.
+/// The result of accepting a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It is in.
+    /// It was accepted.
     New,
-    /// It came before, and is answered as this one.
+    /// It is a repetition of this delivery.
     Again(DeliveryId),
-    /// It came before, and is no longer known.
+    /// It is a repetition of a delivery that is no longer known.
     Forgotten,
 }
 
-/// Why a delivery was not accepted.
+/// The reason why a delivery was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotAccepted {
-    /// Too many are open.
+    /// Too many deliveries are open, in total or of its hook.
     Full,
-    /// It is signed with a time, and too many such are remembered to tell if it came again.
+    /// It is signed with a time, and the table of such requests is full, so its replay could not be recognised.
     Unremembered,
-    /// A way back is asked for, and something else is under way.
+    /// It asks for a rollback while another redeploy of the stack runs or waits.
     Busy,
-    /// It could not be made to last.
+    /// It could not be written to the journal.
     NotWritten,
-    /// The end is near.
+    /// The server is stopping.
     Stopping,
 }
 
-/// The scheduler.
+/// The scheduler; shared by all threads.
 pub(crate) struct Scheduler {
-    /// Held from a decision until it is applied, so that decisions are made one after the other; always before `state`.
+    /// Locked from a decision until it is applied, so that decisions are serialised. Lock order: this before `state`.
     tail: Mutex<Option<Journal>>,
     lasts: bool,
     state: Mutex<State>,
@@ -102,7 +102,7 @@ pub(crate) struct Scheduler {
     clock: Arc<dyn Clock>,
     store: StackStore,
     locks: LockManager,
-    ears: Ears,
+    observers: Observers,
     on_end: OnceLock<Box<OnEnd>>,
 }
 
@@ -112,27 +112,27 @@ pub(crate) type OnEnd = dyn Fn(&DeliveryId) + Send + std::marker::Sync;
 #[derive(Default)]
 struct State {
     ledger: Ledger,
-    /// Redeploys that have begun and have no runner: a crash cut them short, or what they need is another one's. They go first.
+    /// Redeploys that began and have no runner, because of a crash or because they wait for a lock. They are resumed first.
     begun: VecDeque<StackKey>,
     /// Redeploys during which servers ended so often that they must run last and alone.
     must_run_alone: VecDeque<StackKey>,
     /// The one among them that runs.
     runs_alone: Option<StackKey>,
     places: Places,
-    /// Whose turn it was last among those that wait.
+    /// The stack that was started last, for round-robin.
     last: Option<StackKey>,
-    /// Updates that are on record as sent and perhaps have not left yet, and since when.
+    /// Updates that are journalled as sent and may not have reached Portainer yet, with the time of the entry.
     leaving: HashMap<StackKey, Instant>,
     runners: usize,
-    /// Runners on their way to the next redeploy.
+    /// Runners that are choosing their next redeploy.
     idle: usize,
-    /// Nothing more is accepted or begun.
+    /// The server is stopping: nothing is accepted or started.
     stopping: bool,
-    /// Nothing more is waited for.
+    /// The stop is complete: nothing is waited for.
     over: bool,
 }
 
-/// Why a decision led to no entry.
+/// The reason why a decision led to no entry.
 enum Refused {
     Repeat(Repeat),
     Not(NotAccepted),
@@ -155,15 +155,15 @@ fn correct_clock(ledger: &mut Ledger, unix: u64) {
 }
 
 impl Scheduler {
-    /// `redeploy` carries out one redeploy of one of the `stacks`. Nothing begins before [`Scheduler::begin`].
+    /// Restores the state from the journal. Nothing starts before [`Scheduler::begin`].
     ///
     /// # Errors
-    /// The journal has to be rewritten and cannot be.
+    /// The journal cannot be written.
     pub(crate) fn new(
         stacks: &[Stack],
         clock: Arc<dyn Clock>,
-        lasting: Lasting,
-        ears: Ears,
+        lasting: Persistence,
+        observers: Observers,
         redeploy: Box<Redeploy>,
     ) -> Result<Arc<Scheduler>, store::NotWritten> {
         let keyed = |stack: &Stack| (stack.key.clone(), stack.clone());
@@ -193,7 +193,7 @@ impl Scheduler {
         for delivery in ledger.history() {
             for report in delivery.reports().filter(|report| report.outcome.is_good()) {
                 let unix = delivery.ended.unwrap_or(delivery.at);
-                ears.metrics.success(&report.stack, unix);
+                observers.metrics.success(&report.stack, unix);
             }
         }
         let (alone, begun) = ledger.all_running().into_iter().partition(|stack| {
@@ -216,7 +216,7 @@ impl Scheduler {
             clock,
             store: lasting.store,
             locks: lasting.locks,
-            ears,
+            observers,
             on_end: OnceLock::new(),
         }))
     }
@@ -226,7 +226,7 @@ impl Scheduler {
         drop(self.on_end.set(on_end));
     }
 
-    /// Takes up what earlier servers left.
+    /// Resumes the deliveries that earlier servers left open.
     pub(crate) fn begin(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.ledger.open() > 0 {
@@ -248,7 +248,7 @@ impl Scheduler {
         self.start_runners(&mut self.lock());
     }
 
-    /// Takes a delivery in; its redeploys begin as soon as their queues are free. On disk when this returns, where there is one.
+    /// Accepts a delivery; its redeploys start as soon as their stacks are free. On disk when this returns, if there is a journal.
     pub(crate) fn accept(self: &Arc<Self>, accepted: Accepted) -> Result<Taken, NotAccepted> {
         let unix = self.clock.unix();
         correct_clock(&mut self.lock().ledger, unix);
@@ -280,32 +280,32 @@ impl Scheduler {
         }
     }
 
-    /// How it stands with a delivery.
+    /// Returns a delivery that is open or still known.
     pub(crate) fn find(&self, id: &DeliveryId) -> Option<Delivery> {
         self.lock().ledger.find(id).cloned()
     }
 
-    /// The last deliveries, newest first.
+    /// Returns the last deliveries, newest first.
     pub(crate) fn history(&self) -> Vec<Delivery> {
         self.lock().ledger.history().cloned().collect()
     }
 
-    /// The last failure of each stack that ever had one.
+    /// Returns the last failure of each stack.
     pub(crate) fn failures(&self) -> Vec<Failure> {
         self.lock().ledger.failures().cloned().collect()
     }
 
-    /// How many deliveries are open.
+    /// Returns the number of open deliveries.
     pub(crate) fn open(&self) -> usize {
         self.lock().ledger.open()
     }
 
-    /// Whether accepted deliveries outlive the process.
+    /// Returns true if accepted deliveries survive a restart.
     pub(crate) fn lasts(&self) -> bool {
         self.lasts
     }
 
-    /// Waits for a delivery's end until then, or until the stop is complete.
+    /// Waits until the delivery has ended, the time is over, or the stop is complete.
     #[cfg(test)]
     pub(crate) fn wait(&self, id: &DeliveryId, until: Instant) -> Option<Delivery> {
         let mut state = self.lock();
@@ -323,13 +323,13 @@ impl Scheduler {
         }
     }
 
-    /// Accepts and begins nothing more. What runs is left to the journal, and only what is on record as sent leaves first; without a
-    /// journal it may end, so long. Returns whether nothing is lost.
+    /// Stops accepting and starting work. With a journal, running redeploys are left for the next start, after submissions already
+    /// journalled have gone out; without one, they may take up to `within`. Returns true if nothing is lost.
     pub(crate) fn stop(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         let mut state = self.lock();
         state.stopping = true;
-        // Whoever waits need not wait for what only has to leave.
+        // Waiting clients are released at once.
         state.over = self.lasts;
         self.changed.notify_all();
         loop {
@@ -356,7 +356,7 @@ impl Scheduler {
         ended || self.lasts && self.catch_up() && is_marked
     }
 
-    /// What a full disk kept from being written is written now, if it can be.
+    /// Writes entries that could not be written before, for example because the disk was full.
     fn catch_up(&self) -> bool {
         match &mut *self.tail() {
             Some(journal) if journal.is_behind() => {
@@ -375,7 +375,7 @@ impl Scheduler {
         marked.is_ok()
     }
 
-    /// The one door to lasting change: decide, make it last, apply it, tell everybody, start what became ready.
+    /// The only way to change the state: decides, writes the entry, applies it, wakes waiters, and starts redeploys that became ready.
     fn commit<R: From<store::NotWritten>>(
         self: &Arc<Self>,
         sync: Sync,
@@ -388,8 +388,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// An end is applied even where it cannot be written: then the journal says it as soon as it can be, and after a crash before
-    /// that it is found out again.
+    /// Applies an end even if it cannot be written: the next rewrite of the journal contains it, and after a crash before that the
+    /// outcome is determined again.
     fn commit_end(self: &Arc<Self>, stack: StackKey, report: StackReport) {
         let mut tail = self.tail();
         let unix = self.clock.unix();
@@ -421,13 +421,13 @@ impl Scheduler {
         self.start_runners(&mut state);
     }
 
-    /// Applies an entry, and tells who listens what ended by it.
+    /// Applies an entry, and reports results to metrics, notices and waiting clients.
     fn fold(&self, state: &mut State, entry: Entry) {
         let new = usize::from(matches!(entry, Entry::Accepted { .. }));
         let open = state.ledger.open() + new;
         if let Entry::Ended { report, unix, .. } = &entry {
-            self.ears.metrics.redeploy(report, *unix);
-            if let Some(notifier) = &self.ears.notifier {
+            self.observers.metrics.redeploy(report, *unix);
+            if let Some(notifier) = &self.observers.notifier {
                 notifier.ended(report);
             }
         }
@@ -435,7 +435,7 @@ impl Scheduler {
         let ended = open.saturating_sub(state.ledger.open());
         for delivery in state.ledger.last_ended(ended) {
             let status = delivery.status().name();
-            self.ears.metrics.delivery(&delivery.hook, status);
+            self.observers.metrics.delivery(&delivery.hook, status);
             if let Some(on_end) = self.on_end.get() {
                 on_end(&delivery.id);
             }
@@ -447,7 +447,7 @@ impl Scheduler {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under this lock leaves a ledger that is whole: every change is one `apply`.
+        // A panic under this lock leaves a consistent ledger, because every change is one `apply`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

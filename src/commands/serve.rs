@@ -20,7 +20,7 @@ use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Observer};
 use crate::scheduler::notify::Notifier;
 use crate::scheduler::probe::{Means, Probe};
-use crate::scheduler::{Ears, Lasting, Redeploy, Scheduler, Task};
+use crate::scheduler::{Observers, Persistence, Redeploy, Scheduler, Task};
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
 use crate::store::lock::LockManager;
@@ -43,13 +43,19 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let metrics = Arc::new(Metrics::default());
     let notifier = Notifier::start(&config.notify, config.public_url.as_deref(), &clock, &store)
         .map_err(Stop::Failed)?;
-    let ears = Ears {
+    let observers = Observers {
         metrics: Arc::clone(&metrics),
         notifier: Some(notifier),
     };
     let redeploy = redeploy(&config, &clock, (&portainer, timeout), store.clone());
-    let scheduler = Scheduler::new(&config.stacks, Arc::clone(&clock), lasting, ears, redeploy)
-        .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
+    let scheduler = Scheduler::new(
+        &config.stacks,
+        Arc::clone(&clock),
+        lasting,
+        observers,
+        redeploy,
+    )
+    .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
     let means = Means {
         portainer,
         clock: Arc::clone(&clock),
@@ -135,14 +141,14 @@ fn warn_about_staff(config: &Config) {
 }
 
 /// The state directory, for this server alone; without one, what is accepted is lost with the process.
-fn lasting(config: &Config, unix: u64) -> Result<Lasting, Stop> {
+fn lasting(config: &Config, unix: u64) -> Result<Persistence, Stop> {
     let dir = config.state_dir.as_deref();
     let journal = dir.map(|dir| Journal::open(dir, unix, limits::SERVER_LOCK));
     let journal = journal.transpose().map_err(|error| match error {
         CannotOpen::Setup(words) => Stop::Configuration(words),
         CannotOpen::Taken(words) => Stop::TryLater(words),
     })?;
-    Ok(Lasting {
+    Ok(Persistence {
         journal,
         store: StackStore::new(dir)
             .map_err(Stop::Configuration)?

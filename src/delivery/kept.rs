@@ -1,5 +1,5 @@
-//! A report as it is kept: the reply leaves out whose fault a failure is, but its status code depends on it after a restart too; and
-//! staff want to see the logs of what failed before one.
+//! Serialization of reports in the journal. Replies leave out fault, stage and logs; the journal keeps them, because the status code
+//! and the settings page need them after a restart.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

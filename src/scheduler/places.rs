@@ -1,6 +1,5 @@
-//! Which redeploys may run beside which: what each stack was seen to need, its own number in Portainer and its environment, and who
-//! has that now. So a redeploy that would only wait for its turn takes no runner's place. The locks themselves, which commands beside
-//! the server share, are taken by the redeploy.
+//! Tracks which stacks and environments are busy, so that runners only get work that can start. The locks across processes are
+//! acquired by the redeploy itself.
 
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
@@ -9,23 +8,23 @@ use crate::limits;
 use crate::stack::StackKey;
 use crate::store::lock::LockKey;
 
-/// What is needed and who has it; forgotten with the process, and learned again.
+/// The locks that each stack was seen to need, and their holders; not saved, because it is learned again.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     needs: HashMap<StackKey, Vec<LockKey>>,
     held: HashMap<LockKey, StackKey>,
-    /// Who has a runner.
+    /// Stacks with a runner.
     out: HashSet<StackKey>,
 }
 
 impl Places {
-    /// Whether nothing that a stack is known to need is somebody else's.
+    /// Returns true if no other stack holds a lock that this one is known to need.
     pub(super) fn are_free(&self, stack: &StackKey) -> bool {
         let mut needs = self.needs(stack);
         needs.all(|thing| !self.is_taken(stack, thing))
     }
 
-    /// How many of these stacks could run side by side.
+    /// Returns the number of these stacks that could run side by side.
     pub(super) fn count<'s>(&self, stacks: impl Iterator<Item = &'s StackKey>) -> usize {
         let mut spoken_for: Vec<&LockKey> = Vec::new();
         let mut fits = |stack: &StackKey| {
@@ -44,7 +43,7 @@ impl Places {
         self.out.is_empty()
     }
 
-    /// A runner takes a stack on, and with it what that is known to need.
+    /// Assigns a stack to a runner, with the locks that it is known to need.
     pub(super) fn take(&mut self, stack: &StackKey) {
         self.out.insert(stack.clone());
         for thing in self.needs.get(stack).into_iter().flatten() {
@@ -52,10 +51,10 @@ impl Places {
         }
     }
 
-    /// A stack with a runner needs this, and has it from now on if this returns true.
+    /// Notes that a running stack needs this lock, and assigns it if it is free; returns true in that case.
     pub(super) fn want(&mut self, stack: &StackKey, thing: LockKey) -> bool {
         let needs = self.needs.entry(stack.clone()).or_default();
-        // It may have been made anew elsewhere.
+        // The stack may have been created again in another environment.
         let other =
             |known: &LockKey| discriminant(known) == discriminant(&thing) && *known != thing;
         needs.retain(|known| {
@@ -74,14 +73,14 @@ impl Places {
         free
     }
 
-    /// A stack does not need this any more, or not for now.
+    /// Releases one lock of a stack.
     pub(super) fn leave(&mut self, stack: &StackKey, thing: LockKey) {
         if self.held.get(&thing) == Some(stack) {
             self.held.remove(&thing);
         }
     }
 
-    /// A runner is done with a stack.
+    /// Releases a stack and all its locks.
     pub(super) fn leave_all(&mut self, stack: &StackKey) {
         self.out.remove(stack);
         self.held.retain(|_, holder| holder != stack);
@@ -91,7 +90,8 @@ impl Places {
         self.needs.get(stack).into_iter().flatten()
     }
 
-    /// By somebody else; or by so many, each of which is being verified, that other environments would wait for a runner.
+    /// Returns true if another stack holds the lock, or if so many stacks of the environment are being verified that other
+    /// environments would have to wait for a runner.
     fn is_taken(&self, stack: &StackKey, thing: &LockKey) -> bool {
         let others = || self.out.iter().filter(|other| *other != stack);
         let there = |other: &&StackKey| self.needs(other).any(|need| need == thing);
@@ -152,7 +152,7 @@ mod tests {
             places.take(stack);
             let taken = places.want(stack, LOCAL);
             match taken {
-                // From here on it is verified.
+                // Verification does not need the lock.
                 true => places.leave(stack, LOCAL),
                 false => places.leave_all(stack),
             }

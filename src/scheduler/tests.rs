@@ -27,7 +27,7 @@ fn scheduler(
     dir: Option<&Path>,
     redeploy: impl Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync + 'static,
 ) -> Arc<Scheduler> {
-    let lasting = Lasting {
+    let lasting = Persistence {
         journal: dir.map(|dir| Journal::open(dir, 1, Duration::from_secs(20)).unwrap()),
         store: StackStore::new(dir).unwrap(),
         locks: LockManager::new(dir, "serve").unwrap(),
@@ -36,7 +36,7 @@ fn scheduler(
         stacks,
         Arc::new(SystemClock),
         lasting,
-        Ears::default(),
+        Observers::default(),
         Box::new(redeploy),
     )
     .unwrap();
@@ -427,7 +427,7 @@ fn refuses_a_signed_request_that_could_not_be_remembered() {
     let entries =
         (0..limits::REPLAYS).map(|number| signed(number, if number == 0 { old } else { now }));
     let (journal, _) = Journal::open(dir.path(), 1, Duration::from_secs(20)).unwrap();
-    let lasting = Lasting {
+    let lasting = Persistence {
         journal: Some((journal, entries.collect())),
         store: StackStore::new(None).unwrap(),
         locks: LockManager::new(None, "serve").unwrap(),
@@ -435,7 +435,7 @@ fn refuses_a_signed_request_that_could_not_be_remembered() {
     let clock = Arc::new(SkippingClock::new(Arc::default()));
     let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
-    let scheduler = Scheduler::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
+    let scheduler = Scheduler::new(&stacks, time, lasting, Observers::default(), redeploy).unwrap();
     scheduler.begin();
     let with = |number: u16, replay: &str| Accepted {
         replay: Some(Fingerprint::of(&[replay.as_bytes()])),
@@ -677,7 +677,7 @@ fn corrects_saved_times_after_the_clock_went_back() {
     };
     let entries = (0..limits::REPLAYS / 2).map(signed);
     let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
-    let lasting = Lasting {
+    let lasting = Persistence {
         journal: Some((journal, entries.collect())),
         store: StackStore::new(None).unwrap(),
         locks: LockManager::new(None, "serve").unwrap(),
@@ -685,7 +685,7 @@ fn corrects_saved_times_after_the_clock_went_back() {
     let clock = Arc::new(SkippingClock::new(Arc::default()));
     let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
-    let scheduler = Scheduler::new(&stacks, time, lasting, Ears::default(), redeploy).unwrap();
+    let scheduler = Scheduler::new(&stacks, time, lasting, Observers::default(), redeploy).unwrap();
     scheduler.begin();
     let with = |number: u16, replay: &str| Accepted {
         replay: Some(Fingerprint::of(&[replay.as_bytes()])),

@@ -1,4 +1,4 @@
-//! What a running redeploy tells the scheduler, and asks of it.
+//! The observer of a redeploy that runs in the scheduler: journals its progress and acquires its locks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -13,13 +13,13 @@ use crate::store::lock::{LockError, LockGuard, LockKey};
 use crate::store::stacks::Pause;
 use crate::store::{self, Sync};
 
-/// One redeploy under watch.
+/// Observer of one redeploy.
 pub(super) struct Watch<'a> {
     scheduler: &'a Arc<Scheduler>,
     task: &'a Task,
-    /// It had its turn: from here on it waits where it stands.
+    /// It had the lock of its environment before: from here on it waits for locks in its runner.
     had_its_turn: AtomicBool,
-    /// It began too early, and will begin again.
+    /// A lock is in use in this process, so it has to start again later.
     for_later: AtomicBool,
 }
 
@@ -33,7 +33,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Whether it has to begin again once another redeploy is done.
+    /// Returns true if it has to start again after another redeploy.
     pub(super) fn is_for_later(&self) -> bool {
         self.for_later.load(Ordering::SeqCst)
     }
@@ -50,7 +50,7 @@ impl Watch<'_> {
         self.scheduler.lock().ledger.step(stack, step);
     }
 
-    /// Nothing is on its way that a stop would have to wait for.
+    /// Notes that a stop need not wait for a submission of this redeploy.
     fn has_left(&self) {
         let mut state = self.scheduler.lock();
         if state.leaving.remove(&self.task.stack.key).is_some() {
@@ -87,7 +87,7 @@ impl Observer for Watch<'_> {
 
     fn not_sent(&self) {
         let stack = self.task.stack.key.clone();
-        // Where that cannot be written, a crash now makes the end of a redeploy unknown that never began; the log says so.
+        // If this cannot be written, a crash now makes the outcome unknown although nothing was sent; the log says so.
         let _ = self.commit(Sync::Later, Entry::NotSent(stack));
         self.has_left();
     }
@@ -131,8 +131,8 @@ impl Observer for Watch<'_> {
 }
 
 impl Scheduler {
-    /// Returns when an update may be put on record as sent. Once a stop has begun it never does: what is not on record runs again after
-    /// the next start, what is on record and did not leave nobody could tell from what did.
+    /// Returns when a submission may be journalled. After a stop has begun it never does: a journalled but unsent update could not be
+    /// told from a sent one after the restart.
     fn may_leave(&self, stack: &StackKey) {
         let mut state = self.lock();
         while state.stopping && self.lasts {
