@@ -150,8 +150,17 @@ fn pull_may_break_inside_its_stream() {
 #[test]
 fn containerd_store_names_images_by_their_digest_and_gives_built_ones_a_digest() {
     let fake = Fake::start(Era::A);
+    let digests = |name: &str| {
+        get(
+            &fake,
+            &format!("/api/endpoints/1/docker/images/{name}/json"),
+        )
+        .body["RepoDigests"]
+            .clone()
+    };
+    let plain = fake.world(|w| w.local_image("plain:1", 1, Behaviour::Runs));
+    assert_eq!(digests("plain:1"), json!([]));
     let (pushed, built) = fake.world(|w| {
-        let plain = w.local_image("plain:1", 1, Behaviour::Runs);
         w.use_containerd_store();
         let pushed = w.push("a:1", Behaviour::Runs);
         assert_eq!(w.pull("a:1", 1), pushed);
@@ -161,14 +170,5 @@ fn containerd_store_names_images_by_their_digest_and_gives_built_ones_a_digest()
         )
     });
     assert!(pushed);
-    let digests = |name: &str| {
-        get(
-            &fake,
-            &format!("/api/endpoints/1/docker/images/{name}/json"),
-        )
-        .body["RepoDigests"]
-            .clone()
-    };
     assert_eq!(digests("built:1"), json!([format!("built@{built}")]));
-    assert_eq!(digests("plain:1"), json!([]));
 }

@@ -22,6 +22,8 @@ pub(super) struct Replay {
     stages: Vec<(String, Stage)>,
     left_out: Vec<String>,
     left_paths: Vec<&'static str>,
+    /// Notes of container lists that the recorder cut down.
+    shortened: Vec<String>,
     user: Option<(&'static str, &'static [&'static str])>,
     /// Ids in the recording → ids here; one to one, so that the same stays the same and another one is another one.
     ids: BTreeMap<String, String>,
@@ -60,7 +62,7 @@ impl Recording {
     }
 
     /// `33` of `p33-update`.
-    fn number(&self) -> &str {
+    pub(super) fn number(&self) -> &str {
         &self.name[1..3]
     }
 
@@ -174,6 +176,7 @@ impl Replay {
             stages: Vec::new(),
             left_out: Vec::new(),
             left_paths: Vec::new(),
+            shortened: Vec::new(),
             user: None,
             ids: BTreeMap::new(),
             user_key: String::new(),
@@ -223,6 +226,12 @@ impl Replay {
     /// Leaves requests of paths with this part out, for a reason.
     pub(super) fn without_path(mut self, part: &'static str, _why: &str) -> Replay {
         self.left_paths.push(part);
+        self
+    }
+
+    /// Compares only the containers that a recording's list names, for a reason.
+    pub(super) fn shortened(mut self, note: &str, _why: &str) -> Replay {
+        self.shortened.push(note.to_owned());
         self
     }
 
@@ -330,8 +339,13 @@ impl Replay {
             Value::String(raw) => Some(raw.clone()),
             body => Some(spaced(&self.fill_body(fake, body, note))),
         };
-        let answer = send(fake, method, &path, &headers, body.as_deref())
+        let mut answer = send(fake, method, &path, &headers, body.as_deref())
             .unwrap_or_else(|| panic!("{place}: no answer"));
+        if self.shortened.iter().any(|shortened| shortened == note) {
+            let recorded = recorded["body"].as_array().unwrap();
+            let here = answer.body.as_array_mut().unwrap();
+            here.retain(|row| recorded.iter().any(|known| known["Names"] == row["Names"]));
+        }
         if let Some(id) = path.strip_prefix("/api/stacks/") {
             let id = id.split(['/', '?']).next().unwrap_or_default();
             let id = format!("/api/stacks/{id}");
@@ -383,6 +397,9 @@ impl Replay {
                     )
                 };
                 assert_eq!(ends(recorded), ends(here), "{place}");
+            }
+            (Value::String(recorded), Value::Null) if recorded.is_empty() => {
+                assert!(answer.bytes.is_empty(), "{place}: {answer:?}");
             }
             (recorded, here) => {
                 if recorded.get("ProjectPath").is_some() {
@@ -660,6 +677,7 @@ const ENGINE_INTERNALS: &[&str] = &[
     "Metadata",
     "MinAPIVersion",
     "Parent",
+    "ParentId",
     "Platforms",
     "Size",
     "Storage",

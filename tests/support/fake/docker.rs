@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::engine::{Container, Engine};
+use super::engine::{Container, Engine, EngineStyle};
 use super::filters::Filters;
 use super::http::{Answer, Request};
 use super::life::Look;
@@ -155,7 +155,13 @@ impl World {
                 let access = self
                     .access_of(environment, &container.project)
                     .map(Access::json);
-                let row = list_row(&container, &look, self.engine_of(environment), access, now);
+                let style = self.engine_style;
+                let engine = self.engine_of(environment);
+                let mut row = list_row(&container, &look, engine, access, now);
+                if style == EngineStyle::Docker29 {
+                    let (health, streak) = look.health.unwrap_or(("none", 0));
+                    row["Health"] = json!({ "Status": health, "FailingStreak": streak });
+                }
                 rows.push((container.created, row));
             }
         }

@@ -81,6 +81,25 @@ impl World {
             };
             if filters.matches("reference", named) {
                 let mut row = self.image_json(environment, &id);
+                for (names, separator) in [("RepoTags", ':'), ("RepoDigests", '@')] {
+                    let names = row[names].as_array_mut().unwrap();
+                    // A list shows only the names that were asked for.
+                    names.retain(|name| {
+                        let name = name.as_str().unwrap();
+                        filters.matches("reference", |wanted| {
+                            let repository = name.rsplit_once(separator).map(|(first, _)| first);
+                            name == wanted || repository == Some(wanted)
+                        })
+                    });
+                }
+                row["Containers"] = json!(if self.engine_style.is_containerd() {
+                    0
+                } else {
+                    -1
+                });
+                row["SharedSize"] = json!(-1);
+                row["Labels"] = json!({});
+                row["ParentId"] = json!("");
                 row["Created"] = json!(seconds(self.catalogue[&id].created));
                 if row["RepoTags"] == json!([]) {
                     row["RepoTags"] = Value::Null;

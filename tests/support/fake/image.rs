@@ -119,6 +119,8 @@ pub(super) struct Registries {
 #[derive(Clone, Debug)]
 pub(super) struct StoredRegistry {
     pub(super) id: i64,
+    /// Its name in Portainer.
+    pub(super) name: String,
     pub(super) host: String,
     user: String,
     password: String,
@@ -160,6 +162,7 @@ impl Registries {
         let id = self.stored.last().map_or(1, |last| last.id + 1);
         self.stored.push(StoredRegistry {
             id,
+            name: host.to_owned(),
             host: host.to_owned(),
             user: user.to_owned(),
             password: password.to_owned(),

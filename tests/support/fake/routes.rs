@@ -279,7 +279,7 @@ impl World {
         let open = self.environment_open(caller, id).is_ok();
         let rows = self.registries.stored.iter().filter(|_| open).map(|stored| {
             json!({
-                "Id": stored.id, "Type": 3, "Name": stored.host, "URL": stored.host, "BaseURL": "", "Authentication": true,
+                "Id": stored.id, "Type": 3, "Name": stored.name, "URL": stored.host, "BaseURL": "", "Authentication": true,
                 "Username": stored.user(), "RegistryAccesses": {},
             })
         });

@@ -79,6 +79,15 @@ impl World {
         self.registries.store(host, user, password)
     }
 
+    /// Renames a registry that is stored in Portainer; it is named by its host at first.
+    pub(crate) fn rename_registry(&mut self, id: i64, name: &str) {
+        let stored = self.registries.stored.iter_mut();
+        let registry = stored.filter(|registry| registry.id == id);
+        for registry in registry {
+            name.clone_into(&mut registry.name);
+        }
+    }
+
     /// The registry asks for credentials that Portainer does not have.
     pub(crate) fn registry_locked(&mut self, host: &str, user: &str, password: &str) {
         self.registries.lock(host, user, password);
