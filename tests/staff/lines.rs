@@ -220,7 +220,7 @@ fn debug_tells_every_call_and_every_decision_and_no_body() {
     made.sort();
     assert_eq!(told, made);
     for words in [
-        "decided: the body says event \"stack_update\"",
+        "decided: the body has event \"stack_update\"",
         "images [\"ghcr.io/acme/web:1\"]",
         "decided: the rules let it through to [\"shop\"]",
         "decided: it is the stack with id 1 on environment 2",

@@ -127,7 +127,7 @@ fn a_receiver_that_is_away_or_unwilling_changes_no_outcome_and_is_tried_again() 
 }
 
 #[test]
-fn test_connection_knocks_and_sends_a_test_only_when_it_is_asked_to() {
+fn test_connection_checks_the_receiver_and_sends_only_with_notify() {
     let (fake, receiver) = (shop::portainer(Era::A), Receiver::start());
     let setup = told(&fake, &receiver.url(), "gotify");
     let methods = || -> Vec<String> {
@@ -150,7 +150,7 @@ fn test_connection_knocks_and_sends_a_test_only_when_it_is_asked_to() {
     assert_eq!(sent.code, Some(0), "{sent:?}");
     assert!(
         sent.stdout
-            .ends_with("\nNotices    format gotify; a test notice was taken\n"),
+            .ends_with("\nNotices    format gotify; the test notice was accepted\n"),
         "{sent:?}"
     );
     assert_eq!(methods(), ["OPTIONS", "POST"]);
@@ -162,7 +162,7 @@ fn test_connection_knocks_and_sends_a_test_only_when_it_is_asked_to() {
     assert!(
         refused
             .stderr
-            .contains("the test notice was not taken: the receiver answered 404"),
+            .contains("the test notice was not accepted: the receiver answered 404"),
         "{refused:?}"
     );
 
@@ -174,6 +174,6 @@ fn test_connection_knocks_and_sends_a_test_only_when_it_is_asked_to() {
         "{away:?}"
     );
 
-    let nobody = set_up(&fake, QUICK).run(&["test-connection", "--notify"]);
-    assert_eq!(nobody.code, Some(78), "{nobody:?}");
+    let without = set_up(&fake, QUICK).run(&["test-connection", "--notify"]);
+    assert_eq!(without.code, Some(78), "{without:?}");
 }

@@ -232,13 +232,13 @@ tests:
         exp_alerts: [{exp_annotations: {summary: "stackhook cannot reach Portainer"}}]
       - eval_time: 10m
         alertname: StackhookDown
-        exp_alerts: [{exp_annotations: {summary: "stackhook is not there"}}]
+        exp_alerts: [{exp_annotations: {summary: "stackhook is not running"}}]
       - {eval_time: 10m, alertname: NoSuccessSince, exp_alerts: []}
       - eval_time: 15m
         alertname: NoSuccessSince
         exp_alerts:
           - exp_labels: {stack: shop}
-            exp_annotations: {summary: "shop has not been updated well for a week"}
+            exp_annotations: {summary: "shop has not been updated for a week"}
 "#;
 
 #[test]

@@ -18,6 +18,14 @@ fn wrong(page: &str) -> Vec<String> {
 
 /// What tidy complains of.
 fn tidy(page: &str) -> Vec<String> {
+    // This version of tidy does not know headings in a summary, which HTML allows.
+    let page: String = page
+        .split_inclusive('\n')
+        .map(|line| match line.contains("<summary><h3>") {
+            true => line.replace("h3>", "b>"),
+            false => line.to_owned(),
+        })
+        .collect();
     let mut tidy = Command::new("tidy")
         // Places that a script fills are empty on purpose.
         .args(["-quiet", "-errors", "-utf8", "--drop-empty-elements", "no"])
@@ -130,7 +138,7 @@ fn notices(page: &str, from: &str, to: &str) {
 
 #[test]
 #[ignore = "needs tidy"]
-fn the_page_is_valid_from_the_first_look_to_the_way_back() {
+fn the_page_is_valid_from_the_first_visit_to_the_rollback() {
     let (fake, server) = shop();
     let first = wait_for(&server, "Portainer answers");
     assert!(first.contains("First steps"));
@@ -143,12 +151,12 @@ fn the_page_is_valid_from_the_first_look_to_the_way_back() {
     notices(&first, "<label for=\"url-update\">", "<label>");
     notices(&first, "href=\"#deliveries\"", "href=\"#delivery\"");
     notices(&first, "<section aria-labelledby=\"stacks\">", "<section>");
-    notices(&first, "<main>", "<main color=red>");
+    notices(&first, "<main ", "<main color=red ");
     notices(&first, "<title>", "<titel>");
 
     let pull = pull_held(&fake);
     press(&server, "update", "shop");
-    is_valid(&wait_for(&server, "Pulling ghcr.io"));
+    is_valid(&wait_for(&server, "pulling ghcr.io"));
     pull.open();
     is_valid(&wait_for(&server, "1 of 2 services updated, all healthy"));
     fake.heal();
@@ -158,16 +166,16 @@ fn the_page_is_valid_from_the_first_look_to_the_way_back() {
     let failed = wait_for(&server, "Last lines of web");
     is_valid(&failed);
     press(&server, "rollback", "shop");
-    is_valid(&wait_for(&server, "stays out until something newer comes"));
+    is_valid(&wait_for(&server, "is blocked until a newer image arrives"));
     let dry = press(&server, "dry-run", "shop");
-    assert!(dry.contains("nothing was changed"));
+    assert!(dry.contains("Nothing was changed"));
     is_valid(&dry);
     is_valid(&press(&server, "pause", "shop"));
 }
 
 #[test]
 #[ignore = "needs tidy"]
-fn the_page_is_valid_whatever_things_are_called_and_when_nothing_answers() {
+fn the_page_is_valid_with_hostile_names_and_without_portainer() {
     let hostile = "<img src=x onerror=\"alert(1)\"></div> & 'x'";
     let mut fake = shop::portainer(Era::A);
     fake.world(|world| {
@@ -181,7 +189,7 @@ fn the_page_is_valid_whatever_things_are_called_and_when_nothing_answers() {
     let server = serve(&fake, &file);
     server.post("/webhook/update/git/", &[], b"{}");
     let seen = wait_for(&server, "onerror=");
-    assert!(seen.contains("turned away"));
+    assert!(seen.contains("The last rejected requests"));
     is_valid(&seen);
     fake.go_down();
     press(&server, "test", "");
