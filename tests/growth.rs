@@ -20,7 +20,7 @@ state_dir = \"state\"
 name = \"shop\"
 ";
 const UPDATE: &str = "/webhook/update/";
-/// As many as may be open at once.
+/// Deliveries that may be open at once; one hook may have half of them.
 const OPEN: usize = 4096;
 /// As many as are kept at most when they have ended.
 const ENDED: usize = 8192;
@@ -99,23 +99,18 @@ fn all_end(server: &Stackhook, urls: &[String]) {
     }
 }
 
-/// Who asks before that is answered by the few that are there first. Each private connection takes three sockets.
 #[test]
-fn when_it_says_that_it_listens_everybody_is_there() {
+fn one_reader_and_at_most_eight_workers_serve_all_connections() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
-    let of = |what: &str| {
-        let entries = fs::read_dir(format!("/proc/{}/{what}", server.id())).unwrap();
-        entries.map(|entry| entry.unwrap().path())
-    };
-    // One of tiny_http's has nothing more to do, and ends.
-    let names = of("task").filter_map(|task| fs::read_to_string(task.join("comm")).ok());
-    let places = names.filter(|name| name.starts_with("gate-")).count();
-    let files = of("fd").filter_map(|file| fs::read_link(file).ok());
-    let sockets = files.filter(|to| to.to_string_lossy().starts_with("socket:"));
-    let sockets = sockets.count();
-    assert_eq!(places, 48);
-    assert!(sockets >= 4 * 3 + 2, "{sockets} sockets");
+    assert_eq!(server.get("/healthz").status, 200);
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+    let names: Vec<String> = tasks
+        .filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .collect();
+    let count = |start: &str| names.iter().filter(|name| name.starts_with(start)).count();
+    assert_eq!(count("reader"), 1, "{names:?}");
+    assert!((4..=8).contains(&count("worker-")), "{names:?}");
 }
 
 /// With five variables and a state directory, as most have it. Wanted are 3 MB; how much the system maps of a program's file for
@@ -179,15 +174,15 @@ fn a_long_life_leaves_no_more_behind_than_a_short_one() {
 }
 
 #[test]
-fn as_many_as_may_be_open_at_a_start_are_all_done_and_told() {
+fn all_deliveries_that_one_hook_may_have_open_are_finished_after_a_crash() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
     let gate = Gate::default();
     let finding = When::every("GET", "/api/stacks");
     fake.fault(finding, Fault::Hold(gate.clone()));
     let began = Instant::now();
-    let urls = accept(&server, 0..OPEN);
-    println!("{OPEN} accepted in {:?}", began.elapsed());
+    let urls = accept(&server, 0..OPEN / 2);
+    println!("{} accepted in {:?}", urls.len(), began.elapsed());
     let reply = deliver(&server, UPDATE, SECRET, "{}");
     assert_eq!(reply.status, 503, "one more: {}", reply.text());
     let (_, setup) = server.kill();
@@ -203,7 +198,7 @@ fn as_many_as_may_be_open_at_a_start_are_all_done_and_told() {
     gate.open();
     let began = Instant::now();
     all_end(&server, &urls);
-    println!("all ended and told after {:?}", began.elapsed());
+    println!("all ended after {:?}", began.elapsed());
     // The one that ran and the one that waited, both with all who had joined them.
     let runs = fake
         .calls()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::client;
+use crate::support::client::{self, Reply};
 use crate::support::fake::{Call, Era, Fake, Fault, When};
 use crate::support::program::{Setup, Stackhook};
 use crate::support::shop::{self, GOOD, SECRET, WEB, now, pull_held, side_by_side, variables};
@@ -228,8 +228,20 @@ fn a_state_dir_that_cannot_be_one_is_a_matter_of_the_configuration() {
     );
 }
 
+/// Checks that a reply is the earlier one, marked as repeated.
+#[track_caller]
+fn is_repeated(reply: &Reply, earlier: &Reply) {
+    assert_eq!(reply.status, earlier.status);
+    let (mut expected, found) = (earlier.json(), reply.json());
+    assert_eq!(expected.get("repeated"), None);
+    assert!(found["first_ended_at"].is_string(), "{found}");
+    expected["repeated"] = json!(true);
+    expected["first_ended_at"] = found["first_ended_at"].clone();
+    assert_eq!(found, expected);
+}
+
 #[test]
-fn a_replay_never_runs_again_and_a_duplicate_only_where_that_helps() {
+fn replays_never_run_again_and_duplicates_only_after_a_failure() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
     fake.world(|world| world.push(WEB, GOOD));
@@ -238,21 +250,16 @@ fn a_replay_never_runs_again_and_a_duplicate_only_where_that_helps() {
     let with_id = json!({"id": "build-7"}).to_string();
     let first = server.signed("/webhook/update/", SECRET, &timed);
     assert_eq!(first.status, 200, "{}", first.text());
-    assert_eq!(
-        server.signed("/webhook/update/", SECRET, &timed).text(),
-        first.text()
-    );
+    is_repeated(&server.signed("/webhook/update/", SECRET, &timed), &first);
     // To another path it is the same signed request.
-    assert_eq!(
-        server
-            .signed("/webhook/update/shop/", SECRET, &timed)
-            .text(),
-        first.text()
+    is_repeated(
+        &server.signed("/webhook/update/shop/", SECRET, &timed),
+        &first,
     );
     let second = server.signed("/webhook/update/", SECRET, &with_id);
-    assert_eq!(
-        server.signed("/webhook/update/", SECRET, &with_id).text(),
-        second.text()
+    is_repeated(
+        &server.signed("/webhook/update/", SECRET, &with_id),
+        &second,
     );
     let other = json!({"id": "build-7", "image": WEB}).to_string();
     let other = server.signed("/webhook/update/", SECRET, &other);
@@ -267,10 +274,7 @@ fn a_replay_never_runs_again_and_a_duplicate_only_where_that_helps() {
     let failed_too = server.signed("/webhook/update/", SECRET, &with_id);
     assert_eq!((failed.status, failed_too.status), (502, 502));
     let server = server.kill().1.serve();
-    assert_eq!(
-        server.signed("/webhook/update/", SECRET, &timed).text(),
-        failed.text()
-    );
+    is_repeated(&server.signed("/webhook/update/", SECRET, &timed), &failed);
     let again = server.signed("/webhook/update/", SECRET, &with_id);
     assert_ne!(again.json()["delivery"], failed_too.json()["delivery"]);
 }

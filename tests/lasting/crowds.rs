@@ -9,6 +9,9 @@ use crate::support::fake::Era;
 use crate::support::program::Stackhook;
 use crate::support::shop::{self, GOOD, SECRET, WEB, pull_held};
 
+/// Deliveries that one hook may have open: half of the table.
+const OPEN_OF_ONE_HOOK: usize = 2048;
+
 /// So many deliveries from so many clients, which begin at the same moment; their status URLs, and how long each of them took to be
 /// accepted, in order.
 pub(super) fn crowd(
@@ -60,12 +63,12 @@ fn a_thousand_are_accepted_at_once_and_all_can_be_asked_about_afterwards() {
 }
 
 #[test]
-fn a_start_takes_up_all_that_may_be_open_and_more_than_that_is_refused() {
+fn a_restart_resumes_all_open_deliveries_of_a_hook_and_refuses_further_ones() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
     let gate = pull_held(&fake);
     fake.forget_calls();
-    let (urls, _) = crowd(&server, 40, 4096);
+    let (urls, _) = crowd(&server, 40, OPEN_OF_ONE_HOOK);
     let started = |server: Stackhook, what: &str| {
         let setup = server.kill().1;
         let began = Instant::now();
@@ -73,8 +76,8 @@ fn a_start_takes_up_all_that_may_be_open_and_more_than_that_is_refused() {
         println!("listens {:?} after the start, with {what}", began.elapsed());
         server
     };
-    let server = started(server, "4096 open deliveries");
-    server.wait_for_log("goes on; deliveries: 4096,");
+    let server = started(server, "all open deliveries");
+    server.wait_for_log(&format!("goes on; deliveries: {OPEN_OF_ONE_HOOK},"));
     let headers = [("Prefer", "respond-async")];
     let reply = server.signed_with("/webhook/update/", SECRET, &headers, "{}");
     assert_eq!(
@@ -89,13 +92,13 @@ fn a_start_takes_up_all_that_may_be_open_and_more_than_that_is_refused() {
         reply.text()
     );
     assert_eq!(server.get("/healthz").status, 200);
-    assert_eq!(server.get(&urls[4095]).status, 202);
+    assert_eq!(server.get(urls.last().unwrap()).status, 202);
     gate.open();
     for url in urls.iter().step_by(64).chain(urls.last()) {
         assert_eq!(end(&server, url).0, 200);
     }
     assert!(fake.puts().len() <= 2, "{} updates", fake.puts().len());
-    let server = started(server, "4096 ended ones");
+    let server = started(server, "all of them ended");
     for url in urls.iter().step_by(64).chain(urls.last()) {
         assert_eq!(server.get(url).status, 200);
     }
