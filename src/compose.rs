@@ -11,6 +11,8 @@ mod error;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::image::{BadReference, Reference};
 use crate::limits;
 pub(crate) use error::{ComposeError, Place};
@@ -46,6 +48,21 @@ pub(crate) struct ServiceSpec {
     pub(crate) pulls_itself: Option<String>,
     /// It has profiles or no replicas: it counts only while it has a container.
     pub(crate) optional: bool,
+    /// Whether it is meant to keep running or to finish.
+    pub(crate) role: Role,
+}
+
+/// The lifetime that the file states for a service's containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Keeps running: `restart: always` or `unless-stopped`.
+    Service,
+    /// Finishes: `restart: "no"` or `on-failure`, or another service waits for its completion.
+    Job,
+    /// The file states no restart policy.
+    #[default]
+    Unstated,
 }
 
 /// The place that an image comes from.
@@ -86,11 +103,12 @@ pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, Com
         unset: usage.unset,
         variables: usage.named,
     };
-    let mut platforms = BTreeMap::new();
+    let (mut platforms, mut awaited) = (BTreeMap::new(), BTreeSet::new());
     for (name, node) in services {
         let service = Service::open(name, node, variables, &text_left)?;
         schema::check_service(name, service.map, top, variables)
             .map_err(|key| ComposeError::Doubtful(format!("services.{name}.{key}")))?;
+        awaited.extend(service.awaited_completions());
         let service = service.spec()?;
         if let (Some(image), Source::Registry | Source::RegistryOrBuild) =
             (&service.image, service.source)
@@ -103,6 +121,11 @@ pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, Com
             }
         }
         spec.services.insert(name.to_string(), service);
+    }
+    for name in awaited {
+        if let Some(service) = spec.services.get_mut(&name) {
+            service.role = Role::Job;
+        }
     }
     if let Some((name, path)) = usage.parsed {
         return Err(ComposeError::ParsedVariable(name, path));
@@ -273,6 +296,7 @@ impl<'f> Service<'f> {
                 Policy::Host | Policy::IfMissing | Policy::Unset => None,
             },
             optional,
+            role: self.role(),
         })
     }
 
@@ -297,6 +321,51 @@ impl<'f> Service<'f> {
             }
         }
         Ok(())
+    }
+
+    /// The role that the restart policy gives it; `deploy.restart_policy` wins over `restart`, as in compose. A value that cannot
+    /// be read counts as unstated.
+    fn role(&self) -> Role {
+        let deploy = self.map.get("deploy").and_then(|node| as_map(node));
+        let policy = deploy
+            .and_then(|deploy| deploy.get("restart_policy"))
+            .and_then(|node| as_map(node));
+        if let Some(policy) = policy {
+            return match policy
+                .get("condition")
+                .map(|node| self.fill(node, "deploy"))
+            {
+                Some(Ok(text)) if matches!(text.as_str(), "none" | "on-failure") => Role::Job,
+                Some(Ok(text)) if text == "any" => Role::Service,
+                None => Role::Service,
+                Some(_) => Role::Unstated,
+            };
+        }
+        let restart = self
+            .map
+            .get("restart")
+            .map(|node| self.fill(node, "restart"));
+        match restart.and_then(Result::ok).as_deref() {
+            Some("no") => Role::Job,
+            Some("always" | "unless-stopped") => Role::Service,
+            Some(text) if text.split(':').next() == Some("on-failure") => Role::Job,
+            Some(_) | None => Role::Unstated,
+        }
+    }
+
+    /// The services whose completion this one waits for.
+    fn awaited_completions(&self) -> Vec<String> {
+        let dependencies = self.map.get("depends_on").and_then(|node| as_map(node));
+        let awaited = |(name, node): (&std::rc::Rc<str>, &std::rc::Rc<Node>)| {
+            let condition = as_map(node)?.get("condition")?;
+            let condition = self.fill(condition, "depends_on").ok()?;
+            (condition == "service_completed_successfully").then(|| name.to_string())
+        };
+        dependencies
+            .into_iter()
+            .flatten()
+            .filter_map(awaited)
+            .collect()
     }
 
     fn image(&self) -> Result<Option<Reference>, ComposeError> {
@@ -497,6 +566,13 @@ fn map(node: &Node, place: impl Fn() -> Place) -> Result<&Map, ComposeError> {
         Content::Map(_) if node.tagged => Err(odd(place(), TAGGED)),
         Content::Map(map) => Ok(map),
         Content::List(_) | Content::Text { .. } => Err(odd(place(), "is not a map")),
+    }
+}
+
+fn as_map(node: &Node) -> Option<&Map> {
+    match &node.content {
+        Content::Map(map) if !node.tagged => Some(map),
+        Content::Map(_) | Content::List(_) | Content::Text { .. } => None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! What was seen of a stack's containers or tasks → whether they are well. Looking is left to others; time comes in.
+//! Judges whether a stack's containers or tasks are healthy, from snapshots of them. Taking the snapshots is left to others; the time
+//! is passed in.
 
 pub(crate) mod snapshot;
 pub(crate) mod compose;
@@ -10,62 +11,62 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::stack::outcome::ServiceReport;
-pub(crate) use snapshot::{Container, ContainerSnapshot, ServiceSnapshot};
+pub(crate) use snapshot::{Container, ContainerSnapshot, Roles, ServiceSnapshot};
 
-/// One look at a stack.
+/// A stack at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Snapshot {
     /// The containers of a compose stack.
     Compose(ContainerSnapshot),
-    /// The services and tasks of a swarm stack.
+    /// The services and tasks of a Swarm stack.
     Swarm(ServiceSnapshot),
 }
 
 impl Snapshot {
-    /// Whether nothing was seen: no proof that nothing is there (contract 7).
+    /// Whether it shows nothing. That does not prove that nothing is there: Portainer shows a user without access an empty list.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Snapshot::Compose(seen) => seen.containers.is_empty(),
-            Snapshot::Swarm(seen) => seen.services.is_empty(),
+            Snapshot::Compose(snapshot) => snapshot.containers.is_empty(),
+            Snapshot::Swarm(snapshot) => snapshot.services.is_empty(),
         }
     }
 
-    /// The services that there are.
+    /// The names of the services in it.
     pub(crate) fn services(&self) -> BTreeSet<String> {
         match self {
-            Snapshot::Compose(seen) => seen.services(),
-            Snapshot::Swarm(seen) => seen.names(),
+            Snapshot::Compose(snapshot) => snapshot.services(),
+            Snapshot::Swarm(snapshot) => snapshot.names(),
         }
     }
 }
 
-/// Looks at a stack until it is certain how it stands.
+/// Observes a stack until its health is certain.
 #[derive(Debug)]
 pub(crate) enum Watch {
-    /// At containers.
+    /// Observes containers.
     Compose(compose::Watch),
-    /// At services and tasks.
+    /// Observes services and tasks.
     Swarm(swarm::Watch),
 }
 
 impl Watch {
-    /// `None`: not certain yet, look again.
-    pub(crate) fn observe(&mut self, now: Instant, seen: &Snapshot) -> Option<Verdict> {
-        match (self, seen) {
-            (Watch::Compose(watch), Snapshot::Compose(seen)) => watch.observe(now, seen),
-            (Watch::Swarm(watch), Snapshot::Swarm(seen)) => watch.observe(now, seen),
+    /// Takes in a snapshot; `None` while the verdict is not certain.
+    pub(crate) fn observe(&mut self, now: Instant, snapshot: &Snapshot) -> Option<Verdict> {
+        match (self, snapshot) {
+            (Watch::Compose(watch), Snapshot::Compose(snapshot)) => watch.observe(now, snapshot),
+            (Watch::Swarm(watch), Snapshot::Swarm(snapshot)) => watch.observe(now, snapshot),
             (Watch::Compose(_), Snapshot::Swarm(_)) | (Watch::Swarm(_), Snapshot::Compose(_)) => {
                 None
             }
         }
     }
 
-    /// How it stands at this moment, certain or not.
-    pub(crate) fn evaluate(&mut self, now: Instant, seen: &Snapshot) -> Verdict {
-        match (self, seen) {
-            (Watch::Compose(watch), Snapshot::Compose(seen)) => watch.evaluate(now, seen),
-            (Watch::Swarm(watch), Snapshot::Swarm(seen)) => watch.evaluate(now, seen),
+    /// The verdict at this moment, certain or not.
+    pub(crate) fn evaluate(&mut self, now: Instant, snapshot: &Snapshot) -> Verdict {
+        match (self, snapshot) {
+            (Watch::Compose(watch), Snapshot::Compose(snapshot)) => watch.evaluate(now, snapshot),
+            (Watch::Swarm(watch), Snapshot::Swarm(snapshot)) => watch.evaluate(now, snapshot),
             (Watch::Compose(_), Snapshot::Swarm(_)) | (Watch::Swarm(_), Snapshot::Compose(_)) => {
                 Verdict::default()
             }
@@ -73,16 +74,22 @@ impl Watch {
     }
 }
 
-/// How it stands with a stack.
+/// The health of a stack.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Verdict {
-    /// Every service, as last seen.
+    /// Every service of the stack, as last seen.
     pub(crate) services: Vec<ServiceReport>,
-    /// The services that are not well and for which this redeploy answers.
+    /// The services that failed and for which this redeploy answers.
     pub(crate) bad: Vec<String>,
-    /// The services that are not well, were so before, and were not touched.
+    /// The services that failed before already and were not touched.
     pub(crate) bad_as_before: Vec<String>,
-    /// Why a service is not well, where something says so.
+    /// The services that are neither healthy nor failed yet.
+    pub(crate) unsettled: Vec<String>,
+    /// The jobs that still run.
+    pub(crate) unfinished: Vec<String>,
+    /// Containers that carry the stack's label although the file does not define their service, with their state.
+    pub(crate) leftovers: Vec<String>,
+    /// The reason for a service's failure, where one is known.
     pub(crate) reasons: BTreeMap<String, String>,
 }
 
@@ -90,5 +97,33 @@ impl Verdict {
     /// Whether any service got another container.
     pub(crate) fn recreated(&self) -> bool {
         self.services.iter().any(|service| service.recreated)
+    }
+
+    /// The services that still have to become healthy or to finish.
+    pub(crate) fn pending(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = [&self.bad, &self.unsettled, &self.unfinished]
+            .into_iter()
+            .flatten()
+            .collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// `; left over, no part of the stack: old (exited)`, where there is something left over.
+    pub(crate) fn leftovers_note(&self) -> String {
+        match self.leftovers.is_empty() {
+            true => String::new(),
+            false => format!(
+                "; left over, no part of the stack: {}",
+                self.leftovers.join(", ")
+            ),
+        }
+    }
+
+    /// What has not settled when the time is over counts as failed.
+    pub(crate) fn at_the_deadline(mut self) -> Verdict {
+        if self.bad.is_empty() {
+            self.bad = std::mem::take(&mut self.unsettled);
+        }
+        self
     }
 }

@@ -92,6 +92,12 @@ pub(crate) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// The first and the longest pause between two looks at a stack that is still being deployed.
 pub(crate) const FOLLOW_PAUSE: (Duration, Duration) =
     (Duration::from_secs(2), Duration::from_secs(5));
+/// The first pause between two looks at an update whose end is not known: a Portainer that restarts is away for a second or two.
+pub(crate) const FOLLOW_FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// After an update was sent, a look at an engine or Portainer that cannot be reached is repeated for this long.
+pub(crate) const LOOK_PATIENCE: Duration = Duration::from_secs(120);
+/// A deployment that somebody else seems to have under way is waited for as long as something changes this often.
+pub(crate) const UNDER_WAY_QUIET: Duration = Duration::from_secs(60);
 /// How often a swarm service that was still being written is looked at before the update is sent once more.
 pub(crate) const SETTLING_LOOKS: usize = 15;
 /// How often a redeploy starts again because somebody changed the stack meanwhile.

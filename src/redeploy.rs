@@ -13,6 +13,7 @@ mod plan;
 mod trace;
 mod pull;
 mod delegated;
+mod blame;
 mod pin;
 mod submit;
 mod follow;
@@ -20,11 +21,12 @@ mod verify;
 mod logs;
 mod rollback;
 mod cleanup;
-mod resume;
 mod preview;
 mod check;
 mod view;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,7 @@ use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, StackReport, Stage};
 pub(crate) use check::Checked;
 pub(crate) use observer::{NotWritten, Observer, Step, Unobserved};
-use result::{AttemptError, RedeployResult};
+use result::{AttemptError, RedeployResult, UnderWay};
 
 pub(crate) use submission::{Direction, Images, Submission};
 pub(crate) use view::{Running, View};
@@ -122,7 +124,13 @@ struct Run<'a> {
     redactor: Redactor,
     /// What is known about images whose pull is left to Portainer.
     delegated: delegated::Delegated,
-    /// What the reply says besides.
+    /// The variables that the order sets.
+    set: BTreeMap<String, String>,
+    /// Whether engine, environment or Portainer were away after the update was sent: then no image is at fault.
+    disturbed: AtomicBool,
+    /// Whether the answer to the latest update was lost.
+    answer_lost: bool,
+    /// Further facts for the reply.
     notes: Vec<String>,
 }
 
@@ -139,6 +147,9 @@ impl<'a> Run<'a> {
             environment: None,
             redactor,
             delegated: delegated::Delegated::default(),
+            set: BTreeMap::new(),
+            disturbed: AtomicBool::new(false),
+            answer_lost: false,
             notes: Vec::new(),
         }
     }
@@ -161,17 +172,25 @@ impl<'a> Run<'a> {
             .saturating_sub(self.cx.clock.now().duration_since(since))
     }
 
-    /// Until something was sent: everything here may be done again.
+    /// Everything until the update was sent: may be repeated.
     fn prepare_and_submit(&mut self, order: &Order) -> Result<submit::Sent, RedeployResult> {
         let (mut edits, mut away_since) = (0, None);
-        // What held it up last, for the case that the time is over.
-        let mut held_up = None;
+        let mut traces: Option<(String, Instant)> = None;
+        // The latest obstacle, for the case that the time is over.
+        let mut obstacle = None;
+        self.set = order.set.clone();
         loop {
             if self.left().is_zero() {
-                return Err(time_over(held_up));
+                return Err(time_over(obstacle));
             }
             self.notes.clear();
-            let halt = match self.attempt(order) {
+            let now = self.cx.clock.now();
+            let believed = traces
+                .as_ref()
+                .filter(|(_, since)| now.duration_since(*since) < limits::UNDER_WAY_QUIET);
+            let ignored = traces.as_ref().filter(|_| believed.is_none());
+            let ignored = ignored.map(|(traces, _)| traces.clone());
+            let halt = match self.attempt(order, ignored.as_deref()) {
                 Ok(sent) => return Ok(sent),
                 Err(halt) => halt,
             };
@@ -179,16 +198,21 @@ impl<'a> Run<'a> {
                 AttemptError::Over(end) => return Err(end),
                 AttemptError::Edited if edits + 1 >= limits::RESTARTS_BY_EDIT => {
                     return Err(RedeployResult::refused(
-                        "somebody keeps changing the stack in Portainer; nothing was sent",
+                        "the stack keeps being changed in Portainer; nothing was sent",
                     ));
                 }
                 AttemptError::Edited => {
                     away_since = None;
                     edits += 1;
                 }
-                AttemptError::Busy => {
+                AttemptError::Busy(why) => {
                     away_since = None;
-                    held_up = Some("another deployment of this stack was under way".to_owned());
+                    obstacle = Some("another deployment of this stack was under way".to_owned());
+                    if let UnderWay::Traces(new) = why
+                        && traces.as_ref().is_none_or(|(old, _)| *old != new)
+                    {
+                        traces = Some((new, self.cx.clock.now()));
+                    }
                     self.step(Step::WaitingForDeployment);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.1);
                 }
@@ -201,7 +225,7 @@ impl<'a> Run<'a> {
                             format!("{error}; nothing was sent"),
                         ));
                     }
-                    held_up = Some(error.to_string());
+                    obstacle = Some(error.to_string());
                     self.step(Step::WaitingForPortainer);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
@@ -209,7 +233,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn attempt(&mut self, order: &Order) -> Result<submit::Sent, AttemptError> {
+    /// One attempt: find, inspect, plan, pull, submit. `ignored`: traces of a deployment that have not changed for so long that
+    /// nobody is at work there.
+    fn attempt(
+        &mut self,
+        order: &Order,
+        ignored: Option<&str>,
+    ) -> Result<submit::Sent, AttemptError> {
         self.check_not_paused(None)?;
         self.step(Step::Finding);
         let found = find::find(self.cx.portainer, self.stack)?;
@@ -217,10 +247,12 @@ impl<'a> Run<'a> {
         trace::found(self.stack, &found);
         self.lock_stack(found.record.id)?;
         self.check_not_paused(Some(found.record.id))?;
+        self.refuse_blocked_variables(order, &found)?;
         self.lock_environment(found.record.environment)?;
         self.step(Step::Looking);
         let mut inspection = inspect::inspect(self.cx.portainer, &found, order)?;
         self.know(&found, Some(&inspection));
+        inspection.check_not_under_way(&found, ignored)?;
         let environment = found.record.environment;
         inspect::ask_origins(self.cx.portainer, environment, &mut inspection)?;
         let mut plan = plan::plan(self.stack, order, &found, &inspection)?;
@@ -236,9 +268,9 @@ impl<'a> Run<'a> {
             self.images_before.entry(reference).or_insert(id);
         }
         let before = self.images_before.clone();
-        let inspection = self.pull(order, &found, inspection, &plan)?;
+        let mut inspection = self.pull(order, &found, inspection, &plan)?;
         trace::pulled(self.stack, &before, &inspection, &plan);
-        self.check_not_blocked(order, &found, &inspection, &plan)?;
+        self.leave_out_blocked(order, &found, &mut inspection, &mut plan)?;
         if let Some(end) = self.unchanged(order, &found, &inspection, &plan)? {
             if found.record.status == Status::Error {
                 let note = "Portainer's last deployment of this stack failed";
@@ -254,14 +286,40 @@ impl<'a> Run<'a> {
         self.submit(order, &found, &inspection, &plan, before)
     }
 
-    /// From what was sent alone.
+    /// Follows an update that was sent, verifies it, and rolls it back if needed.
     fn follow_and_verify(&mut self, sent: submit::Sent) -> Result<RedeployResult, RedeployResult> {
         let followed = self.follow(&sent.submission, sent.answer);
         self.notes.extend(
             sent.pinned
                 .release(self.cx.portainer, sent.submission.environment),
         );
-        self.conclude_sent(sent.submission, followed)
+        let id = sent.submission.id;
+        let end = self.conclude_sent(sent.submission, followed)?;
+        self.note_foreign_changes(id, &sent.variables);
+        Ok(end)
+    }
+
+    /// Variables that now differ both from what was sent and from what was there before: a person saved the stack meanwhile.
+    fn note_foreign_changes(&mut self, id: StackId, sent: &submit::Variables) {
+        let Ok(record) = self.cx.portainer.stack(id) else {
+            return;
+        };
+        let now = record.variables();
+        let names = now.keys().chain(sent.sent.keys()).chain(sent.before.keys());
+        let names: std::collections::BTreeSet<&String> = names.collect();
+        let foreign: Vec<&str> = names
+            .into_iter()
+            .filter(|name| {
+                now.get(*name) != sent.sent.get(*name) && now.get(*name) != sent.before.get(*name)
+            })
+            .map(String::as_str)
+            .collect();
+        if !foreign.is_empty() {
+            self.notes.push(format!(
+                "somebody else changed variables of the stack during the update: {}; check in Portainer that they have the values you want",
+                foreign.join(", ")
+            ));
+        }
     }
 
     /// Verifies what was followed to its end, and draws the consequences.
@@ -272,7 +330,7 @@ impl<'a> Run<'a> {
     ) -> Result<RedeployResult, RedeployResult> {
         self.after_portainers_pull(&mut submission);
         let end = followed.and_then(|()| {
-            // The next one may begin while this one is watched.
+            // The next redeploy may begin while this one is verified.
             self.locks.environment = None;
             self.verify(&submission)
         });
@@ -284,11 +342,13 @@ impl<'a> Run<'a> {
             }
             Err(end) => {
                 let end = self.with_logs(&submission, end);
-                self.remember(submission.id, |past| {
-                    past.sent(&submission);
-                    past.left_bad(&end);
+                self.remember(submission.id, |record| {
+                    record.sent(&submission);
+                    record.left_bad(&end);
                 });
-                Err(self.rollback_if_needed(&submission, end))
+                let end = self.rollback_if_needed(&submission, end);
+                self.note_stored_variables(&submission);
+                Err(end)
             }
         }
     }
@@ -315,7 +375,7 @@ impl<'a> Run<'a> {
         let mut past = self.cx.memory.recall(submission.id);
         past.sent(submission);
         if end.verified == Some(true) {
-            past.proved_well(submission);
+            past.proved_healthy(submission);
             if self.stack.cleanup {
                 self.clean_up(submission, &mut past);
             }
@@ -348,6 +408,10 @@ impl<'a> Run<'a> {
     fn report(self, end: Result<RedeployResult, RedeployResult>) -> StackReport {
         let (Ok(end) | Err(end)) = end;
         let mut message = end.message;
+        if let Some(now) = end.now {
+            message.push_str("; ");
+            message.push_str(&now);
+        }
         for note in self.notes {
             message.push_str("; ");
             message.push_str(&note);

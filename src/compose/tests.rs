@@ -634,3 +634,57 @@ fn no_error_shows_a_value() {
         assert!(!format!("{why} {why:?}").contains("hunter2"), "{why}");
     }
 }
+
+#[test]
+fn the_restart_policy_decides_between_job_and_service() {
+    let role = |lines: &str| {
+        let file = read(
+            &web(&format!("image: a/b\n{lines}")),
+            &variables(&[("R", "no")]),
+        )
+        .unwrap();
+        file.services["web"].role
+    };
+    for (lines, expected) in [
+        ("restart: \"no\"", Role::Job),
+        ("restart: on-failure", Role::Job),
+        ("restart: on-failure:3", Role::Job),
+        ("restart: ${R}", Role::Job),
+        ("restart: always", Role::Service),
+        ("restart: unless-stopped", Role::Service),
+        ("deploy: {restart_policy: {condition: none}}", Role::Job),
+        (
+            "deploy: {restart_policy: {condition: on-failure}}",
+            Role::Job,
+        ),
+        ("deploy: {restart_policy: {condition: any}}", Role::Service),
+        ("deploy: {restart_policy: {delay: 5s}}", Role::Service),
+        (
+            "restart: always\ndeploy: {restart_policy: {condition: none}}",
+            Role::Job,
+        ),
+        ("deploy: {replicas: 1}", Role::Unstated),
+        ("restart: sometimes", Role::Unstated),
+        ("command: x", Role::Unstated),
+    ] {
+        assert_eq!(role(lines), expected, "{lines}");
+    }
+}
+
+#[test]
+fn a_service_whose_completion_is_awaited_is_a_job() {
+    let file = "services:
+  web:
+    image: a/b
+    depends_on:
+      migrate: {condition: service_completed_successfully}
+      db: {condition: service_started}
+  migrate: {image: a/c}
+  db: {image: a/d}
+";
+    let file = read(file, &variables(&[])).unwrap();
+    let roles: Vec<Role> = ["web", "migrate", "db"]
+        .map(|name| file.services[name].role)
+        .to_vec();
+    assert_eq!(roles, [Role::Unstated, Role::Job, Role::Unstated]);
+}

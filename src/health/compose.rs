@@ -1,220 +1,314 @@
-//! Judges a compose stack look by look: a crash loop that seems to run for a moment must not pass, and a slow start must not fail.
+//! Judges a compose stack snapshot by snapshot: a crash loop that seems to run for a moment must not pass, and a slow start must not
+//! fail.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::health::Verdict;
-use crate::health::snapshot::{Container, ContainerSnapshot};
+use crate::health::snapshot::{Container, ContainerSnapshot, Roles};
+use crate::health::{Verdict, snapshot};
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
-/// Looks at a stack until it is certain how it stands.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    before: ContainerSnapshot,
+/// The part of a stack's state and settings by which its containers are judged.
+#[derive(Debug, Default)]
+pub(crate) struct Criteria {
+    /// The containers before the update.
+    pub(crate) before: ContainerSnapshot,
     /// Services that must have a container.
-    expected: BTreeSet<String>,
-    /// Services that our last redeploy of this stack left not well: untouched or not, they are no old story.
-    ours: BTreeSet<String>,
-    began: Instant,
-    within: Duration,
-    /// By container id: its last start, its restarts, and since when they have been the same.
-    steady: HashMap<String, (String, u64, Instant)>,
+    pub(crate) expected: BTreeSet<String>,
+    /// The role of every service that the file defines.
+    pub(crate) roles: Roles,
+    /// Services that our last redeploy of this stack left failed: they count even if this one did not touch them.
+    pub(crate) failed_last_time: BTreeSet<String>,
+    /// The time that containers may take.
+    pub(crate) within: Duration,
+    /// Whether this verifies a rollback: a container that the failed update has only created is then a left-over.
+    pub(crate) rolls_back: bool,
 }
 
-/// What one look says of one container or service.
+/// Observes a stack until its health is certain.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    criteria: Criteria,
+    began: Instant,
+    /// By container id.
+    runs: HashMap<String, Runs>,
+}
+
+/// The runs of one container, as far as they were observed.
+#[derive(Debug)]
+struct Runs {
+    started_at: String,
+    restarts: u64,
+    /// The time since which start and restarts are the same.
+    since: Instant,
+    /// The exit codes that were observed.
+    exit_codes: BTreeSet<i64>,
+}
+
+/// The state of one container at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Well,
+enum Health {
+    Good,
     NotYet,
-    /// StackRecord its deadline, or ended for good.
+    /// A job that runs; it is not judged by the time it takes.
+    Unfinished,
+    /// Past its deadline, or ended for good.
     Bad,
 }
 
 impl Watch {
-    /// `before`: what was seen before the submit; `expected`: services that must have a container; `ours`: services
-    /// that our last redeploy left not well; `within`: how long containers may take.
-    pub(crate) fn new(
-        before: ContainerSnapshot,
-        expected: BTreeSet<String>,
-        ours: BTreeSet<String>,
-        within: Duration,
-        now: Instant,
-    ) -> Watch {
+    /// Begins to observe at `now`.
+    pub(crate) fn new(criteria: Criteria, now: Instant) -> Watch {
         Watch {
-            before,
-            expected,
-            ours,
+            criteria,
             began: now,
-            within,
-            steady: HashMap::new(),
+            runs: HashMap::new(),
         }
     }
 
-    /// `None`: not certain yet, look again.
-    pub(crate) fn observe(&mut self, now: Instant, seen: &ContainerSnapshot) -> Option<Verdict> {
-        let verdict = self.evaluate(now, seen);
-        let looks: Vec<(&Container, Look)> = seen
+    /// Takes in a snapshot; `None` while the verdict is not certain.
+    pub(crate) fn observe(
+        &mut self,
+        now: Instant,
+        snapshot: &ContainerSnapshot,
+    ) -> Option<Verdict> {
+        let verdict = self.evaluate(now, snapshot);
+        let (own, _) = self.split(snapshot);
+        let counts: Vec<Health> = own
             .containers
             .iter()
-            .map(|container| (container, self.look(container, now, seen)))
+            .filter(|container| !self.was_already_unhealthy(container, &own))
+            .map(|container| self.health(container, now, &own))
             .collect();
-        let missing: Vec<&String> = self
-            .expected
-            .iter()
-            .filter(|service| seen.of(service).is_empty())
-            .collect();
-        let time_over = now.duration_since(self.began) >= self.within.min(limits::SETTLE);
-        let open = looks.iter().any(|(container, look)| {
-            *look == Look::NotYet && !self.was_already_unhealthy(container, seen)
-        });
-        let final_bad = looks.iter().any(|(container, look)| {
-            *look == Look::Bad && !self.was_already_unhealthy(container, seen)
-        });
-        let waiting_for_missing = !missing.is_empty() && !time_over;
-        (final_bad || !(open || waiting_for_missing)).then_some(verdict)
+        let waited = now.duration_since(self.began);
+        let open = counts.contains(&Health::NotYet)
+            || counts.contains(&Health::Unfinished) && waited < self.criteria.within;
+        let missing = self.missing(&own).next().is_some();
+        let awaited = missing && waited < self.settle_time();
+        (counts.contains(&Health::Bad) || !(open || awaited)).then_some(verdict)
     }
 
-    /// Whether all is well right now. `None`: something runs too shortly to tell, look again once it had time to settle.
-    pub(crate) fn recheck(&mut self, now: Instant, seen: &ContainerSnapshot) -> Option<Verdict> {
-        let verdict = self.evaluate(now, seen);
+    /// The verdict over containers that nothing was done to; `None`: something runs too shortly, look again after the settle time.
+    pub(crate) fn recheck(
+        &mut self,
+        now: Instant,
+        snapshot: &ContainerSnapshot,
+    ) -> Option<Verdict> {
+        let verdict = self.evaluate(now, snapshot).at_the_deadline();
+        let (own, _) = self.split(snapshot);
         let unsettled = |container: &&Container| {
-            let state = seen.state_of(container, &self.before);
+            let state = self.state_of(container, &own);
             matches!(state, ServiceState::Running | ServiceState::Healthy)
         };
-        let mut not_well = seen
-            .containers
-            .iter()
-            .filter(|one| self.look(one, now, seen) != Look::Well);
-        let only_young = !verdict.bad.is_empty() && not_well.all(|one| unsettled(&one));
+        let mut not_good = own.containers.iter().filter(|container| {
+            let health = self.health(container, now, &own);
+            !matches!(health, Health::Good | Health::Unfinished)
+        });
+        let only_young = !verdict.bad.is_empty() && not_good.all(|container| unsettled(&container));
         let first_look = now.duration_since(self.began) < limits::SETTLE;
         (!(only_young && first_look)).then_some(verdict)
     }
 
-    /// How it stands at this moment, certain or not: for the end of all time.
-    pub(crate) fn evaluate(&mut self, now: Instant, seen: &ContainerSnapshot) -> Verdict {
-        self.remember(now, seen);
-        let mut services = seen.report(&self.before);
-        let missing = self
-            .expected
-            .iter()
-            .filter(|service| seen.of(service).is_empty());
-        services.extend(missing.map(|service| self.missing(service)));
-        ServiceReport::sort(&mut services);
-        let (mut bad, mut bad_as_before) = (BTreeSet::new(), BTreeSet::new());
-        for container in &seen.containers {
-            if self.look(container, now, seen) != Look::Well {
-                let list = if self.was_already_unhealthy(container, seen) {
-                    &mut bad_as_before
-                } else {
-                    &mut bad
-                };
-                list.insert(container.service.clone());
-            }
-        }
-        bad.extend(
-            self.expected
-                .iter()
-                .filter(|service| seen.of(service).is_empty())
-                .cloned(),
+    /// The verdict at this moment, certain or not.
+    pub(crate) fn evaluate(&mut self, now: Instant, snapshot: &ContainerSnapshot) -> Verdict {
+        let (own, others) = self.split(snapshot);
+        self.remember(now, &own);
+        let mut services = own.report(&self.criteria.before, &self.criteria.roles);
+        services.extend(
+            self.missing(&own)
+                .map(|service| self.report_missing(service)),
         );
-        let bad_as_before = bad_as_before.into_iter();
+        ServiceReport::sort(&mut services);
+        let mut by_health: [BTreeSet<String>; 4] = Default::default();
+        let [bad, bad_as_before, unsettled, unfinished] = &mut by_health;
+        for container in &own.containers {
+            let service = container.service.clone();
+            let already = self.was_already_unhealthy(container, &own);
+            match self.health(container, now, &own) {
+                Health::Good => false,
+                Health::Unfinished => unfinished.insert(service),
+                Health::Bad | Health::NotYet if already => bad_as_before.insert(service),
+                Health::Bad => bad.insert(service),
+                Health::NotYet => unsettled.insert(service),
+            };
+        }
+        bad.extend(self.missing(&own).cloned());
+        let leftovers: BTreeSet<String> = others
+            .iter()
+            .map(|other| format!("{} ({})", other.service, snapshot::name_of(other.state())))
+            .collect();
+        let except = |names: &BTreeSet<String>, others: &[&BTreeSet<String>]| {
+            let listed = |name: &&String| others.iter().any(|other| other.contains(*name));
+            names.iter().filter(|name| !listed(name)).cloned().collect()
+        };
         Verdict {
             services,
-            bad_as_before: bad_as_before
-                .filter(|service| !bad.contains(service))
-                .collect(),
-            bad: bad.into_iter().collect(),
+            bad_as_before: except(bad_as_before, &[bad, unsettled]),
+            unsettled: except(unsettled, &[bad]),
+            unfinished: except(unfinished, &[bad, unsettled]),
+            bad: bad.iter().cloned().collect(),
+            leftovers: leftovers.into_iter().collect(),
             reasons: BTreeMap::new(),
         }
     }
 
-    fn remember(&mut self, now: Instant, seen: &ContainerSnapshot) {
-        let steady = seen.containers.iter().map(|container| {
-            let since = match self.steady.get(&container.id) {
-                Some((started, restarts, since))
-                    if *started == container.started_at && *restarts == container.restarts =>
-                {
-                    *since
-                }
-                _ => now,
-            };
-            (
-                container.id.clone(),
-                (container.started_at.clone(), container.restarts, since),
-            )
-        });
-        self.steady = steady.collect();
+    /// The containers that are judged, and left-overs: those of services that the file does not define, and those that an
+    /// interrupted update has created and never started beside one that runs.
+    fn split(&self, snapshot: &ContainerSnapshot) -> (ContainerSnapshot, Vec<Container>) {
+        let (own, mut others) = snapshot.split(&self.criteria.roles);
+        let runs = |other: &Container, service: &str| other.service == service && other.runs();
+        let is_left = |container: &Container| {
+            let mut before = self.criteria.before.containers.iter();
+            container.replaces
+                && container.state() == ServiceState::Created
+                && own
+                    .containers
+                    .iter()
+                    .any(|other| runs(other, &container.service))
+                && (self.criteria.rolls_back || before.any(|old| old.id == container.id))
+        };
+        let (left, containers) = own
+            .containers
+            .iter()
+            .cloned()
+            .partition::<Vec<_>, _>(is_left);
+        others.extend(left);
+        let own = ContainerSnapshot {
+            containers,
+            date: own.date,
+        };
+        (own, others)
     }
 
-    fn look(&self, container: &Container, now: Instant, seen: &ContainerSnapshot) -> Look {
+    fn settle_time(&self) -> Duration {
+        self.criteria.within.min(limits::SETTLE)
+    }
+
+    /// Services that must have a container and have none.
+    fn missing<'a>(&'a self, own: &ContainerSnapshot) -> impl Iterator<Item = &'a String> {
+        let there = own.services();
+        let expected = self.criteria.expected.iter();
+        expected.filter(move |service| !there.contains(*service))
+    }
+
+    fn state_of(&self, container: &Container, own: &ContainerSnapshot) -> ServiceState {
+        own.state_of(container, &self.criteria.before, &self.criteria.roles)
+    }
+
+    fn remember(&mut self, now: Instant, own: &ContainerSnapshot) {
+        for container in &own.containers {
+            let runs = self
+                .runs
+                .entry(container.id.clone())
+                .or_insert_with(|| Runs {
+                    started_at: container.started_at.clone(),
+                    restarts: container.restarts,
+                    since: now,
+                    exit_codes: BTreeSet::new(),
+                });
+            if runs.started_at != container.started_at || runs.restarts != container.restarts {
+                runs.started_at.clone_from(&container.started_at);
+                (runs.restarts, runs.since) = (container.restarts, now);
+            }
+            if container.state() == ServiceState::Restarting {
+                runs.exit_codes.insert(container.exit_code);
+            }
+        }
+        self.runs
+            .retain(|id, _| own.containers.iter().any(|container| container.id == *id));
+    }
+
+    fn health(&self, container: &Container, now: Instant, own: &ContainerSnapshot) -> Health {
         let waited = now.duration_since(self.began);
+        let within = self.criteria.within;
+        let is_job = own.is_job(container, &self.criteria.before, &self.criteria.roles);
+        // A crash loop is certain; the time that its health check may take does not matter.
         let deadline = match container.health_takes {
-            Some(takes) => self.within.max(takes),
-            None => self.within,
+            Some(takes) if !is_job && !self.keeps_crashing(container) => within.max(takes),
+            Some(_) | None => within,
         };
         let not_yet = if waited >= deadline {
-            Look::Bad
+            Health::Bad
         } else {
-            Look::NotYet
+            Health::NotYet
         };
-        match seen.state_of(container, &self.before) {
-            ServiceState::Completed => Look::Well,
-            ServiceState::Healthy
-                if container.restarts == 0 || self.has_settled(container, now, seen) =>
+        match self.state_of(container, own) {
+            ServiceState::Completed => Health::Good,
+            ServiceState::Running
+            | ServiceState::Healthy
+            | ServiceState::Starting
+            | ServiceState::Unhealthy
+                if is_job =>
             {
-                Look::Well
+                Health::Unfinished
             }
-            ServiceState::Running if self.has_settled(container, now, seen) => Look::Well,
-            ServiceState::Exited if container.stays_ended() => Look::Bad,
-            // One that only has to settle is given that time, whatever was configured.
+            ServiceState::Healthy
+                if container.restarts == 0 || self.has_settled(container, now, own) =>
+            {
+                Health::Good
+            }
+            ServiceState::Running if self.has_settled(container, now, own) => Health::Good,
+            ServiceState::Exited if container.stays_ended() => Health::Bad,
+            // A container that only has to settle is given that time, whatever was configured.
             ServiceState::Running | ServiceState::Healthy if waited < deadline + limits::SETTLE => {
-                Look::NotYet
+                Health::NotYet
             }
             _ => not_yet,
         }
     }
 
-    /// Runs without a restart for long enough, by the host's clock or by ours.
-    fn has_settled(&self, container: &Container, now: Instant, seen: &ContainerSnapshot) -> bool {
-        let settle = self.within.min(limits::SETTLE);
+    /// Whether every observed run ended with the same exit code.
+    fn keeps_crashing(&self, container: &Container) -> bool {
+        let runs = self.runs.get(&container.id);
+        container.restarts >= 2 && runs.is_some_and(|runs| runs.exit_codes.len() == 1)
+    }
+
+    /// Whether it has run for long enough without a restart, by the host's clock or by ours.
+    fn has_settled(&self, container: &Container, now: Instant, own: &ContainerSnapshot) -> bool {
         let by_host = container
-            .running_for(seen.date)
+            .running_for(own.date)
             .is_some_and(|time| time >= limits::SETTLE);
         let by_us = self
-            .steady
+            .runs
             .get(&container.id)
-            .is_some_and(|(_, _, since)| now.duration_since(*since) >= settle);
+            .is_some_and(|runs| now.duration_since(runs.since) >= self.settle_time());
         by_host || by_us
     }
 
-    /// Not well before, not touched now, and not left so by us: a warning, provided that this redeploy did its work elsewhere.
-    fn was_already_unhealthy(&self, container: &Container, seen: &ContainerSnapshot) -> bool {
-        let before = |other: &&Container| other.id == container.id;
-        let was_bad = self
-            .before
-            .containers
-            .iter()
-            .find(before)
-            .is_some_and(|old| {
-                !matches!(
-                    self.before.state_of(old, &self.before),
+    /// Whether a container had failed before, was not touched by this redeploy, which did its work elsewhere, and was not left so by
+    /// our last one. A job that was started again was touched.
+    fn was_already_unhealthy(&self, container: &Container, own: &ContainerSnapshot) -> bool {
+        let Criteria {
+            before,
+            roles,
+            failed_last_time,
+            ..
+        } = &self.criteria;
+        let was_bad = |old: &Container| {
+            let untouched =
+                !own.is_job(container, before, roles) || old.started_at == container.started_at;
+            untouched
+                && !matches!(
+                    before.state_of(old, before, roles),
                     ServiceState::Running
                         | ServiceState::Healthy
                         | ServiceState::Completed
                         | ServiceState::Starting
                 )
-            });
-        let recreated_another = || {
-            seen.containers
-                .iter()
-                .any(|other| !self.before.containers.iter().any(|old| old.id == other.id))
         };
-        was_bad && !self.ours.contains(&container.service) && recreated_another()
+        let mut old = before.containers.iter();
+        let was_bad = old.find(|old| old.id == container.id).is_some_and(was_bad);
+        let recreated_another = || {
+            let is_new =
+                |other: &Container| !before.containers.iter().any(|old| old.id == other.id);
+            own.containers.iter().any(is_new)
+        };
+        was_bad && !failed_last_time.contains(&container.service) && recreated_another()
     }
 
-    fn missing(&self, service: &str) -> ServiceReport {
-        let old = self.before.of(service);
+    fn report_missing(&self, service: &str) -> ServiceReport {
+        let old = self.criteria.before.of(service);
         let image = old.first().map(|old| old.reference.as_str());
         ServiceReport::missing(service, image.unwrap_or_default())
     }

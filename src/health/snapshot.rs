@@ -1,22 +1,39 @@
-//! What one look at a compose stack's containers saw, as values.
+//! Snapshots of a stack's containers, or of its Swarm services and tasks, as values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compose::Role;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
-/// One look at all containers of a stack.
+/// The role of every service that the compose file defines; empty where the file is not certain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Roles(pub(crate) BTreeMap<String, Role>);
+
+impl Roles {
+    /// Whether a container of this service belongs to the stack; without a certain file every container does.
+    pub(crate) fn defines(&self, service: &str) -> bool {
+        self.0.is_empty() || self.0.contains_key(service)
+    }
+
+    fn of(&self, service: &str) -> Role {
+        self.0.get(service).copied().unwrap_or_default()
+    }
+}
+
+/// All containers of a stack at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ContainerSnapshot {
-    /// The containers of its services; one-off containers (`docker compose run`) are none.
+    /// The containers of its services, without one-off containers (`docker compose run`).
     pub(crate) containers: Vec<Container>,
     /// The time of the answer by the clock of the host that gave it (Unix seconds), where it said so.
     pub(crate) date: Option<u64>,
 }
 
-/// One container, from the list and its inspection (contract 6).
+/// One container, from the list and its inspection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Container {
     /// Docker's id.
@@ -27,26 +44,29 @@ pub(crate) struct Container {
     pub(crate) image_id: String,
     /// The reference it was made from: `Config.Image`, for the list shows a bare id once the tag has moved.
     pub(crate) reference: String,
-    /// Docker's word: `created`, `running`, `restarting`, `exited`, ….
+    /// Docker's state: `created`, `running`, `restarting`, `exited`, ….
     pub(crate) state: String,
-    /// Docker's word of its health check: `starting`, `healthy`, `unhealthy`; absent without one.
+    /// The state of its health check: `starting`, `healthy`, `unhealthy`; absent without one.
     pub(crate) health: Option<String>,
-    /// The code of its last end.
+    /// The exit code of its last run.
     pub(crate) exit_code: i64,
-    /// How often Docker started it again.
+    /// The number of times that Docker restarted it.
     pub(crate) restarts: u64,
-    /// When it was last started, as Docker writes it.
+    /// The time of its last start, as Docker writes it.
     pub(crate) started_at: String,
-    /// Docker's word: `no`, `on-failure`, `always`, `unless-stopped`.
+    /// Docker's restart policy: `no`, `on-failure`, `always`, `unless-stopped`.
     pub(crate) restart_policy: String,
-    /// How long its health check may take to say something for certain.
+    /// The longest time its health check may need for a certain result.
     pub(crate) health_takes: Option<Duration>,
     /// Services whose completion this one waits for.
     pub(crate) waits_for: BTreeSet<String>,
+    /// Whether compose has made it to replace another container and has not finished that.
+    #[serde(default)]
+    pub(crate) replaces: bool,
 }
 
 impl Container {
-    /// In the reply's words, whatever should be.
+    /// Its state in the words of a reply, whatever the state should be.
     pub(crate) fn state(&self) -> ServiceState {
         match (self.state.as_str(), self.health.as_deref()) {
             ("running", None) => ServiceState::Running,
@@ -64,7 +84,7 @@ impl Container {
         matches!(self.state.as_str(), "running" | "restarting")
     }
 
-    /// Whether Docker leaves it ended: then waiting does not help.
+    /// Whether it has exited and Docker does not restart it.
     pub(crate) fn stays_ended(&self) -> bool {
         self.state() == ServiceState::Exited
             && match self.restart_policy.as_str() {
@@ -74,22 +94,28 @@ impl Container {
             }
     }
 
-    /// Whether an end with 0 is what its restart policy leaves room for.
-    pub(crate) fn may_complete(&self) -> bool {
+    /// Whether its restart policy leaves it exited after an exit with 0.
+    fn may_complete(&self) -> bool {
         matches!(self.restart_policy.as_str(), "" | "no" | "on-failure")
     }
 
-    /// Whether it ended with 0 and is left so.
-    pub(crate) fn ended_well(&self) -> bool {
+    fn has_exited_with_zero(&self) -> bool {
         self.state() == ServiceState::Exited && self.exit_code == 0 && self.may_complete()
     }
 
-    /// Since when it has been running by the clock of its host (Unix seconds).
+    /// Whether its process exited by itself: not killed by SIGKILL or SIGTERM, as a stop does.
+    fn has_ended_by_itself(&self) -> bool {
+        self.state() == ServiceState::Exited
+            && self.may_complete()
+            && !matches!(self.exit_code, 137 | 143)
+    }
+
+    /// The time of its start by the clock of its host (Unix seconds), while it runs.
     pub(crate) fn running_since(&self) -> Option<u64> {
         unix_of(&self.started_at).filter(|_| self.state == "running")
     }
 
-    /// How long it has been running by the clock of its host, where that can be told.
+    /// The time it has been running by the clock of its host, where that is known.
     pub(crate) fn running_for(&self, date: Option<u64>) -> Option<Duration> {
         let age = date?.checked_sub(unix_of(&self.started_at)?)?;
         (self.state == "running").then(|| Duration::from_secs(age))
@@ -109,63 +135,123 @@ impl ContainerSnapshot {
     pub(crate) fn services(&self) -> BTreeSet<String> {
         self.containers
             .iter()
-            .map(|one| one.service.clone())
+            .map(|container| container.service.clone())
             .collect()
     }
 
-    /// Services that ran before and of which no container is left, not even one that is about to be started.
-    pub(crate) fn gone_since(&self, before: &ContainerSnapshot) -> Vec<String> {
+    /// The containers of services that the file defines, and those of others.
+    pub(crate) fn split(&self, roles: &Roles) -> (ContainerSnapshot, Vec<Container>) {
+        let (own, others) = self
+            .containers
+            .iter()
+            .cloned()
+            .partition(|container| roles.defines(&container.service));
+        let own = ContainerSnapshot {
+            containers: own,
+            date: self.date,
+        };
+        (own, others)
+    }
+
+    /// Whether compose is in the middle of replacing a container, or was interrupted there.
+    pub(crate) fn is_half_replaced(&self) -> bool {
+        self.containers
+            .iter()
+            .any(|container| container.replaces && container.state() == ServiceState::Created)
+    }
+
+    /// Services that ran before and have no container left, not even one that is about to be started.
+    pub(crate) fn gone_since(&self, before: &ContainerSnapshot, roles: &Roles) -> Vec<String> {
         let gone = |service: &str| self.of(service).is_empty();
-        before.ran().into_iter().filter(|one| gone(one)).collect()
+        let ran = before.running_services(roles).into_iter();
+        ran.filter(|service| gone(service)).collect()
     }
 
-    /// Services that ran before and of which nothing runs now; such as have completed are none of them.
-    pub(crate) fn down_since(&self, before: &ContainerSnapshot) -> Vec<String> {
-        let alive =
-            |one: &&Container| one.runs() || self.state_of(one, before) == ServiceState::Completed;
+    /// Services that ran before and of which nothing runs now. A completed job is not down.
+    pub(crate) fn down_since(&self, before: &ContainerSnapshot, roles: &Roles) -> Vec<String> {
+        let alive = |container: &&Container| {
+            container.runs() || self.state_of(container, before, roles) == ServiceState::Completed
+        };
         let down = |service: &str| !self.of(service).iter().any(alive);
-        before.ran().into_iter().filter(|one| down(one)).collect()
+        let ran = before.running_services(roles).into_iter();
+        ran.filter(|service| down(service)).collect()
     }
 
-    /// The services of which something runs.
-    fn ran(&self) -> BTreeSet<String> {
-        let running = self.containers.iter().filter(|one| one.runs());
-        running.map(|one| one.service.clone()).collect()
+    /// The services of the file of which a container runs.
+    fn running_services(&self, roles: &Roles) -> BTreeSet<String> {
+        let counts = |container: &&Container| container.runs() && roles.defines(&container.service);
+        let running = self.containers.iter().filter(counts);
+        running.map(|container| container.service.clone()).collect()
     }
 
-    /// What a container does; an end with 0 is a completion if it may be one and was one before, or another service
-    /// waits for it, or the service had no container before.
+    fn is_awaited(&self, service: &str) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|container| container.waits_for.contains(service))
+    }
+
+    /// Whether a container is a job: by the file, by a restart policy that nobody has by default, because another service waits
+    /// for its completion, or, where the file states nothing, because its predecessor completed.
+    pub(crate) fn is_job(
+        &self,
+        container: &Container,
+        before: &ContainerSnapshot,
+        roles: &Roles,
+    ) -> bool {
+        match roles.of(&container.service) {
+            Role::Job => true,
+            Role::Service => false,
+            Role::Unstated => {
+                container.restart_policy == "on-failure"
+                    || self.is_awaited(&container.service)
+                    || before.predecessor(&container.service, Container::has_exited_with_zero)
+            }
+        }
+    }
+
+    /// Whether a service had exited in this way; an interrupted replacement shows that it was stopped instead.
+    fn predecessor(&self, service: &str, exited: impl Fn(&Container) -> bool) -> bool {
+        let old = self.of(service);
+        old.iter().any(|old| exited(old)) && !old.iter().any(|old| old.replaces)
+    }
+
+    /// The state of a container in the words of a reply. An exit with 0 is a completion for a job, and, where the file states
+    /// nothing, for a service whose predecessor had ended by itself.
     pub(crate) fn state_of(
         &self,
         container: &Container,
         before: &ContainerSnapshot,
+        roles: &Roles,
     ) -> ServiceState {
-        let old = before.of(&container.service);
-        let awaited = || {
-            self.containers
-                .iter()
-                .any(|other| other.waits_for.contains(&container.service))
+        let may = || {
+            self.is_job(container, before, roles)
+                || roles.of(&container.service) == Role::Unstated
+                    && before.predecessor(&container.service, Container::has_ended_by_itself)
         };
-        let expected = || old.is_empty() || old.iter().any(|old| old.ended_well()) || awaited();
-        match container.ended_well() && expected() {
+        match container.has_exited_with_zero() && may() {
             true => ServiceState::Completed,
             false => container.state(),
         }
     }
 
-    fn report_of(&self, container: &Container, before: &ContainerSnapshot) -> ServiceReport {
+    fn report_of(
+        &self,
+        container: &Container,
+        before: &ContainerSnapshot,
+        roles: &Roles,
+    ) -> ServiceReport {
         let old = before.of(&container.service);
-        let state = self.state_of(container, before);
+        let state = self.state_of(container, before, roles);
         let has_ended = matches!(state, ServiceState::Exited | ServiceState::Restarting);
+        let new_image = !old.iter().any(|old| old.image_id == container.image_id);
         ServiceReport {
             service: container.service.clone(),
             image: container.reference.clone(),
             image_id: Some(container.image_id.clone()),
             previous_image_id: old
                 .first()
-                .map(|old| old.image_id.clone())
-                .filter(|old| *old != container.image_id),
-            new_image: !old.iter().any(|old| old.image_id == container.image_id),
+                .filter(|_| new_image)
+                .map(|old| old.image_id.clone()),
+            new_image,
             recreated: !old.iter().any(|old| old.id == container.id),
             state,
             exit_code: has_ended.then_some(container.exit_code),
@@ -173,11 +259,15 @@ impl ContainerSnapshot {
         }
     }
 
-    /// For the reply: one line a service, its worst container speaks.
-    pub(crate) fn report(&self, before: &ContainerSnapshot) -> Vec<ServiceReport> {
+    /// One row for each service of the file; of several containers the worst is reported.
+    pub(crate) fn report(&self, before: &ContainerSnapshot, roles: &Roles) -> Vec<ServiceReport> {
         let mut rows: BTreeMap<&str, ServiceReport> = BTreeMap::new();
-        for container in &self.containers {
-            let row = self.report_of(container, before);
+        let own = self
+            .containers
+            .iter()
+            .filter(|container| roles.defines(&container.service));
+        for container in own {
+            let row = self.report_of(container, before, roles);
             match rows.get_mut(container.service.as_str()) {
                 Some(worst) if rank(worst.state) >= rank(row.state) => {
                     worst.new_image |= row.new_image;
@@ -205,6 +295,21 @@ fn rank(state: ServiceState) -> u8 {
         ServiceState::Restarting => 4,
         ServiceState::Exited => 5,
         ServiceState::Missing => 6,
+    }
+}
+
+/// The name of a state in a message.
+pub(crate) fn name_of(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Healthy => "healthy",
+        ServiceState::Running => "running",
+        ServiceState::Completed => "completed",
+        ServiceState::Starting => "still starting",
+        ServiceState::Unhealthy => "unhealthy",
+        ServiceState::Restarting => "restarting",
+        ServiceState::Exited => "exited",
+        ServiceState::Created => "created and not started",
+        ServiceState::Missing => "without a container",
     }
 }
 
@@ -241,7 +346,7 @@ fn unix_of(text: &str) -> Option<u64> {
     u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second).ok()
 }
 
-/// One look at all services of a swarm stack.
+/// All services of a Swarm stack at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServiceSnapshot {
     /// The services.
@@ -263,7 +368,7 @@ pub(crate) struct Service {
     pub(crate) force_update: u64,
     /// How many tasks there should be.
     pub(crate) wants: Wants,
-    /// Docker's word and message of its last update; absent before the first one, and after one that changed nothing.
+    /// State and message of its last rollout; absent before the first one, and after one that changed nothing.
     pub(crate) rollout: Option<(String, String)>,
     /// Its tasks, also of earlier specs.
     pub(crate) tasks: Vec<Task>,
@@ -272,11 +377,11 @@ pub(crate) struct Service {
 /// How many tasks a service should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wants {
-    /// So many that run.
+    /// This number of running tasks.
     Running(u64),
-    /// One a node: how many that is, the tasks tell.
+    /// One on every node; the tasks show how many those are.
     RunningEverywhere,
-    /// So many that complete.
+    /// This number of completed tasks.
     Completed(u64),
 }
 
@@ -291,9 +396,9 @@ pub(crate) struct Task {
     pub(crate) state: String,
     /// `running`, `shutdown`, ….
     pub(crate) desired: String,
-    /// Why it failed.
+    /// The reason for its failure; empty without one.
     pub(crate) error: String,
-    /// The code of its end.
+    /// The exit code of its process.
     pub(crate) exit_code: i64,
 }
 
@@ -342,18 +447,24 @@ impl Service {
         }
     }
 
-    /// What the swarm says of a failed rollout, and the last error of a task.
+    /// The digest that its reference is pinned to.
+    pub(crate) fn digest(&self) -> Option<&str> {
+        self.image.split_once('@').map(|(_, digest)| digest)
+    }
+
+    /// Swarm's message about a failed rollout, and the last error of a task.
     pub(super) fn reason(&self) -> Option<String> {
         let error = self
             .of_this_spec()
             .filter(|task| !task.error.is_empty())
             .last()
             .map(|task| task.error.clone());
-        let failed = self
-            .rollout
-            .as_ref()
-            .filter(|(state, _)| has_failed(state))
-            .map(|(_, message)| message.clone());
+        let rollout = self.rollout.as_ref();
+        let failed = rollout.filter(|(state, _)| has_failed(state));
+        let failed = failed.map(|(state, message)| match state.starts_with("rollback") {
+            true => format!("rolled back by Swarm: {message}"),
+            false => message.clone(),
+        });
         match (error, failed) {
             (Some(error), Some(message)) => Some(format!("{error}; {message}")),
             (Some(only), None) | (None, Some(only)) => Some(only),

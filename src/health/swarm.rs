@@ -64,15 +64,20 @@ impl Watch {
         self.remember(now, seen);
         let some_changed = seen.services.iter().any(|service| self.changed(service));
         let (mut bad, mut bad_as_before, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut unsettled = Vec::new();
         for service in &seen.services {
-            if self.has_failed(service) || self.is_open(service, now) {
-                let old_story = some_changed && !self.changed(service) && self.was_bad(service);
-                if old_story {
+            let failed = self.has_failed(service);
+            if failed || self.is_open(service, now) {
+                let untouched = some_changed && !self.changed(service);
+                let no_progress = now.duration_since(self.moved) >= self.within;
+                let list = if untouched && self.was_bad(service) {
                     &mut bad_as_before
-                } else {
+                } else if failed || no_progress {
                     &mut bad
-                }
-                .push(service.name.clone());
+                } else {
+                    &mut unsettled
+                };
+                list.push(service.name.clone());
                 reasons.extend(
                     service
                         .reason()
@@ -95,7 +100,9 @@ impl Watch {
             services,
             bad,
             bad_as_before,
+            unsettled,
             reasons,
+            ..Verdict::default()
         }
     }
 
@@ -195,8 +202,12 @@ impl Watch {
         ServiceReport {
             service: service.name.clone(),
             image: service.reference().to_owned(),
-            image_id: None,
-            previous_image_id: None,
+            image_id: service.digest().map(str::to_owned),
+            previous_image_id: self
+                .old(service)
+                .filter(|old| old.image != service.image)
+                .and_then(Service::digest)
+                .map(str::to_owned),
             // Without a digest the text of the image proves nothing.
             new_image: self.old(service).is_none_or(|old| {
                 old.image != service.image

@@ -131,6 +131,9 @@ pub(crate) struct Labels {
         deserialize_with = "nullable"
     )]
     pub(crate) depends_on: String,
+    /// The container that it is about to replace; stays on it afterwards.
+    #[serde(rename = "com.docker.compose.replace", deserialize_with = "nullable")]
+    pub(crate) replace: String,
 }
 
 impl Labels {

@@ -79,6 +79,44 @@ impl Error {
         matches!(self, Error::Unreachable(_) | Error::Busy(_))
     }
 
+    /// Whether Portainer, the environment or its engine cannot be reached at the moment: the same look may succeed later.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            Error::Unreachable(_) => true,
+            Error::Refused(failure) => Error::tells_of_the_engine(&failure.why),
+            _ => false,
+        }
+    }
+
+    /// Whether a text says that the Docker engine or the agent of its environment does not answer.
+    pub(crate) fn tells_of_the_engine(text: &str) -> bool {
+        const TEXTS: [&str; 6] = [
+            "Cannot connect to the Docker daemon",
+            "Unable to proxy the request via the Docker socket",
+            "Unable to proxy the request to",
+            "error during connect",
+            "Is the docker daemon running",
+            "unable to reach the agent",
+        ];
+        let text = text.to_ascii_lowercase();
+        TEXTS
+            .iter()
+            .any(|known| text.contains(&known.to_ascii_lowercase()))
+    }
+
+    /// Whether the connection was closed in the middle of an exchange, as the end of a process on the way does; a proxy that gave
+    /// up waiting answers instead.
+    pub(crate) fn connection_was_closed(&self) -> bool {
+        match self {
+            Error::Interrupted(failure) => {
+                failure.said.is_none()
+                    && !failure.why.starts_with("something answers")
+                    && !failure.why.starts_with("no answer within")
+            }
+            _ => false,
+        }
+    }
+
     /// Portainer's own `message` and `details`, where it said something.
     pub(crate) fn portainer_says(&self) -> Option<(&str, &str)> {
         let said = self.said()?;

@@ -105,6 +105,19 @@ pub(crate) enum Origin {
 }
 
 impl Record {
+    /// The project that its containers carry in a label. Compose writes project names in lower case, with letters, digits, `_` and
+    /// `-` only; Swarm uses the name as it is.
+    pub(crate) fn project(&self) -> String {
+        if self.kind != Kind::Compose {
+            return self.name.clone();
+        }
+        let name = self.name.to_lowercase();
+        let allowed =
+            |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        let name: String = name.chars().filter(allowed).collect();
+        name.trim_start_matches(['_', '-']).to_owned()
+    }
+
     /// Where its file comes from (contract 4).
     pub(crate) fn origin(&self) -> Origin {
         match &self.echo.git {

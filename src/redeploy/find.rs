@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::compose::{self, Variables};
 use crate::portainer::{Environment, Error, Kind, Origin, Portainer, Record, Source, Status};
 use crate::redact::Redactor;
-use crate::redeploy::{AttemptError, RedeployResult};
+use crate::redeploy::{AttemptError, RedeployResult, UnderWay};
 use crate::stack::Stack;
 
 /// A stack that was found, and can be updated as far as its record says.
@@ -50,7 +50,7 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
     }
     match record.status {
         Status::Active | Status::Error | Status::Unsaid => {}
-        Status::Deploying => return Err(AttemptError::Busy),
+        Status::Deploying => return Err(AttemptError::Busy(UnderWay::Reported)),
         Status::Inactive => {
             return Err(RedeployResult::skipped(format!("{what} is stopped in Portainer, and an update would start it; start it there (Stacks > {} > Start this stack) to have it updated again", record.name)).into());
         }

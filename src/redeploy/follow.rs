@@ -1,92 +1,215 @@
-//! Step 6: how the deployment ends. The answer decides, not Portainer's version; what is ambiguous is never sent again, but looked at.
+//! Follows an update to its end, live or after a crash. Portainer's answer decides where there is one; an update whose answer was lost
+//! is never sent again, its end is derived from the stack record and the containers.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use crate::health::{Container, ContainerSnapshot, Snapshot, snapshot, swarm};
+use crate::health::{ContainerSnapshot, Roles, Snapshot, snapshot, swarm};
 use crate::limits;
 use crate::portainer::{Error, Origin, Record, Status};
-use crate::redeploy::inspect;
-use crate::redeploy::{RedeployResult, Run, Step, Submission};
+use crate::redeploy::find::Found;
+use crate::redeploy::result::Culprits;
+use crate::redeploy::{AttemptError, Direction, RedeployResult, Run, Step, Submission, inspect};
 use crate::secret::{sha256, to_hex};
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
 
+/// The reason for which the end of an update has to be derived.
+#[derive(Debug)]
+pub(super) enum Watched {
+    /// Portainer took the update and deploys it in the background.
+    Deploying,
+    /// Portainer's answer was lost.
+    Lost(Error),
+    /// stackhook was restarted after it had recorded the update as sent.
+    Resumed,
+}
+
+/// The end of an update.
+#[derive(Debug)]
+pub(super) enum Followed {
+    Done,
+    /// It failed; the reason.
+    Failed(String),
+    /// Nothing can be concluded; the reason.
+    Unclear(String),
+}
+
+/// The time since which record and containers are the same.
+struct Quiet {
+    since: Instant,
+    record: (i64, Status),
+    snapshot: Snapshot,
+}
+
 impl Run<'_> {
-    /// `Ok`: Portainer says that it is done, or it can be seen; what that is worth is for the verification to tell.
+    /// Follows an update by the answer to it. `Ok`: Portainer reports it as done, or it can be seen to be.
     pub(super) fn follow(
-        &self,
+        &mut self,
         submission: &Submission,
         answer: Result<Record, Error>,
     ) -> Result<(), RedeployResult> {
-        match answer {
-            Ok(record) => match ended(&record) {
-                Some(end) => end.map_err(|why| self.failed(submission, why)),
-                None => self.poll(submission, None),
+        let watched = match answer {
+            Ok(record) => match deployment_result(&record) {
+                Some(end) => return end.map_err(|why| self.failed(submission, why)),
+                None => Watched::Deploying,
             },
-            Err(error @ Error::Interrupted(_)) => self.poll(submission, Some(error)),
-            Err(error) => Err(self.failed(submission, error.to_string())),
+            Err(error @ Error::Interrupted(_)) => Watched::Lost(error),
+            Err(error) => return Err(self.failed(submission, error.to_string())),
+        };
+        match self.watch_deployment(submission, &watched) {
+            Followed::Done => Ok(()),
+            Followed::Failed(why) => Err(self.failed(submission, why)),
+            Followed::Unclear(why) => Err(self.unclear(submission, &watched, &why)),
         }
     }
 
-    /// `None`: still under way. `lost`: the answer to the update did not arrive, so a record as before proves nothing.
-    fn poll(&self, submission: &Submission, lost: Option<Error>) -> Result<(), RedeployResult> {
+    /// Polls the record, and where no answer vouches for it the containers, until the end of the update is known.
+    pub(super) fn watch_deployment(
+        &mut self,
+        submission: &Submission,
+        watched: &Watched,
+    ) -> Followed {
         self.step(Step::Following);
-        let (mut pause, mut anew) = (limits::FOLLOW_PAUSE.0, false);
+        self.answer_lost |= matches!(watched, Watched::Lost(_));
+        let began = self.cx.clock.now();
+        let (mut pause, mut began_anew, mut recognised) =
+            (limits::FOLLOW_FIRST_PAUSE, false, false);
+        let mut quiet: Option<Quiet> = None;
+        // A closed connection, too, is the end of a process on the way.
+        let mut was_away = match watched {
+            Watched::Deploying => false,
+            Watched::Lost(error) => error.connection_was_closed(),
+            Watched::Resumed => true,
+        };
         loop {
-            // One look there is also where waiting for the answer has used up the time.
+            // Waiting for the answer may have used up the time; one more look is taken all the same.
             let last = self.left().is_zero();
-            if !last {
-                self.cx.clock.sleep(pause);
-                pause = (pause * 3 / 2).min(limits::FOLLOW_PAUSE.1);
-            }
-            // Portainer may be restarting: whatever it cannot say now it may say later.
-            if let Ok(record) = self.cx.portainer.stack(submission.id) {
-                let under_way = record.status == Status::Deploying;
-                anew |= under_way;
-                let end = match lost {
-                    Some(_) => self.ended_unanswered(submission, &record, anew),
-                    None => ended(&record),
-                };
-                if let Some(end) = end {
-                    return end.map_err(|why| self.failed(submission, why));
+            let record = match self.cx.portainer.stack(submission.id) {
+                Ok(record) => Some(record),
+                Err(error) => {
+                    was_away |= error.is_away() || matches!(error, Error::Denied(_));
+                    None
                 }
-                if let (Some(lost), false) = (&lost, under_way)
-                    && let Some(gone) = self.gone(submission)
-                {
-                    let gone = gone.join(", ");
-                    let why = format!("{lost}; {gone} ran and has no container left");
-                    return Err(self.failed(submission, why));
+            };
+            if let Some(record) = record.as_ref().filter(|_| !recognised) {
+                recognised = true;
+                if matches!(watched, Watched::Resumed) {
+                    self.recognise(record);
                 }
             }
+            if was_away {
+                // Nothing of this stack may be under way any more; other stacks need not wait for the certainty.
+                self.locks.environment = None;
+            }
+            let uncertain = was_away || !matches!(watched, Watched::Deploying);
+            let deploying = record
+                .as_ref()
+                .is_some_and(|record| record.status == Status::Deploying);
+            began_anew |= deploying;
+            let end = record.as_ref().and_then(|record| match uncertain {
+                true => self.unanswered_result(submission, record, began_anew),
+                false => deployment_result(record),
+            });
+            if let Some(end) = end {
+                return end.map_or_else(Followed::Failed, |()| Followed::Done);
+            }
+            let now = self.cx.clock.now();
+            if let Some(record) = record.as_ref().filter(|_| uncertain && !deploying) {
+                match inspect::again(self.cx.portainer, submission) {
+                    Ok(snapshot) => {
+                        let record = (record.update_date, record.status);
+                        let same = |quiet: &Quiet| {
+                            quiet.record == record && is_alike(&quiet.snapshot, &snapshot)
+                        };
+                        let since = quiet.as_ref().filter(|quiet| same(quiet));
+                        let since = since.map_or(now, |quiet| quiet.since);
+                        let for_time = now.duration_since(since);
+                        if let Some(found) =
+                            self.conclude_quiet(submission, &snapshot, for_time, was_away)
+                        {
+                            return found;
+                        }
+                        quiet = Some(Quiet {
+                            since,
+                            record,
+                            snapshot,
+                        });
+                    }
+                    Err(_) => quiet = None,
+                }
+            } else {
+                quiet = None;
+            }
+            let waited = now.duration_since(began);
             if last {
-                break;
+                return Followed::Unclear("the time was over before its end was known".to_owned());
             }
+            if matches!(watched, Watched::Resumed) && !deploying && waited >= limits::RESUME {
+                return Followed::Unclear(format!(
+                    "there was no conclusive state after {} s",
+                    waited.as_secs()
+                ));
+            }
+            self.cx.clock.sleep(pause);
+            pause = (pause * 3 / 2).min(limits::FOLLOW_PAUSE.1);
         }
-        let why = lost.map_or_else(
-            || "Portainer is still deploying".to_owned(),
-            |lost| lost.to_string(),
-        );
-        let (runs, services) = self.now(submission);
-        let message = format!(
-            "{why}; the time was over before it could be found out how the update ended; {runs}; look at the stack in Portainer"
-        );
-        Err(RedeployResult {
-            services,
-            ..RedeployResult::new(Outcome::Unknown, message)
-        })
     }
 
-    /// How the update ended, where no answer says that the record tells of it. What it tells of an earlier deployment stays there
-    /// until the next one begins: so it counts only with another date or status than before, or `anew`, where a deployment was seen
-    /// under way meanwhile.
-    pub(super) fn ended_unanswered(
+    /// The record has not changed; decides from containers that have been the same for `quiet_for`. Where Portainer was not seen
+    /// away, it may still be working, and only what it has visibly removed counts.
+    fn conclude_quiet(
+        &self,
+        submission: &Submission,
+        snapshot: &Snapshot,
+        quiet_for: Duration,
+        was_away: bool,
+    ) -> Option<Followed> {
+        let before = submission.before.as_ref()?;
+        let long = quiet_for >= limits::RESUME_QUIET && was_away;
+        let (Snapshot::Compose(before), Snapshot::Compose(now)) = (before, snapshot) else {
+            let why = match is_alike(before, snapshot) {
+                true => NOTHING_MOVED,
+                false => HALF_DONE,
+            };
+            return long.then(|| Followed::Unclear(why.to_owned()));
+        };
+        let gone = now.gone_since(before, &submission.roles);
+        match submission.direction {
+            Direction::Update if !gone.is_empty() && quiet_for >= limits::SETTLE => {
+                Some(Followed::Failed(format!(
+                    "{} ran before and has no container left",
+                    gone.join(", ")
+                )))
+            }
+            _ if !long => None,
+            Direction::Update if self.is_down_in(submission, before, now) => Some(
+                Followed::Failed("the update was interrupted half-way".to_owned()),
+            ),
+            Direction::Update if ids(now) == ids(before) => {
+                Some(Followed::Unclear(NOTHING_MOVED.to_owned()))
+            }
+            Direction::Update => Some(Followed::Unclear(HALF_DONE.to_owned())),
+            Direction::Rollback
+                if now.containers.is_empty() || self.is_down_in(submission, before, now) =>
+            {
+                Some(Followed::Failed("nothing runs".to_owned()))
+            }
+            Direction::Rollback => Some(Followed::Done),
+        }
+    }
+
+    /// The result of an update whose answer was lost, by the stack record. An old status stays there until the next deployment
+    /// begins, so it only counts if its date or value changed, or if a deployment was seen to begin (`began_anew`).
+    pub(super) fn unanswered_result(
         &self,
         submission: &Submission,
         record: &Record,
-        anew: bool,
+        began_anew: bool,
     ) -> Option<Result<(), String>> {
-        let end = ended(record)?;
+        let end = deployment_result(record)?;
         let other_status = submission.status.is_some_and(|old| old != record.status);
-        let moved = anew || other_status || record.update_date != submission.update_date;
+        let moved = began_anew || other_status || record.update_date != submission.update_date;
         if submission.forced.is_empty() || record.status == Status::Inactive {
             return moved.then_some(end);
         }
@@ -99,54 +222,100 @@ impl Run<'_> {
 
     /// Whether all services that are updated one by one have been forced once more.
     fn are_forced(&self, submission: &Submission) -> bool {
-        let Ok(Snapshot::Swarm(seen)) = inspect::again(self.cx.portainer, submission) else {
+        let Ok(Snapshot::Swarm(now)) = inspect::again(self.cx.portainer, submission) else {
             return false;
         };
         submission.forced.iter().all(|(id, before)| {
-            let forced = |one: &snapshot::Service| one.id == *id && one.force_update > *before;
-            seen.services.iter().any(forced)
+            let forced =
+                |service: &snapshot::Service| service.id == *id && service.force_update > *before;
+            now.services.iter().any(forced)
         })
     }
 
-    /// Services that ran and of which nothing is left, where that can be seen.
-    fn gone(&self, submission: &Submission) -> Option<Vec<String>> {
-        let before = submission.containers()?;
-        let Ok(Snapshot::Compose(seen)) = inspect::again(self.cx.portainer, submission) else {
-            return None;
-        };
-        Some(seen.gone_since(before)).filter(|gone| !gone.is_empty())
+    /// Repeats a look at the engine for a while when it, its environment or Portainer cannot be reached: after something was
+    /// submitted, one failed look must not decide. What failed in that time is no image's fault.
+    pub(super) fn patiently<T>(&self, look: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let began = self.cx.clock.now();
+        loop {
+            match look() {
+                // While another deployment locks Portainer's database, as long as the time for all lasts.
+                Err(Error::Busy(_)) if !self.left().is_zero() => {
+                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+                }
+                Err(error) if error.is_away() => {
+                    self.disturbed.store(true, Ordering::Relaxed);
+                    let waited = self.cx.clock.now().duration_since(began);
+                    if waited >= limits::LOOK_PATIENCE {
+                        return Err(error);
+                    }
+                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+                }
+                answer => return answer,
+            }
+        }
     }
 
-    /// A failed update: what Portainer said, what it stored all the same, and what runs now.
-    pub(super) fn failed(&self, submission: &Submission, why: String) -> RedeployResult {
-        let mut message = why;
-        let stored = self.stored_all_the_same(submission);
-        if !stored.is_empty() {
-            message.push_str(&format!(
-                "; Portainer has stored the new value of {}",
-                stored.join(", ")
-            ));
-        }
-        message.push_str(&self.checked_out(submission));
-        let (runs, services) = self.now(submission);
+    /// The stack as it is now; looks again for a while where it cannot be seen.
+    pub(super) fn look_patiently(&self, submission: &Submission) -> Result<Snapshot, Error> {
+        self.patiently(|| inspect::again(self.cx.portainer, submission))
+    }
+
+    /// An update whose end is not known.
+    pub(super) fn unclear(
+        &self,
+        submission: &Submission,
+        watched: &Watched,
+        why: &str,
+    ) -> RedeployResult {
+        let why = match watched {
+            Watched::Deploying => format!("Portainer is still deploying; {why}"),
+            Watched::Lost(error) => format!("{error}; {why}"),
+            Watched::Resumed => format!(
+                "stackhook was restarted when it had sent the update, or was about to, and {why}"
+            ),
+        };
+        let (runs, services, _) = self.now(submission);
         RedeployResult {
             services,
-            ..RedeployResult::failed(Fault::Refused, format!("{message}; {runs}"))
+            now: Some(runs),
+            ..RedeployResult::new(
+                Outcome::Unknown,
+                format!("{why}; it is not sent again, look at the stack in Portainer"),
+            )
         }
     }
 
-    /// What runs now: in words, and service by service.
-    pub(super) fn now(&self, submission: &Submission) -> (String, Vec<ServiceReport>) {
-        match (
-            inspect::again(self.cx.portainer, submission),
-            submission.before.as_ref(),
-        ) {
-            (Ok(Snapshot::Compose(seen)), before) => {
+    /// A failed update: Portainer's reason, and what runs now.
+    pub(super) fn failed(&self, submission: &Submission, why: String) -> RedeployResult {
+        if Error::tells_of_the_engine(&why) {
+            self.disturbed.store(true, Ordering::Relaxed);
+        }
+        let (runs, services, snapshot) = self.now(submission);
+        let culprits = Culprits::of_deployment(&why, submission, snapshot.as_ref(), &services);
+        let message = format!("{why}{}", self.checked_out(submission));
+        RedeployResult {
+            services,
+            culprits,
+            now: Some(runs),
+            ..RedeployResult::failed(Fault::Refused, message)
+        }
+    }
+
+    /// The stack as it is now: in words, service by service, and as seen.
+    pub(super) fn now(
+        &self,
+        submission: &Submission,
+    ) -> (String, Vec<ServiceReport>, Option<Snapshot>) {
+        let roles = &submission.roles;
+        match (self.look_patiently(submission), submission.before.as_ref()) {
+            (Ok(Snapshot::Compose(now)), before) => {
                 let before = before
                     .and(submission.containers())
                     .cloned()
                     .unwrap_or_default();
-                (runs_now(&before, &seen), with_missing(&before, &seen))
+                let text = runs_now(&before, &now, roles);
+                let services = with_missing(&before, &now, roles);
+                (text, services, Some(Snapshot::Compose(now)))
             }
             (Ok(Snapshot::Swarm(seen)), Some(Snapshot::Swarm(before))) => {
                 let there = before.names();
@@ -156,23 +325,24 @@ impl Run<'_> {
                     .services;
                 let which = |fits: &dyn Fn(&&ServiceReport) -> bool| -> BTreeSet<String> {
                     let services = services.iter().filter(fits);
-                    services.map(|one| one.service.clone()).collect()
+                    services.map(|service| service.service.clone()).collect()
                 };
                 let gone = &before.names() - &seen.names();
-                let words = parts([
+                let text = parts([
                     ("changed all the same", which(&|one| one.recreated)),
                     ("no longer there", which(&|one| gone.contains(&one.service))),
                 ]);
                 let as_before = || "the services are as before".to_owned();
-                (words.unwrap_or_else(as_before), services)
+                let text = text.unwrap_or_else(as_before);
+                (text, services, Some(Snapshot::Swarm(seen)))
             }
             (Ok(Snapshot::Swarm(_)), _) | (Err(_), _) => {
-                ("what runs now cannot be seen".to_owned(), Vec::new())
+                ("what runs now cannot be seen".to_owned(), Vec::new(), None)
             }
         }
     }
 
-    /// A git stack whose checkout is ahead of what is deployed: the next redeploy, by whomever, deploys that.
+    /// A git stack whose checkout is ahead of what is deployed: the next redeploy deploys that.
     fn checked_out(&self, submission: &Submission) -> String {
         let Some((commit, file)) = &submission.checkout else {
             return String::new();
@@ -193,74 +363,184 @@ impl Run<'_> {
         }
     }
 
-    /// The variables whose new values Portainer keeps although the update failed.
-    fn stored_all_the_same(&self, submission: &Submission) -> Vec<String> {
+    /// The variables that Portainer keeps with their new values although the update failed; looked at last, when a rollback may
+    /// have restored them.
+    pub(super) fn note_stored_variables(&mut self, submission: &Submission) {
         if submission.variables_before.is_empty() {
-            return Vec::new();
+            return;
         }
         let Ok(record) = self.cx.portainer.stack(submission.id) else {
-            return Vec::new();
+            return;
         };
-        let stored = record.variables();
-        let changed =
-            |(name, before): &(&String, &Option<String>)| stored.get(*name) != before.as_ref();
-        submission
+        let now = record.variables();
+        let stored: Vec<&str> = submission
             .variables_before
             .iter()
-            .filter(changed)
-            .map(|(name, _)| name.clone())
-            .collect()
+            .filter(|(name, before)| now.get(*name) != before.as_ref())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if !stored.is_empty() {
+            self.notes.push(format!(
+                "Portainer has stored the new value of {}",
+                stored.join(", ")
+            ));
+        }
+    }
+
+    /// Learns the texts that messages about this stack may and may not show.
+    fn recognise(&mut self, record: &Record) {
+        let environments = self.cx.portainer.environments().unwrap_or_default();
+        let environment = environments
+            .into_iter()
+            .find(|environment| environment.id == record.environment)
+            .map(|environment| environment.name);
+        let file = self.cx.portainer.file(record.id).unwrap_or_default();
+        let found = Found {
+            unreadable: None,
+            record: record.clone(),
+            file,
+            environment,
+        };
+        self.know(&found, None);
+    }
+
+    /// Finds out how an update ended that was sent before stackhook was restarted.
+    pub(super) fn resumed(
+        &mut self,
+        submission: Submission,
+    ) -> Result<RedeployResult, RedeployResult> {
+        self.lock_stack(submission.id)?;
+        self.lock_environment(submission.environment)?;
+        let followed = self.watch_deployment(&submission, &Watched::Resumed);
+        match submission.direction {
+            Direction::Update => {
+                let followed = match followed {
+                    Followed::Done => Ok(()),
+                    Followed::Failed(why) => Err(self.failed(&submission, why)),
+                    Followed::Unclear(why) => {
+                        Err(self.unclear(&submission, &Watched::Resumed, &why))
+                    }
+                };
+                self.conclude_sent(submission, followed)
+            }
+            Direction::Rollback => {
+                let end = match followed {
+                    Followed::Done => self.verify(&submission),
+                    Followed::Failed(_) => self.retry_rollback(&submission),
+                    Followed::Unclear(why) => {
+                        Err(self.unclear(&submission, &Watched::Resumed, &why))
+                    }
+                };
+                self.remember_rollback(&submission, &end);
+                let failed = "the update failed (stackhook was restarted meanwhile and does not know the reason)";
+                let (text, back) = match end {
+                    Ok(back) => ("the previous images run again,", back),
+                    Err(back) => ("it could not be rolled back:", back),
+                };
+                // A rollback was needed because an update had failed, so the delivery failed, whatever came of the rollback.
+                Err(RedeployResult {
+                    message: format!("{failed}; {text} {}", back.message),
+                    services: back.services,
+                    verified: back.verified,
+                    ..RedeployResult::refused("")
+                })
+            }
+        }
+    }
+
+    /// The stack, looked for again for a while where Portainer cannot be reached.
+    pub(super) fn find_patiently(&self) -> Result<Found, RedeployResult> {
+        let began = self.cx.clock.now();
+        loop {
+            match crate::redeploy::find::find(self.cx.portainer, self.stack) {
+                Err(AttemptError::Away(_))
+                    if self.cx.clock.now().duration_since(began) < limits::LOOK_PATIENCE =>
+                {
+                    self.disturbed.store(true, Ordering::Relaxed);
+                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
+                }
+                found => return found.map_err(AttemptError::at_once),
+            }
+        }
     }
 }
 
-/// How the last deployment ended by what Portainer says of it; `None`: it is under way.
-fn ended(record: &Record) -> Option<Result<(), String>> {
+const NOTHING_MOVED: &str = "nothing has moved";
+const HALF_DONE: &str = "something has changed, but Portainer does not report the update as done";
+
+fn ids(snapshot: &ContainerSnapshot) -> BTreeSet<&str> {
+    let containers = snapshot.containers.iter();
+    containers.map(|container| container.id.as_str()).collect()
+}
+
+/// The same containers in the same states, or the same services with the same tasks.
+fn is_alike(one: &Snapshot, other: &Snapshot) -> bool {
+    let states = |snapshot: &ContainerSnapshot| -> BTreeSet<(String, String, Option<String>)> {
+        let containers = snapshot.containers.iter();
+        containers
+            .map(|one| (one.id.clone(), one.state.clone(), one.health.clone()))
+            .collect()
+    };
+    match (one, other) {
+        (Snapshot::Compose(one), Snapshot::Compose(other)) => states(one) == states(other),
+        (one, other) => one == other,
+    }
+}
+
+/// The result of the last deployment by the stack record; `None` while it is under way.
+fn deployment_result(record: &Record) -> Option<Result<(), String>> {
     match record.status {
         Status::Deploying => None,
         Status::Active | Status::Unsaid => Some(Ok(())),
         Status::Inactive => Some(Err("the stack was stopped meanwhile".to_owned())),
         Status::Error => {
             let said = record.deployment_message.as_deref();
-            let said = said.unwrap_or("Portainer does not say why");
+            let said = said.unwrap_or("Portainer gives no reason");
             Some(Err(format!("the deployment failed: {said}")))
         }
     }
 }
 
 /// The services as seen, and those that had a container and have none.
-fn with_missing(before: &ContainerSnapshot, seen: &ContainerSnapshot) -> Vec<ServiceReport> {
-    let mut services = seen.report(before);
-    for mut gone in before.report(before) {
-        if seen.of(&gone.service).is_empty() {
-            gone.state = ServiceState::Missing;
-            services.push(gone);
+fn with_missing(
+    before: &ContainerSnapshot,
+    now: &ContainerSnapshot,
+    roles: &Roles,
+) -> Vec<ServiceReport> {
+    let mut services = now.report(before, roles);
+    for gone in before.report(before, roles) {
+        if now.of(&gone.service).is_empty() {
+            services.push(ServiceReport {
+                state: ServiceState::Missing,
+                ..gone
+            });
         }
     }
     services
 }
 
-/// What runs after an update that has not ended well, in words.
-fn runs_now(before: &ContainerSnapshot, seen: &ContainerSnapshot) -> String {
-    if seen.containers.is_empty() {
+/// What runs after an update that failed, in words.
+fn runs_now(before: &ContainerSnapshot, now: &ContainerSnapshot, roles: &Roles) -> String {
+    if now.containers.is_empty() {
         return match before.containers.is_empty() {
             true => "no container can be seen".to_owned(),
             false => "the stack is down: no container is left".to_owned(),
         };
     }
-    let new = |one: &&Container| !before.containers.iter().any(|old| old.id == one.id);
-    let services = |fits: &dyn Fn(&&Container) -> bool| -> BTreeSet<String> {
-        let containers = seen.containers.iter().filter(|one| fits(one));
+    let new = |one: &&snapshot::Container| !before.containers.iter().any(|old| old.id == one.id);
+    let services = |fits: &dyn Fn(&&snapshot::Container) -> bool| -> BTreeSet<String> {
+        let containers = now.containers.iter().filter(|one| fits(one));
         containers.map(|one| one.service.clone()).collect()
     };
-    let down = BTreeSet::from_iter(seen.down_since(before));
+    let down: BTreeSet<String> = now.down_since(before, roles).into_iter().collect();
     let started = services(&|one| new(one) && one.state != "created");
     let waiting = &services(&|one| new(one) && one.state == "created") - &down;
-    let words = parts([
+    let text = parts([
         ("down", down),
         ("in a new container", started),
-        ("made anew and not started", waiting),
+        ("created and not started", waiting),
     ]);
-    words.unwrap_or_else(|| "the containers are as before".to_owned())
+    text.unwrap_or_else(|| "the containers are as before".to_owned())
 }
 
 /// `down: web, worker; in a new container: db`; `None` where there is nothing to say.
@@ -275,3 +555,6 @@ fn parts<const N: usize>(parts: [(&str, BTreeSet<String>); N]) -> Option<String>
         .collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
+
+#[cfg(test)]
+mod tests;

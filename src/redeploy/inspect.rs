@@ -7,14 +7,14 @@ use std::thread;
 
 use crate::compose::{self, ComposeSpec, ServiceSpec, Source};
 use crate::health::snapshot::waits_for_completion;
-use crate::health::{Container, ContainerSnapshot, ServiceSnapshot, Snapshot, snapshot};
+use crate::health::{Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{
     self, Containers, EnvironmentId, Error, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
     Origin, Portainer, PullFailure,
 };
 use crate::redeploy::find::{self, Found};
-use crate::redeploy::{AttemptError, Images, Submission};
+use crate::redeploy::{AttemptError, Images, Submission, UnderWay};
 use crate::stack::order::Order;
 use crate::stack::outcome::ServiceState;
 
@@ -46,6 +46,38 @@ impl Inspection {
         local
             .map(|(reference, image)| (reference.clone(), id(image)))
             .collect()
+    }
+
+    /// The role of every service of the file; empty where the file is not certain.
+    pub(super) fn roles(&self) -> Roles {
+        let services = self.wanted.iter().flat_map(|wanted| &wanted.services);
+        Roles(
+            services
+                .map(|(name, wants)| (name.clone(), wants.role))
+                .collect(),
+        )
+    }
+
+    /// Whether nobody else deploys this stack: compose marks a container that replaces another one. A Portainer that died leaves
+    /// the same traces; `ignored` are those that have not changed for a while.
+    pub(super) fn check_not_under_way(
+        &self,
+        found: &Found,
+        ignored: Option<&str>,
+    ) -> Result<(), AttemptError> {
+        let Ok(seen) = &self.seen else { return Ok(()) };
+        if !seen.is_half_replaced() {
+            return Ok(());
+        }
+        let states = seen.containers.iter();
+        let states: Vec<String> = states
+            .map(|one| format!("{} {}", one.id, one.state))
+            .collect();
+        let traces = format!("{} {}", found.record.update_date, states.join(" "));
+        match ignored == Some(&traces) {
+            true => Ok(()),
+            false => Err(AttemptError::Busy(UnderWay::Traces(traces))),
+        }
     }
 
     /// The references that containers or tasks were made from.
@@ -166,7 +198,8 @@ pub(super) fn inspect(
             read.map_err(|why| why.to_string())
         }
     };
-    let (environment, name) = (found.record.environment, found.record.name.as_str());
+    let (environment, project) = (found.record.environment, found.record.project());
+    let name = project.as_str();
     let mut inspection = Inspection {
         wanted,
         refused,
@@ -302,6 +335,22 @@ pub(super) fn local_images(
     Ok(())
 }
 
+/// Whether the containers are those that were inspected: others mean that somebody else has deployed the stack meanwhile.
+pub(super) fn check_same_containers(
+    seen: &ContainerSnapshot,
+    listed: &Containers,
+) -> Result<(), AttemptError> {
+    let now = listed.list.iter().filter(|one| !one.labels.is_one_off());
+    let now: BTreeSet<&str> = now.map(|one| one.id.as_str()).collect();
+    let before: BTreeSet<&str> = seen.containers.iter().map(|one| one.id.as_str()).collect();
+    match now == before {
+        true => Ok(()),
+        false => Err(AttemptError::Busy(UnderWay::Traces(
+            now.into_iter().collect::<Vec<_>>().join(" "),
+        ))),
+    }
+}
+
 /// The reference that a container was made from; `None` for a bare id.
 pub(super) fn reference_of(container: &Container) -> Option<Reference> {
     Reference::parse(&container.reference)
@@ -336,6 +385,7 @@ fn container(listed: &Listed, inspected: Inspected) -> Container {
             .map(|check| check.takes()),
         health: inspected.health,
         waits_for: waits_for_completion(&listed.labels.depends_on),
+        replaces: !listed.labels.replace.is_empty(),
     }
 }
 

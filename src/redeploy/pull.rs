@@ -2,16 +2,14 @@
 
 use std::cmp::Reverse;
 
-use crate::clock::rfc3339;
 use crate::health::Verdict;
-use crate::health::compose::Watch;
+use crate::health::compose::{Criteria, Watch};
 use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{Error, PullFailure, Registry, RegistryId, Status};
 use crate::redeploy::find::Found;
 use crate::redeploy::inspect::{self, Inspection};
 use crate::redeploy::plan::{self, Idle, Plan};
-use crate::redeploy::record::{BlockedImage, StackRecord};
 use crate::redeploy::{AttemptError, Images, RedeployResult, Run, Step};
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
@@ -171,35 +169,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// An image that was rolled back stays out: its tag goes back to what runs, and nothing is sent.
-    pub(super) fn check_not_blocked(
-        &self,
-        order: &Order,
-        found: &Found,
-        inspection: &Inspection,
-        plan: &Plan,
-    ) -> Result<(), AttemptError> {
-        let past = self.cx.memory.recall(found.record.id);
-        let Some((reference, held)) = blocked_in(&past, inspection, plan).filter(|_| !order.force)
-        else {
-            return Ok(());
-        };
-        let mut message = format!(
-            "the image of {} was rolled back at {} and stays out until a newer one is there; \"stackhook redeploy {} --force\" takes it all the same",
-            reference.familiar(),
-            rfc3339(held.unix),
-            self.stack.key
-        );
-        if let Err(error) =
-            self.cx
-                .portainer
-                .tag(found.record.environment, &held.back_to, reference)
-        {
-            message.push_str(&format!("; its tag could not be put back: {error}"));
-        }
-        Err(RedeployResult::skipped(message).into())
-    }
-
     /// Whether nothing needs to be sent: all is up to date, and what runs is well right now.
     pub(super) fn unchanged(
         &self,
@@ -239,18 +208,19 @@ impl Run<'_> {
                 "nothing newer; its health was not looked at (\"healthy_within\" is zero)",
             );
             return Ok(Some(RedeployResult {
-                services: seen.report(seen),
+                services: seen.report(seen, &inspection.roles()),
                 verified: Some(false),
                 ..end
             }));
         }
-        let mut watch = Watch::new(
-            seen.clone(),
-            plan.expected(),
-            Default::default(),
-            limits::SETTLE,
-            self.cx.clock.now(),
-        );
+        let criteria = Criteria {
+            before: seen.clone(),
+            expected: plan.expected(),
+            roles: inspection.roles(),
+            within: limits::SETTLE,
+            ..Criteria::default()
+        };
+        let mut watch = Watch::new(criteria, self.cx.clock.now());
         let mut seen = seen.clone();
         loop {
             let now = self.cx.clock.now();
@@ -263,7 +233,7 @@ impl Run<'_> {
                     seen = inspect::containers(
                         self.cx.portainer,
                         found.record.environment,
-                        &found.record.name,
+                        &found.record.project(),
                     )?;
                 }
             }
@@ -274,7 +244,11 @@ impl Run<'_> {
 fn nothing_newer(verdict: Verdict) -> RedeployResult {
     let end = RedeployResult::new(
         Outcome::Unchanged,
-        format!("nothing newer, {}", verdict.wellness()),
+        format!(
+            "nothing newer, {}{}",
+            verdict.wellness(),
+            verdict.leftovers_note()
+        ),
     );
     RedeployResult {
         services: verdict.services,
@@ -349,19 +323,4 @@ fn also_arrived(halt: AttemptError, before: &Images, now: &Images) -> AttemptErr
         }
         halt => halt,
     }
-}
-
-/// A selected reference that stands for a held image now, unless that runs already.
-fn blocked_in<'a>(
-    past: &'a StackRecord,
-    inspection: &Inspection,
-    plan: &'a Plan,
-) -> Option<(&'a Reference, &'a BlockedImage)> {
-    let seen = inspection.seen.as_ref().ok()?;
-    let runs = |held: &BlockedImage| seen.containers.iter().any(|one| one.image_id == held.id);
-    let selected = plan.selected.iter().flat_map(|(_, wanted)| wanted);
-    let mut held = selected.filter_map(|reference| Some((reference, past.blocked.get(reference)?)));
-    held.find(|(reference, held)| {
-        inspection.id_of(reference) == Some(held.id.as_str()) && !runs(held)
-    })
 }

@@ -1,5 +1,4 @@
-//! What lasts about a stack from one redeploy to the next: what ran before, what was rolled back, what was left not well. Where it
-//! is kept is decided by whoever implements [`Memory`].
+//! The record of a stack that lasts from one redeploy to the next: what ran before, what is blocked, which services were left failed.
 
 use std::collections::{BTreeMap, BTreeSet};
 #[cfg(test)]
@@ -9,22 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Reference;
 use crate::portainer::StackId;
+use crate::redeploy::submission::Blame;
 use crate::redeploy::{NotWritten, RedeployResult, Submission};
 use crate::store::stacks::StackStore;
 
-/// What lasts about a stack.
+/// The record of one stack. Its JSON keys are those of the files in `state_dir`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct StackRecord {
-    /// Services that its last redeploy left not well.
+    /// Services that its last redeploy left failed.
     pub(crate) bad: BTreeSet<String>,
     /// The image ids that ran before its last update, of the references that it moved.
     pub(crate) previous: BTreeMap<Reference, String>,
     /// The values that its last update changed; `None`: the variable did not exist.
     pub(crate) previous_variables: BTreeMap<String, Option<String>>,
-    /// Images that were rolled back, and stay out until something newer has proved well.
+    /// Images that were rolled back and are not deployed again until a newer one was verified.
     #[serde(rename = "held")]
     pub(crate) blocked: BTreeMap<Reference, BlockedImage>,
+    /// Values of variables that were rolled back, which no delivery may set again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocked_variables: Option<BlockedVariables>,
     /// Image ids that its last verified update replaced: the clean-up of the next one removes them.
     pub(crate) replaced: BTreeSet<String>,
 }
@@ -32,16 +35,28 @@ pub(crate) struct StackRecord {
 /// An image that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlockedImage {
-    /// The image that stays out.
+    /// The id of the image.
     pub(crate) id: String,
-    /// The image that runs instead.
+    /// The id of the image that runs instead.
     pub(crate) back_to: String,
-    /// When it was rolled back (Unix seconds).
+    /// The time of the rollback (Unix seconds).
+    pub(crate) unix: u64,
+    /// Whether only one of the images of that rollback is at fault, and it is not known which.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) together: bool,
+}
+
+/// Values of variables that were rolled back together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BlockedVariables {
+    /// Values by name.
+    pub(crate) values: BTreeMap<String, String>,
+    /// The time of the rollback (Unix seconds).
     pub(crate) unix: u64,
 }
 
 impl StackRecord {
-    /// Remembers what an update that was sent has moved, for the way back.
+    /// Remembers what an update that was sent has moved, for a rollback.
     pub(crate) fn sent(&mut self, submission: &Submission) {
         let moved = moved(submission);
         if !moved.is_empty() || !submission.variables_before.is_empty() {
@@ -50,30 +65,37 @@ impl StackRecord {
         }
     }
 
-    /// Remembers which services a failed update, or way back, has left not well, where that was looked at.
+    /// Remembers the services that a failed update or rollback left failed, where that was verified.
     pub(super) fn left_bad(&mut self, end: &RedeployResult) {
         if end.verified == Some(true) {
             self.bad = end.bad.iter().cloned().collect();
         }
     }
 
-    /// What was rolled back stays out; what ran before it is no way back any more.
+    /// Blocks what a rollback is blamed on. What ran before cannot be rolled back to again.
     pub(super) fn rolled_back(
         &mut self,
-        newer: &BTreeMap<Reference, String>,
+        blame: &Blame,
         images: &BTreeMap<Reference, String>,
         unix: u64,
         end: &Result<RedeployResult, RedeployResult>,
     ) {
-        for (reference, id) in newer {
+        for (reference, id) in &blame.images {
             if let Some(back_to) = images.get(reference) {
-                let held = BlockedImage {
+                let blocked = BlockedImage {
                     id: id.clone(),
                     back_to: back_to.clone(),
                     unix,
+                    together: blame.together,
                 };
-                self.blocked.insert(reference.clone(), held);
+                self.blocked.insert(reference.clone(), blocked);
             }
+        }
+        if !blame.variables.is_empty() {
+            self.blocked_variables = Some(BlockedVariables {
+                values: blame.variables.clone(),
+                unix,
+            });
         }
         match end {
             Ok(_) => {
@@ -85,38 +107,35 @@ impl StackRecord {
         }
     }
 
-    /// An update has proved well: nothing is bad any more, and what is newer than a held image ends its hold.
-    pub(crate) fn proved_well(&mut self, submission: &Submission) {
+    /// An update was verified: nothing is failed any more, and what it deployed instead of a blocked image or value unblocks that.
+    pub(crate) fn proved_healthy(&mut self, submission: &Submission) {
         self.bad.clear();
-        let held = std::mem::take(&mut self.blocked).into_iter();
-        self.blocked = held
-            .filter(|(reference, held)| {
-                let runs = submission.images.get(reference);
-                runs.is_none_or(|id| *id == held.back_to)
-            })
-            .collect();
+        self.blocked.retain(|reference, blocked| {
+            let runs = submission.images.get(reference);
+            runs.is_none_or(|id| *id == blocked.back_to)
+        });
+        let changes = |name: &String| submission.variables_before.contains_key(name);
+        self.blocked_variables
+            .take_if(|blocked| blocked.values.keys().any(changes));
     }
 }
 
 /// References that a submission's pull moved, with the ids they had before.
 pub(crate) fn moved(submission: &Submission) -> BTreeMap<Reference, String> {
-    let moved = submission
-        .images_before
-        .iter()
-        .filter_map(|(reference, before)| {
-            let before = before.as_ref()?;
-            let now = submission.images.get(reference)?;
-            (before != now).then(|| (reference.clone(), before.clone()))
-        });
-    moved.into_iter().collect()
+    let moved = |(reference, before): (&Reference, &Option<String>)| {
+        let before = before.as_ref()?;
+        let now = submission.images.get(reference)?;
+        (before != now).then(|| (reference.clone(), before.clone()))
+    };
+    submission.images_before.iter().filter_map(moved).collect()
 }
 
-/// Where it is kept.
+/// Storage of the records.
 pub(crate) trait Memory: Send + Sync {
-    /// What is known of a stack; nothing, if nothing is.
+    /// The record of a stack; an empty one where there is none.
     fn recall(&self, id: StackId) -> StackRecord;
-    /// Keeps it.
-    fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten>;
+    /// Replaces it.
+    fn keep(&self, id: StackId, record: &StackRecord) -> Result<(), NotWritten>;
     /// Whether it survives the end of the process.
     fn lasts(&self) -> bool;
 }
@@ -124,10 +143,10 @@ pub(crate) trait Memory: Send + Sync {
 impl Memory for StackStore {
     fn recall(&self, id: StackId) -> StackRecord {
         match self.record(id.0).map(serde_json::from_value) {
-            Some(Ok(past)) => past,
+            Some(Ok(record)) => record,
             Some(Err(error)) => {
                 log::error!(
-                    "what is kept about stack {id} means nothing to this version ({error}); it counts as nothing"
+                    "the record of stack {id} cannot be read by this version ({error}); it is ignored"
                 );
                 StackRecord::default()
             }
@@ -135,8 +154,8 @@ impl Memory for StackStore {
         }
     }
 
-    fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten> {
-        let value = serde_json::to_value(past).map_err(|error| NotWritten(error.to_string()))?;
+    fn keep(&self, id: StackId, record: &StackRecord) -> Result<(), NotWritten> {
+        let value = serde_json::to_value(record).map_err(|error| NotWritten(error.to_string()))?;
         self.set_record(id.0, &value).map_err(NotWritten)
     }
 
@@ -145,7 +164,7 @@ impl Memory for StackStore {
     }
 }
 
-/// Kept as long as the test lives.
+/// Records that are kept until the test ends.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub(crate) struct InMemory(Mutex<BTreeMap<StackId, StackRecord>>);
@@ -161,11 +180,11 @@ impl Memory for InMemory {
             .unwrap_or_default()
     }
 
-    fn keep(&self, id: StackId, past: &StackRecord) -> Result<(), NotWritten> {
+    fn keep(&self, id: StackId, record: &StackRecord) -> Result<(), NotWritten> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, past.clone());
+            .insert(id, record.clone());
         Ok(())
     }
 

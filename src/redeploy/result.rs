@@ -1,10 +1,12 @@
-//! The ends of a redeploy, and what makes an attempt to submit begin again.
+//! The result of a redeploy, and the reasons for which an attempt to submit is repeated.
+
+use std::collections::BTreeSet;
 
 use crate::portainer::Error;
 use crate::redeploy::NotWritten;
 use crate::stack::outcome::{Fault, Outcome, ServiceLog, ServiceReport};
 
-/// How a redeploy ended, before it is made a report.
+/// The result of a redeploy, from which its report is made.
 #[derive(Debug)]
 pub(super) struct RedeployResult {
     pub(super) outcome: Outcome,
@@ -12,23 +14,48 @@ pub(super) struct RedeployResult {
     pub(super) message: String,
     pub(super) services: Vec<ServiceReport>,
     pub(super) verified: Option<bool>,
-    /// Services that were found not well, where that was looked at.
+    /// What runs now, in words: left out where a rollback has changed it since.
+    pub(super) now: Option<String>,
+    /// Services that failed, where that was verified.
     pub(super) bad: Vec<String>,
-    /// What bad services wrote last; for staff alone.
+    /// The services whose own containers made the update fail.
+    pub(super) culprits: Culprits,
+    /// The last log lines of failed services; shown to staff only.
     pub(super) logs: Vec<ServiceLog>,
 }
 
-/// Why an attempt to submit came to a halt.
+/// The services whose own containers made an update fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Culprits {
+    /// No evidence against any.
+    #[default]
+    Unknown,
+    /// A container could not be started because of its image, but not which.
+    SomeImage,
+    /// These.
+    Services(BTreeSet<String>),
+}
+
+/// The reason for which an attempt to submit was given up.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    /// For good.
+    /// The redeploy is over.
     Over(RedeployResult),
-    /// Somebody changed the stack meanwhile: begin again.
+    /// The stack was changed in Portainer meanwhile: try again.
     Edited,
-    /// Portainer could not be reached and nothing was sent: begin again while patience lasts.
+    /// Portainer could not be reached and nothing was sent: try again for a while.
     Away(Error),
-    /// Another deployment of this stack is under way: begin again when it is over.
-    Busy,
+    /// Another deployment of this stack is under way: try again when it is over.
+    Busy(UnderWay),
+}
+
+/// The evidence for a deployment that somebody else has under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UnderWay {
+    /// Portainer says so.
+    Reported,
+    /// Its traces, which a Portainer that died leaves behind as well: believed only while they change.
+    Traces(String),
 }
 
 impl RedeployResult {
@@ -39,7 +66,9 @@ impl RedeployResult {
             message: message.into(),
             services: Vec::new(),
             verified: None,
+            now: None,
             bad: Vec::new(),
+            culprits: Culprits::default(),
             logs: Vec::new(),
         }
     }
@@ -61,13 +90,13 @@ impl RedeployResult {
 }
 
 impl AttemptError {
-    /// The end of an attempt that is not made again.
+    /// The result of an attempt that is not repeated.
     pub(super) fn at_once(self) -> RedeployResult {
         let words = match self {
             AttemptError::Over(end) => return end,
             AttemptError::Away(error) => error.to_string(),
-            AttemptError::Busy => "another deployment of this stack is under way".to_owned(),
-            AttemptError::Edited => "somebody is changing the stack".to_owned(),
+            AttemptError::Busy(_) => "another deployment of this stack is under way".to_owned(),
+            AttemptError::Edited => "the stack is being changed in Portainer".to_owned(),
         };
         RedeployResult::failed(Fault::NotReached, words)
     }
@@ -77,7 +106,7 @@ impl From<Error> for AttemptError {
     fn from(error: Error) -> AttemptError {
         match error {
             Error::Unreachable(_) => AttemptError::Away(error),
-            Error::Busy(_) => AttemptError::Busy,
+            Error::Busy(_) => AttemptError::Busy(UnderWay::Reported),
             _ => AttemptError::Over(RedeployResult::refused(error.to_string())),
         }
     }

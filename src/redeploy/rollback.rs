@@ -1,32 +1,46 @@
-//! Step 8: back to the images that ran before, by itself when an update took the stack down, or by a person at any time.
+//! Restores the previous images: by itself when an update took the stack down, or when a person asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
-use crate::health::{ContainerSnapshot, Snapshot};
+use crate::health::{ContainerSnapshot, Roles, Snapshot};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Kind, Origin, Update};
-use crate::redeploy::inspect;
 use crate::redeploy::pin::PinnedTags;
 use crate::redeploy::record::moved;
+use crate::redeploy::submission::Blame;
 use crate::redeploy::submit::Sent;
-use crate::redeploy::{AttemptError, Direction, RedeployResult, Run, Step, Submission, find};
+use crate::redeploy::{
+    AttemptError, Direction, RedeployResult, Run, Step, Submission, find, inspect,
+};
 use crate::stack::RollBack;
 use crate::stack::outcome::Outcome;
 
-/// Where to go back to.
+/// The state that a rollback leads to.
+#[derive(Clone)]
 struct Goal {
     environment: EnvironmentId,
-    /// What runs now, or ran when the failed update was sent.
+    /// The containers now, or when the failed update was sent.
     before: ContainerSnapshot,
     expected: BTreeSet<String>,
+    roles: Roles,
     images: BTreeMap<Reference, String>,
-    /// What the failed update moved them to: after a crash in the middle of a rollback, the references do not tell any more.
+    /// The ids that the failed update moved them to: after a crash in the middle of a rollback, the references do not show these.
     newer: BTreeMap<Reference, String>,
     variables: BTreeMap<String, Option<String>>,
+    /// What is blocked afterwards; `None`: everything that is rolled back, because a person asked for it.
+    blame: Option<Blame>,
+}
+
+impl Goal {
+    /// Whether it is another state than that of the failed update.
+    fn differs(&self) -> bool {
+        !self.images.is_empty() || !self.variables.is_empty()
+    }
 }
 
 impl Run<'_> {
-    /// A person asks for it.
+    /// Rolls back because a person asks for it.
     pub(super) fn rollback_on_request(&mut self) -> Result<RedeployResult, RedeployResult> {
         self.step(Step::Finding);
         let unsent = |halt: AttemptError| match halt {
@@ -42,33 +56,36 @@ impl Run<'_> {
         let found = find::find(self.cx.portainer, self.stack).map_err(unsent)?;
         self.know(&found, None);
         self.lock_stack(found.record.id)?;
-        let past = self.cx.memory.recall(found.record.id);
-        if past.previous.is_empty() && past.previous_variables.is_empty() {
+        let record = self.cx.memory.recall(found.record.id);
+        if record.previous.is_empty() && record.previous_variables.is_empty() {
             let why = match self.cx.memory.lasts() {
-                true => "no way back: no update of this stack is remembered",
-                false => "no way back: nothing is kept without a state_dir",
+                true => "cannot roll back: no update of this stack is remembered",
+                false => "cannot roll back: nothing is kept without a state_dir",
             };
             return Err(RedeployResult::refused(why));
         }
         if found.record.origin() != Origin::File || found.record.kind != Kind::Compose {
             return Err(RedeployResult::refused(
-                "no way back: only compose stacks whose file Portainer keeps can be rolled back",
+                "cannot roll back: only compose stacks whose file Portainer keeps can be rolled back",
             ));
         }
         let environment = found.record.environment;
         self.lock_environment(environment)?;
-        let before = inspect::containers(self.cx.portainer, environment, &found.record.name)
+        let before = inspect::containers(self.cx.portainer, environment, &found.record.project())
             .map_err(|error| unsent(error.into()))?;
+        let roles = self.roles_of(&found);
+        let (own, _) = before.split(&roles);
         let goal = Goal {
             environment,
-            expected: before.services(),
+            expected: own.services(),
             before,
-            images: past.previous,
+            roles,
+            images: record.previous,
             newer: BTreeMap::new(),
-            variables: past.previous_variables,
+            variables: record.previous_variables,
+            blame: None,
         };
-        let down = goal.before.containers.is_empty();
-        let end = self.roll_back_to(goal, down)?;
+        let end = self.roll_back_to(&goal)?;
         Ok(RedeployResult {
             outcome: Outcome::Updated,
             message: format!("the previous images run again, {}", end.message),
@@ -76,7 +93,19 @@ impl Run<'_> {
         })
     }
 
-    /// After a failed update: back, where that is due and possible. The reply says both.
+    /// The roles of the services of the file that Portainer has; none where it is not certain.
+    fn roles_of(&self, found: &find::Found) -> Roles {
+        let wanted = crate::compose::read(
+            &found.file,
+            &find::compose_variables(&found.record, &BTreeMap::new()),
+        );
+        let services = wanted.ok().filter(|_| !found.record.has_more_files);
+        let services = services.into_iter().flat_map(|wanted| wanted.services);
+        Roles(services.map(|(name, wants)| (name, wants.role)).collect())
+    }
+
+    /// Rolls back after a failed update where the settings ask for it and it is possible. A stack that is down although nothing was
+    /// newer is brought back by the same content. The reply says both.
     pub(super) fn rollback_if_needed(
         &mut self,
         submission: &Submission,
@@ -90,33 +119,41 @@ impl Run<'_> {
         else {
             return failed;
         };
-        let images = moved(submission);
-        let changed = !images.is_empty() || !submission.variables_before.is_empty();
-        let down = self.is_down(submission, before);
-        let due = changed
-            && match self.stack.rollback {
-                RollBack::Never => false,
-                RollBack::WhenDown => down,
-                RollBack::WhenUnhealthy => down || failed.verified == Some(true),
-            };
-        if !due {
-            return failed;
-        }
         let goal = Goal {
             environment: submission.environment,
             before: before.clone(),
             expected: submission.expected.clone(),
-            images,
+            roles: submission.roles.clone(),
+            images: moved(submission),
             newer: submission.images.clone(),
             variables: submission.variables_before.clone(),
+            blame: Some(self.blame(submission, &failed)),
         };
-        match self.roll_back_to(goal, down) {
+        let down = || self.is_down(submission, before);
+        let needed = match self.stack.rollback {
+            RollBack::Never => false,
+            RollBack::WhenDown => down(),
+            RollBack::WhenUnhealthy => goal.differs() && failed.verified == Some(true) || down(),
+        };
+        if !needed {
+            return failed;
+        }
+        let restored = match goal.differs() {
+            true => "the previous images run again",
+            false => "the stack was started again",
+        };
+        self.answer_lost = false;
+        let mut back = self.roll_back_to(&goal);
+        // The engine or Portainer may have gone away in the middle of the rollback, too.
+        let interrupted = self.answer_lost || self.disturbed.load(Ordering::Relaxed);
+        if back.is_err() && interrupted && self.is_down(submission, before) {
+            back = self.roll_back_to(&goal);
+        }
+        match back {
             Ok(back) => RedeployResult {
-                message: format!(
-                    "{}; the previous images run again, {}",
-                    failed.message, back.message
-                ),
+                message: format!("{}; {restored}, {}", failed.message, back.message),
                 services: back.services,
+                now: None,
                 ..failed
             },
             Err(back) => {
@@ -131,74 +168,83 @@ impl Run<'_> {
                         failed.message, back.message
                     ),
                     services,
+                    now: back.now.or(failed.now),
                     ..failed
                 }
             }
         }
     }
 
-    /// A rollback that was sent before a crash, and of which nothing is to be seen, is sent once more.
+    /// Repeats a rollback that was sent before a crash and of which nothing can be seen.
     pub(super) fn retry_rollback(
         &mut self,
         submission: &Submission,
     ) -> Result<RedeployResult, RedeployResult> {
         let goal = Goal {
             environment: submission.environment,
-            before: match &submission.before {
-                Some(Snapshot::Compose(before)) => before.clone(),
-                Some(Snapshot::Swarm(_)) | None => ContainerSnapshot::default(),
-            },
+            before: submission.containers().cloned().unwrap_or_default(),
             expected: submission.expected.clone(),
+            roles: submission.roles.clone(),
             images: submission.images.clone(),
             newer: moved_to(submission),
             variables: submission.variables_before.clone(),
+            blame: Some(submission.blame.clone()),
         };
-        self.roll_back_to(goal, true)
+        self.roll_back_to(&goal)
     }
 
-    /// What a rollback that was sent before a crash leaves behind, as one that was not cut short does.
-    pub(super) fn remember_sent_back(
+    /// Records a rollback that was sent before a crash, as one that was not cut short is recorded.
+    pub(super) fn remember_rollback(
         &mut self,
         submission: &Submission,
         end: &Result<RedeployResult, RedeployResult>,
     ) {
-        let (newer, unix) = (moved_to(submission), self.cx.clock.unix());
-        self.remember(submission.id, |past| {
-            past.rolled_back(&newer, &submission.images, unix, end);
+        let unix = self.cx.clock.unix();
+        self.remember(submission.id, |record| {
+            record.rolled_back(&submission.blame, &submission.images, unix, end);
         });
     }
 
     /// Whether a service that ran has no running container now and did not complete.
     pub(super) fn is_down(&self, submission: &Submission, before: &ContainerSnapshot) -> bool {
-        let Ok(seen) = inspect::containers(
-            self.cx.portainer,
-            submission.environment,
-            &submission.project,
-        ) else {
-            return false;
-        };
-        // Where nobody knows what the file wants, everything that ran is missed.
-        let expected = self.expected(submission);
-        let missed = |service: &String| expected.is_empty() || expected.contains(service);
-        seen.down_since(before).iter().any(missed)
+        match self.look_patiently(submission) {
+            Ok(Snapshot::Compose(now)) => self.is_down_in(submission, before, &now),
+            Ok(Snapshot::Swarm(_)) | Err(_) => false,
+        }
     }
 
-    /// The way back itself: every image must still be there before anything is touched.
-    fn roll_back_to(&mut self, goal: Goal, down: bool) -> Result<RedeployResult, RedeployResult> {
+    /// The same, of what was seen already.
+    pub(super) fn is_down_in(
+        &self,
+        submission: &Submission,
+        before: &ContainerSnapshot,
+        now: &ContainerSnapshot,
+    ) -> bool {
+        // Where it is not certain what the file wants, everything that ran is missed.
+        let (expected, roles) = self.requirements(submission);
+        let missed = |service: &String| expected.is_empty() || expected.contains(service);
+        now.down_since(before, &roles).iter().any(missed)
+    }
+
+    /// The rollback itself: every image must still be there before anything is touched.
+    fn roll_back_to(&mut self, goal: &Goal) -> Result<RedeployResult, RedeployResult> {
         self.lock_environment(goal.environment)?;
         // What led here may have used up the time.
         self.locks.since = Some(self.cx.clock.now());
         self.step(Step::RollingBack);
-        // Not before it has its turn: a person may have changed the stack while it waited.
-        let found = find::find(self.cx.portainer, self.stack).map_err(AttemptError::at_once)?;
-        let newer = self.newer_ids(&goal)?;
-        let others = self.used_by_others(&found.record.name, goal.environment, &newer, down)?;
+        // Not before it has its lock: a person may have changed the stack while it waited.
+        let found = self.find_patiently()?;
+        let newer = self.newer_ids(goal)?;
+        let others = self.used_by_others(&found.record.project(), goal.environment, &newer)?;
+        let portainer = self.cx.portainer;
         let mut tagged = BTreeMap::new();
         for (reference, id) in &goal.images {
-            if let Err(error) = self.cx.portainer.tag(goal.environment, id, reference) {
+            if let Err(error) = self.patiently(|| portainer.tag(goal.environment, id, reference)) {
                 self.notes
-                    .extend(PinnedTags::of(tagged).release(self.cx.portainer, goal.environment));
-                return Err(RedeployResult::refused(format!("no way back: {error}")));
+                    .extend(PinnedTags::of(tagged).release(portainer, goal.environment));
+                return Err(RedeployResult::refused(format!(
+                    "cannot roll back: {error}"
+                )));
             }
             tagged.extend(
                 newer
@@ -206,28 +252,30 @@ impl Run<'_> {
                     .map(|id| (reference.clone(), id.clone())),
             );
         }
-        let tagged = tagged.into_iter();
-        let mut forward = tagged
-            .filter(|(reference, _)| others.contains(reference))
-            .collect::<BTreeMap<_, _>>();
-        forward.extend(self.keep_the_rest(&goal));
-        let sent = self.submit_rollback(&found, &goal, &newer);
+        tagged.retain(|reference, _| others.contains(reference));
+        let mut forward = tagged;
+        forward.extend(self.pin_the_rest(goal));
+        let blame = goal.blame.clone().unwrap_or_else(|| Blame {
+            images: newer.clone(),
+            ..Blame::default()
+        });
+        let sent = self.submit_rollback(&found, goal, &newer, &blame);
         let end = sent.and_then(|sent| {
-            let followed = self.follow(&sent.submission, sent.answer);
-            followed.and_then(|()| self.verify(&sent.submission))
+            self.follow(&sent.submission, sent.answer)?;
+            self.verify(&sent.submission)
         });
         self.notes
-            .extend(PinnedTags::of(forward).release(self.cx.portainer, goal.environment));
+            .extend(PinnedTags::of(forward).release(portainer, goal.environment));
         let unix = self.cx.clock.unix();
-        self.remember(found.record.id, |past| {
-            past.rolled_back(&newer, &goal.images, unix, &end);
+        self.remember(found.record.id, |record| {
+            record.rolled_back(&blame, &goal.images, unix, &end);
         });
         end
     }
 
-    /// A service that the update did not mean goes back to what it ran too, although somebody has moved its tag: for the time of
-    /// the submit. Returns what goes forward again. What cannot be kept is a note: a newer image is better than none.
-    fn keep_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
+    /// Also pins services outside the update to their previous image, even if their tag was moved, during the submit. Returns the
+    /// ids that the tags are given back afterwards. A tag that cannot be pinned is a note: a newer image is better than none.
+    fn pin_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
         let mut forward = BTreeMap::new();
         for container in &goal.before.containers {
             let Some(reference) = inspect::reference_of(container) else {
@@ -261,24 +309,20 @@ impl Run<'_> {
     /// The ids that the references have now.
     fn newer_ids(&self, goal: &Goal) -> Result<BTreeMap<Reference, String>, RedeployResult> {
         let mut newer = BTreeMap::new();
+        let image = |text: &str| {
+            self.patiently(|| self.cx.portainer.image(goal.environment, text))
+                .map_err(|error| RedeployResult::refused(format!("cannot roll back: {error}")))
+        };
         for (reference, id) in &goal.images {
-            match self.cx.portainer.image(goal.environment, id) {
-                Ok(Some(_)) => {}
-                Ok(None) => {
-                    return Err(RedeployResult::refused(format!(
-                        "no way back: the image that {} was before is gone from the host",
-                        reference.familiar()
-                    )));
-                }
-                Err(error) => return Err(RedeployResult::refused(format!("no way back: {error}"))),
+            if image(id)?.is_none() {
+                return Err(RedeployResult::refused(format!(
+                    "cannot roll back: the image that {} was before is gone from the host",
+                    reference.familiar()
+                )));
             }
-            let now = self
-                .cx
-                .portainer
-                .image(goal.environment, &reference.familiar());
-            let now =
-                now.map_err(|error| RedeployResult::refused(format!("no way back: {error}")))?;
-            let moved = now.map(|now| now.id).filter(|now| now != id);
+            let moved = image(&reference.familiar())?
+                .map(|now| now.id)
+                .filter(|now| now != id);
             let known = || {
                 goal.newer
                     .get(reference)
@@ -290,61 +334,54 @@ impl Run<'_> {
         Ok(newer)
     }
 
-    /// The references that containers of other stacks run with the newer id. Who cannot see all containers goes back only
-    /// from a stack that is down.
+    /// The references that containers of other stacks run with the newer id. For a user who cannot see all containers these are all
+    /// of them: a tag that is given back does no harm where nobody else uses it.
     fn used_by_others(
         &mut self,
         project: &str,
         environment: EnvironmentId,
         newer: &BTreeMap<Reference, String>,
-        down: bool,
     ) -> Result<BTreeSet<Reference>, RedeployResult> {
         if !self.is_administrator() {
-            if !down {
-                return Err(RedeployResult::refused(
-                    "no way back: this user does not see the containers of other stacks, which may use the same images",
-                ));
-            }
-            self.notes
-                .push("whether other stacks use the same images could not be checked".to_owned());
+            return Ok(newer.keys().cloned().collect());
         }
         let all = self
-            .cx
-            .portainer
-            .all_containers(environment)
-            .map_err(|error| RedeployResult::refused(format!("no way back: {error}")))?;
+            .patiently(|| self.cx.portainer.all_containers(environment))
+            .map_err(|error| RedeployResult::refused(format!("cannot roll back: {error}")))?;
         let foreign = all.iter().filter(|one| one.labels.project != project);
         let ids: Vec<&str> = foreign.map(|one| one.image_id.as_str()).collect();
         let used = newer.iter().filter(|(_, id)| ids.contains(&id.as_str()));
         Ok(used.map(|(reference, _)| reference.clone()).collect())
     }
 
-    /// File and variables as Portainer has them now, with the old values of what the update set, and no pull.
+    /// File and variables as Portainer has them now, with the old values of those that the update set, and no pull.
     fn submit_rollback(
         &self,
         found: &find::Found,
         goal: &Goal,
         newer: &BTreeMap<Reference, String>,
+        blame: &Blame,
     ) -> Result<Sent, RedeployResult> {
         let variables = goal.variables.iter();
-        let set = variables
+        let set: BTreeMap<String, String> = variables
             .clone()
             .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
             .collect();
         let gone = variables.filter(|(_, value)| value.is_none());
         let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
         let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
+        let images_before = newer.iter();
         let submission = Submission {
             direction: Direction::Rollback,
-            can_roll_back: false,
             before: Some(Snapshot::Compose(goal.before.clone())),
             expected: goal.expected.clone(),
-            images_before: newer
-                .iter()
+            roles: goal.roles.clone(),
+            images_before: images_before
                 .map(|(reference, id)| (reference.clone(), Some(id.clone())))
                 .collect(),
             images: goal.images.clone(),
             variables_before: goal.variables.clone(),
+            blame: blame.clone(),
             ..Submission::of(&found.record)
         };
         self.send(submission, |_| {
@@ -354,7 +391,7 @@ impl Run<'_> {
     }
 }
 
-/// What a rollback that was sent has moved back from.
+/// The ids that a rollback which was sent has moved back from.
 fn moved_to(submission: &Submission) -> BTreeMap<Reference, String> {
     let known = submission.images_before.iter();
     known

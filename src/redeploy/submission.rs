@@ -1,14 +1,14 @@
-//! What lies between the halves of a redeploy: the update as it was sent, and how everything was before.
+//! The update as it was sent, and the stack before it: all that follow and verify need, also after a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{ContainerSnapshot, Snapshot};
+use crate::health::{ContainerSnapshot, Roles, Snapshot};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Record, StackId, Status};
 
-/// The image id that each reference has on the host; `None`: it is not there.
+/// The image id that each reference has on the host; `None`: the host does not have it.
 pub(crate) type Images = BTreeMap<Reference, Option<String>>;
 
 /// The direction of an update.
@@ -22,32 +22,47 @@ pub(crate) enum Direction {
     Rollback,
 }
 
-/// What was sent: all that the second half needs. Of the stack's variables it holds only the old values of those that
-/// were set.
+/// The images and variable values that a failed update is blamed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Blame {
+    /// Image ids by reference.
+    pub(crate) images: BTreeMap<Reference, String>,
+    /// Whether it is known of all images together only that one of them is at fault.
+    pub(crate) together: bool,
+    /// Values by variable.
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+/// An update that was sent. Of the stack's variables it holds only the old values of those that were set. Its JSON keys are those of
+/// the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Submission {
-    /// Which stack.
+    /// Portainer's id of the stack.
     pub(crate) id: StackId,
-    /// On which environment.
+    /// The environment of the stack.
     pub(crate) environment: EnvironmentId,
     /// The project that its containers carry in a label.
     pub(crate) project: String,
-    /// Forward or back.
+    /// Update or rollback.
     #[serde(rename = "way")]
     pub(crate) direction: Direction,
-    /// Whether the previous images can be brought back: only for compose stacks whose file Portainer keeps.
+    /// Whether the previous images can be restored: only for compose stacks whose file Portainer keeps.
     #[serde(rename = "has_way_back")]
     pub(crate) can_roll_back: bool,
     /// Portainer's `UpdateDate` before: another one means that the update is done.
     pub(crate) update_date: i64,
-    /// What Portainer said of the stack before: a failure of then says nothing of this update. `None`: an older release of
-    /// stackhook did not write it down.
+    /// The stack's status before: a failure of an earlier deployment says nothing about this one. `None`: written by an older
+    /// release of stackhook.
     #[serde(default)]
     pub(crate) status: Option<Status>,
     /// The containers or services before; `None`: they could not be seen.
     pub(crate) before: Option<Snapshot>,
-    /// Services that must have a container afterwards; empty: what the file says then.
+    /// Services that must have a container afterwards; empty: those of the file that Portainer has then.
     pub(crate) expected: BTreeSet<String>,
+    /// The role of every service that the file defines; empty where the file was not certain.
+    #[serde(default)]
+    pub(crate) roles: Roles,
     /// Swarm services that are updated one by one, and how often each had been forced before.
     #[serde(default)]
     pub(crate) forced: BTreeMap<String, u64>,
@@ -59,34 +74,45 @@ pub(crate) struct Submission {
     pub(crate) images: BTreeMap<Reference, String>,
     /// The variables that the update changes, with their values before; `None`: it did not exist.
     pub(crate) variables_before: BTreeMap<String, Option<String>>,
+    /// For a rollback: what the failed update is blamed on.
+    #[serde(default)]
+    pub(crate) blame: Blame,
 }
 
 impl Submission {
-    /// About a stack, with nothing known yet.
+    /// A submission for a stack, with nothing else known yet.
     pub(super) fn of(record: &Record) -> Submission {
         Submission {
             id: record.id,
             environment: record.environment,
-            project: record.name.clone(),
+            project: record.project(),
             direction: Direction::Update,
             can_roll_back: false,
             update_date: record.update_date,
             status: Some(record.status),
             before: None,
             expected: BTreeSet::new(),
+            roles: Roles::default(),
             forced: BTreeMap::new(),
             checkout: None,
             images_before: Images::new(),
             images: BTreeMap::new(),
             variables_before: BTreeMap::new(),
+            blame: Blame::default(),
         }
     }
 
     /// The containers of a compose stack before.
     pub(super) fn containers(&self) -> Option<&ContainerSnapshot> {
         match self.before.as_ref()? {
-            Snapshot::Compose(seen) => Some(seen),
+            Snapshot::Compose(snapshot) => Some(snapshot),
             Snapshot::Swarm(_) => None,
         }
+    }
+
+    /// Whether a service had a container before.
+    pub(super) fn ran(&self, service: &str) -> bool {
+        let before = self.containers();
+        before.is_some_and(|before| !before.of(service).is_empty())
     }
 }

@@ -1,6 +1,6 @@
 //! Step 5: the one PUT, after a last look that nobody changed the stack meanwhile.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::health::Snapshot;
 use crate::limits;
@@ -9,7 +9,7 @@ use crate::redeploy::find::{self, Found};
 use crate::redeploy::inspect::{self, Inspection};
 use crate::redeploy::pin::{PinnedTags, pin_unselected};
 use crate::redeploy::plan::Plan;
-use crate::redeploy::{AttemptError, Direction, Images, Run, Step, Submission};
+use crate::redeploy::{AttemptError, Direction, Images, Run, Step, Submission, UnderWay};
 use crate::secret::{sha256, to_hex};
 use crate::stack::order::Order;
 
@@ -19,6 +19,20 @@ pub(super) struct Sent {
     pub(super) submission: Submission,
     pub(super) answer: Result<Record, Error>,
     pub(super) pinned: PinnedTags,
+    pub(super) variables: Variables,
+}
+
+/// The variables of a stack around an update; kept in memory only, for they hold secrets.
+#[derive(Default)]
+pub(super) struct Variables {
+    pub(super) before: BTreeMap<String, String>,
+    pub(super) sent: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Variables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Variables").finish_non_exhaustive()
+    }
 }
 
 impl Run<'_> {
@@ -34,10 +48,22 @@ impl Run<'_> {
         let environment = found.record.environment;
         let pinned = pin_unselected(self.cx.portainer, environment, inspection, plan)?;
         match self
-            .check_not_edited(found)
+            .check_not_edited(found, inspection)
             .and_then(|()| self.send_forward(order, found, inspection, plan, before))
         {
-            Ok(sent) => Ok(Sent { pinned, ..sent }),
+            Ok(sent) => {
+                let before = found.record.variables();
+                let mut variables = before.clone();
+                variables.extend(order.set.clone());
+                Ok(Sent {
+                    pinned,
+                    variables: Variables {
+                        before,
+                        sent: variables,
+                    },
+                    ..sent
+                })
+            }
             Err(halt) => {
                 let notes = pinned.release(self.cx.portainer, environment);
                 Err(match halt {
@@ -54,7 +80,7 @@ impl Run<'_> {
     }
 
     /// A person's edit made meanwhile is never overwritten.
-    fn check_not_edited(&self, found: &Found) -> Result<(), AttemptError> {
+    fn check_not_edited(&self, found: &Found, inspection: &Inspection) -> Result<(), AttemptError> {
         let record = self.cx.portainer.stack(found.record.id)?;
         let same = record.update_date == found.record.update_date
             && record.status == found.record.status
@@ -62,9 +88,17 @@ impl Run<'_> {
             && record.origin() == found.record.origin()
             && record.variables() == found.record.variables();
         let (file, _) = find::read_file(self.cx.portainer, &record)?;
-        match same && file == found.file {
-            true => Ok(()),
-            false => Err(AttemptError::Edited),
+        if !same || file != found.file {
+            return Err(AttemptError::Edited);
+        }
+        // While Portainer deploys what a person saved, the file is new already and the record still old; the containers show it.
+        let listed = self
+            .cx
+            .portainer
+            .containers(found.record.environment, &found.record.project());
+        match (&inspection.seen, listed) {
+            (Ok(seen), Ok(listed)) => inspect::check_same_containers(seen, &listed),
+            _ => Ok(()),
         }
     }
 
@@ -122,6 +156,7 @@ impl Run<'_> {
                 }
                 Origin::File => None,
             },
+            roles: inspection.roles(),
             images_before,
             images: ids.into_iter().collect(),
             variables_before: changed
@@ -173,7 +208,9 @@ impl Run<'_> {
             let (id, name) = (&service.id, &service.name);
             match portainer.force_update_service(record.environment, id, name, true, self.left()) {
                 lost @ Err(Error::Interrupted(_)) => self.until_seen(lost, || {
-                    let now = portainer.services(record.environment, &record.name).ok()?;
+                    let now = portainer
+                        .services(record.environment, &record.project())
+                        .ok()?;
                     let forced =
                         |one: &Service| one.id == *id && one.force_update > service.force_update;
                     now.iter().any(forced).then_some(())
@@ -220,7 +257,7 @@ impl Run<'_> {
             match act(&mut done) {
                 Err(Error::Conflict(_)) if done == 0 => {
                     self.tell_not_sent(again);
-                    return Err(AttemptError::Busy);
+                    return Err(AttemptError::Busy(UnderWay::Reported));
                 }
                 Err(error) if error.nothing_was_sent() && done == 0 => {
                     self.tell_not_sent(again);
@@ -238,6 +275,7 @@ impl Run<'_> {
                         submission,
                         answer,
                         pinned: PinnedTags::default(),
+                        variables: Variables::default(),
                     });
                 }
             }

@@ -5,6 +5,7 @@ mod ends;
 mod kinds;
 mod pulls;
 mod vanished;
+mod verdicts;
 
 use std::sync::Arc;
 
@@ -115,7 +116,7 @@ fn a_stack_that_an_update_took_down_is_brought_back() {
     let web = bench.fake.world(|world| world.container("pair", "web"));
     assert_eq!((web.image_id, web.state), (before, "running"));
     assert_eq!(bench.fake.puts().len(), 2);
-    // The sick image stays out, however often it is delivered.
+    // The failed image is blocked, however often it is delivered.
     let again = bench.run(&Order::default());
     assert_eq!(again.outcome, Outcome::Skipped, "{again:?}");
     assert_eq!(bench.fake.puts().len(), 2);
@@ -224,7 +225,7 @@ fn a_person_goes_back_once() {
         (none.outcome, none.message.as_str()),
         (
             Outcome::Failed,
-            "no way back: nothing is kept without a state_dir"
+            "cannot roll back: nothing is kept without a state_dir"
         )
     );
     let before = bench.images();

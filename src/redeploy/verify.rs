@@ -1,19 +1,23 @@
-//! Step 7: a success of Portainer says nothing about health, so the containers are watched until it is certain how they are.
+//! Verifies an update: a success of Portainer says nothing about health, so the containers are observed until their state is certain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compose;
-use crate::health::{Container, ContainerSnapshot, ServiceSnapshot};
-use crate::health::{Snapshot, Verdict, Watch, compose as containers, swarm};
+use crate::health::compose::Criteria;
+use crate::health::{
+    Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapshot, Verdict, Watch,
+    compose as containers, snapshot, swarm,
+};
 use crate::limits;
 use crate::portainer::{Error, Record};
-use crate::redeploy::inspect::PartialSnapshot;
-use crate::redeploy::{RedeployResult, Run, Step, Submission};
-use crate::redeploy::{find, inspect};
+use crate::redeploy::find;
+use crate::redeploy::inspect::{self, PartialSnapshot};
+use crate::redeploy::result::Culprits;
+use crate::redeploy::{Direction, RedeployResult, Run, Step, Submission};
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
 
 impl Run<'_> {
-    /// `Ok` where the containers are well, or cannot be seen and the end says so.
+    /// `Ok` where the containers are healthy, or where that cannot be seen and the result says so.
     pub(super) fn verify(
         &mut self,
         submission: &Submission,
@@ -29,12 +33,8 @@ impl Run<'_> {
         let mut watch = self.watch(submission, before);
         let (mut last, mut administrator) = (before.clone(), None);
         loop {
-            let (seen, verdict) = match self.look_again(submission, &last, &mut watch) {
-                Ok(inspection) => inspection,
-                Err(error) if error.is_temporary() && !self.left().is_zero() => {
-                    self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
-                    continue;
-                }
+            let (seen, verdict) = match self.patient_observation(submission, &last, &mut watch) {
+                Ok(observed) => observed,
                 Err(error) => return Ok(unverified(&error.to_string())),
             };
             let mut sees_all = || *administrator.get_or_insert_with(|| self.is_administrator());
@@ -45,19 +45,19 @@ impl Run<'_> {
             }
             let Some(verdict) = verdict else {
                 let now = self.cx.clock.now();
-                self.step(Step::Verifying(awaited(&watch.evaluate(now, &seen))));
+                self.step(Step::Verifying(pending(&watch.evaluate(now, &seen))));
                 self.cx.clock.sleep(limits::LOOK_PAUSE);
                 last = seen;
                 continue;
             };
-            // Where it is not certain what the file wants, nobody misses anything.
+            // Where it is not certain what the file wants, nothing is missed.
             if seen.is_empty() {
                 return Err(RedeployResult {
                     services: verdict.services,
                     bad: verdict.bad,
                     verified: Some(true),
                     ..RedeployResult::refused(
-                        "Portainer took the update, but nothing of the stack is there: no container, no service",
+                        "Portainer took the update, but the stack has no containers or services",
                     )
                 });
             }
@@ -74,8 +74,19 @@ impl Run<'_> {
         }
     }
 
-    /// One look, and the verdict once it is certain or the time is over: that is drawn from inspecting every container.
-    fn look_again(
+    /// One observation; while engine, environment or Portainer cannot be reached it is repeated for a while.
+    fn patient_observation(
+        &self,
+        submission: &Submission,
+        last: &Snapshot,
+        watch: &mut Watch,
+    ) -> Result<(Snapshot, Option<Verdict>), Error> {
+        let watch = std::cell::RefCell::new(watch);
+        self.patiently(|| self.observe_once(submission, last, &mut watch.borrow_mut()))
+    }
+
+    /// One observation, and the verdict once it is certain or the time is over: that is drawn from inspecting every container.
+    fn observe_once(
         &self,
         submission: &Submission,
         last: &Snapshot,
@@ -88,26 +99,28 @@ impl Run<'_> {
         }
         let seen = partial.completed(self.cx.portainer, submission)?;
         let certain = watch.observe(now, &seen);
-        let verdict = certain.or_else(|| time_over.then(|| watch.evaluate(now, &seen)));
+        let verdict =
+            certain.or_else(|| time_over.then(|| watch.evaluate(now, &seen).at_the_deadline()));
         Ok((seen, verdict))
     }
 
     fn watch(&mut self, submission: &Submission, before: &Snapshot) -> Watch {
         let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
+        let (mut expected, roles) = self.requirements(submission);
         match before {
             Snapshot::Compose(before) => {
-                let ours = self.cx.memory.recall(submission.id).bad;
-                Watch::Compose(containers::Watch::new(
-                    before.clone(),
-                    self.expected(submission),
-                    ours,
+                let criteria = Criteria {
+                    before: before.clone(),
+                    expected,
+                    roles,
+                    failed_last_time: self.cx.memory.recall(submission.id).bad,
                     within,
-                    now,
-                ))
+                    rolls_back: submission.direction == Direction::Rollback,
+                };
+                Watch::Compose(containers::Watch::new(criteria, now))
             }
             Snapshot::Swarm(before) => {
-                let mut expected = self.expected(submission);
-                // To update one service by itself brings back no other.
+                // An update of single services does not restore the others.
                 if !submission.forced.is_empty() {
                     let there = before.names();
                     let absent = &expected - &there;
@@ -121,10 +134,11 @@ impl Run<'_> {
         }
     }
 
-    /// The services that must have a container: as planned, or what the file says now that Portainer has deployed it.
-    pub(super) fn expected(&self, submission: &Submission) -> BTreeSet<String> {
+    /// The services that must have a container, and the role of every service: as planned, or those of the file that Portainer has
+    /// now, after it has deployed it.
+    pub(super) fn requirements(&self, submission: &Submission) -> (BTreeSet<String>, Roles) {
         if !submission.expected.is_empty() {
-            return submission.expected.clone();
+            return (submission.expected.clone(), submission.roles.clone());
         }
         let wanted = |record: Record| {
             let file = self.cx.portainer.file(submission.id).ok()?;
@@ -134,14 +148,21 @@ impl Run<'_> {
                 .filter(|_| certain)
         };
         let wanted = self.cx.portainer.stack(submission.id).ok().and_then(wanted);
-        let services = wanted.into_iter().flat_map(|wanted| wanted.services);
+        let services = wanted.map(|wanted| wanted.services).unwrap_or_default();
         // A swarm has a service also where it is to have no tasks.
         let there = match &submission.before {
             Some(Snapshot::Swarm(before)) => before.names(),
             Some(Snapshot::Compose(_)) | None => BTreeSet::new(),
         };
-        let needed = services.filter(|(service, wants)| !wants.optional || there.contains(service));
-        needed.map(|(service, _)| service).collect()
+        let needed = services
+            .iter()
+            .filter(|(service, wants)| !wants.optional || there.contains(*service));
+        let expected = needed.map(|(service, _)| service.clone()).collect();
+        let roles: BTreeMap<_, _> = services
+            .iter()
+            .map(|(service, wants)| (service.clone(), wants.role))
+            .collect();
+        (expected, Roles(roles))
     }
 
     fn conclude(
@@ -149,28 +170,42 @@ impl Run<'_> {
         submission: &Submission,
         verdict: Verdict,
     ) -> Result<RedeployResult, RedeployResult> {
-        let of = |bad: &[String]| words(&verdict, bad);
+        let describe = |services: &[String]| describe(&verdict, services);
         let changed = verdict.recreated() || !submission.variables_before.is_empty();
         let mut message = match (verdict.bad.is_empty(), changed) {
             (true, true) => summary(&verdict),
             (true, false) => format!("nothing needed an update, {}", verdict.wellness()),
-            (false, true) => format!("the update was made, but {}", of(&verdict.bad)),
+            (false, true) => format!("the update was made, but {}", describe(&verdict.bad)),
             (false, false) if verdict.misses_any() => {
-                format!("nothing newer, but {}", of(&verdict.bad))
+                format!("nothing newer, but {}", describe(&verdict.bad))
             }
-            (false, false) => format!("nothing newer, and {}", still(&of(&verdict.bad))),
+            (false, false) => format!("nothing newer, and {}", still(&describe(&verdict.bad))),
         };
         if !verdict.bad_as_before.is_empty() {
             message.push_str(&format!(
                 "; not touched and as bad as before: {}",
-                of(&verdict.bad_as_before)
+                describe(&verdict.bad_as_before)
             ));
         }
+        if !verdict.unfinished.is_empty() {
+            message.push_str(&format!(
+                "; not finished yet: {}",
+                verdict.unfinished.join(", ")
+            ));
+        }
+        if !verdict.unsettled.is_empty() {
+            message.push_str(&format!(
+                "; not settled yet: {}",
+                verdict.unsettled.join(", ")
+            ));
+        }
+        message.push_str(&verdict.leftovers_note());
         let outcome = match (verdict.bad.is_empty(), changed) {
             (true, true) => Outcome::Updated,
             (true, false) => Outcome::Unchanged,
             (false, _) => {
                 return Err(RedeployResult {
+                    culprits: Culprits::of_verdict(&verdict),
                     services: verdict.services,
                     bad: verdict.bad,
                     verified: Some(true),
@@ -179,8 +214,9 @@ impl Run<'_> {
             }
         };
         Ok(RedeployResult {
+            // A job that still runs may yet fail.
+            verified: Some(verdict.unfinished.is_empty()),
             services: verdict.services,
-            verified: Some(true),
             ..RedeployResult::new(outcome, message)
         })
     }
@@ -193,15 +229,15 @@ impl Run<'_> {
 
 impl Verdict {
     fn misses_any(&self) -> bool {
-        let missing = |one: &ServiceReport| one.state == ServiceState::Missing;
+        let missing = |service: &ServiceReport| service.state == ServiceState::Missing;
         self.services.iter().any(missing)
     }
 
-    /// How well the services are, for a message.
+    /// The health of the stack, for a message.
     pub(super) fn wellness(&self) -> &'static str {
         let healthy = |service: &ServiceReport| service.state == ServiceState::Healthy;
-        if !self.bad_as_before.is_empty() {
-            "the others are well"
+        if !self.bad_as_before.is_empty() || !self.unfinished.is_empty() {
+            "the others are healthy"
         } else if self.services.iter().any(healthy) {
             "all healthy"
         } else {
@@ -210,23 +246,24 @@ impl Verdict {
     }
 }
 
-/// Services whose new container runs another image than their reference had when the update was sent: somebody moved the
-/// tag at the same moment.
+/// Services whose new container runs another image than their reference had when the update was sent: somebody moved the tag at the
+/// same moment. A git stack is pulled by Portainer, after our look at the tags.
 fn other_image(
     submission: &Submission,
     before: &ContainerSnapshot,
     seen: &ContainerSnapshot,
 ) -> Option<String> {
+    if submission.checkout.is_some() {
+        return None;
+    }
     let is_new = |one: &&Container| !before.containers.iter().any(|old| old.id == one.id);
     let is_other = |one: &&Container| {
         let sent =
             inspect::reference_of(one).and_then(|reference| submission.images.get(&reference));
-        sent.is_some_and(|id| *id != one.image_id)
+        one.state() != ServiceState::Created && sent.is_some_and(|id| *id != one.image_id)
     };
     let others = seen.containers.iter().filter(is_new).filter(is_other);
-    let services = others
-        .map(|one| one.service.clone())
-        .collect::<BTreeSet<_>>();
+    let services: BTreeSet<String> = others.map(|one| one.service.clone()).collect();
     let services: Vec<String> = services.into_iter().collect();
     named(
         "not the image that its tag had when the update was sent",
@@ -234,7 +271,8 @@ fn other_image(
     )
 }
 
-/// Services that were there before, are not any more, and are not missed: the file does not want them, or it is not certain what it wants.
+/// Services that were there before, are not any more, and are not missed: the file does not want them, or it is not certain what it
+/// wants.
 fn gone(before: &Snapshot, seen: &Snapshot, verdict: &Verdict) -> Option<String> {
     let gone = &before.services() - &seen.services();
     let missed = |service: &String| verdict.bad.contains(service);
@@ -266,7 +304,7 @@ fn without_digest(verdict: Verdict, why: String) -> Result<RedeployResult, Redep
         true => RedeployResult::new(Outcome::Unknown, why),
         false => RedeployResult::refused(format!(
             "the update was made, but {}; {why}",
-            words(&verdict, &verdict.bad)
+            describe(&verdict, &verdict.bad)
         )),
     };
     Err(RedeployResult {
@@ -283,9 +321,7 @@ fn named(what: &str, services: &[String]) -> Option<String> {
 }
 
 fn unverified(why: &str) -> RedeployResult {
-    let message = format!(
-        "Portainer took the update; whether the containers are well was not looked at: {why}"
-    );
+    let message = format!("Portainer took the update; its containers were not verified: {why}");
     RedeployResult {
         verified: Some(false),
         ..RedeployResult::new(Outcome::Updated, message)
@@ -318,14 +354,23 @@ fn summary(verdict: &Verdict) -> String {
     text
 }
 
-fn still(words: &str) -> String {
-    words.replacen(" is ", " is still ", 1)
+fn still(text: &str) -> String {
+    text.replacen(" is ", " is still ", 1)
 }
 
 /// `web is restarting (exit code 3, 5 restarts), worker is exited (exit code 1)`
-fn words(verdict: &Verdict, bad: &[String]) -> String {
+fn describe(verdict: &Verdict, services: &[String]) -> String {
     let one = |service: &ServiceReport| {
-        let state = in_words(service.state);
+        let reason = verdict.reasons.get(&service.service);
+        let state = match (service.state, reason) {
+            // Swarm has put the old tasks back, which run.
+            (ServiceState::Healthy | ServiceState::Running, Some(reason)) => {
+                return format!("{} failed ({reason})", service.service);
+            }
+            (ServiceState::Healthy, None) => "healthy, but does not stay so",
+            (ServiceState::Running, None) => "running, but does not stay so",
+            (state, _) => snapshot::name_of(state),
+        };
         let mut more = Vec::new();
         more.extend(service.exit_code.map(|code| format!("exit code {code}")));
         more.extend(
@@ -333,7 +378,7 @@ fn words(verdict: &Verdict, bad: &[String]) -> String {
                 .restarts
                 .map(|restarts| format!("{restarts} restarts")),
         );
-        more.extend(verdict.reasons.get(&service.service).cloned());
+        more.extend(reason.cloned());
         match more.is_empty() {
             true => format!("{} is {state}", service.service),
             false => format!("{} is {state} ({})", service.service, more.join(", ")),
@@ -342,14 +387,14 @@ fn words(verdict: &Verdict, bad: &[String]) -> String {
     let services = verdict
         .services
         .iter()
-        .filter(|service| bad.contains(&service.service));
+        .filter(|service| services.contains(&service.service));
     services.map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The services that are not well yet, and of those that are worse than young how they are: somebody who waits may know enough.
-fn awaited(verdict: &Verdict) -> Vec<String> {
-    let one = |name: &String| {
-        let service = verdict.services.iter().find(|one| one.service == *name);
+/// The services that are not healthy yet, with their state where that is bad: people who wait may know enough.
+fn pending(verdict: &Verdict) -> Vec<String> {
+    let one = |name: String| {
+        let service = verdict.services.iter().find(|one| one.service == name);
         match service.map(|service| (service.state, service.restarts)) {
             Some((ServiceState::Restarting, Some(restarts))) => {
                 format!("{name} (restarting, {restarts} restarts)")
@@ -361,23 +406,9 @@ fn awaited(verdict: &Verdict) -> Vec<String> {
                 | ServiceState::Created
                 | ServiceState::Missing),
                 _,
-            )) => format!("{name} ({})", in_words(state)),
-            _ => name.clone(),
+            )) => format!("{name} ({})", snapshot::name_of(state)),
+            _ => name,
         }
     };
-    verdict.bad.iter().map(one).collect()
-}
-
-fn in_words(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Healthy => "healthy, but does not stay so",
-        ServiceState::Running => "running, but does not stay so",
-        ServiceState::Completed => "completed",
-        ServiceState::Starting => "still starting",
-        ServiceState::Unhealthy => "unhealthy",
-        ServiceState::Restarting => "restarting",
-        ServiceState::Exited => "exited",
-        ServiceState::Created => "created and not started",
-        ServiceState::Missing => "without a container",
-    }
+    verdict.pending().into_iter().map(one).collect()
 }

@@ -130,5 +130,9 @@ fn services(inspection: &Inspection, kind: Kind, now: Instant) -> Result<Vec<Run
         service,
     };
     // Compared with itself, so that nothing counts as changed.
-    Ok(seen.report(seen).into_iter().map(running).collect())
+    Ok(seen
+        .report(seen, &inspection.roles())
+        .into_iter()
+        .map(running)
+        .collect())
 }

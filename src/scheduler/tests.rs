@@ -233,6 +233,8 @@ fn submission() -> Submission {
         forced: Default::default(),
         checkout: None,
         variables_before: Default::default(),
+        roles: Default::default(),
+        blame: Default::default(),
     }
 }
 

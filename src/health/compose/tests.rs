@@ -16,6 +16,7 @@ fn container(id: &str, service: &str, state: &str) -> Container {
         restart_policy: "unless-stopped".to_owned(),
         health_takes: None,
         waits_for: BTreeSet::new(),
+        replaces: false,
     }
 }
 
@@ -58,10 +59,12 @@ fn check(
         .map(|container| container.service.clone())
         .collect();
     let mut watch = Watch::new(
-        seen(before),
-        expected,
-        BTreeSet::new(),
-        Duration::from_secs(120),
+        Criteria {
+            before: seen(before),
+            expected,
+            within: Duration::from_secs(120),
+            ..Criteria::default()
+        },
         began,
     );
     for tick in 0..1000 {
@@ -168,7 +171,7 @@ fn an_end_that_nothing_restarts_is_final_at_once() {
         &[container("a", "web", "running")],
         |_| vec![ended("b", "web", "on-failure", 0)],
         0,
-        &["web"],
+        &[],
         &[],
     );
 }
@@ -261,7 +264,13 @@ fn what_our_last_redeploy_left_sick_is_no_old_story() {
     ]);
     let ours = BTreeSet::from(["sick".to_owned()]);
     let now = Instant::now();
-    let mut watch = Watch::new(before, BTreeSet::new(), ours, Duration::from_secs(30), now);
+    let criteria = Criteria {
+        before,
+        failed_last_time: ours,
+        within: Duration::from_secs(30),
+        ..Criteria::default()
+    };
+    let mut watch = Watch::new(criteria, now);
     let after = seen(&[
         with_health("b", "web", "healthy", 1),
         with_health("s", "sick", "unhealthy", 20),
@@ -279,13 +288,11 @@ fn what_our_last_redeploy_left_sick_is_no_old_story() {
 #[test]
 fn one_that_has_run_for_long_by_its_host_needs_no_second_look() {
     let began = Instant::now();
-    let mut watch = Watch::new(
-        ContainerSnapshot::default(),
-        BTreeSet::new(),
-        BTreeSet::new(),
-        Duration::from_secs(30),
-        began,
-    );
+    let criteria = Criteria {
+        within: Duration::from_secs(30),
+        ..Criteria::default()
+    };
+    let mut watch = Watch::new(criteria, began);
     let started = ContainerSnapshot {
         containers: vec![container("a", "web", "running")],
         date: Some(1_795_520_410),

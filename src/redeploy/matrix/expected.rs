@@ -87,9 +87,9 @@ fn file(case: Case, era: Era) -> Expected {
         // From 2.41 on Portainer itself says that the deployment was interrupted.
         Case::Restarted if era == Era::C => failed(2, NONE, &[INTERRUPTED, BACK]),
         Case::Restarted if era == Era::D => failed(2, ALL, &[INTERRUPTED, BACK]),
-        Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
-        Case::ProxyRefused => updated(1, repulled, &["was not looked at"]).unverified(),
-        Case::EmptyList => failed(1, repulled, &["nothing of the stack is there"]),
+        Case::Restarted => failed(2, WEB, &["half-way", BACK]),
+        Case::ProxyRefused => updated(1, repulled, &["were not verified"]).unverified(),
+        Case::EmptyList => failed(1, repulled, &["no containers or services"]),
     }
 }
 
@@ -122,9 +122,9 @@ fn git(case: Case, era: Era) -> Expected {
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
         Case::Restarted if era.answers_at_once() => failed(1, WEB, &[INTERRUPTED, "down: web"]),
-        Case::Restarted => unknown(1, WEB, &["the time was over", "down: web"]),
-        Case::ProxyRefused => updated(1, ALL, &["was not looked at"]).unverified(),
-        Case::EmptyList => failed(1, ALL, &["nothing of the stack is there"]),
+        Case::Restarted => failed(1, WEB, &["half-way", "down: web"]),
+        Case::ProxyRefused => updated(1, ALL, &["were not verified"]).unverified(),
+        Case::EmptyList => failed(1, ALL, &["no containers or services"]),
     }
 }
 
@@ -155,8 +155,8 @@ fn swarm(case: Case, era: Era) -> Expected {
         Case::LostBefore => unknown(1, NONE, &["as before"]),
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
-        Case::ProxyRefused => updated(1, WEB, &["was not looked at"]).unverified(),
-        Case::EmptyList => failed(1, WEB, &["nothing of the stack is there"]),
+        Case::ProxyRefused => updated(1, WEB, &["were not verified"]).unverified(),
+        Case::EmptyList => failed(1, WEB, &["no containers or services"]),
     }
 }
 

@@ -127,13 +127,13 @@ fn is_look(call: &Call) -> bool {
 }
 
 /// GETs that were sent again although nothing had happened since that could change the answer: neither did something act, nor
-/// did a new look or search begin. The stack and its file are read once more right before an update, for somebody may have edited them.
+/// did a new look or search begin. The stack, its file and the list of its containers are read once more right before an update, for somebody may have edited them.
 fn repeated(calls: &[Call]) -> Vec<String> {
     let mut asked = BTreeSet::new();
     let mut repeated = Vec::new();
     for (at, call) in calls.iter().enumerate() {
         let sends = |call: &Call| call.method == "PUT";
-        let last_check = calls[at..].iter().take(3).any(sends);
+        let last_check = calls[at..].iter().take(4).any(sends);
         let begins = is_look(call) || call.path == "/api/stacks";
         if call.method != "GET" || begins || last_check {
             asked.clear();

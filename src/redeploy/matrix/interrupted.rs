@@ -55,7 +55,7 @@ fn somebody_who_keeps_changing_the_stack_wins() {
             stack.update_date += 1;
             stack.env = Some(vec![("TAG".to_owned(), "1".to_owned())]);
         });
-        let says = &["keeps changing the stack", "nothing was sent"];
+        let says = &["keeps being changed", "nothing was sent"];
         check(&scene, &Order::default(), &watcher, &failed(0, NONE, says));
         let looks = watcher
             .steps
@@ -303,7 +303,11 @@ fn without_the_old_image_there_is_no_way_back() {
         let should = failed(
             1,
             changed,
-            &["no way back", "ghcr.io/acme/web:1", "gone from the host"],
+            &[
+                "cannot roll back",
+                "ghcr.io/acme/web:1",
+                "gone from the host",
+            ],
         );
         check(&scene, &Order::default(), &watcher, &should);
     }

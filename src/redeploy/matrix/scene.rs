@@ -245,7 +245,7 @@ impl Scene {
                 let said = [
                     service.as_str(),
                     "no container is left",
-                    "nothing of the stack is there",
+                    "no containers or services",
                 ]
                 .iter()
                 .any(|words| report.message.contains(words));

@@ -214,7 +214,7 @@ fn health_may_be_left_alone_and_then_is_not_claimed() {
         let played = super::play(&scene, &Order::default(), &Watcher::default(), || ());
         assert_eq!(played.report.verified, Some(false), "{:?}", played.report);
         assert!(
-            played.report.message.contains("not looked at"),
+            played.report.message.contains("not verified"),
             "{:?}",
             played.report
         );

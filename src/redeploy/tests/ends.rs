@@ -51,7 +51,7 @@ fn a_stack_that_somebody_takes_away_after_the_update_is_not_called_well() {
     let watcher = Watcher::act(&bench.fake, "waiting for web", 1, remove_all);
     let report = bench.run_watched(&Order::default(), &watcher);
     assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
-    let says = "nothing of the stack is there";
+    let says = "no containers or services";
     assert!(report.message.contains(says), "{}", report.message);
 }
 

@@ -169,7 +169,7 @@ fn a_failed_update_of_a_swarm_stack_says_which_service_is_gone() {
     let watcher = Watcher::act(&bench.fake, "waiting for the deployment", 1, rm("db"));
     let report = bench.run_watched(&Order::default(), &watcher);
     assert_eq!(report.outcome, Outcome::Unknown, "{report:?}");
-    let says = "; no longer there: db;";
+    let says = "; no longer there: db";
     assert!(report.message.contains(says), "{}", report.message);
     let gone = report.services.iter().find(|one| one.service == "db");
     assert_eq!(gone.unwrap().state, ServiceState::Missing, "{report:?}");

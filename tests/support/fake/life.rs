@@ -42,6 +42,13 @@ pub(crate) enum Behaviour {
         /// Its exit code.
         code: i64,
     },
+    /// A job that takes its time.
+    Finishes {
+        /// How long each run lasts.
+        after: Duration,
+        /// Its exit code.
+        code: i64,
+    },
     /// Cannot be started at all: `up` fails with the daemon's complaint.
     CannotStart,
 }
@@ -231,6 +238,7 @@ impl Life {
                 code,
             } => (restarts < *crashes).then_some((millis(*every), *code)),
             Behaviour::ExitsOnce { code } => Some((300, *code)),
+            Behaviour::Finishes { after, code } => Some((millis(*after), *code)),
             Behaviour::Runs
             | Behaviour::Healthy { .. }
             | Behaviour::NeverHealthy
@@ -266,6 +274,7 @@ impl Life {
             | Behaviour::CrashLoop { .. }
             | Behaviour::Recovers { .. }
             | Behaviour::ExitsOnce { .. }
+            | Behaviour::Finishes { .. }
             | Behaviour::CannotStart => true,
         }
     }

@@ -203,6 +203,89 @@ impl World {
         self.engine_of(environment).unreachable = down;
     }
 
+    /// The daemon behind an environment is killed: its containers end with it.
+    pub(crate) fn engine_dies(&mut self, environment: EnvironmentId) {
+        let now = self.now();
+        let engine = self.engine_of(environment);
+        engine.unreachable = true;
+        for container in &mut engine.containers {
+            let running = container.life.look(now).state == "running";
+            if let (Phase::Started(started), true) = (container.life.phase, running) {
+                container.life.phase = Phase::Stopped {
+                    started,
+                    at: now,
+                    code: 255,
+                };
+            }
+        }
+    }
+
+    /// The daemon is back; it starts the containers again that are to be restarted always.
+    pub(crate) fn engine_returns(&mut self, environment: EnvironmentId) {
+        let now = self.now();
+        let engine = self.engine_of(environment);
+        engine.unreachable = false;
+        for container in &mut engine.containers {
+            let killed = matches!(container.life.phase, Phase::Stopped { code: 255, .. });
+            if killed && matches!(container.life.restart.name(), "always" | "unless-stopped") {
+                container.life.phase = Phase::Started(now);
+            }
+        }
+    }
+
+    /// An exited container that carries a stack's labels, although its service is none of the file's: a left-over, or somebody else's.
+    pub(crate) fn foreign_container(&mut self, project: &str, like: &str, service: &str) {
+        let id = self.run_one_off(project, like);
+        let now = self.now();
+        let engines = self.engines.iter_mut();
+        let engine = engines
+            .into_iter()
+            .find(|engine| engine.find(&id).is_some())
+            .unwrap();
+        let container = engine.get_mut(&id).unwrap();
+        container
+            .labels
+            .insert(ONE_OFF.to_owned(), "False".to_owned());
+        let label = "com.docker.compose.service".to_owned();
+        container.labels.insert(label, service.to_owned());
+        service.clone_into(&mut container.service);
+        container.name = format!("{project}-{service}-1");
+        container.life.phase = Phase::Stopped {
+            started: now,
+            at: now,
+            code: 1,
+        };
+    }
+
+    /// Half of a deployment: the container of a service has been stopped, and its replacement is created and not started.
+    pub(crate) fn half_replace(&mut self, project: &str, service: &str) -> String {
+        let replacement = self.run_one_off(project, service);
+        let now = self.now();
+        let engines = self.engines.iter_mut();
+        let engine = engines
+            .into_iter()
+            .find(|engine| engine.find(&replacement).is_some())
+            .unwrap();
+        let of_service =
+            |c: &&super::engine::Container| c.service == service && c.id != replacement;
+        let old = engine
+            .services(project)
+            .find(of_service)
+            .unwrap()
+            .id
+            .clone();
+        engine.get_mut(&old).unwrap().end(now);
+        let container = engine.get_mut(&replacement).unwrap();
+        container
+            .labels
+            .insert(ONE_OFF.to_owned(), "False".to_owned());
+        let label = "com.docker.compose.replace".to_owned();
+        container.labels.insert(label, old.clone());
+        container.name = format!("{}_{project}-{service}-1", &old[..12]);
+        container.life.phase = Phase::Created;
+        replacement
+    }
+
     /// Somebody ran `compose run` for a service: a further container of its image, labelled as one-off.
     pub(crate) fn run_one_off(&mut self, project: &str, service: &str) -> String {
         let (id, now) = (self.hex(64), self.now());

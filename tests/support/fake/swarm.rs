@@ -192,6 +192,7 @@ impl Generation {
                 Some(started + millis(*every))
             }
             Behaviour::ExitsOnce { .. } => Some(started + 300),
+            Behaviour::Finishes { after, .. } => Some(started + millis(*after)),
             Behaviour::NeverHealthy => {
                 let check = self.life.health.as_ref()?;
                 Some(started + millis(check.start_period + check.interval * check.retries))
