@@ -87,6 +87,8 @@ fn file(case: Case, era: Era) -> Expected {
         // From 2.41 on Portainer itself says that the deployment was interrupted.
         Case::Restarted if era == Era::C => failed(2, NONE, &[INTERRUPTED, BACK]),
         Case::Restarted if era == Era::D => failed(2, ALL, &[INTERRUPTED, BACK]),
+        // Compose removes what the interrupted update left behind and starts the old container again.
+        Case::Restarted if era.clears_leftovers() => failed(2, NONE, &["half-way", BACK]),
         Case::Restarted => failed(2, WEB, &["half-way", BACK]),
         Case::ProxyRefused => updated(1, repulled, &["were not verified"]).unverified(),
         Case::EmptyList => failed(1, repulled, &["no containers or services"]),

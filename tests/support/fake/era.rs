@@ -64,7 +64,7 @@ impl Era {
     }
 
     /// Compose removes or reuses what an interrupted update left behind, instead of failing on its name.
-    pub(super) fn clears_leftovers(self) -> bool {
+    pub(crate) fn clears_leftovers(self) -> bool {
         self >= Era::B1
     }
 
