@@ -208,6 +208,35 @@ fn commands_in_the_documents_and_in_the_help_are_the_same() {
 }
 
 #[test]
+fn senders_in_the_documents_and_in_the_program_are_the_same() {
+    let setup = Setup::new().env("PORTAINER_WEBHOOK_SENDER", "none-such");
+    let message = setup.run(&["show-config"]).stderr;
+    let (_, names) = message
+        .split_once("PORTAINER_WEBHOOK_SENDER: expected ")
+        .unwrap();
+    let names = names.lines().next().unwrap().replace(" or ", ", ");
+    let known: BTreeSet<String> = names.split(", ").map(str::to_owned).collect();
+    assert!(known.contains("github"), "{message}");
+    let wrong = |text: &str| {
+        let rows = table_under(
+            text,
+            "| sender | authentication | events that act by default | notes |",
+        );
+        let listed = rows
+            .iter()
+            .flat_map(|row| spans(&row[0]))
+            .collect::<Vec<_>>();
+        // `curl` is an example of a caller.
+        let listed = listed.into_iter().filter(|name| name != "curl").collect();
+        differences("the program", &known, "the documents", &listed)
+    };
+    check(
+        wrong,
+        &[("| `nexus` |", "| `nexsus` |"), ("`forgejo`, ", "")],
+    );
+}
+
+#[test]
 fn the_test_command_is_in_a_code_block() {
     let wrong = |readme: &str| {
         let found = blocks(readme, "sh")
