@@ -83,7 +83,7 @@ impl Probe {
         Ok(probe)
     }
 
-    /// Asks for a job; the number is for [`Probe::wait`]. A job that already waits is not asked for twice, so there are never more of them
+    /// Requests a job and returns its number. A job that is already waiting is not requested twice, so there are never more of them
     /// than kinds and stacks.
     pub(crate) fn ask(&self, job: Job) -> u64 {
         let mut state = self.lock();
