@@ -242,8 +242,8 @@ fn hostile_names_stay_text_and_a_forged_form_does_nothing() {
     sign_in(&browser, &server, "127.0.0.1");
     browser.wait_for("onerror=");
     assert_eq!(browser.run("return document.images.length"), 0);
-    let title = browser.run("return document.title");
-    assert!(!title.as_str().unwrap().contains("owned"));
+    // The title may name the stack, as text.
+    assert_ne!(browser.run("return document.title"), "owned");
     // Nor would it run if it were markup: the policy forbids it.
     browser.run("var s = document.createElement('script'); s.textContent = 'document.title = \"owned\"'; document.body.append(s)");
     assert_ne!(browser.run("return document.title"), "owned");
