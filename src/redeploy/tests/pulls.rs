@@ -1,8 +1,11 @@
 //! Pulls on every engine, from every kind of registry, and images that are not pulled.
 
+use std::collections::BTreeMap;
+
 use super::kinds::{named, swarm};
 use super::{Bench, ERAS, GOOD};
 use crate::fake::{Behaviour, EngineStyle, Era, World};
+use crate::secret::to_base64;
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 
@@ -278,6 +281,101 @@ fn a_delivered_value_that_compose_parses_is_loaded_before_anything_is_touched() 
     let report = bench.run(&order);
     assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
     assert!(!before.is_empty());
+}
+
+#[test]
+fn a_registry_that_is_assigned_to_the_stack_is_tried_first() {
+    for mine_is_last in [true, false] {
+        let (mut own, mut id) = (0, 0);
+        let bench = Bench::with(Era::A, |world| {
+            world.push("ghcr.io/acme/web:1", GOOD);
+            world.local_image("acme/own:1", 1, Behaviour::Runs);
+            id = world.compose_stack("web-stack", OWN, &[]);
+            let first = world.registry_private("ghcr.io", "robot", "pw-sentinel-registry");
+            let last = world.registry_stored("ghcr.io", "robot", "pw-sentinel-registry");
+            own = if mine_is_last { last } else { first };
+            let extra = &mut world.stack_mut(id).extra;
+            extra.insert("Registries".to_owned(), serde_json::json!([own]));
+            world.push("ghcr.io/acme/web:1", GOOD);
+        });
+        let report = bench.run(&Order::default());
+        assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+        let calls = bench.fake.calls().into_iter();
+        let tried: Vec<Option<String>> = calls
+            .filter(|call| call.path.ends_with("/images/create"))
+            .map(|call| call.headers.get("x-registry-auth").cloned())
+            .collect();
+        let auth = to_base64(format!("{{\"registryId\":{own}}}").as_bytes());
+        assert_eq!(tried, [Some(auth)], "last: {mine_is_last}");
+    }
+}
+
+#[test]
+fn the_platform_of_a_service_is_asked_of_the_engine() {
+    for (platform, wanted) in [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/arm64/v8", "linux/arm64/v8"),
+        ("${ARCH}", "linux/arm64"),
+    ] {
+        let file = OWN.replace(
+            "acme/own:1",
+            &format!("acme/own:1\n    platform: {platform}"),
+        );
+        let bench = Bench::with(Era::A, |world| {
+            world.push("ghcr.io/acme/web:1", GOOD);
+            world.push("acme/own:1", Behaviour::Runs);
+            world.compose_stack("web-stack", &file, &[("ARCH", "linux/arm64")]);
+        });
+        bench.run(&Order::default());
+        let calls = bench.fake.calls().into_iter();
+        let asked: BTreeMap<String, Option<String>> = calls
+            .filter(|call| call.path.ends_with("/images/create"))
+            .map(|call| {
+                let get = |name: &str| {
+                    let mut pairs = call.query.iter();
+                    pairs
+                        .find(|(key, _)| key == name)
+                        .map(|(_, value)| value.clone())
+                };
+                (get("fromImage").unwrap(), get("platform"))
+            })
+            .collect();
+        let expected = [
+            ("acme/own".to_owned(), Some(wanted.to_owned())),
+            ("ghcr.io/acme/web".to_owned(), None),
+        ];
+        assert_eq!(asked, BTreeMap::from(expected), "{platform}");
+    }
+}
+
+#[test]
+fn a_default_that_a_file_of_the_repository_may_replace_is_not_certain() {
+    let file = OWN.replace("acme/own:1", "acme/own:${OTHER:-1}");
+    let scene = |from_git: bool, env: &[(&str, &str)]| {
+        Bench::with(Era::A, |world| {
+            world.push("ghcr.io/acme/web:1", GOOD);
+            world.push("acme/own:1", Behaviour::Runs);
+            match from_git {
+                true => world.git_stack("web-stack", &file, env),
+                false => world.compose_stack("web-stack", &file, env),
+            };
+            world.push("acme/own:1", Behaviour::Runs);
+        })
+    };
+    for order in [named("acme/own:1"), Order::default()] {
+        let bench = scene(true, &[]);
+        let report = bench.run(&order);
+        assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+        assert!(pulls(&bench).is_empty(), "Portainer pulls: {report:?}");
+        assert_eq!(bench.fake.puts()[0].body["PullImage"], true);
+    }
+    // Certain: the stack has the variable, or its file is its only source.
+    for (from_git, env) in [(true, &[("OTHER", "1")][..]), (false, &[])] {
+        let bench = scene(from_git, env);
+        let report = bench.run(&named("acme/own:1"));
+        assert_eq!(report.outcome, Outcome::Updated, "{from_git} {report:?}");
+        assert_eq!(pulls(&bench).len(), 1, "{from_git} {report:?}");
+    }
 }
 
 #[test]
