@@ -117,6 +117,27 @@ fn a_job_that_compose_starts_again_is_waited_for() {
     );
 }
 
+/// The job still ran when the update began, so its end could be mistaken for a loss.
+#[test]
+fn a_completed_job_does_not_count_as_down_when_another_service_fails() {
+    for lines in [
+        NO,
+        "    restart: on-failure\n",
+        "    deploy: {restart_policy: {condition: none}}\n",
+    ] {
+        let bench = with_job(lines, finishes(7200, 0));
+        let web = push(&bench, "web", Behaviour::NeverHealthy);
+        let migrate = push(&bench, "migrate", finishes(1, 0));
+        let report = bench.run(&Order::default());
+        check(&report, Outcome::Failed, Some(true), &["web"]);
+        // By default only a stack that is down is rolled back.
+        assert_eq!(bench.fake.puts().len(), 1, "{report:?}");
+        assert_eq!(state_of(&report, "migrate"), ServiceState::Completed);
+        assert_eq!(bench.images()["web"], web);
+        assert_eq!(bench.images()["migrate"], migrate);
+    }
+}
+
 #[test]
 fn a_job_that_outlasts_the_time_is_not_verified_and_never_rolled_back() {
     for rollback in [RollBack::WhenDown, RollBack::WhenUnhealthy] {
@@ -396,18 +417,23 @@ fn an_engine_that_restarts_while_the_update_is_verified_is_waited_for() {
     assert_eq!(bench.images()["web"], new);
 }
 
-#[test]
-fn what_an_engine_that_restarts_takes_down_is_brought_back_and_not_blocked() {
+/// `web` and `worker`, which the engine does not start again when it returns.
+fn without_restart_policy() -> Bench {
     const FILE: &str = "
 services:
   web: {image: \"ghcr.io/acme/web:1\"}
   worker: {image: \"ghcr.io/acme/worker:1\"}
 ";
-    let bench = Bench::with(Era::A, |world| {
+    Bench::with(Era::A, |world| {
         world.push("ghcr.io/acme/web:1", GOOD);
         world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
         world.compose_stack("web-stack", FILE, &[]);
-    });
+    })
+}
+
+#[test]
+fn what_an_engine_that_restarts_takes_down_is_brought_back_and_not_blocked() {
+    let bench = without_restart_policy();
     push(&bench, "web", GOOD);
     let watcher = engine_away(&bench, "waiting for web", 30);
     let report = bench.run_watched(&Order::default(), &watcher);
@@ -426,9 +452,10 @@ services:
     assert_eq!(bench.run(&Order::default()).outcome, Outcome::Updated);
 }
 
+/// Without a restart policy the returning engine starts nothing by itself: only the repair brings the containers back.
 #[test]
 fn a_stack_that_a_failed_update_took_down_is_started_again_although_nothing_was_newer() {
-    let bench = Bench::new(Era::A);
+    let bench = without_restart_policy();
     let before = bench.images();
     let watcher = engine_away(&bench, "updating the stack", 20);
     let force = Order {
@@ -436,7 +463,12 @@ fn a_stack_that_a_failed_update_took_down_is_started_again_although_nothing_was_
         ..Order::default()
     };
     let report = bench.run_watched(&force, &watcher);
-    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    check(
+        &report,
+        Outcome::Failed,
+        None,
+        &["the stack was started again"],
+    );
     assert_eq!(bench.images(), before);
     for service in ["web", "worker"] {
         let container = bench
@@ -444,6 +476,7 @@ fn a_stack_that_a_failed_update_took_down_is_started_again_although_nothing_was_
             .world(|world| world.container("web-stack", service));
         assert_eq!(container.state, "running", "{report:?}");
     }
+    assert!(bench.memory.recall(StackId(1)).blocked.is_empty());
 }
 
 #[test]
