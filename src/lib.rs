@@ -1,19 +1,21 @@
-//! stackhook: a signed webhook in, a Portainer stack redeployed, and the truth about how it ended.
+//! stackhook turns a signed webhook into a redeploy of a Portainer stack, and reports what really happened.
 //!
-//! The journey of a delivery, and where each leg of it lives:
+//! # The path of a delivery
 //!
-//! 1. `gate` takes the connection, bounds every byte and every second of it, and makes a `request` of it.
-//! 2. `site` says whether it is admitted: route, method, peer, and by `signature` whether the sender knows a secret. Who is
-//!    not is answered right there, and so is a small delivery that asks for nothing; the others go through `server` (tiny_http)
-//!    to a worker.
-//! 3. `event` reads what the body says happened, `hook` what that means for which stacks: orders.
-//! 4. `scheduler` takes the delivery in: `store` has it on disk before it is queued in a lane of `delivery`.
-//! 5. `redeploy` carries out what a lane has to do, step by step, by way of `portainer`; `health` judges what is seen.
-//! 6. How it ended goes back the same way: into the ledger of `delivery`, and as a reply to whoever waits at the gate.
+//! 1. `http` accepts the connection. One reader thread owns all sockets, parses heads, bounds bytes and time, and hands complete
+//!    requests to a small pool of workers.
+//! 2. `site` routes the request and authenticates it with `signature`.
+//! 3. `sender` parses the body into an `event`; `hook` applies the rules and selects the stacks.
+//! 4. `scheduler` accepts the delivery: `store` writes it to disk, then it enters the stack's queue in `delivery`.
+//! 5. A runner of `scheduler` starts `redeploy`: find, inspect, plan, pull, submit, follow, verify, and if necessary roll back, with
+//!    `portainer` as the API client and `health` as the judge of containers and services.
+//! 6. The result goes to the ledger in `delivery`, to `scheduler::notify`, and through `http` to the waiting client.
 //!
-//! The modules stand in the order in which they are best read: each uses those above it, never those below.
+//! # Modules
+//!
+//! They are declared in reading order, and each uses only those above it; `tests/tidy.rs` checks that.
 
-// Words: pure values, no input or output, no clock, no threads.
+// Values: no input or output, no clock, no threads.
 mod limits;
 mod secret;
 mod redact;
@@ -31,7 +33,7 @@ mod sender;
 mod hook;
 mod health;
 mod delivery;
-// Edges: the time, files, the network.
+// Edges: time, files, the network.
 mod clock;
 mod config;
 mod logging;
@@ -40,7 +42,7 @@ mod metrics;
 mod fetch;
 mod portainer;
 mod http;
-// Work: what happens between the edges.
+// Work: redeploys, their scheduling, and the routes.
 mod redeploy;
 mod scheduler;
 mod site;
@@ -55,12 +57,12 @@ pub fn main() -> std::process::ExitCode {
     commands::main()
 }
 
-/// The fake Portainer, for the unit tests of whatever talks to one.
+/// The fake Portainer, for unit tests of modules that call it.
 #[cfg(test)]
 #[path = "../tests/support/fake.rs"]
 mod fake;
 
-/// TLS before a plain server, for the unit tests of whatever speaks it.
+/// Test certificates and a TLS proxy, for unit tests of connections.
 #[cfg(test)]
 #[path = "../tests/support/tls.rs"]
 mod tls;
