@@ -175,18 +175,19 @@ impl Messenger {
             return;
         };
         let is_wanted = self.settings.on.contains(&news.event());
-        if is_wanted {
-            if let Err(why) = self.send(news, report) {
-                // Not reported, so the next outcome of this kind is news again.
-                log::error!(stack = stack, kind = news.kind(); "notice not sent: {why}");
-                return;
-            }
-            log::info!(stack = stack, kind = news.kind(); "notice sent");
+        if is_wanted && let Err(why) = self.send(news, report) {
+            // Not reported, so the next outcome of this kind is news again.
+            log::error!(stack = stack, kind = news.kind(); "notice not sent: {why}");
+            return;
         }
         if news != News::Updated
             && let Err(why) = self.store.set_notified(&state, news == News::Failed)
         {
             log::error!(stack = stack; "cannot save the notification state: {why}");
+        }
+        // Logged last: after this line, a restart does not send the notice again.
+        if is_wanted {
+            log::info!(stack = stack, kind = news.kind(); "notice sent");
         }
     }
 
