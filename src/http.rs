@@ -5,20 +5,21 @@
 //! packet can abort it or block its accept loop.
 
 mod client;
+mod capacity;
 mod parse;
 mod body;
 mod reply;
 mod pool;
+mod connections;
 mod reader;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+pub(crate) use capacity::{Budget, Capacity, Permit};
 pub(crate) use tiny_http::Method;
 
 use crate::delivery::DeliveryId;
@@ -26,6 +27,7 @@ use crate::hook::Network;
 use crate::message::{Headers, Reply};
 use crate::signature::UnverifiedBody;
 use pool::{Mailbox, Message, Pool};
+use reader::Reader;
 
 /// A complete request whose framing and size were checked.
 #[derive(Debug)]
@@ -40,8 +42,6 @@ pub(crate) struct Request {
     pub(crate) headers: Headers,
     /// Unreadable until its signature has been verified.
     pub(crate) body: UnverifiedBody,
-    /// The client's address; behind a trusted proxy the forwarded one.
-    pub(crate) peer: IpAddr,
 }
 
 /// The handler's decision about a request.
@@ -60,9 +60,7 @@ pub(crate) struct Wait {
     pub(crate) awaited: Awaited,
     /// The end of the wait otherwise.
     pub(crate) until: Instant,
-    /// The place in the budget, returned when the client has its reply.
-    pub(crate) permit: Option<Permit>,
-    /// Renders the reply; called by a worker.
+    /// Renders the reply; called by a worker. It is dropped when the wait is over, also if the client has gone.
     pub(crate) finish: Box<dyn FnOnce(WaitEnd) -> Reply + Send>,
 }
 
@@ -86,13 +84,23 @@ pub(crate) enum WaitEnd {
     Stopping,
 }
 
+/// Answers a complete request that was admitted. Called by a worker; must not wait for Portainer.
+pub(crate) type Responder = Box<dyn FnOnce(Request) -> Answer + Send>;
+
 /// The application behind the server.
 pub(crate) trait Handler: Send + Sync {
-    /// A reply for requests that are refused because of their head alone: unknown route, wrong method, address not allowed. The
-    /// reader thread calls it before any of the body is read, so it must be quick and must not hash.
-    fn refuse_head(&self, method: &Method, path: &str, peer: IpAddr) -> Option<Reply>;
-    /// Answers a complete request. Called by a worker; must not wait for Portainer.
-    fn handle(self: Arc<Self>, request: Request) -> Answer;
+    /// Decides by the head alone: returns the function that answers the complete request, or the reply to a request that is not
+    /// admitted (unknown route, wrong method, address not allowed). The reader thread calls it before any of the body is read, so it
+    /// must be quick and must not hash. `peer` is the client's address; behind a trusted proxy the forwarded one.
+    ///
+    /// # Errors
+    /// The request is not admitted.
+    fn admit(
+        self: Arc<Self>,
+        method: &Method,
+        path: &str,
+        peer: IpAddr,
+    ) -> Result<Responder, Reply>;
     /// Whether an awaited thing has already finished.
     fn is_finished(&self, awaited: &Awaited) -> bool;
     /// The reply to a request that the server itself refuses. `path` is absent if it could not be parsed.
@@ -174,118 +182,6 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<Network>,
 }
 
-/// The number of connections and waiting requests that the process may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Capacity {
-    /// Open connections.
-    pub(crate) connections: usize,
-    /// Waiting deliveries.
-    pub(crate) deliveries: usize,
-    /// Waiting status requests.
-    pub(crate) status_requests: usize,
-}
-
-impl Capacity {
-    /// Raises the soft limit of descriptors to the hard one, and divides it up.
-    pub(crate) fn acquire() -> Capacity {
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        if limit.current != limit.maximum
-            && let Err(error) = setrlimit(Resource::Nofile, raised)
-        {
-            log::debug!("cannot raise the limit of open files: {error}");
-        }
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let capacity = Capacity::of(usize::try_from(files).unwrap_or(usize::MAX));
-        if capacity.deliveries < DELIVERIES_WANTED {
-            log::warn!(
-                "only {} connections and {} waiting deliveries at a time: at most {files} files may be open (ulimit -n, LimitNOFILE=); 1024 allow {DELIVERIES_WANTED} waiting deliveries",
-                capacity.connections,
-                capacity.deliveries,
-            );
-        }
-        capacity
-    }
-
-    /// Sixteen running redeploys need up to eleven descriptors each; these and our own files are set aside first. Three quarters of
-    /// the connections may wait, so that a quarter remains for everyone else.
-    fn of(open_files: usize) -> Capacity {
-        let redeploys = (open_files / 4).min(16 * 11);
-        let left = open_files.saturating_sub(OWN_FILES + redeploys);
-        let connections = left.clamp(4, CONNECTIONS_MAX);
-        Capacity {
-            connections,
-            deliveries: connections * 5 / 8,
-            status_requests: connections / 8,
-        }
-    }
-}
-
-/// Waiting deliveries that an ordinary limit of 1,024 descriptors must allow.
-const DELIVERIES_WANTED: usize = 512;
-/// Descriptors besides connections: standard streams, sockets, epoll, journal, locks.
-const OWN_FILES: usize = 24;
-/// Four thousand idle connections occupy about 2 MB.
-const CONNECTIONS_MAX: usize = 4_000;
-
-/// A bounded number of places, with a share for each address prefix.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    max: usize,
-    share: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// A place in a [`Budget`], returned on drop.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    budget: Arc<Budget>,
-    prefix: IpAddr,
-}
-
-impl Budget {
-    /// `max` places in all, of which one address prefix may take `share`.
-    pub(crate) fn new(max: usize, share: usize) -> Arc<Budget> {
-        Arc::new(Budget {
-            max,
-            share: share.max(1),
-            taken: Mutex::default(),
-        })
-    }
-
-    /// A place for this client, if one is free.
-    pub(crate) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Option<Permit> {
-        let prefix = client::prefix(peer);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.get(&prefix).copied().unwrap_or(0);
-        if own >= self.share || taken.values().sum::<usize>() >= self.max {
-            return None;
-        }
-        taken.insert(prefix, own + 1);
-        Some(Permit {
-            budget: Arc::clone(self),
-            prefix,
-        })
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut taken = self
-            .budget
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match taken.get_mut(&self.prefix) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(taken.remove(&self.prefix)),
-        }
-    }
-}
-
 /// A bound address where nothing is served yet.
 #[derive(Debug)]
 pub(crate) struct Listener(TcpListener);
@@ -337,17 +233,13 @@ impl Server {
             format!("cannot start the server: {error} (limits: ulimit -u, TasksMax=, --pids-limit)")
         };
         let mailbox = Arc::new(Mailbox::new().map_err(failed)?);
-        let pool = Pool::start(Arc::clone(&handler), Arc::clone(&mailbox)).map_err(failed)?;
+        let pool = Pool::start(&handler, &mailbox).map_err(failed)?;
         let (end, ended) = std::sync::mpsc::channel();
-        let parts = reader::Parts {
-            listener: listener.0,
-            settings,
-            connections_max: capacity.connections,
-            handler,
-            mailbox: Arc::clone(&mailbox),
-            pool,
-        };
-        reader::start(parts, end).map_err(failed)?;
+        let connections_max = capacity.connections;
+        let inbox = Arc::clone(&mailbox);
+        Reader::new(listener.0, settings, connections_max, handler, inbox, pool)
+            .and_then(|reader| reader.start(end))
+            .map_err(failed)?;
         Ok(Server { mailbox, ended })
     }
 

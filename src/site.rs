@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::reply;
 use crate::hook::Hook;
-use crate::http::{Answer, Awaited, Budget, Capacity, Handler, Method, Refusal, Request};
+use crate::http::{Answer, Awaited, Budget, Capacity, Handler, Method, Refusal, Responder};
 use crate::message::{Prefer, Reply};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
@@ -25,11 +25,11 @@ use crate::site::access_log::{LogLimiter, RequestInfo, Summary};
 pub(crate) use crate::site::desk::Desk;
 use crate::site::recent::Recent;
 use crate::stack::Stack;
-use auth::Target;
+use auth::{Route, Target};
 
 /// Routes requests and answers them.
 pub(crate) struct Site {
-    hooks: Vec<Hook>,
+    hooks: Vec<Arc<Hook>>,
     stacks: Vec<Stack>,
     scheduler: Arc<Scheduler>,
     clock: Arc<dyn Clock>,
@@ -69,7 +69,7 @@ impl Site {
             .to_owned();
         let (deliveries, status) = (capacity.deliveries, capacity.status_requests);
         Site {
-            hooks: config.hooks.clone(),
+            hooks: config.hooks.iter().cloned().map(Arc::new).collect(),
             stacks: config.stacks.clone(),
             scheduler,
             clock,
@@ -92,24 +92,28 @@ impl Site {
 }
 
 impl Handler for Site {
-    fn refuse_head(&self, method: &Method, path: &str, peer: IpAddr) -> Option<Reply> {
-        let rejected = self.resolve(method, path, peer).err()?;
-        Some(self.reject(&RequestInfo::new(method, path, peer), rejected))
-    }
-
-    fn handle(self: Arc<Self>, request: Request) -> Answer {
-        let info = RequestInfo::new(&request.method, &request.path, request.peer);
-        match self.resolve(&request.method, &request.path, request.peer) {
-            Err(rejected) => Answer::Now(self.reject(&info, rejected)),
-            Ok(Target::Health) => {
+    fn admit(
+        self: Arc<Self>,
+        method: &Method,
+        path: &str,
+        peer: IpAddr,
+    ) -> Result<Responder, Reply> {
+        let route = Route::parse(path);
+        let info = RequestInfo::new(method, route, peer);
+        let target = match self.resolve(route, method, path, peer) {
+            Ok(target) => target,
+            Err(rejected) => return Err(self.reject(&info, rejected)),
+        };
+        Ok(Box::new(move |request| match target {
+            Target::Health => {
                 Answer::Now(self.answer(&info, Reply::text(200, "ok\n"), &Summary::routine()))
             }
-            Ok(Target::Status(id)) => self.status(&id, Prefer::of(&request.headers), info),
-            Ok(Target::Settings | Target::PageState | Target::DeliveryPage | Target::Metrics) => {
+            Target::Status(id) => self.status(&id, Prefer::of(&request.headers), info),
+            Target::Settings | Target::PageState | Target::DeliveryPage | Target::Metrics => {
                 self.staff(&request, info)
             }
-            Ok(Target::Hook { hook, stack }) => self.deliver(hook, stack.as_ref(), &request, info),
-        }
+            Target::Hook { hook, stack } => self.deliver(&hook, stack.as_ref(), &request, info),
+        }))
     }
 
     fn is_finished(&self, awaited: &Awaited) -> bool {

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -17,23 +18,14 @@ struct Echo {
     finished: AtomicUsize,
 }
 
-impl Handler for Echo {
-    fn refuse_head(&self, _: &Method, path: &str, _: IpAddr) -> Option<Reply> {
-        match path {
-            "/missing" => Some(Reply::text(404, "missing\n")),
-            "/panic-head" => panic!("planted"),
-            _ => None,
-        }
-    }
-
-    fn handle(self: Arc<Self>, request: Request) -> Answer {
+impl Echo {
+    fn answer(self: Arc<Self>, request: Request) -> Answer {
         let (method, path) = (request.method.to_string(), request.path);
         let text = format!("{method} {path} {}", request.body.len());
         self.seen.lock().unwrap().push(text.clone());
         match path.as_str() {
             "/panic" => panic!("planted"),
             "/large" => Answer::Now(Reply::text(200, &"x".repeat(8 * 1024 * 1024))),
-            "/peer" => Answer::Now(Reply::text(200, &request.peer.to_string())),
             "/later" => Answer::Later(Reply::text(401, "later"), Duration::from_millis(300)),
             "/wait" | "/wait-panic" | "/timeout" => {
                 let until = match path.as_str() {
@@ -43,7 +35,6 @@ impl Handler for Echo {
                 Answer::Wait(Wait {
                     awaited: Awaited::Job(7),
                     until: Instant::now() + until,
-                    permit: None,
                     finish: Box::new(move |end| {
                         assert_ne!(path, "/wait-panic", "planted");
                         self.ends.lock().unwrap().push(end);
@@ -52,6 +43,17 @@ impl Handler for Echo {
                 })
             }
             _ => Answer::Now(Reply::text(200, &text)),
+        }
+    }
+}
+
+impl Handler for Echo {
+    fn admit(self: Arc<Self>, _: &Method, path: &str, peer: IpAddr) -> Result<Responder, Reply> {
+        match path {
+            "/missing" => Err(Reply::text(404, "missing\n")),
+            "/panic-head" => panic!("planted"),
+            "/peer" => Err(Reply::text(200, &peer.to_string())),
+            _ => Ok(Box::new(|request| self.answer(request))),
         }
     }
 

@@ -23,7 +23,7 @@ const LINE_EVERY: Duration = Duration::from_secs(6);
 /// The harmless facts of a request.
 #[derive(Debug, Clone)]
 pub(super) struct RequestInfo {
-    /// The time of its arrival.
+    /// The time at which its head was complete.
     at: Instant,
     method: Method,
     /// The template of the route: names in the path can be anything.
@@ -49,11 +49,11 @@ pub(super) struct Summary<'d> {
 }
 
 impl RequestInfo {
-    pub(super) fn new(method: &Method, path: &str, peer: IpAddr) -> RequestInfo {
+    pub(super) fn new(method: &Method, route: Option<Route<'_>>, peer: IpAddr) -> RequestInfo {
         RequestInfo {
             at: Instant::now(),
             method: method.clone(),
-            route: Route::parse(path).map_or("-", Route::template),
+            route: route.map_or("-", Route::template),
             peer,
             hook: None,
             is_authenticated: false,

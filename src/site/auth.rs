@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::delivery::{DeliveryId, reply};
 use crate::hook::{Hook, HookName};
@@ -13,10 +14,10 @@ use crate::stack::StackKey;
 
 /// The resource that an admitted request is for.
 #[derive(Debug)]
-pub(super) enum Target<'s> {
+pub(super) enum Target {
     Health,
     Hook {
-        hook: &'s Hook,
+        hook: Arc<Hook>,
         /// The one stack of the hook that the path names.
         stack: Option<StackKey>,
     },
@@ -84,11 +85,12 @@ impl Site {
     /// Checks route, method and address, in this order.
     pub(super) fn resolve(
         &self,
+        route: Option<Route<'_>>,
         method: &Method,
         path: &str,
         peer: IpAddr,
-    ) -> Result<Target<'_>, Rejected> {
-        let route = Route::parse(path).ok_or_else(|| {
+    ) -> Result<Target, Rejected> {
+        let route = route.ok_or_else(|| {
             let text = match method {
                 Method::Post => "there is nothing here; deliveries go to /webhook/update/",
                 _ => "there is nothing here",
@@ -130,6 +132,7 @@ impl Site {
                     Rejected::new(path, 404, "no_hook", "there is no such hook or stack")
                 })?;
                 if is_allowed(hook, peer) {
+                    let hook = Arc::clone(hook);
                     return Ok(Target::Hook { hook, stack });
                 }
                 Err(Rejected {
@@ -143,7 +146,7 @@ impl Site {
     }
 
     /// The hook of that name; or the default hook, limited to its stack of that key.
-    fn find_hook(&self, name: Option<&str>) -> Option<(&Hook, Option<StackKey>)> {
+    fn find_hook(&self, name: Option<&str>) -> Option<(&Arc<Hook>, Option<StackKey>)> {
         let named = |name: &str| self.hooks.iter().find(|hook| hook.name.as_str() == name);
         let Some(name) = name else {
             return Some((named(HookName::DEFAULT)?, None));

@@ -279,8 +279,8 @@ impl Site {
         Answer::Wait(Wait {
             awaited: Awaited::Delivery(id.clone()),
             until: Instant::now() + wait,
-            permit,
             finish: Box::new(move |end| {
+                let _until_replied = permit;
                 site.reply_after_wait(&id, end, (preference, is_repeat), &info)
             }),
         })

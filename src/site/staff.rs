@@ -320,7 +320,6 @@ fn wait_for(job: u64, at_most: Duration, reply: impl FnOnce() -> Reply + Send + 
     Answer::Wait(Wait {
         awaited: Awaited::Job(job),
         until: Instant::now() + at_most,
-        permit: None,
         finish: Box::new(move |_| reply()),
     })
 }

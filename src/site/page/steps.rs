@@ -110,8 +110,10 @@ fn delivery(snapshot: &Snapshot<'_>, came: bool) -> FirstStep {
     if came {
         return step(Tone::Good, "A delivery has arrived", "", "");
     }
-    let with_command = |hook| Some((hook, hooks::command(snapshot, hook)?));
-    let by_hand = snapshot.site.hooks.iter().find_map(with_command);
+    let hooks = snapshot.site.hooks.iter();
+    let by_hand = hooks
+        .map(AsRef::as_ref)
+        .find_map(|hook| Some((hook, hooks::command(snapshot, hook)?)));
     let rejected = snapshot
         .site
         .recent
