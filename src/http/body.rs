@@ -4,7 +4,7 @@
 use super::Refusal;
 use super::parse::Framing;
 
-/// The line that states the size of a chunk (bytes).
+/// The line that states the size of a chunk, with its end (bytes).
 const CHUNK_LINE_MAX: usize = 64;
 /// Trailers after the last chunk, which are dropped (bytes).
 const TRAILERS_MAX: usize = 4 * 1024;
@@ -14,61 +14,43 @@ const TRAILERS_MAX: usize = 4 * 1024;
 pub(super) struct Body {
     bytes: Vec<u8>,
     max: usize,
-    state: State,
+    next: Next,
+    /// The line of the chunked framing that is being received.
+    line: Vec<u8>,
+    /// Bytes of all trailers.
+    trailers: usize,
 }
 
+/// The part of a body that comes next (RFC 9112 section 7.1).
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum Next {
     /// `Content-Length`: bytes still missing.
     Counted(usize),
-    /// In the line that states a chunk's size (RFC 9112 section 7.1).
-    Size {
-        size: Option<usize>,
-        /// Bytes of the line.
-        length: usize,
-        part: SizeLine,
-    },
+    /// The line that states the size of a chunk.
+    Size,
     /// Bytes of the chunk still missing.
     Data(usize),
-    /// After a chunk's data: this byte must follow.
-    DataEnd(u8),
-    /// In the trailers.
-    Trailer {
-        /// Bytes of all trailer lines.
-        length: usize,
-        /// Bytes of the current line.
-        line: usize,
-        after_cr: bool,
-    },
+    /// The empty line after a chunk.
+    DataEnd,
+    /// A trailer, or the empty line that ends the body.
+    Trailer,
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SizeLine {
-    Digits,
-    /// After a semicolon, or the blanks before it.
-    Extension,
-    AfterCr,
-}
-
-const SIZE: State = State::Size {
-    size: None,
-    length: 0,
-    part: SizeLine::Digits,
-};
 
 impl Body {
     /// # Errors
     /// The announced length is larger than `max`.
     pub(super) fn new(framing: Framing, max: usize) -> Result<Body, Refusal> {
-        let state = match framing {
+        let next = match framing {
             Framing::Length(length) if length > max => return Err(Refusal::TooLarge),
-            Framing::Length(length) => State::Counted(length),
-            Framing::Chunked => SIZE,
+            Framing::Length(length) => Next::Counted(length),
+            Framing::Chunked => Next::Size,
         };
         Ok(Body {
             bytes: Vec::new(),
             max,
-            state,
+            next,
+            line: Vec::new(),
+            trailers: 0,
         })
     }
 
@@ -77,31 +59,29 @@ impl Body {
     /// # Errors
     /// The framing is malformed, the body too large, or there is no memory.
     pub(super) fn feed(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
-        let mut at = 0;
+        let mut rest = input;
         loop {
-            if let State::Counted(0) = self.state {
-                return Ok(Some(at));
+            if let Next::Counted(0) = self.next {
+                return Ok(Some(input.len() - rest.len()));
             }
-            let rest = input.get(at..).unwrap_or_default();
-            let Some(byte) = rest.first() else {
+            let Some((byte, after)) = rest.split_first() else {
                 return Ok(None);
             };
-            if let State::Counted(missing) | State::Data(missing) = self.state {
-                let data = rest.get(..missing).unwrap_or(rest);
+            if let Next::Counted(missing) | Next::Data(missing) = self.next {
+                let (data, after) = rest.split_at(missing.min(rest.len()));
                 self.append(data)?;
-                at += data.len();
+                rest = after;
                 let missing = missing - data.len();
-                self.state = match self.state {
-                    State::Counted(_) => State::Counted(missing),
-                    _ if missing == 0 => State::DataEnd(b'\r'),
-                    _ => State::Data(missing),
+                self.next = match self.next {
+                    Next::Counted(_) => Next::Counted(missing),
+                    _ if missing == 0 => Next::DataEnd,
+                    _ => Next::Data(missing),
                 };
                 continue;
             }
-            at += 1;
-            match self.next_state(*byte)? {
-                Some(state) => self.state = state,
-                None => return Ok(Some(at)),
+            rest = after;
+            if self.ends_line(*byte)? && self.end_line()? {
+                return Ok(Some(input.len() - rest.len()));
             }
         }
     }
@@ -120,8 +100,8 @@ impl Body {
     fn append(&mut self, data: &[u8]) -> Result<(), Refusal> {
         let length = self.bytes.len() + data.len();
         if length > self.bytes.capacity() {
-            let expected = match self.state {
-                State::Counted(missing) => self.bytes.len() + missing,
+            let expected = match self.next {
+                Next::Counted(missing) => self.bytes.len() + missing,
                 _ => self.max,
             };
             let capacity = (self.bytes.capacity() * 3 / 2).clamp(length, expected.max(length));
@@ -133,91 +113,59 @@ impl Body {
         Ok(())
     }
 
-    /// The state after a byte that is not data; `None` if the body is complete.
-    fn next_state(&self, byte: u8) -> Result<Option<State>, Refusal> {
-        let state = match self.state {
-            State::Size { size, length, part } => self.size_line(size, length, part, byte)?,
-            State::DataEnd(expected) if byte == expected => match byte {
-                b'\r' => State::DataEnd(b'\n'),
-                _ => SIZE,
-            },
-            State::Trailer {
-                line: 0,
-                after_cr: true,
-                ..
-            } if byte == b'\n' => return Ok(None),
-            State::Trailer {
-                length,
-                line,
-                after_cr,
-            } => trailer(length, line, after_cr, byte)?,
-            State::Counted(_) | State::Data(_) | State::DataEnd(_) => {
-                return Err(Refusal::BadHead);
-            }
-        };
-        Ok(Some(state))
-    }
-
-    fn size_line(
-        &self,
-        size: Option<usize>,
-        length: usize,
-        part: SizeLine,
-        byte: u8,
-    ) -> Result<State, Refusal> {
-        let length = length + 1;
-        if length > CHUNK_LINE_MAX {
-            return Err(Refusal::BadHead);
-        }
-        let digit = char::from(byte).to_digit(16);
-        let digit = digit.and_then(|digit| usize::try_from(digit).ok());
-        let state = |size, part| Ok(State::Size { size, length, part });
-        match (part, byte, size, digit) {
-            (SizeLine::Digits, _, _, Some(digit)) => {
-                let size = size.unwrap_or(0).checked_mul(16);
-                let size = size.and_then(|size| size.checked_add(digit));
-                let sum = size.and_then(|size| size.checked_add(self.bytes.len()));
-                match (size, sum) {
-                    (Some(size), Some(sum)) if sum <= self.max => {
-                        state(Some(size), SizeLine::Digits)
-                    }
-                    _ => Err(Refusal::TooLarge),
+    /// Adds a byte to the current line. Returns whether it ends the line.
+    fn ends_line(&mut self, byte: u8) -> Result<bool, Refusal> {
+        let after_cr = self.line.last() == Some(&b'\r');
+        self.line.push(byte);
+        match self.next {
+            Next::Trailer => {
+                self.trailers += 1;
+                if self.trailers > TRAILERS_MAX {
+                    return Err(Refusal::HeadTooLarge);
                 }
             }
-            (SizeLine::Digits, b';' | b' ' | b'\t', Some(_), _) => state(size, SizeLine::Extension),
-            (SizeLine::Digits | SizeLine::Extension, b'\r', Some(_), _) => {
-                state(size, SizeLine::AfterCr)
+            Next::DataEnd if self.line.len() <= 2 && byte.is_ascii_control() => {}
+            Next::Size if self.line.len() <= CHUNK_LINE_MAX => {
+                self.chunk_size()?;
             }
-            (SizeLine::Extension, b'\t' | b' '..=b'~' | 0x80.., ..) => {
-                state(size, SizeLine::Extension)
-            }
-            (SizeLine::AfterCr, b'\n', Some(0), _) => Ok(State::Trailer {
-                length: 0,
-                line: 0,
-                after_cr: false,
-            }),
-            (SizeLine::AfterCr, b'\n', Some(size), _) => Ok(State::Data(size)),
+            _ => return Err(Refusal::BadHead),
+        }
+        match (byte, after_cr) {
+            (b'\n', true) => Ok(true),
+            (b'\r' | b'\t' | b' '..=b'~' | 0x80.., false) => Ok(false),
             _ => Err(Refusal::BadHead),
         }
     }
-}
 
-fn trailer(length: usize, line: usize, after_cr: bool, byte: u8) -> Result<State, Refusal> {
-    let length = length + 1;
-    if length > TRAILERS_MAX {
-        return Err(Refusal::HeadTooLarge);
+    /// Acts on a complete line. Returns whether it was the last one.
+    fn end_line(&mut self) -> Result<bool, Refusal> {
+        self.next = match self.next {
+            Next::Size => match self.chunk_size()? {
+                0 => Next::Trailer,
+                size => Next::Data(size),
+            },
+            Next::Trailer if self.line.len() > 2 => Next::Trailer,
+            Next::Trailer => return Ok(true),
+            _ => Next::Size,
+        };
+        self.line.clear();
+        Ok(false)
     }
-    let (line, after_cr) = match (byte, after_cr) {
-        (b'\n', true) => (0, false),
-        (b'\r', false) => (line, true),
-        (b'\t' | b' '..=b'~' | 0x80.., false) => (line + 1, false),
-        _ => return Err(Refusal::BadHead),
-    };
-    Ok(State::Trailer {
-        length,
-        line,
-        after_cr,
-    })
+
+    /// The size in the current line, as far as it has arrived. Blanks and extensions may follow it.
+    fn chunk_size(&self) -> Result<usize, Refusal> {
+        let digits = self.line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+        let (digits, rest) = self.line.split_at(digits.count());
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
+        if digits.is_empty() || !matches!(rest.first(), None | Some(b';' | b' ' | b'\t' | b'\r')) {
+            return Err(Refusal::BadHead);
+        }
+        let size = usize::from_str_radix(digits, 16).map_err(|_| Refusal::TooLarge)?;
+        match self.bytes.len().checked_add(size) {
+            Some(sum) if sum <= self.max => Ok(size),
+            _ => Err(Refusal::TooLarge),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The reader thread. It owns every socket: it accepts connections, receives requests, keeps those that wait, and writes replies. All
 //! sockets are non-blocking, so no client can hold it up.
 
-mod receive;
 mod respond;
+mod receive;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
