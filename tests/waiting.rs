@@ -142,7 +142,7 @@ fn whoever_comes_meanwhile_joins_the_next_redeploy_and_all_get_its_outcome() {
 }
 
 /// `count` clients with the same request, whose connections stay open.
-fn clients(shop: &Shop, count: usize, request: &[u8]) -> Vec<TcpStream> {
+pub(crate) fn clients(shop: &Shop, count: usize, request: &[u8]) -> Vec<TcpStream> {
     let connect = |_| {
         let mut stream = TcpStream::connect(shop.server.address).unwrap();
         let patience = Some(Duration::from_secs(60));
@@ -166,7 +166,7 @@ fn has_reply(stream: &TcpStream) -> bool {
     read.is_ok()
 }
 
-fn delivery(shop: &Shop, preference: &str) -> Vec<u8> {
+pub(crate) fn delivery(shop: &Shop, preference: &str) -> Vec<u8> {
     let signature = sign::hex_hmac(SECRET, b"{}");
     let headers = [
         ("X-Portainer-Signature", signature.as_str()),
@@ -182,7 +182,7 @@ fn delivery(shop: &Shop, preference: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn eventually(is_done: impl Fn() -> bool) {
+pub(crate) fn eventually(is_done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !is_done() {
         assert!(Instant::now() < deadline, "it did not happen in time");
@@ -191,7 +191,7 @@ fn eventually(is_done: impl Fn() -> bool) {
 }
 
 /// With few descriptors, so that the budget is small.
-fn held_with_few_descriptors(limit: &str) -> (Shop, Gate) {
+pub(crate) fn held_with_few_descriptors(limit: &str) -> (Shop, Gate) {
     let fake = portainer(Era::A);
     let setup = Setup::with(&fake).limited(limit);
     let shop = Shop::with(fake, setup);

@@ -16,6 +16,8 @@ pub(super) const SECRET: &str = "a-secret-of-32-characters-or-more";
 /// The bound for a good request is 250 ms of the released program on an idle machine with two cores. This one may be neither: then
 /// it is less than the time after which a silent connection is closed anyway.
 const WORST: (Duration, Duration) = (Duration::from_millis(2500), Duration::from_secs(8));
+/// The bound for 99 of 100 good requests to the released program.
+const P99: Duration = Duration::from_secs(1);
 /// KiB: of the released program; and of one that was built without optimisation, where glibc's arenas keep what was freed.
 const MEMORY: (u64, u64) = (24 * 1024, 96 * 1024);
 /// Good requests of each kind come this often.
@@ -136,6 +138,7 @@ pub(super) fn status_of(server: &Stackhook, name: &str) -> u64 {
 pub(super) struct Report {
     /// Of the good requests.
     pub(super) answered: usize,
+    took: Vec<Duration>,
     pub(super) worst: Duration,
     /// What good requests got instead of an answer.
     failures: Vec<String>,
@@ -191,8 +194,8 @@ pub(super) fn besiege(
     report.into_inner().unwrap()
 }
 
-/// Says that it is over when it is dropped.
-struct End<'s>(&'s AtomicBool);
+/// Ends the siege when it is dropped.
+pub(super) struct End<'s>(pub(super) &'s AtomicBool);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
@@ -201,12 +204,21 @@ impl Drop for End<'_> {
 }
 
 impl Report {
+    /// The time within which so many percent of the good requests were answered.
+    fn percentile(&self, percent: usize) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        let at = took.len() * percent / 100;
+        took.get(at).copied().unwrap_or(self.worst)
+    }
+
     /// What must be true of every siege.
     #[track_caller]
     pub(super) fn holds(&self, name: &str, server: &Stackhook) {
         println!(
-            "{name}: {} good requests, worst {} ms, {} KiB, {} threads, {} descriptors",
+            "{name}: {} good requests, p99 {} ms, worst {} ms, {} KiB, {} threads, {} descriptors",
             self.answered,
+            self.percentile(99).as_millis(),
             self.worst.as_millis(),
             self.most.memory,
             self.most.threads,
@@ -230,6 +242,8 @@ impl Report {
             (WORST.1, MEMORY.1)
         };
         assert!(self.worst < worst, "{name}: {:?}", self.worst);
+        let p99 = self.percentile(99);
+        assert!(!is_released() || p99 <= P99, "{name}: {p99:?}");
         assert!(self.most.memory <= memory, "{name}: {:?}", self.most);
         assert!(
             self.most.threads <= self.before.threads,
@@ -290,6 +304,7 @@ fn traffic(server: &Stackhook, kind: Kind, over: &AtomicBool, report: &Mutex<Rep
                 .push(format!("{kind:?} after {took:?}: {what:?}")),
         }
         report.worst = report.worst.max(took);
+        report.took.push(took);
         drop(report);
         thread::sleep(EVERY.saturating_sub(took));
     }

@@ -1,11 +1,15 @@
 //! Extracts the pipeline jobs from the documents with a parser for their format, and runs them in a shell as the pipeline would.
 
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use yaml_serde::Value;
 
-use super::{GOOD, SECRET, blocks, documents, serve, shop};
+use super::{GOOD, SECRET, blocks, documents, serve};
 use crate::support::program::Stackhook;
+use crate::support::shop;
+use crate::waiting::{clients, delivery, eventually, held_with_few_descriptors};
 
 /// The jobs and what each of them runs; every job runs `redeploy.sh`.
 fn jobs() -> Vec<(&'static str, String)> {
@@ -50,7 +54,7 @@ fn run(server: &Stackhook, script: &str, secret: &str) -> (bool, String) {
 
 #[test]
 fn every_job_redeploys_and_fails_if_the_redeploy_fails() {
-    let portainer = shop();
+    let portainer = super::shop();
     let server = serve(&portainer);
     let jobs = jobs();
     std::fs::write(server.setup().path().join("redeploy.sh"), &jobs[0].1).unwrap();
@@ -75,4 +79,26 @@ fn every_job_redeploys_and_fails_if_the_redeploy_fails() {
         assert!(!green && said.contains("cannot pull"), "{name}: {said}");
         assert_eq!(portainer.puts().len(), 1, "{name}");
     }
+}
+
+#[test]
+fn the_script_pauses_as_the_server_asks_and_then_succeeds() {
+    let (shop, gate) = held_with_few_descriptors("-n 64");
+    let count = |text: &str| shop.server.log().matches(text).count();
+    let waiting = clients(&shop, 15, &delivery(&shop, "wait=100"));
+    eventually(|| count("delivery accepted") == 15);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let script = jobs()[0].1.clone();
+        let server = &shop.server;
+        let result = scope.spawn(move || run(server, &script, shop::SECRET));
+        eventually(|| count("too many deliveries are waiting") == 1);
+        // From now on there is a place, but the reply said when to ask again.
+        gate.open();
+        assert_eq!(result.join().unwrap(), (true, String::new()));
+    });
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    assert_eq!(count("too many deliveries are waiting"), 1);
+    assert_eq!(count("delivery accepted"), 16);
+    drop(waiting);
 }
