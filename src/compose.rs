@@ -17,13 +17,13 @@ use crate::image::{BadReference, Reference};
 use crate::limits;
 pub(crate) use error::{ComposeError, Place};
 use interpolate::{InterpolationError, Template};
-use reader::{Content, Map, Node, is_not_text};
+use reader::{Map, Node, NodeContent, is_not_text};
 pub(crate) use variables::Variables;
 
 /// A compose file as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ComposeSpec {
-    /// By name.
+    /// The services by their names.
     pub(crate) services: BTreeMap<String, ServiceSpec>,
     /// Variables anywhere in the file that have neither a value nor a default where they are needed.
     pub(crate) unset: BTreeSet<String>,
@@ -36,8 +36,8 @@ pub(crate) struct ComposeSpec {
 pub(crate) struct ServiceSpec {
     /// With tag `latest` if the file has neither tag nor digest; none for a service that is only built.
     pub(crate) image: Option<Reference>,
-    /// Where its image comes from.
-    pub(crate) source: Source,
+    /// The place that its image comes from.
+    pub(crate) source: ImageSource,
     /// The platform to pull, if it is not the host's.
     pub(crate) platform: Option<String>,
     /// `pull_policy` is `missing` or `if_not_present`: compose pulls only an image that is not on the host.
@@ -48,7 +48,7 @@ pub(crate) struct ServiceSpec {
     pub(crate) pulls_itself: Option<String>,
     /// It has profiles or no replicas: it counts only while it has a container.
     pub(crate) optional: bool,
-    /// Whether it is meant to keep running or to finish.
+    /// The lifetime that is expected of its containers.
     pub(crate) role: Role,
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum Role {
 
 /// The place that an image comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum ImageSource {
     /// A registry: it can be pulled.
     Registry,
     /// A registry or, if the host has not pulled it, a build.
@@ -94,8 +94,8 @@ pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, Com
     if services.is_empty() {
         return Err(ComposeError::NoServices);
     }
-    schema::check_top_level(top).map_err(ComposeError::Doubtful)?;
-    let mut usage = Usage::new(variables);
+    schema::check_top_level(top, variables).map_err(ComposeError::Doubtful)?;
+    let mut usage = VariableUsage::new(variables);
     usage.visit(&root, &mut Vec::new())?;
     let text_left = Cell::new(limits::COMPOSE_TEXT_MAX);
     let mut spec = ComposeSpec {
@@ -105,12 +105,13 @@ pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, Com
     };
     let (mut platforms, mut awaited) = (BTreeMap::new(), BTreeSet::new());
     for (name, node) in services {
-        let service = Service::open(name, node, variables, &text_left)?;
-        schema::check_service(name, service.map, top, variables)
-            .map_err(|key| ComposeError::Doubtful(format!("services.{name}.{key}")))?;
+        let service = ServiceReader::open(name, node, variables, &text_left)?;
+        let map = service.map;
         awaited.extend(service.awaited_completions());
         let service = service.spec()?;
-        if let (Some(image), Source::Registry | Source::RegistryOrBuild) =
+        schema::check_service(name, map, top, variables)
+            .map_err(|key| ComposeError::Doubtful(format!("services.{name}.{key}")))?;
+        if let (Some(image), ImageSource::Registry | ImageSource::RegistryOrBuild) =
             (&service.image, service.source)
         {
             let platform = platforms
@@ -137,7 +138,7 @@ pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, Com
 }
 
 /// The variables that the values of a file use.
-struct Usage<'v> {
+struct VariableUsage<'v> {
     variables: &'v Variables,
     unset: BTreeSet<String>,
     named: BTreeSet<String>,
@@ -147,9 +148,9 @@ struct Usage<'v> {
     text_left: usize,
 }
 
-impl<'v> Usage<'v> {
-    fn new(variables: &'v Variables) -> Usage<'v> {
-        Usage {
+impl<'v> VariableUsage<'v> {
+    fn new(variables: &'v Variables) -> VariableUsage<'v> {
+        VariableUsage {
             variables,
             unset: BTreeSet::new(),
             named: BTreeSet::new(),
@@ -162,10 +163,10 @@ impl<'v> Usage<'v> {
     /// Visits every value, also those that are repeated by aliases: their place decides how compose reads them.
     fn visit<'n>(&mut self, node: &'n Node, path: &mut Vec<&'n str>) -> Result<(), ComposeError> {
         match &node.content {
-            Content::Text { text, .. } if text.contains('$') => self.visit_text(text, path),
-            Content::Text { .. } => Ok(()),
-            Content::List(list) => list.iter().try_for_each(|item| self.visit(item, path)),
-            Content::Map(map) => map.iter().try_for_each(|(key, value)| {
+            NodeContent::Text { text, .. } if text.contains('$') => self.visit_text(text, path),
+            NodeContent::Text { .. } => Ok(()),
+            NodeContent::List(list) => list.iter().try_for_each(|item| self.visit(item, path)),
+            NodeContent::Map(map) => map.iter().try_for_each(|(key, value)| {
                 path.push(key);
                 let result = self.visit(value, path);
                 path.pop();
@@ -202,7 +203,7 @@ impl<'v> Usage<'v> {
     }
 }
 
-/// Whether compose takes every text at this path as it is. Everywhere else it parses numbers, sizes, durations, booleans
+/// Returns whether compose takes every text at this path as it is. Everywhere else it parses numbers, sizes, durations, booleans
 /// and references, and refuses the file if it cannot.
 fn takes_any_text(path: &[&str]) -> bool {
     match path {
@@ -233,7 +234,7 @@ fn takes_any_text(path: &[&str]) -> bool {
 }
 
 /// A service of the file, and the variables for its values.
-struct Service<'f> {
+struct ServiceReader<'f> {
     name: &'f str,
     map: &'f Map,
     variables: &'f Variables,
@@ -242,13 +243,13 @@ struct Service<'f> {
     assumes_unset: Cell<bool>,
 }
 
-impl<'f> Service<'f> {
+impl<'f> ServiceReader<'f> {
     fn open(
         name: &'f str,
         node: &'f Node,
         variables: &'f Variables,
         text_left: &'f Cell<usize>,
-    ) -> Result<Service<'f>, ComposeError> {
+    ) -> Result<ServiceReader<'f>, ComposeError> {
         let is_valid = |character: char| {
             character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')
         };
@@ -259,7 +260,7 @@ impl<'f> Service<'f> {
             key: "definition",
             service: name.to_owned(),
         })?;
-        Ok(Service {
+        Ok(ServiceReader {
             name,
             map,
             variables,
@@ -284,9 +285,9 @@ impl<'f> Service<'f> {
         Ok(ServiceSpec {
             image,
             source: match (&policy, built) {
-                (Policy::Host, _) => Source::Host,
-                (_, true) => Source::RegistryOrBuild,
-                (_, false) => Source::Registry,
+                (Policy::Host, _) => ImageSource::Host,
+                (_, true) => ImageSource::RegistryOrBuild,
+                (_, false) => ImageSource::Registry,
             },
             platform,
             only_if_missing: matches!(policy, Policy::IfMissing),
@@ -307,14 +308,16 @@ impl<'f> Service<'f> {
                 return Err(ComposeError::Key(self.name.to_owned(), key));
             }
         }
-        let Some(Content::List(volumes)) = self.map.get("volumes").map(|node| &node.content) else {
+        let Some(NodeContent::List(volumes)) = self.map.get("volumes").map(|node| &node.content)
+        else {
             return Ok(());
         };
         for volume in volumes {
-            let Content::Map(volume) = &volume.content else {
+            let NodeContent::Map(volume) = &volume.content else {
                 continue;
             };
-            if let Some(Content::Text { text, .. }) = volume.get("type").map(|node| &node.content)
+            if let Some(NodeContent::Text { text, .. }) =
+                volume.get("type").map(|node| &node.content)
                 && (text == "image" || text.contains('$'))
             {
                 return Err(ComposeError::Key(self.name.to_owned(), "volumes.type"));
@@ -373,7 +376,7 @@ impl<'f> Service<'f> {
             return Ok(None);
         };
         let place = || self.place("image");
-        let Content::Text { text, plain } = &node.content else {
+        let NodeContent::Text { text, plain } = &node.content else {
             return Err(odd(place(), "is not a text"));
         };
         if *plain && !reader::is_null(text) && is_not_text(text) {
@@ -424,9 +427,9 @@ impl<'f> Service<'f> {
             return Ok(false);
         };
         match &node.content {
-            Content::Text { .. } => self.fill(node, "build")?,
-            Content::Map(_) if !node.tagged => return Ok(true),
-            Content::Map(_) | Content::List(_) => {
+            NodeContent::Text { .. } => self.fill(node, "build")?,
+            NodeContent::Map(_) if !node.tagged => return Ok(true),
+            NodeContent::Map(_) | NodeContent::List(_) => {
                 return Err(odd(self.place("build"), "is neither a text nor a map"));
             }
         };
@@ -451,7 +454,7 @@ impl<'f> Service<'f> {
         let Some(node) = self.map.get("profiles") else {
             return Ok(false);
         };
-        let Content::List(profiles) = &node.content else {
+        let NodeContent::List(profiles) = &node.content else {
             return Err(odd(self.place("profiles"), "is not a list"));
         };
         if node.tagged {
@@ -508,7 +511,7 @@ impl<'f> Service<'f> {
         if is_null(node) {
             return Err(odd(place(), "has no value"));
         }
-        let Content::Text { text, .. } = &node.content else {
+        let NodeContent::Text { text, .. } = &node.content else {
             return Err(odd(place(), "is not a text"));
         };
         if text.len() > limits::COMPOSE_VALUE_MAX {
@@ -563,21 +566,21 @@ fn odd(place: Place, why: &'static str) -> ComposeError {
 
 fn map(node: &Node, place: impl Fn() -> Place) -> Result<&Map, ComposeError> {
     match &node.content {
-        Content::Map(_) if node.tagged => Err(odd(place(), TAGGED)),
-        Content::Map(map) => Ok(map),
-        Content::List(_) | Content::Text { .. } => Err(odd(place(), "is not a map")),
+        NodeContent::Map(_) if node.tagged => Err(odd(place(), TAGGED)),
+        NodeContent::Map(map) => Ok(map),
+        NodeContent::List(_) | NodeContent::Text { .. } => Err(odd(place(), "is not a map")),
     }
 }
 
 fn as_map(node: &Node) -> Option<&Map> {
     match &node.content {
-        Content::Map(map) if !node.tagged => Some(map),
-        Content::Map(_) | Content::List(_) | Content::Text { .. } => None,
+        NodeContent::Map(map) if !node.tagged => Some(map),
+        NodeContent::Map(_) | NodeContent::List(_) | NodeContent::Text { .. } => None,
     }
 }
 
 fn is_null(node: &Node) -> bool {
-    matches!(&node.content, Content::Text { text, plain: true } if reader::is_null(text))
+    matches!(&node.content, NodeContent::Text { text, plain: true } if reader::is_null(text))
 }
 
 /// `every_` and numbers with units: `every_12h`, `every_1d12h`.

@@ -72,7 +72,7 @@ pub(crate) enum ComposeError {
 }
 
 impl ComposeError {
-    /// Whether every release of compose refuses the file, so that an update is certain to fail.
+    /// Returns whether every release of compose refuses the file, so that an update is certain to fail.
     pub(crate) fn is_refused_by_compose(&self) -> bool {
         match self {
             ComposeError::Yaml(error) => error.is_invalid_yaml(),

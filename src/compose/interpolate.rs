@@ -160,7 +160,7 @@ impl Template<'_> {
     }
 }
 
-/// Whether a variable counts as not set for an operator.
+/// Returns whether a variable counts as not set for an operator.
 fn lacks(value: &Lookup<'_>, or_empty: bool) -> bool {
     match value {
         Lookup::Set(text) => or_empty && text.is_empty(),

@@ -17,7 +17,7 @@ use crate::limits;
 /// A map, list or text.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) content: Content,
+    pub(super) content: NodeContent,
     /// It has a tag other than those of texts, lists and maps, such as compose's own `!reset`.
     pub(super) tagged: bool,
     /// Number of nodes including itself, with aliases expanded.
@@ -27,7 +27,7 @@ pub(super) struct Node {
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum NodeContent {
     /// `plain`: without quotes, so it may be a number or null as well.
     Text {
         text: String,
@@ -49,11 +49,11 @@ pub(crate) enum YamlError {
     TooDeep(usize),
     /// Too many values, with aliases expanded.
     TooMany(usize),
-    /// Invalid YAML.
+    /// Invalid YAML: the line and the problem.
     Syntax(usize, String),
     /// The parser cannot read it.
     Parser,
-    /// No document.
+    /// The file has no document.
     Empty,
     /// Several documents, which compose merges.
     Documents(usize),
@@ -118,7 +118,7 @@ fn parse_document(file: &str) -> Result<Rc<Node>, YamlError> {
                 ..
             } => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
-                let content = Content::Text { text: value, plain };
+                let content = NodeContent::Text { text: value, plain };
                 composer.close(content, is_special(tag.as_deref()), anchor, line)?;
             }
             EventData::SequenceStart { anchor, tag, .. } => {
@@ -180,11 +180,11 @@ enum Building {
 #[derive(Default)]
 struct MapBuilder {
     map: Map,
-    key: Option<Key>,
+    key: Option<MapKey>,
     merge: Option<(usize, Rc<Node>)>,
 }
 
-enum Key {
+enum MapKey {
     Name(Rc<str>),
     Merge,
 }
@@ -238,8 +238,8 @@ impl Composer {
             return Ok(());
         };
         let content = match building {
-            Building::List(list) => Content::List(list),
-            Building::Map(builder) => Content::Map(builder.finish()?),
+            Building::List(list) => NodeContent::List(list),
+            Building::Map(builder) => NodeContent::Map(builder.finish()?),
         };
         self.keep(
             Node {
@@ -255,7 +255,7 @@ impl Composer {
 
     fn close(
         &mut self,
-        content: Content,
+        content: NodeContent,
         tagged: bool,
         anchor: Option<String>,
         line: usize,
@@ -308,7 +308,7 @@ impl MapBuilder {
     fn add(&mut self, node: Rc<Node>, line: usize) -> Result<(), YamlError> {
         match self.key.take() {
             None => {
-                let Content::Text { text, plain } = &node.content else {
+                let NodeContent::Text { text, plain } = &node.content else {
                     return Err(YamlError::Key(line));
                 };
                 if *plain && is_not_text(text) {
@@ -322,16 +322,16 @@ impl MapBuilder {
                     return Err(YamlError::Duplicate(line, text.clone()));
                 }
                 self.key = Some(if merge {
-                    Key::Merge
+                    MapKey::Merge
                 } else {
-                    Key::Name(Rc::from(text.as_str()))
+                    MapKey::Name(Rc::from(text.as_str()))
                 });
                 return Ok(());
             }
-            Some(Key::Name(name)) => {
+            Some(MapKey::Name(name)) => {
                 self.map.insert(name, node);
             }
-            Some(Key::Merge) => self.merge = Some((line, node)),
+            Some(MapKey::Merge) => self.merge = Some((line, node)),
         }
         Ok(())
     }
@@ -342,12 +342,12 @@ impl MapBuilder {
             return Ok(self.map);
         };
         let sources = match &merge.content {
-            Content::Map(_) => std::slice::from_ref(&merge),
-            Content::List(sources) => sources,
-            Content::Text { .. } => return Err(YamlError::Merge(line)),
+            NodeContent::Map(_) => std::slice::from_ref(&merge),
+            NodeContent::List(sources) => sources,
+            NodeContent::Text { .. } => return Err(YamlError::Merge(line)),
         };
         for source in sources {
-            let Content::Map(entries) = &source.content else {
+            let NodeContent::Map(entries) = &source.content else {
                 return Err(YamlError::Merge(line));
             };
             if merge.tagged || source.tagged {
@@ -410,7 +410,7 @@ fn is_date(text: &str) -> bool {
 }
 
 impl YamlError {
-    /// Whether compose refuses the file as well.
+    /// Returns whether compose refuses the file as well.
     pub(super) fn is_invalid_yaml(&self) -> bool {
         match self {
             // Some releases accept control characters and long keys.

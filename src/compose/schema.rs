@@ -1,71 +1,82 @@
-//! Checks of values that are otherwise not read: a file that compose may refuse is not certain, because an update with it
-//! fails only after it was sent. The checks accept the common spellings of a value and nothing else.
+//! The shapes of the values that are otherwise not read. A file that compose may refuse is not certain, because an update with it fails
+//! only after it was sent. The shapes are the common spellings that every release from 2.0 to 2.16 accepts, and nothing else.
+
+#[rustfmt::skip] // tables, one shape a line
+mod keys;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::interpolate::Template;
-use super::reader::{Content, Map, Node, is_boolean, is_not_text};
-use super::variables::Variables;
+use super::reader::{Map, Node, NodeContent, is_boolean, is_not_text, is_null};
+use super::variables::{Variables, is_project_name};
+use crate::limits;
+use Shape::{
+    Any, Boolean, Choice, CommandLine, ContainerName, Duration, Either, HealthTest, Integer, List,
+    MapOf, Null, Number, Object, Pairs, Port, Scalar, Signed, Size, SizeText, Text, Volume,
+};
+use keys::{FILE, RESOURCES, SERVICE, TEXTS};
 
-/// The keys of a compose file.
-const TOP_LEVEL: [&str; 9] = [
-    "configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes",
-];
-
-/// The keys of a service in any release from 2.0 to 2.16.
-const SERVICE: &str = " annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs \
-    container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset \
-    credential_spec depends_on deploy develop device_cgroup_rules devices dns dns_opt dns_search domainname entrypoint \
-    env_file environment expose extends external_links extra_hosts gpus group_add healthcheck hostname image init ipc \
-    isolation label_file labels links logging mac_address mem_limit mem_reservation mem_swappiness memswap_limit models \
-    network_mode networks oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_start pre_stop \
-    privileged profiles provider pull_policy read_only restart runtime scale secrets security_opt shm_size stdin_open \
-    stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes \
-    volumes_from working_dir ";
-
-/// The form of a value.
+/// The shape of a value.
 #[derive(Clone, Copy)]
-enum Form {
+enum Shape {
+    Any,
+    Null,
+    Text,
+    /// A text or a number.
+    Scalar,
     Boolean,
     Integer,
+    /// From -1000 to 1000.
+    Signed,
     Number,
     Size,
+    /// A size that is not a plain number.
+    SizeText,
     Duration,
-    Name,
+    ContainerName,
+    Port,
+    Volume,
+    /// A text that splits into words as in a shell.
+    CommandLine,
+    /// `NONE`, or `CMD` or `CMD-SHELL` and the command.
+    HealthTest,
+    /// One of these texts, which are separated by blanks.
+    Choice(&'static str),
+    List(&'static Shape),
+    /// A map with any keys.
+    MapOf(&'static Shape),
+    /// A map of scalars, or a list of texts.
+    Pairs,
+    /// A map with these keys, of which the named ones are required.
+    Object(&'static [(&'static str, Shape)], &'static str),
+    Either(&'static [Shape]),
 }
 
-const FORMS: [(&str, Form); 22] = [
-    ("privileged", Form::Boolean),
-    ("init", Form::Boolean),
-    ("read_only", Form::Boolean),
-    ("stdin_open", Form::Boolean),
-    ("tty", Form::Boolean),
-    ("oom_kill_disable", Form::Boolean),
-    ("oom_score_adj", Form::Integer),
-    ("pids_limit", Form::Integer),
-    ("cpu_shares", Form::Integer),
-    ("cpu_count", Form::Integer),
-    ("mem_swappiness", Form::Integer),
-    ("cpus", Form::Number),
-    ("cpu_percent", Form::Number),
-    ("mem_limit", Form::Size),
-    ("mem_reservation", Form::Size),
-    ("memswap_limit", Form::Size),
-    ("shm_size", Form::Size),
-    ("stop_grace_period", Form::Duration),
-    ("container_name", Form::Name),
-    ("healthcheck.interval", Form::Duration),
-    ("healthcheck.timeout", Form::Duration),
-    ("healthcheck.start_period", Form::Duration),
-];
-
-/// Checks the keys of the file and its version. The error is the path of the first doubtful value.
-pub(super) fn check_top_level(top: &Map) -> Result<(), String> {
-    for (key, value) in top {
-        if !(TOP_LEVEL.contains(&key.as_ref()) || key.starts_with("x-")) {
-            return Err(key.to_string());
-        }
-        let is_text = matches!(&value.content, Content::Text { text, plain } if !(*plain && is_not_text(text)));
-        if matches!(key.as_ref(), "version" | "name") && !is_text {
-            return Err(key.to_string());
+/// Checks everything but the services. The error is the path of the first doubtful value.
+pub(super) fn check_top_level(top: &Map, variables: &Variables) -> Result<(), String> {
+    check_object(top, FILE, "", variables)?;
+    let project = top.get("name").and_then(|node| text_of(node, variables));
+    if project.is_some_and(|name| !is_project_name(&name)) {
+        return Err("name".to_owned());
+    }
+    for (kind, keys, one_of) in RESOURCES {
+        for (name, node) in section(top, kind).into_iter().flatten() {
+            let NodeContent::Map(entry) = &node.content else {
+                continue;
+            };
+            let is_among = |names: &str, key: &str| words(names).any(|name| name == key);
+            let sources = entry.keys().filter(|key| is_among(one_of, key)).count();
+            let is_external = entry.contains_key("external");
+            let is_valid = entry.keys().all(|key| {
+                let is_known = match is_external {
+                    true => is_among("external name", key),
+                    false => is_among(keys, key),
+                };
+                is_known || key.starts_with("x-")
+            });
+            if !is_valid || !(one_of.is_empty() || sources == 1) || !is_plain_name(name) {
+                return Err(format!("{kind}.{name}"));
+            }
         }
     }
     Ok(())
@@ -78,193 +89,310 @@ pub(super) fn check_service(
     top: &Map,
     variables: &Variables,
 ) -> Result<(), String> {
+    check_object(service, SERVICE, "", variables)?;
+    let services = section(top, "services");
+    let other_service = |other: &str| {
+        let other = other.split(':').next().filter(|other| *other != name)?;
+        services?.get(other)
+    };
+    let may_depend = |other: &str| {
+        other_service(other).is_some_and(|node| !has_profiles(node) || has_profiles_map(service))
+    };
+    let is_host = |host: &Node| match &host.content {
+        NodeContent::Text { text, .. } => text.contains([':', '=', '$']),
+        NodeContent::List(_) | NodeContent::Map(_) => false,
+    };
     for (key, node) in service {
-        let is_known = SERVICE.contains(&format!(" {key} ")) || key.starts_with("x-");
+        let mut names = names(node).into_iter();
         let is_valid = match key.as_ref() {
-            "environment" | "labels" | "annotations" => is_pairs(node),
-            "ports" => items(node).is_none_or(|ports| {
-                ports
-                    .iter()
-                    .all(|port| text_of(port, variables).is_none_or(|text| is_port(&text)))
-            }),
-            "restart" => {
-                !matches!(&node.content, Content::Text { text, plain: true } if is_boolean(text))
+            "network_mode" => {
+                let mode = text_of(node, variables).unwrap_or_default();
+                let shared = mode.strip_prefix("service:");
+                !service.contains_key("networks")
+                    && shared.is_none_or(|shared| other_service(shared).is_some())
             }
-            "profiles" | "networks"
-                if items(node).is_some_and(|list| list.iter().any(|item| is_plain_other(item))) =>
-            {
-                false
+            "depends_on" => names.all(may_depend),
+            "links" => names.all(|other| other_service(other).is_some()),
+            "volumes_from" => {
+                names.all(|other| other.starts_with("container:") || other_service(other).is_some())
             }
-            "network_mode" => !service.contains_key("networks"),
-            "depends_on" => {
-                let services = section(top, "services");
-                names(node).iter().all(|other| {
-                    let other_service = services.and_then(|services| services.get(*other));
-                    *other != name
-                        && other_service
-                            .is_some_and(|node| !has_profiles(node) || has_profiles_map(service))
-                })
+            "networks" => {
+                names.all(|network| network == "default" || has(top, "networks", network))
             }
-            "networks" => names(node)
-                .iter()
-                .all(|network| *network == "default" || has(top, "networks", network)),
-            "secrets" | "configs" => names(node).iter().all(|used| has(top, key, used)),
-            "volumes" => names(node)
-                .iter()
-                .all(|volume| is_defined_volume(volume, top)),
-            "healthcheck" => true,
+            "secrets" | "configs" => names.all(|used| has(top, key, used)),
+            "volumes" => items(node).all(|volume| is_defined_volume(volume, top)),
+            "extra_hosts" => items(node).all(is_host),
+            "build" => is_build(node, top),
             _ => true,
         };
-        if !is_known || !is_valid {
+        if !is_valid {
             return Err(key.to_string());
-        }
-    }
-    for (path, form) in FORMS {
-        let node = match path.split_once('.') {
-            None => service.get(path),
-            Some((outer, inner)) => service.get(outer).and_then(|node| match &node.content {
-                Content::Map(map) => map.get(inner),
-                Content::List(_) | Content::Text { .. } => None,
-            }),
-        };
-        let text = node.and_then(|node| text_of(node, variables));
-        if text.is_some_and(|text| !form.accepts(&text)) {
-            return Err(path.to_owned());
         }
     }
     Ok(())
 }
 
-impl Form {
+/// Returns whether a build has at most one Dockerfile and only secrets that are defined.
+fn is_build(node: &Node, top: &Map) -> bool {
+    let NodeContent::Map(build) = &node.content else {
+        return true;
+    };
+    let secrets = build.get("secrets").map(|node| names(node));
+    let mut secrets = secrets.into_iter().flatten();
+    let has_two = build.contains_key("dockerfile") && build.contains_key("dockerfile_inline");
+    !has_two && secrets.all(|used| has(top, "secrets", used))
+}
+
+fn check_object(
+    map: &Map,
+    keys: &[(&str, Shape)],
+    required: &str,
+    variables: &Variables,
+) -> Result<(), String> {
+    if let Some(missing) = words(required).find(|key| !map.contains_key(*key)) {
+        return Err(missing.to_owned());
+    }
+    for (key, node) in map.iter().filter(|(key, _)| !key.starts_with("x-")) {
+        let own = keys
+            .iter()
+            .find(|(names, _)| words(names).any(|name| name == key.as_ref()));
+        let (_, shape) = own.ok_or_else(|| key.to_string())?;
+        check(node, *shape, variables).map_err(|inner| below(key, &inner))?;
+    }
+    Ok(())
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
+}
+
+fn below(key: &str, inner: &str) -> String {
+    match inner {
+        "" => key.to_owned(),
+        inner => format!("{key}.{inner}"),
+    }
+}
+
+/// The error is the path below the value; empty for the value itself.
+fn check(node: &Node, shape: Shape, variables: &Variables) -> Result<(), String> {
+    match (shape, &node.content) {
+        (Any, _) => Ok(()),
+        (Either(shapes), _) => {
+            // The last error belongs to the most detailed shape.
+            let mut result = Err(String::new());
+            for shape in shapes {
+                result = check(node, *shape, variables);
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        }
+        (Object(keys, required), NodeContent::Map(map)) => {
+            check_object(map, keys, required, variables)
+        }
+        (MapOf(shape), NodeContent::Map(map)) => map.iter().try_for_each(|(key, node)| {
+            check(node, *shape, variables).map_err(|inner| below(key, &inner))
+        }),
+        (Pairs, NodeContent::Map(_)) => {
+            check(node, MapOf(&Either(&[Null, Boolean, Scalar])), variables)
+        }
+        (Pairs, NodeContent::List(_)) => check(node, TEXTS, variables),
+        (List(shape), NodeContent::List(list)) => list
+            .iter()
+            .try_for_each(|item| check(item, *shape, variables)),
+        (HealthTest, NodeContent::List(list)) => {
+            let first = list.first().and_then(|first| text_of(first, variables));
+            match matches!(first.as_deref(), Some("CMD" | "CMD-SHELL" | "NONE")) {
+                true => check(node, TEXTS, variables),
+                false => Err(String::new()),
+            }
+        }
+        (_, NodeContent::Text { text, plain }) => {
+            let is_plain = *plain && !text.contains('$');
+            let is_valid = match shape {
+                Null => is_plain && is_null(text),
+                _ if is_plain && is_null(text) => false,
+                Text | CommandLine | HealthTest | Volume | SizeText | Duration | ContainerName
+                    if is_plain && is_not_text(text) =>
+                {
+                    false
+                }
+                // Releases write dates and special numbers differently.
+                Scalar if is_plain && is_not_text(text) => {
+                    is_number(text.strip_prefix('-').unwrap_or(text))
+                }
+                Boolean if is_plain && is_boolean(text) => true,
+                Text | Scalar | HealthTest => true,
+                CommandLine if !text.contains('$') => is_command_line(text),
+                // No valid value is longer, and every alias is checked again.
+                _ if text.len() > limits::COMPOSE_VALUE_MAX => false,
+                // A value that is not certain is reported where its variable is missing.
+                shape => text_of(node, variables).is_none_or(|text| shape.accepts(&text)),
+            };
+            match is_valid {
+                true => Ok(()),
+                false => Err(String::new()),
+            }
+        }
+        _ => Err(String::new()),
+    }
+}
+
+impl Shape {
+    /// Returns whether compose accepts this text, variables replaced.
     fn accepts(self, text: &str) -> bool {
-        let digits =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = |text: &str| match text.split_once('.') {
-            Some((whole, fraction)) => digits(whole) && digits(fraction),
-            None => digits(text),
-        };
         match self {
-            Form::Boolean => matches!(
+            Boolean => matches!(
                 text.to_ascii_lowercase().as_str(),
                 "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
             ),
-            Form::Integer => digits(text.strip_prefix('-').unwrap_or(text)),
-            Form::Number => number(text),
-            Form::Size => {
+            Integer => is_digits(text),
+            Signed => text
+                .parse()
+                .is_ok_and(|number: i16| (-1000..=1000).contains(&number)),
+            Number => is_number(text),
+            Size | SizeText => {
                 let lower = text.to_ascii_lowercase();
-                let bare = lower.strip_suffix('b').unwrap_or(&lower);
-                number(bare.strip_suffix(['k', 'm', 'g', 't']).unwrap_or(bare)) || text == "-1"
+                let letters = ['k', 'm', 'g', 't'];
+                let bare = match lower.strip_suffix("ib") {
+                    Some(bare) if bare.ends_with(letters) => bare,
+                    _ => lower.strip_suffix('b').unwrap_or(&lower),
+                };
+                is_number(bare.strip_suffix(letters).unwrap_or(bare)) || text == "-1"
             }
-            Form::Duration => {
-                let mut rest = text;
-                while let Some(end) =
-                    rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')
-                {
-                    let (amount, after) = rest.split_at(end);
-                    let unit = ["ms", "us", "ns", "s", "m", "h"]
-                        .into_iter()
-                        .find_map(|unit| after.strip_prefix(unit));
-                    match unit {
-                        Some(after) if number(amount) => rest = after,
-                        _ => return false,
-                    }
-                }
-                rest.is_empty() && !text.is_empty()
-            }
-            Form::Name => {
-                text.len() > 1
-                    && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-                    && text.bytes().all(|byte| {
-                        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
-                    })
-            }
+            Duration => is_duration(text),
+            ContainerName => text.len() > 1 && is_plain_name(text),
+            Port => is_port(text),
+            Volume => (1..=3).contains(&text.split(':').count()) && !text.is_empty(),
+            CommandLine => is_command_line(text),
+            Choice(texts) => words(texts).any(|word| word == text),
+            Any | Text | Scalar | HealthTest | Null | List(_) | MapOf(_) | Pairs | Object(..)
+            | Either(_) => false,
         }
     }
 }
 
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_number(text: &str) -> bool {
+    match text.split_once('.') {
+        Some((whole, fraction)) => is_digits(whole) && is_digits(fraction),
+        None => is_digits(text),
+    }
+}
+
+/// Letters, digits, `_`, `.` and `-`, beginning with a letter or digit.
+fn is_plain_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+/// Numbers with units, such as `1m30s`.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(end) = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.') {
+        let (amount, after) = rest.split_at(end);
+        let units = ["ms", "us", "ns", "s", "m", "h"];
+        match units.into_iter().find_map(|unit| after.strip_prefix(unit)) {
+            Some(after) if is_number(amount) => rest = after,
+            _ => return false,
+        }
+    }
+    rest.is_empty() && !text.is_empty()
+}
+
+/// `[[address:]port:]port[/protocol]`, ports perhaps as ranges of equal length.
+fn is_port(text: &str) -> bool {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let range = |ports: &str| {
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last && !ports.starts_with('+')).then(|| last - first)
+    };
+    let (before, target) = ports.rsplit_once(':').unwrap_or(("", ports));
+    let (address, published) = before.rsplit_once(':').unwrap_or(("", before));
+    let six = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let is_address = match six {
+        Some(six) => six.parse::<Ipv6Addr>().is_ok(),
+        None => address.is_empty() || address.parse::<Ipv4Addr>().is_ok(),
+    };
+    let is_range = match (range(target), range(published)) {
+        (None, _) => false,
+        (Some(_), None) => published.is_empty(),
+        (Some(target), Some(published)) => target == published,
+    };
+    is_address
+        && is_range
+        && ["tcp", "udp", "sctp"].contains(&protocol.to_ascii_lowercase().as_str())
+}
+
+/// Returns whether every quote is closed.
+fn is_command_line(text: &str) -> bool {
+    let (mut quote, mut escaped) = (None, false);
+    for letter in text.bytes() {
+        match (quote, letter) {
+            _ if escaped => escaped = false,
+            (None | Some(b'"'), b'\\') => escaped = true,
+            (None, b'"' | b'\'') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_none() && !escaped
+}
+
 /// The interpolated text of a value; none for lists, maps, null and values that are not certain.
 fn text_of(node: &Node, variables: &Variables) -> Option<String> {
-    let Content::Text { text, plain } = &node.content else {
+    let NodeContent::Text { text, plain } = &node.content else {
         return None;
     };
-    if *plain && super::reader::is_null(text) {
+    if *plain && is_null(text) {
         return None;
     }
     let template = Template::parse(text).ok()?;
     template.fill(variables).ok().map(|filled| filled.text)
 }
 
-/// A map of texts, or a list of texts.
-fn is_pairs(node: &Node) -> bool {
-    let scalar = |node: &Node| matches!(node.content, Content::Text { .. });
-    match &node.content {
-        Content::Map(map) => map.values().all(|value| scalar(value)),
-        Content::List(list) => list
-            .iter()
-            .all(|item| scalar(item) && !is_plain_other(item)),
-        Content::Text { text, plain } => *plain && super::reader::is_null(text),
-    }
-}
-
-fn is_plain_other(node: &Node) -> bool {
-    matches!(&node.content, Content::Text { text, plain: true } if is_not_text(text))
-}
-
-/// `[host:]port[:port][/protocol]`, ports perhaps as ranges.
-fn is_port(text: &str) -> bool {
-    let text = text.split_once('/').map_or(text, |(ports, _)| ports);
-    let numeric = |part: &str| {
-        part.split('-')
-            .all(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let is_address = |part: &str| {
-        part.is_empty()
-            || part
-                .bytes()
-                .all(|byte| byte.is_ascii_hexdigit() || b".:[]".contains(&byte))
-    };
-    match text.rsplit_once(':') {
-        None => numeric(text),
-        Some((before, target)) => {
-            let (address, published) = before.rsplit_once(':').unwrap_or(("", before));
-            numeric(target) && (published.is_empty() || numeric(published)) && is_address(address)
-        }
-    }
-}
-
-fn items(node: &Node) -> Option<&[std::rc::Rc<Node>]> {
-    match &node.content {
-        Content::List(list) => Some(list),
-        Content::Map(_) | Content::Text { .. } => None,
-    }
-}
-
 /// The names in a list of texts or of maps with a `source`, or the keys of a map; texts with variables are left out.
 fn names(node: &Node) -> Vec<&str> {
-    let text =
-        |node: &'_ Node| matches!(&node.content, Content::Text { text, .. } if !text.contains('$'));
     match &node.content {
-        Content::Map(map) => map.keys().map(AsRef::as_ref).collect(),
-        Content::List(list) => list
-            .iter()
+        NodeContent::Map(map) => map.keys().map(AsRef::as_ref).collect(),
+        NodeContent::List(_) | NodeContent::Text { .. } => items(node)
             .filter_map(|item| match &item.content {
-                Content::Map(map) if map.get("type").is_none() => map.get("source"),
-                _ => Some(item),
-            })
-            .filter(|item| text(item))
-            .filter_map(|item| match &item.content {
-                Content::Text { text, .. } => Some(text.as_str()),
-                Content::Map(_) | Content::List(_) => None,
+                NodeContent::Map(map) => map.get("source").and_then(|source| plain_text(source)),
+                NodeContent::List(_) | NodeContent::Text { .. } => plain_text(item),
             })
             .collect(),
-        Content::Text { .. } => Vec::new(),
+    }
+}
+
+fn items(node: &Node) -> impl Iterator<Item = &Node> {
+    let list = match &node.content {
+        NodeContent::List(list) => list.as_slice(),
+        NodeContent::Map(_) | NodeContent::Text { .. } => &[],
+    };
+    list.iter().map(AsRef::as_ref)
+}
+
+/// A text without variables.
+fn plain_text(node: &Node) -> Option<&str> {
+    match &node.content {
+        NodeContent::Text { text, .. } if !text.contains('$') => Some(text),
+        NodeContent::Text { .. } | NodeContent::List(_) | NodeContent::Map(_) => None,
     }
 }
 
 fn section<'m>(top: &'m Map, key: &str) -> Option<&'m Map> {
     match &top.get(key)?.content {
-        Content::Map(map) => Some(map),
-        Content::List(_) | Content::Text { .. } => None,
+        NodeContent::Map(map) => Some(map),
+        NodeContent::List(_) | NodeContent::Text { .. } => None,
     }
 }
 
@@ -274,22 +402,27 @@ fn has(top: &Map, key: &str, name: &str) -> bool {
 
 fn has_profiles(node: &Node) -> bool {
     match &node.content {
-        Content::Map(map) => has_profiles_map(map),
-        Content::List(_) | Content::Text { .. } => false,
+        NodeContent::Map(map) => has_profiles_map(map),
+        NodeContent::List(_) | NodeContent::Text { .. } => false,
     }
 }
 
 fn has_profiles_map(map: &Map) -> bool {
     map.get("profiles")
-        .is_some_and(|node| items(node).is_some_and(|list| !list.is_empty()))
+        .is_some_and(|node| items(node).next().is_some())
 }
 
-/// A volume of the form `name:/path` is defined at the top level; paths need no definition.
-fn is_defined_volume(volume: &str, top: &Map) -> bool {
-    match volume.split_once(':') {
-        Some((source, _)) if !source.starts_with(['.', '/', '~', '\\']) && source.len() > 1 => {
-            has(top, "volumes", source)
-        }
-        _ => true,
-    }
+/// A volume with a name (`name:/path`, or a map of type `volume`) is defined at the top level; paths need no definition.
+fn is_defined_volume(volume: &Node, top: &Map) -> bool {
+    let source = match &volume.content {
+        NodeContent::Map(map) => match map.get("type").and_then(|kind| plain_text(kind)) {
+            Some("volume") => map.get("source").and_then(|source| plain_text(source)),
+            _ => None,
+        },
+        NodeContent::List(_) | NodeContent::Text { .. } => plain_text(volume)
+            .and_then(|short| short.split_once(':'))
+            .map(|(source, _)| source)
+            .filter(|source| !source.starts_with(['.', '/', '~', '\\']) && source.len() > 1),
+    };
+    source.is_none_or(|source| has(top, "volumes", source))
 }

@@ -1,4 +1,4 @@
-//! Compose files as tables. What the valid ones want was also put to compose-go.
+//! Tables of Compose files. The results of valid ones were compared with compose-go.
 
 mod hostile;
 mod verdicts;
@@ -17,7 +17,7 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
     Variables::for_compose("shop", &env(pairs), &BTreeMap::new())
 }
 
-/// Every service in a line: image, then what is out of the ordinary.
+/// One line for each service: image, then everything unusual.
 fn told(file: &ComposeSpec) -> String {
     let service = |(name, wanted): (&String, &ServiceSpec)| {
         let mut line = format!(
@@ -27,7 +27,7 @@ fn told(file: &ComposeSpec) -> String {
                 .as_ref()
                 .map_or("-".to_owned(), Reference::familiar)
         );
-        if wanted.source != Source::Registry {
+        if wanted.source != ImageSource::Registry {
             line.push_str(" local");
         }
         if let Some(policy) = &wanted.pulls_itself {
@@ -106,7 +106,7 @@ fn images_are_read_with_the_default_tag() {
 }
 
 #[test]
-fn images_are_filled_from_the_variables() {
+fn variables_are_filled_into_images() {
     check_web("image: web:${TAG}", &[("TAG", "1.2")], "web web:1.2");
     check_web("image: web:${TAG:-1}", &[], "web web:1");
     check_web("image: '${IMAGE:-web:${TAG:-1}}'", &[], "web web:1");
@@ -119,7 +119,7 @@ fn images_are_filled_from_the_variables() {
 }
 
 #[test]
-fn keys_are_not_filled() {
+fn keys_are_not_interpolated() {
     check(
         "services:\n  web:\n    image: a\n    labels: {'${KEY}': 1}\nx-$OTHER: 1\n",
         &[],
@@ -128,7 +128,7 @@ fn keys_are_not_filled() {
 }
 
 #[test]
-fn what_is_built_or_never_pulled_is_local() {
+fn images_that_are_built_or_never_pulled_are_local() {
     check_web("build: .", &[], "web - local");
     check_web("build: ''", &[], "web - local");
     check_web("build: ${CONTEXT:-.}\nimage: web:1", &[], "web web:1 local");
@@ -153,7 +153,7 @@ fn what_is_built_or_never_pulled_is_local() {
 }
 
 #[test]
-fn policies_by_which_compose_pulls_itself_are_told() {
+fn reports_policies_by_which_compose_pulls_itself() {
     for policy in [
         "always",
         "daily",
@@ -389,7 +389,7 @@ fn a_variable_without_a_value_is_not_certain_where_it_is_read() {
 }
 
 #[test]
-fn variables_of_processes_are_not_taken_for_unset() {
+fn variables_of_processes_do_not_count_as_unset() {
     for name in ["HOSTNAME", "PATH", "DOCKER_HOST", "COMPOSE_PROFILES"] {
         refused_web(
             &format!("image: web:${{{name}:-1}}"),
@@ -467,7 +467,7 @@ fn platforms_follow_the_file_or_the_default_platform() {
 }
 
 #[test]
-fn variables_are_told_wherever_they_are() {
+fn reports_variables_anywhere_in_the_file() {
     let file = "x-a: &a [$LISTED]\nservices:\n  web:\n    image: web:${TAG:-1}\n    environment:\n      A: $SET\n      \
                 B: ${UNSET}\n      C: $EMPTY\n      D: '${NEEDED}'\n      E: ${HAS-${DEFAULT}}\n    command: *a\n    \
                 x-$KEY: 1\n";
@@ -576,7 +576,7 @@ fn values_of_the_wrong_kind_are_not_certain() {
 }
 
 #[test]
-fn what_does_not_parse_is_named_with_its_line() {
+fn names_the_line_of_a_syntax_error() {
     refused("", &[], "the compose file is empty");
     refused("# nothing\n", &[], "the compose file is empty");
     refused(

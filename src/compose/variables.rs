@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The variables of one stack as compose reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Variables {
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, EnvValue>,
     changed: BTreeSet<String>,
     project: Option<String>,
     problem: Option<(String, &'static str)>,
 }
 
 #[derive(Debug)]
-enum Value {
+enum EnvValue {
     Text(String),
     /// The env file gives it a value that is not predicted here, for this reason.
     Unclear(&'static str),
@@ -29,8 +29,7 @@ pub(super) enum Lookup<'v> {
 }
 
 impl Variables {
-    /// The variables of a compose stack: `stored` by Portainer, with those of `delivered` on top. `project` is the stack's
-    /// name.
+    /// The variables of a compose stack: those that Portainer stores, overridden by the delivered ones. `project` is the stack's name.
     pub(crate) fn for_compose(
         project: &str,
         stored: &BTreeMap<String, String>,
@@ -44,7 +43,9 @@ impl Variables {
             if !is_env_file_name(name) {
                 variables.problem = Some((name.clone(), "has a name that an env file cannot hold"));
             }
-            let Value::Text(text) = value else { continue };
+            let EnvValue::Text(text) = value else {
+                continue;
+            };
             match read_back(text) {
                 Ok(read) => *value = read,
                 Err(why) => variables.problem = Some((name.clone(), why)),
@@ -64,7 +65,7 @@ impl Variables {
         let all = stored.iter().chain(delivered);
         Variables {
             values: all
-                .map(|(name, value)| (name.clone(), Value::Text(value.clone())))
+                .map(|(name, value)| (name.clone(), EnvValue::Text(value.clone())))
                 .collect(),
             changed: changed.map(|(name, _)| name.clone()).collect(),
             project: None,
@@ -78,14 +79,14 @@ impl Variables {
         Some((name, why))
     }
 
-    /// Whether a delivery gives this variable a value that was never deployed.
+    /// Returns whether a delivery gives this variable a value that was never deployed.
     pub(super) fn is_changed(&self, name: &str) -> bool {
         self.changed.contains(name)
     }
 
     pub(super) fn get(&self, name: &str) -> Lookup<'_> {
         if let ("COMPOSE_PROJECT_NAME", Some(project)) = (name, &self.project) {
-            return match self.values.contains_key(name) {
+            return match self.values.contains_key(name) || !is_project_name(project) {
                 true => {
                     Lookup::Unclear("is set by compose itself, by some releases to another value")
                 }
@@ -93,14 +94,21 @@ impl Variables {
             };
         }
         match self.values.get(name) {
-            Some(Value::Text(text)) => Lookup::Set(text),
-            Some(Value::Unclear(why)) => Lookup::Unclear(why),
+            Some(EnvValue::Text(text)) => Lookup::Set(text),
+            Some(EnvValue::Unclear(why)) => Lookup::Unclear(why),
             None if is_process_variable(name) => {
                 Lookup::Unclear("may be set in the environment of Portainer or compose")
             }
             None => Lookup::Unset,
         }
     }
+}
+
+/// Returns whether every release of compose takes this project name as it is. Portainer itself creates only such stacks.
+pub(super) fn is_project_name(name: &str) -> bool {
+    let is_part =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    name.bytes().all(is_part) && name.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 /// Names that containers, Docker and compose set in the environment of their processes.
@@ -124,7 +132,7 @@ fn is_env_file_name(name: &str) -> bool {
 ///
 /// # Errors
 /// The reason for which the value changes how the rest of the file is read.
-fn read_back(value: &str) -> Result<Value, &'static str> {
+fn read_back(value: &str) -> Result<EnvValue, &'static str> {
     const SPACES: [char; 7] = ['\t', '\u{b}', '\u{c}', '\r', ' ', '\u{85}', '\u{a0}'];
     if value.contains('\n') {
         return Err("has a line break, which may set another variable");
@@ -137,8 +145,8 @@ fn read_back(value: &str) -> Result<Value, &'static str> {
     else {
         let value = value.split_once(" #").map_or(value, |(before, _)| before);
         return Ok(match value.contains('$') {
-            true => Value::Unclear("has a \"$\", which compose replaces"),
-            false => Value::Text(value.trim_end().to_owned()),
+            true => EnvValue::Unclear("has a \"$\", which compose replaces"),
+            false => EnvValue::Text(value.trim_end().to_owned()),
         });
     };
     let rest = value.get(1..).unwrap_or_default();
@@ -153,8 +161,8 @@ fn read_back(value: &str) -> Result<Value, &'static str> {
         return Err("has text behind its closing quote");
     }
     Ok(match quote == '"' && inner.contains('$') {
-        true => Value::Unclear("has a \"$\", which compose replaces"),
-        false => Value::Text(inner.to_owned()),
+        true => EnvValue::Unclear("has a \"$\", which compose replaces"),
+        false => EnvValue::Text(inner.to_owned()),
     })
 }
 
@@ -166,8 +174,8 @@ mod tests {
     fn values_are_read_back_from_the_env_file() {
         let check = |value: &str, expected: Result<Result<&str, ()>, ()>| {
             let read = match read_back(value) {
-                Ok(Value::Text(text)) => Ok(Ok(text)),
-                Ok(Value::Unclear(_)) => Ok(Err(())),
+                Ok(EnvValue::Text(text)) => Ok(Ok(text)),
+                Ok(EnvValue::Unclear(_)) => Ok(Err(())),
                 Err(_) => Err(()),
             };
             assert_eq!(
@@ -194,6 +202,22 @@ mod tests {
         check("'1", Err(()));
         check("\"1\" 2", Err(()));
         check("\"a\\\"b\"", Err(()));
+    }
+
+    #[test]
+    fn the_project_is_known_only_if_every_release_takes_its_name() {
+        let check = |project: &str, expected: bool| {
+            let variables = Variables::for_compose(project, &BTreeMap::new(), &BTreeMap::new());
+            let project = project.to_lowercase();
+            let is_known = variables.get("COMPOSE_PROJECT_NAME") == Lookup::Set(&project);
+            assert_eq!(is_known, expected, "{project:?}");
+        };
+        check("shop", true);
+        check("shop-2_b", true);
+        check("Shop", true);
+        check("my.shop", false);
+        check("_shop", false);
+        check("", false);
     }
 
     #[test]

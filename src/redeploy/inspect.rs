@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::compose::{self, ComposeSpec, ServiceSpec, Source};
+use crate::compose::{self, ComposeSpec, ImageSource, ServiceSpec};
 use crate::health::snapshot::waits_for_completion;
 use crate::health::{Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
@@ -136,7 +136,7 @@ pub(super) fn ask_origins(
         .iter()
         .flat_map(|file| file.services.values());
     let unknown: BTreeSet<Reference> = wanted
-        .filter(|wants| wants.source != Source::Host)
+        .filter(|wants| wants.source != ImageSource::Host)
         .filter_map(|wants| wants.image.clone())
         .filter(|reference| {
             let image = inspection.local.get(reference).and_then(Option::as_ref);

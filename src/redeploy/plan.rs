@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::compose::{ComposeSpec, ServiceSpec, Source};
+use crate::compose::{ComposeSpec, ImageSource, ServiceSpec};
 use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{ImageOrigin, Kind, LocalImage, Origin, Status};
@@ -397,7 +397,7 @@ enum PullNeed {
 }
 
 fn pull_need(wants: &ServiceSpec, reference: &Reference, inspection: &Inspection) -> PullNeed {
-    if wants.source == Source::Host {
+    if wants.source == ImageSource::Host {
         return PullNeed::Policy;
     }
     let local = inspection.local.get(reference).and_then(Option::as_ref);

@@ -53,12 +53,12 @@ fn variables_are_filled_as_compose_does_it() {
 }
 
 #[test]
-fn a_value_is_not_read_again() {
+fn values_of_variables_are_not_interpolated_again() {
     check("${MONEY}", "$TAG");
 }
 
 #[test]
-fn defaults_stand_in_for_what_is_not_set() {
+fn defaults_replace_unset_variables() {
     check("${NONE:-x}", "x");
     check("${NONE-x}", "x");
     check("${NONE:-}", "");
@@ -84,7 +84,7 @@ fn defaults_may_hold_variables() {
 }
 
 #[test]
-fn what_has_no_certain_value_is_named() {
+fn names_variables_without_a_certain_value() {
     refused("$NONE", missing("NONE"));
     refused("web:${NONE}", missing("NONE"));
     refused("${NONE:-${NEITHER}}", missing("NEITHER"));
@@ -148,7 +148,7 @@ fn marks_values_that_depend_on_an_unset_variable() {
 }
 
 #[test]
-fn what_composes_read_differently_is_not_guessed() {
+fn values_that_releases_read_differently_are_not_guessed() {
     for text in [
         "$",
         "a$",
@@ -192,7 +192,7 @@ fn hostile_values_end_early() {
 }
 
 #[test]
-fn variables_are_told_with_what_compose_would_miss() {
+fn reports_variables_that_compose_would_miss() {
     #[track_caller]
     fn check(text: &str, expected: &[(&str, bool)]) {
         let mut told = Vec::new();
