@@ -25,7 +25,7 @@ pub(crate) struct ParsedDelivery {
     /// The signed time in the body (Unix seconds), checked.
     pub(crate) time: Option<u64>,
     pub(crate) requested: RequestedChanges,
-    /// Never empty.
+    /// One or more events.
     pub(crate) events: Vec<Event>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Event {
     pub(crate) paths: Option<ChangedPaths>,
     /// Name and file of the workflow or pipeline that ran.
     pub(crate) workflows: Vec<String>,
-    /// Whether the run was started by another run; such a run acts only if rule `workflows` names it.
+    /// The run was started by another run. Such a run acts only if rule `workflows` names it.
     pub(crate) is_chained: bool,
     /// Environment that was deployed to.
     pub(crate) environment: Option<String>,
@@ -91,7 +91,7 @@ impl fmt::Display for EventRef {
 pub(crate) struct ChangedPaths {
     /// Paths relative to the repository.
     pub(crate) files: Vec<String>,
-    /// Whether the sender is known to list all of them.
+    /// The sender is known to list all of them.
     pub(crate) is_complete: bool,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::event::{ParseError, ParseOutcome};
 use crate::image::Pattern;
 use crate::secret::Secret;
-use crate::sender::{Fact, Settings};
+use crate::sender::{EventKind, Fact, ParseSettings};
 pub(crate) use crate::sender::{Payload, RegistryAliases, Sender};
 use crate::signature::Verified;
 pub(crate) use crate::signature::{Scheme, SchemeName, TokenKind};
@@ -79,7 +79,7 @@ impl Hook {
         verified: &Verified<'_>,
         unix: u64,
     ) -> Result<ParseOutcome, ParseError> {
-        let settings = Settings {
+        let settings = ParseSettings {
             payload: self.payload.as_ref(),
             registry: &self.registry,
             unix,
@@ -93,9 +93,9 @@ impl Hook {
 pub(crate) struct Rules {
     /// The sender's event names.
     pub(crate) events: Vec<String>,
-    /// Globs.
+    /// Globs over branch names.
     pub(crate) branches: Vec<String>,
-    /// Globs.
+    /// Globs over tags of repositories and images.
     pub(crate) tags: Vec<String>,
     /// Globs, compared without case.
     pub(crate) repositories: Vec<String>,
@@ -107,12 +107,12 @@ pub(crate) struct Rules {
     pub(crate) workflows: Vec<String>,
     /// Globs over the environment that was deployed to.
     pub(crate) deployment_environments: Vec<String>,
-    /// Whether prereleases are ignored.
+    /// Prereleases are ignored.
     pub(crate) ignore_prereleases: bool,
 }
 
 impl Rules {
-    /// Rules that no delivery of this sender can ever meet: the key, and the explanation for the operator.
+    /// Rules that no delivery of this sender can meet, and rules that limit nothing: the key, and the explanation for the operator.
     pub(crate) fn impossible(&self, sender: Sender) -> Vec<(&'static str, String)> {
         let known = sender.events();
         // Any event and any fact: the sender `custom`.
@@ -120,24 +120,20 @@ impl Rules {
             return Vec::new();
         }
         let mut found = Vec::new();
-        for name in &self.events {
-            if sender.event(name).is_none() {
-                let names: Vec<&str> = known.iter().map(|kind| kind.name).collect();
-                found.push((
-                    "events",
-                    format!(
-                        "sender {} never yields the event \"{name}\"; its events are {}",
-                        sender.name(),
-                        names.join(", ")
-                    ),
-                ));
-            }
+        for name in self
+            .events
+            .iter()
+            .filter(|name| sender.event(name).is_none())
+        {
+            let sender = sender.name();
+            let names = joined(known.iter());
+            let why = format!(
+                "sender {sender} never yields the event \"{name}\"; its events are {names}"
+            );
+            found.push(("events", why));
         }
-        let is_active = |name: &str| match self.events.is_empty() {
-            true => sender.event(name).is_some_and(|kind| kind.is_default),
-            false => self.events.iter().any(|own| own == name),
-        };
-        let states = |fact: Fact| known.iter().filter(move |kind| kind.facts.contains(&fact));
+        let active: Vec<&EventKind> = known.iter().filter(|kind| self.acts_on(kind)).collect();
+        let mut refusing = Vec::new();
         for (rule, is_set, fact, noun) in [
             (
                 "branches",
@@ -180,8 +176,11 @@ impl Rules {
             if !is_set {
                 continue;
             }
-            let with_fact: Vec<&str> = states(fact).map(|kind| kind.name).collect();
-            if with_fact.is_empty() {
+            let stating: Vec<&EventKind> = known
+                .iter()
+                .filter(|kind| kind.facts.contains(&fact))
+                .collect();
+            if stating.is_empty() {
                 found.push((
                     rule,
                     format!(
@@ -189,19 +188,68 @@ impl Rules {
                         sender.name()
                     ),
                 ));
-            } else if rule == "paths" && !with_fact.iter().any(|name| is_active(name)) {
-                // An event without a list of files is refused, so the hook would never act.
+            } else if !active.is_empty() && !active.iter().any(|kind| self.can_meet(fact, kind)) {
+                let why = match self.events.is_empty() {
+                    true => "none of them acts by default; name one in rule \"events\"",
+                    false => "rule \"events\" allows none of them",
+                };
                 found.push((
                     rule,
                     format!(
-                        "only the events {} state the changed files, and rule \"events\" allows none of them",
-                        with_fact.join(", ")
+                        "only the events {} state {noun}, and {why}",
+                        joined(stating.into_iter())
                     ),
                 ));
             }
+            // An event without a workflow, an environment or a prerelease is not limited by the rule about it.
+            if matches!(
+                fact,
+                Fact::Branch | Fact::Tag | Fact::Repository | Fact::Paths
+            ) {
+                refusing.push((rule, fact));
+            }
+        }
+        let meets_all =
+            |kind: &&EventKind| refusing.iter().all(|(_, fact)| self.can_meet(*fact, kind));
+        if let (true, [.., (last, _)]) = (found.is_empty(), refusing.as_slice())
+            && !active.iter().any(meets_all)
+        {
+            let rules: Vec<&str> = refusing.iter().map(|(rule, _)| *rule).collect();
+            found.push((
+                *last,
+                format!(
+                    "no event of this hook can meet the rules {} together",
+                    rules.join(", ")
+                ),
+            ));
         }
         found
     }
+
+    fn acts_on(&self, kind: &EventKind) -> bool {
+        match self.events.is_empty() {
+            true => kind.is_default,
+            false => self.events.iter().any(|name| name == kind.name),
+        }
+    }
+
+    /// Returns whether an event of this kind can meet the rule about a fact. `branches` and `tags` are one rule, which limits publications
+    /// only by their tags.
+    fn can_meet(&self, fact: Fact, kind: &EventKind) -> bool {
+        let states = |fact| kind.facts.contains(&fact);
+        match fact {
+            Fact::Branch | Fact::Tag => {
+                (!self.branches.is_empty() && states(Fact::Branch))
+                    || (!self.tags.is_empty() && states(Fact::Tag))
+                    || (self.tags.is_empty() && kind.is_publication)
+            }
+            fact => states(fact),
+        }
+    }
+}
+
+fn joined<'k>(kinds: impl Iterator<Item = &'k EventKind>) -> String {
+    kinds.map(|kind| kind.name).collect::<Vec<_>>().join(", ")
 }
 
 /// An address or a block of them.
@@ -238,7 +286,7 @@ impl Network {
         }
     }
 
-    /// Whether a peer is inside. An IPv4 address that a dual-stack socket shows as IPv6 counts as IPv4.
+    /// Returns whether a peer is inside. An IPv4 address that a dual-stack socket shows as IPv6 counts as IPv4.
     pub(crate) fn contains(&self, peer: IpAddr) -> bool {
         let bits = u32::from(self.bits);
         match (self.address, peer.to_canonical()) {

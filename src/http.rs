@@ -275,6 +275,4 @@ fn explain_bind(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod random;
-#[cfg(test)]
 mod tests;

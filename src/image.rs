@@ -1,5 +1,4 @@
-//! Image references, read as Docker reads them, in the one form that can be compared. What is pulled, and from where,
-//! is decided elsewhere; globs over references are in [`Pattern`].
+//! Image references, parsed as Docker parses them, in a canonical form that can be compared. Globs over references are in [`Pattern`].
 //!
 //! The grammar is that of `github.com/distribution/reference`, which Docker and compose use.
 
@@ -23,14 +22,14 @@ pub(crate) use pattern::Pattern;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(crate) struct Reference {
-    /// Host and port; none: any, see [`Reference::on_any_registry`].
+    /// Host and port; `None`: any, see [`Reference::on_any_registry`].
     registry: Option<String>,
     path: String,
     tag: Option<String>,
     digest: Option<String>,
 }
 
-/// What stands before a reference on any registry when it is written down: no reference begins so.
+/// The prefix of a stored reference that is on any registry. No other reference begins with it.
 const ANYWHERE: &str = "*/";
 
 impl From<Reference> for String {
@@ -54,10 +53,10 @@ impl TryFrom<String> for Reference {
 }
 
 impl Reference {
-    /// Reads a reference as a compose file, an event or a command line has it.
+    /// Parses a reference from a compose file, an event or a command line.
     ///
     /// # Errors
-    /// What is wrong with it; the text itself is not repeated, it may hold the value of a variable.
+    /// The mistake. The text itself is not repeated, because it may hold the value of a variable.
     pub(crate) fn parse(text: &str) -> Result<Reference, BadReference> {
         let (name, tag, digest) = split(text)?;
         let (registry, path) = locate(name);
@@ -67,8 +66,8 @@ impl Reference {
         Reference::checked(Some(registry), path, tag, digest)
     }
 
-    /// Reads the reference of an event that does not say on which registry the repository is: it is on every one.
-    /// A text that begins with a registry is read as [`Reference::parse`] does.
+    /// Parses the reference of an event that may not name the registry; such a reference is on every registry.
+    /// A text that begins with a registry is parsed as by [`Reference::parse`].
     ///
     /// # Errors
     /// As [`Reference::parse`].
@@ -138,7 +137,7 @@ impl Reference {
         self.digest.as_deref()
     }
 
-    /// The same reference, with tag `latest` if it had neither tag nor digest: what Docker makes of it.
+    /// The same reference, with tag `latest` if it had neither tag nor digest, as Docker completes it.
     pub(crate) fn with_default_tag(mut self) -> Reference {
         if self.tag.is_none() && self.digest.is_none() {
             self.tag = Some("latest".to_owned());
@@ -168,16 +167,16 @@ impl Reference {
         self.suffixed(self.familiar_repository())
     }
 
-    /// Whether an event about `named` is about this reference, which a service wants.
+    /// Returns whether an event about `named` concerns this reference of a service.
     ///
-    /// An event without tag and digest is about all of them. A service that wants a digest is not touched by tags
-    /// that move, one that wants a tag is not by an event that names only a digest.
+    /// An event without tag and digest concerns all of them. A service with a digest is not affected by a tag that moves, and a service
+    /// with a tag is not affected by an event that names only a digest.
     pub(crate) fn matches_event(&self, named: &Reference) -> bool {
         let place = match (self.home(), named.home()) {
             (Some(mine), Some(theirs)) => {
                 mine.eq_ignore_ascii_case(theirs) && self.short_path() == named.short_path()
             }
-            // Half of a comparison is left: the hub's own repositories have two spellings there.
+            // Only the paths can be compared; the official repositories of Docker Hub have two spellings.
             _ => self.path == named.path || self.short_path() == named.short_path(),
         };
         let version = match (&named.tag, &named.digest) {
@@ -189,7 +188,7 @@ impl Reference {
         place && version
     }
 
-    /// The registry, where all names of the hub are one.
+    /// The registry, with one name for all addresses of Docker Hub.
     fn home(&self) -> Option<&str> {
         match self.registry() {
             Some(HUB_ADDRESS) => Some(HUB),
@@ -197,7 +196,7 @@ impl Reference {
         }
     }
 
-    /// The path, without the part that the hub lets people omit.
+    /// The path without `library/`, which may be left out on Docker Hub.
     fn short_path(&self) -> &str {
         match self.home() {
             Some(HUB) | None => shorten(&self.path),
@@ -230,10 +229,10 @@ impl fmt::Debug for Reference {
     }
 }
 
-/// Why a text is no image reference.
+/// The mistake in an image reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadReference {
-    /// Nothing there.
+    /// The text is empty.
     Empty,
     /// Longer than any real one.
     TooLong,
@@ -243,7 +242,7 @@ pub(crate) enum BadReference {
     Uppercase,
     /// The registry is not a host with an optional port.
     Registry,
-    /// The repository has a sign, or an order of signs, that Docker refuses.
+    /// The repository has a character, or an order of characters, that Docker refuses.
     Repository,
     /// The same of the tag.
     Tag,
@@ -263,7 +262,7 @@ impl fmt::Display for BadReference {
                 "the repository may have lower-case letters and digits, joined by \"-\", \".\", \"_\" or \"/\""
             }
             BadReference::Tag => {
-                "the tag may have at most 128 letters, digits, \"_\", \".\" and \"-\", and begins with none of the last two"
+                "the tag may have at most 128 letters, digits, \"_\", \".\" and \"-\", and must not begin with \".\" or \"-\""
             }
             BadReference::Digest => "the digest must be \"sha256:\" and 64 hex digits in lower case (or sha384, sha512)",
         })

@@ -1,5 +1,4 @@
-//! JSON from unauthenticated clients. Its nesting and its number of values are bounded, and with them the stack and the memory that
-//! parsing takes.
+//! JSON from clients. Its nesting and its number of values are bounded, which bounds the stack and the memory that parsing takes.
 
 use std::fmt;
 
@@ -39,7 +38,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead
     }
     let (least, times) = limits::TREE;
     if shape.weight > bytes.len().saturating_mul(times).max(least) {
-        let why = "it has more values than any known sender puts into so many bytes";
+        let why = "it has more values than any known sender puts into a body of this size";
         return Err(NotRead::Refused(why.to_owned()));
     }
     serde_json::from_slice(bytes).map_err(|error| match (error.classify(), other_format(bytes)) {
@@ -79,26 +78,26 @@ fn other_format(bytes: &[u8]) -> Option<&'static str> {
         .then_some("it is a form; the sender must send application/json")
 }
 
-/// Whether a header of a part is near the beginning, in any case.
+/// Returns whether the header of a multipart body is near the beginning, compared without case.
 fn contains(bytes: &[u8], header: &[u8]) -> bool {
     let mut start = bytes.windows(header.len()).take(512);
     start.any(|window| window.eq_ignore_ascii_case(header))
 }
 
-/// What is known of a text before it is read. Exact as far as it is JSON; behind that nobody reads.
+/// The size of a text, known before it is parsed. Exact as far as it is JSON; the parser stops there.
 #[derive(Debug, Default)]
 struct Shape {
-    /// Lists and maps within each other.
+    /// Levels of lists and maps within each other.
     depth: usize,
-    /// What its values will take (bytes), roughly.
+    /// Memory that its values will take (bytes), roughly.
     weight: usize,
 }
 
-/// What a map takes (bytes), even if there is one entry in it: room for eleven keys and values.
+/// Memory of a map (bytes), even of one with a single entry: room for eleven keys and values.
 const MAP: usize = 700;
-/// What a list takes (bytes): room for four values.
+/// Memory of a list (bytes): room for four values.
 const LIST: usize = 180;
-/// What every further value takes (bytes), whether it is in a list that grows or a short text.
+/// Memory of every further value (bytes), in a list that grows or as a short text.
 const VALUE: usize = 64;
 
 impl Shape {
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_counted_where_they_are_none_of_a_text() {
+    fn counts_levels_outside_of_texts() {
         check("{}", 1);
         check(r#"{"a": [1, {"b": []}]}"#, 4);
         check(r#"[[1], [2], [[3]]]"#, 3);
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deepest_that_is_read_is_read() {
+    fn reads_the_deepest_allowed_nesting_and_no_deeper() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let read = |depth| from_slice::<Value>(nested(depth).as_bytes());
         assert!(read(limits::NESTING).is_ok());
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_values_are_read_than_a_body_has_room_for() {
+    fn refuses_more_values_than_a_body_of_its_size_may_have() {
         #[track_caller]
         fn check(value: &str, length: usize, is_read: bool) {
             let values = vec![value; length / (value.len() + 1)].join(",");
@@ -183,7 +182,7 @@ mod tests {
                 (read, _) => panic!("{value}: {}", read.is_ok()),
             }
         }
-        // What stands there may be anything, as long as it is not much.
+        // A small body may hold anything.
         for value in [r#"{"":0}"#, "[0]", "0", r#""a""#] {
             check(value, 8_000, true);
             check(value, 500_000, false);

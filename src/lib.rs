@@ -17,13 +17,13 @@
 
 // Values: no input or output, no clock, no threads.
 mod limits;
+mod text;
 mod secret;
 mod redact;
 mod glob;
 mod suggest;
 mod image;
 mod compose;
-mod text;
 mod stack;
 mod message;
 mod json;
@@ -61,6 +61,10 @@ pub fn main() -> std::process::ExitCode {
 #[cfg(test)]
 #[path = "../tests/support/fake.rs"]
 mod fake;
+
+/// A reproducible generator of random values, for tests with arbitrary inputs.
+#[cfg(test)]
+mod random;
 
 /// Test certificates and a TLS proxy, for unit tests of connections.
 #[cfg(test)]

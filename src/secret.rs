@@ -6,8 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::digest::Output;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
+
+use crate::text::string_enum;
 
 /// A secret text. Has no `Display` and no `Serialize`, and is compared in constant time only.
 #[derive(Clone)]
@@ -79,37 +82,28 @@ impl Secret {
 
     /// HMAC-SHA256 of the concatenated parts, keyed with the secret's UTF-8 text.
     pub(crate) fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        mac(self.0.as_bytes(), parts).finalize().into_bytes().into()
+        mac::<Hmac<Sha256>>(self.0.as_bytes(), parts).into()
     }
 
     /// HMAC of the concatenated parts with another hash, keyed with the secret's UTF-8 text.
     pub(crate) fn sign_with(&self, hash: Hash, parts: &[&[u8]]) -> Vec<u8> {
         let key = self.0.as_bytes();
         match hash {
-            Hash::Sha256 => keyed::<Hmac<Sha256>>(key, parts)
-                .finalize()
-                .into_bytes()
-                .to_vec(),
-            Hash::Sha512 => keyed::<Hmac<Sha512>>(key, parts)
-                .finalize()
-                .into_bytes()
-                .to_vec(),
-            Hash::Sha1 => keyed::<Hmac<Sha1>>(key, parts)
-                .finalize()
-                .into_bytes()
-                .to_vec(),
+            Hash::Sha256 => mac::<Hmac<Sha256>>(key, parts).to_vec(),
+            Hash::Sha512 => mac::<Hmac<Sha512>>(key, parts).to_vec(),
+            Hash::Sha1 => mac::<Hmac<Sha1>>(key, parts).to_vec(),
         }
     }
 
-    /// Whether `given` is the HMAC of the parts, compared in constant time. A shortened one never is.
+    /// Returns whether `given` is the whole HMAC of the parts, compared in constant time.
     pub(crate) fn has_signed(&self, hash: Hash, parts: &[&[u8]], given: &[u8]) -> bool {
         self.sign_with(hash, parts).ct_eq(given).into()
     }
 
     /// Decodes a Standard Webhooks secret: base64, with or without the prefix `whsec_`. `None` if it is not base64, or empty.
-    pub(crate) fn decoded(&self) -> Option<Key> {
+    pub(crate) fn decoded(&self) -> Option<HmacKey> {
         let text = self.0.strip_prefix("whsec_").unwrap_or(&self.0);
-        from_base64(text).filter(|key| !key.is_empty()).map(Key)
+        from_base64(text).filter(|key| !key.is_empty()).map(HmacKey)
     }
 
     /// Compares in constant time. Compares digests, so that timing does not reveal the length either.
@@ -118,41 +112,18 @@ impl Secret {
     }
 }
 
-/// The hash functions that senders use in an HMAC.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Hash {
+string_enum! {
+    /// The hash functions that senders use in an HMAC.
+    Hash:
     /// SHA-256, used by nearly every sender.
-    #[default]
-    Sha256,
+    Sha256 = "sha256",
     /// SHA-512, as strong for this purpose.
-    Sha512,
-    /// SHA-1: broken for signatures of documents, still unbroken in an HMAC, and only for senders that know nothing better.
-    Sha1,
+    Sha512 = "sha512",
+    /// SHA-1: broken for signatures of documents, still unbroken in an HMAC, and only for senders that support nothing better.
+    Sha1 = "sha1",
 }
 
 impl Hash {
-    /// Every name in the configuration.
-    pub(crate) const NAMES: &'static [&'static str] = &["sha256", "sha512", "sha1"];
-
-    /// The hash of that name.
-    pub(crate) fn parse(text: &str) -> Option<Hash> {
-        match text {
-            "sha256" => Some(Hash::Sha256),
-            "sha512" => Some(Hash::Sha512),
-            "sha1" => Some(Hash::Sha1),
-            _ => None,
-        }
-    }
-
-    /// The name in the configuration.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Hash::Sha256 => "sha256",
-            Hash::Sha512 => "sha512",
-            Hash::Sha1 => "sha1",
-        }
-    }
-
     /// Length of the digest in bytes.
     pub(crate) fn length(self) -> usize {
         match self {
@@ -164,29 +135,25 @@ impl Hash {
 }
 
 /// The bytes that an encoded secret stands for.
-pub(crate) struct Key(Vec<u8>);
+pub(crate) struct HmacKey(Vec<u8>);
 
-impl Key {
+impl HmacKey {
     /// HMAC-SHA256 of the concatenated parts.
     pub(crate) fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        mac(&self.0, parts).finalize().into_bytes().into()
+        mac::<Hmac<Sha256>>(&self.0, parts).into()
     }
 }
 
 /// An HMAC of the parts; its key may have any length (RFC 2104).
 #[expect(clippy::expect_used, reason = "an HMAC accepts keys of every length")]
-fn keyed<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> M {
+fn mac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Output<M> {
     let mut mac =
         <M as KeyInit>::new_from_slice(key).expect("an HMAC accepts keys of every length");
     parts.iter().for_each(|part| mac.update(part));
-    mac
+    mac.finalize().into_bytes()
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
-    keyed(key, parts)
-}
-
-/// Whether two digests are equal, in constant time.
+/// Compares two digests in constant time.
 pub(crate) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     one.ct_eq(other).into()
 }
@@ -283,7 +250,7 @@ mod tests {
         // RFC 4231 test case 6.
         let data = b"Test Using Larger Than Block-Size Key - Hash Key First";
         assert_eq!(
-            to_hex(&Key(vec![0xaa; 131]).sign(&[data])),
+            to_hex(&HmacKey(vec![0xaa; 131]).sign(&[data])),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
         for length in 0..=200 {
@@ -291,7 +258,7 @@ mod tests {
             let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
             mac.update(data);
             let expected: [u8; 32] = mac.finalize().into_bytes().into();
-            assert_eq!(Key(key).sign(&[data]), expected, "{length}");
+            assert_eq!(HmacKey(key).sign(&[data]), expected, "{length}");
         }
     }
 

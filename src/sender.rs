@@ -2,7 +2,7 @@
 
 mod git;
 mod pointer;
-mod rows;
+mod layout;
 mod strict_json;
 
 use std::fmt;
@@ -13,7 +13,8 @@ use crate::limits;
 use crate::message;
 use crate::secret::{Hash, Secret};
 use crate::signature::{HmacForm, Scheme, SchemeName, TokenKind, Verified};
-pub(crate) use rows::{Payload, RegistryAliases};
+use layout::Layout;
+pub(crate) use layout::{Payload, RegistryAliases};
 
 /// Declares the module of each sender and lists them in the order of the documentation.
 macro_rules! senders {
@@ -21,7 +22,7 @@ macro_rules! senders {
         $(mod $module;)+
 
         impl Sender {
-            /// Every sender.
+            /// Every sender, in the order of the documentation.
             pub(crate) const ALL: &'static [Sender] = &[$(Sender(&$module::SENDER)),+];
             /// Every sender's name in the configuration.
             pub(crate) const NAMES: &'static [&'static str] = &[$($module::SENDER.name),+];
@@ -71,13 +72,10 @@ pub(crate) struct Definition {
     hmac: (&'static str, Hash),
     /// Every event that it can state; empty: any name, or none.
     events: &'static [EventKind],
-    /// Parses a verified body.
-    parse: fn(&Verified<'_>, &Settings<'_>) -> Result<ParseOutcome, ParseError>,
-    /// Whether a delivery names one stack and waits for its outcome: sender `generic`.
+    parse: Parser,
+    /// A delivery names one stack and waits for its outcome: sender `generic`.
     is_pipeline: bool,
-    /// Whether `[hook.payload]` describes the body: sender `custom`.
-    has_payload: bool,
-    /// Whether `registry` may rename the registry of its images.
+    /// The option `registry` may rename the registry of its images.
     has_registry_alias: bool,
     setup: SetupText,
 }
@@ -90,18 +88,21 @@ impl Definition {
         token: ("authorization", TokenKind::Bearer),
         hmac: ("", Hash::Sha256),
         events: &[],
-        parse: |_, _| Ok(ParseOutcome::Ignored(String::new())),
+        parse: Parser::Payload,
         is_pipeline: false,
-        has_payload: false,
         has_registry_alias: false,
-        setup: SetupText {
-            location: "",
-            subscribe: "",
-            json_content_type: false,
-            rules: "",
-            notes: &[],
-        },
+        setup: SetupText::DEFAULT,
     };
+}
+
+/// The parser of a verified body.
+enum Parser {
+    /// A function of the sender.
+    Code(fn(&Verified<'_>, &ParseSettings<'_>) -> Result<ParseOutcome, ParseError>),
+    /// Pointers to the values; of several layouts the first that fits counts.
+    Layouts(fn() -> Vec<Layout<'static>>),
+    /// The layout that `[hook.payload]` describes: sender `custom`.
+    Payload,
 }
 
 /// The scheme of a hook that names none.
@@ -114,7 +115,7 @@ enum DefaultScheme {
 
 /// Parts of a hook's configuration that change how a body is parsed.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Settings<'h> {
+pub(crate) struct ParseSettings<'h> {
     /// Sender `custom`.
     pub(crate) payload: Option<&'h Payload>,
     /// Names of registries in deliveries, and the names that stacks use.
@@ -128,10 +129,10 @@ pub(crate) struct Settings<'h> {
 pub(crate) struct EventKind {
     /// Name in rule `events`.
     pub(crate) name: &'static str,
-    /// Whether it is acted on when the hook has no rule `events`.
+    /// It is acted on when the hook has no rule `events`.
     pub(crate) is_default: bool,
-    /// Whether it publishes something (an image, a package, a release) instead of reporting about a branch; rule `branches` does not
-    /// apply to it then.
+    /// It publishes something (an image, a package, a release) instead of reporting about a branch, so rule `branches` does not
+    /// apply to it.
     pub(crate) is_publication: bool,
     /// The facts that it can state.
     pub(crate) facts: &'static [Fact],
@@ -158,7 +159,7 @@ impl EventKind {
 
     /// The event of a registry that only reports images.
     const fn image(name: &'static str) -> EventKind {
-        EventKind::publication(name, &[Fact::Tag, Fact::Repository])
+        EventKind::publication(name, Fact::IMAGE)
     }
 
     /// The same, acted on only if rule `events` names it.
@@ -183,18 +184,36 @@ pub(crate) enum Fact {
     Prerelease,
 }
 
+impl Fact {
+    const GIT: &[Fact] = &[Fact::Branch, Fact::Tag, Fact::Repository];
+    const PUSH: &[Fact] = &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Paths];
+    const RUN: &[Fact] = &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Workflow];
+    const DEPLOYMENT: &[Fact] = &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Environment];
+    const IMAGE: &[Fact] = &[Fact::Tag, Fact::Repository];
+}
+
 /// Text that tells a person how to set up the sender.
 pub(crate) struct SetupText {
-    /// Where in the sender's own pages.
+    /// The place in the sender's own pages.
     pub(crate) location: &'static str,
     /// The events to choose there.
     pub(crate) subscribe: &'static str,
-    /// Whether the content type can be chosen there.
+    /// The content type can be chosen there.
     pub(crate) json_content_type: bool,
     /// Rules that fit these events, as lines for the `[[hook]]` section.
     pub(crate) rules: &'static str,
-    /// Caveats.
+    /// Caveats for the person who sets it up.
     pub(crate) notes: &'static [&'static str],
+}
+
+impl SetupText {
+    const DEFAULT: SetupText = SetupText {
+        location: "",
+        subscribe: "",
+        json_content_type: false,
+        rules: "",
+        notes: &[],
+    };
 }
 
 impl Default for Sender {
@@ -228,17 +247,17 @@ impl Sender {
         self.0.name
     }
 
-    /// Whether a delivery names one stack and waits for its outcome.
+    /// Returns whether a delivery names one stack and waits for its outcome.
     pub(crate) fn is_pipeline(self) -> bool {
         self.0.is_pipeline
     }
 
-    /// Whether `[hook.payload]` describes the body.
+    /// Returns whether `[hook.payload]` describes the body.
     pub(crate) fn has_payload(self) -> bool {
-        self.0.has_payload
+        matches!(self.0.parse, Parser::Payload)
     }
 
-    /// Whether `registry` may rename the registry of its images.
+    /// Returns whether `registry` may rename the registry of its images.
     pub(crate) fn has_registry_alias(self) -> bool {
         self.0.has_registry_alias
     }
@@ -342,10 +361,17 @@ impl Sender {
     pub(crate) fn parse_delivery(
         self,
         verified: &Verified<'_>,
-        settings: &Settings<'_>,
+        settings: &ParseSettings<'_>,
     ) -> Result<ParseOutcome, ParseError> {
         refuse_parameters(verified)?;
-        let mut outcome = (self.0.parse)(verified, settings)?;
+        let mut outcome = match self.0.parse {
+            Parser::Code(parse) => parse(verified, settings)?,
+            Parser::Layouts(layouts) => layout::parse(&layouts(), verified, settings)?,
+            Parser::Payload => {
+                let layout = settings.payload.map(Layout::from_payload);
+                layout::parse(&[layout.unwrap_or_default()], verified, settings)?
+            }
+        };
         // A signed id is preferred to one that anybody could change.
         let signed = verified.timestamp().and_then(|signed| signed.id.clone());
         if let (ParseOutcome::Delivery(delivery), Some(id)) = (&mut outcome, signed)
@@ -416,6 +442,17 @@ pub(crate) struct Sample {
     pub(crate) event: &'static str,
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) body: serde_json::Value,
+}
+
+#[cfg(test)]
+impl Sample {
+    fn new(event: &'static str, body: serde_json::Value) -> Sample {
+        Sample {
+            event,
+            headers: Vec::new(),
+            body,
+        }
+    }
 }
 
 #[cfg(test)]

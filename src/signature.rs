@@ -212,7 +212,7 @@ fn explain(
 /// The parts of a request that a sender who knows the secret adds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// Header lines.
+    /// Header lines to add.
     Headers(Vec<(String, String)>),
     /// Nothing but the secret in the URL.
     InUrl,
@@ -249,7 +249,7 @@ impl<'r> Verified<'r> {
         self.query
     }
 
-    /// Whether the query carries the token.
+    /// Returns whether the query carries the token.
     pub(crate) fn has_url_token(&self) -> bool {
         self.has_url_token
     }
@@ -277,8 +277,8 @@ impl<'r> Verified<'r> {
         self.timestamp.as_ref()
     }
 
-    /// The number of the secret that matched, counted from 1, and the number of secrets. After a rotation the log shows from it
-    /// that the old secret is no longer used.
+    /// The number of the secret that matched, counted from 1, and the number of secrets. After a rotation the log shows when senders
+    /// have stopped using the old secret.
     pub(crate) fn secret(&self) -> (usize, usize) {
         self.secret
     }
@@ -286,14 +286,14 @@ impl<'r> Verified<'r> {
 
 /// A successful verification.
 #[derive(Debug)]
-struct Found {
+struct SecretMatch {
     /// Index of the secret that matched.
     secret: usize,
     timestamp: Option<SignedTimestamp>,
 }
 
 /// The first secret that matches. All are tried, so that the time tells nothing about the position.
-fn first_match(secrets: &[Secret], matches: impl Fn(&Secret) -> bool) -> Option<Found> {
+fn first_match(secrets: &[Secret], matches: impl Fn(&Secret) -> bool) -> Option<SecretMatch> {
     let mut found = None;
     for (index, secret) in secrets.iter().enumerate() {
         let is_match = matches(secret);
@@ -301,13 +301,22 @@ fn first_match(secrets: &[Secret], matches: impl Fn(&Secret) -> bool) -> Option<
             found = Some(index);
         }
     }
-    found.map(|secret| Found {
+    found.map(|secret| SecretMatch {
         secret,
         timestamp: None,
     })
 }
 
-/// Whether `text` is one of the secrets.
+/// The only value of a header or parameter.
+fn exactly_one<T>(mut values: impl Iterator<Item = T>, missing: Reason) -> Result<T, Rejection> {
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        (Some(_), Some(_)) => Err(Reason::DuplicateHeader.into()),
+        (None, _) => Err(missing.into()),
+    }
+}
+
+/// Returns whether `text` is one of the secrets.
 fn is_secret(secrets: &[Secret], text: &[u8]) -> bool {
     first_match(secrets, |secret| secret.is(text)).is_some()
 }

@@ -1,4 +1,4 @@
-//! Other people's systems at the door of the real binary: native signatures, bursts, and the ready jobs that `sign --setup` prints.
+//! Deliveries of other systems to the real binary: native signatures, bursts, and the pipeline jobs that `sign --setup` prints.
 
 mod findings;
 mod one_file;
@@ -17,7 +17,7 @@ use super::support::program::Setup;
 use super::support::shop::{self, GOOD, SECRET, Shop, WEB};
 use super::support::sign::hex_hmac;
 
-/// A hook of every kind that signs with the plain HMAC, or sends the secret itself.
+/// A hook for every sender that signs with a plain HMAC or sends the secret itself.
 const HOOKS: &str = r#"
 [[stack]]
 name = "shop"
@@ -158,7 +158,7 @@ services:
 ";
 
 #[test]
-fn a_push_that_docker_hub_tells_six_times_is_one_update() {
+fn a_push_that_docker_hub_reports_six_times_is_one_update() {
     let hub = "acme/web:1";
     let fake = super::support::fake::Fake::start(Era::A);
     fake.world(|world| {
@@ -222,7 +222,7 @@ fn a_fork_that_calls_its_branch_main_updates_nothing() {
 }
 
 #[test]
-fn a_registry_that_tells_of_a_pull_updates_nothing() {
+fn a_registry_that_reports_a_pull_updates_nothing() {
     let shop = configured();
     let event = |action: &str| {
         json!({"events": [{
@@ -315,7 +315,7 @@ fn five_variables_are_enough_for_github() {
 }
 
 #[test]
-fn what_sign_prints_is_accepted() {
+fn accepts_the_output_of_sign() {
     let shop = Shop::quick(Era::A);
     let body = r#"{"event":"ping"}"#;
     let setup = shop::variables(Setup::with(&shop.fake).file("body.json", body));
@@ -339,7 +339,7 @@ fn what_sign_prints_is_accepted() {
 }
 
 #[test]
-fn a_body_is_signed_whole_or_not_at_all() {
+fn signs_a_whole_body_or_nothing() {
     let shop = Shop::quick(Era::A);
     let body = "x".repeat(32 * 1024 * 1024 + 1);
     let setup = shop::variables(Setup::with(&shop.fake).file("body", &body));
@@ -359,7 +359,7 @@ fn a_body_is_signed_whole_or_not_at_all() {
     }
 }
 
-/// The ready jobs, as `sign --setup` prints them for a server at this address: title and text.
+/// The pipeline jobs that `sign --setup` prints for a server at this address: title and text.
 fn jobs(shop: &Shop) -> Vec<(String, String)> {
     let setup = shop::variables(Setup::with(&shop.fake)).env(
         "STACKHOOK_PUBLIC_URL",
@@ -375,7 +375,7 @@ fn jobs(shop: &Shop) -> Vec<(String, String)> {
     parts.filter_map(job).collect()
 }
 
-/// What the shell of a job is given, dug out of the format around it.
+/// The shell script of a job, extracted from the format around it.
 fn script((title, text): &(String, String)) -> String {
     let yaml = || yaml_serde::from_str::<Value>(text).expect("the job is YAML");
     if title.starts_with("GitHub") {
@@ -455,7 +455,7 @@ fn every_ready_job_redeploys_and_fails_with_the_redeploy() {
 }
 
 #[test]
-fn a_set_up_shows_no_secret_and_every_hook_has_one() {
+fn set_up_texts_exist_for_every_hook_and_show_no_secret() {
     let shop = configured();
     let setup = shop.server.setup();
     for hook in ["github", "hub", "registry", "quay", "update"] {

@@ -1,4 +1,4 @@
-//! Who does not prove to know the secret gets one constant answer, deploys nothing, and is not told why; the log is.
+//! A request without proof of the secret gets one constant reply and deploys nothing; only the log has the reason.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ fn without_the_right_signature_nothing_is_deployed() {
     shop.is_untouched();
 }
 
-/// The reasons in the log, once there are so many of them.
+/// The reasons in the log, as soon as it has this number of them.
 #[track_caller]
 fn reasons(shop: &Shop, count: usize) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -75,7 +75,7 @@ fn reasons(shop: &Shop, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn either_case_and_the_usual_prefix_are_right() {
+fn accepts_either_case_and_the_usual_prefix() {
     let shop = Shop::open(Era::A);
     let right = hex_hmac(SECRET, BODY.as_bytes());
     let prefixed = format!("sha256={right}");
@@ -90,7 +90,7 @@ fn either_case_and_the_usual_prefix_are_right() {
 }
 
 #[test]
-fn the_secret_itself_is_no_signature_and_should_be_changed() {
+fn rejects_the_secret_itself_and_recommends_changing_it() {
     let shop = Shop::open(Era::A);
     for (name, value) in [
         (NAME, SECRET.to_owned()),
@@ -107,7 +107,7 @@ fn the_secret_itself_is_no_signature_and_should_be_changed() {
 }
 
 #[test]
-fn while_a_secret_is_changed_both_are_right_and_the_log_tells_which_was_used() {
+fn accepts_both_secrets_during_a_rotation_and_logs_which_was_used() {
     const NEWER: &str = "a-newer-secret-of-more-than-16";
     let fake = crate::support::shop::portainer(Era::A);
     let both = format!("{NEWER}\n{SECRET}");

@@ -81,7 +81,7 @@ fn hook(name: &str, vector: &Value) -> String {
 }
 
 #[test]
-fn every_collected_signature_has_its_verdict_over_http() {
+fn every_collected_signature_has_the_expected_verdict_over_http() {
     if !Path::new(COLLECTION).exists() {
         println!("not compared: {COLLECTION} is not there");
         return;

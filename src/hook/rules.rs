@@ -47,8 +47,7 @@ fn check_event(hook: &Hook, event: &Event) -> Result<(), String> {
     }
 }
 
-/// `branches` and `tags` are one rule about the ref: each kind of ref is compared with the list for it, a ref of unknown kind with
-/// both.
+/// `branches` and `tags` are one rule: each kind of ref is compared with the list for it, a ref of unknown kind with both lists.
 fn check_ref(hook: &Hook, kind: Option<&EventKind>, event: &Event) -> Result<(), String> {
     let Rules { branches, tags, .. } = &hook.rules;
     if branches.is_empty() && tags.is_empty() {

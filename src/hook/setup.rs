@@ -14,7 +14,7 @@ pub(crate) struct Setup {
     pub(crate) title: String,
     /// Fields of the sender's form, and the values to enter.
     pub(crate) fields: Vec<(&'static str, String)>,
-    /// Caveats.
+    /// Caveats of the sender and the scheme.
     pub(crate) notes: Vec<String>,
     /// Text to copy: rules for the configuration, jobs for pipelines.
     pub(crate) snippets: Vec<Snippet>,

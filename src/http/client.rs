@@ -141,9 +141,9 @@ mod tests {
 
     #[test]
     fn survives_arbitrary_bytes() {
-        let mut random = crate::http::random::Random::new(3);
+        let mut random = crate::random::Random::new(3);
         let trusted = [Network::parse("0.0.0.0/0").unwrap()];
-        for _ in 0..crate::http::random::rounds(5_000) {
+        for _ in 0..crate::random::rounds(5_000) {
             let mut headers = Headers::default();
             for _ in 0..random.below(4) {
                 let words = [

@@ -1,5 +1,4 @@
-//! The grammar of image references: where a text is cut, and which signs each part may have. What the parts mean is
-//! said in [`super::Reference`].
+//! The grammar of image references: the separators of the parts, and the characters that each part may have.
 
 use super::BadReference;
 use crate::limits;
@@ -8,18 +7,18 @@ use crate::limits;
 pub(super) const HUB: &str = "docker.io";
 /// Another name of it, which Docker itself writes as [`HUB`].
 const HUB_INDEX: &str = "index.docker.io";
-/// The address behind it. Docker keeps images of that name apart, so it is the same only where references are compared.
+/// The address of the hub. Docker stores images under this name separately, so it counts as the hub only in comparisons.
 pub(super) const HUB_ADDRESS: &str = "registry-1.docker.io";
-/// Where repositories of one part live on the hub.
+/// The namespace of repositories with a single part on the hub.
 const OFFICIAL: &str = "library/";
 /// The algorithms that Docker accepts in digests, and their hex digits.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
 /// Name, tag and digest, as written.
-pub(super) type Parts<'t> = (&'t str, Option<&'t str>, Option<&'t str>);
+pub(super) type NameParts<'t> = (&'t str, Option<&'t str>, Option<&'t str>);
 
-/// Takes tag and digest off a name. None of the parts is checked yet.
-pub(super) fn split(text: &str) -> Result<Parts<'_>, BadReference> {
+/// Splits a reference into name, tag and digest, without checking them.
+pub(super) fn split(text: &str) -> Result<NameParts<'_>, BadReference> {
     if text.is_empty() {
         return Err(BadReference::Empty);
     }
@@ -63,7 +62,7 @@ pub(super) fn leading_host(name: &str) -> Option<(&str, &str)> {
     host.then_some((first, rest))
 }
 
-/// Without the hub's own namespace, if nothing but a name follows it.
+/// Removes the namespace of the hub if only a name follows it.
 pub(super) fn shorten(path: &str) -> &str {
     path.strip_prefix(OFFICIAL)
         .filter(|name| !name.contains('/'))
@@ -109,7 +108,7 @@ pub(super) fn is_component(text: &str) -> bool {
     text.bytes().next().is_some_and(sound)
         && text.bytes().next_back().is_some_and(sound)
         && text
-            .split(|sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit())
+            .split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit())
             .all(joint)
 }
 

@@ -9,15 +9,15 @@ use super::{BadReference, Reference};
 use crate::glob;
 use crate::limits;
 
-/// A glob over references, made canonical first: `postgres:*` means `docker.io/library/postgres` with any tag.
+/// A glob over references in canonical form: `postgres:*` means `docker.io/library/postgres` with any tag.
 ///
-/// `*` stops at a slash, `**` does not. Without a tag every tag is meant, and every digest. A pattern that begins
-/// with `**` is about registry and path together, so `**/web` is `web` wherever it comes from.
+/// `*` stops at a slash, `**` does not. A pattern without a tag matches every tag and digest. A pattern that begins with `**` is
+/// compared with registry and path together, so `**/web` matches `web` on every registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Pattern {
     written: String,
-    /// None: `path` is about registry and path together.
+    /// `None`: `path` is compared with registry and path together.
     registry: Option<String>,
     path: String,
     tag: Option<String>,
@@ -25,10 +25,10 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a pattern as the configuration has it.
+    /// Parses a pattern of the configuration.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The mistake in the pattern.
     pub(crate) fn parse(text: &str) -> Result<Pattern, BadPattern> {
         if text.contains("***") {
             return Err(BadPattern::Stars);
@@ -36,7 +36,7 @@ impl Pattern {
         if text.len() > limits::REFERENCE_MAX {
             return Err(BadPattern::Reference(BadReference::TooLong));
         }
-        // What a star could stand for, so that the words and rules are those for references.
+        // With a letter for each star, the rules and messages are those of references.
         let example = text.replace("**", "*").replace('*', "a");
         Reference::parse(&example).map_err(BadPattern::Reference)?;
         let (name, tag, digest) = split(text).map_err(BadPattern::Reference)?;
@@ -58,8 +58,8 @@ impl Pattern {
         })
     }
 
-    /// Whether `reference` is meant. One that does not say its registry is compared by its path; one without a tag
-    /// is meant only where the pattern takes every tag.
+    /// Returns whether the pattern matches `reference`. One without a registry is compared by its path, and one without a tag
+    /// matches only if the pattern accepts every tag.
     pub(crate) fn matches(&self, reference: &Reference) -> bool {
         self.place(reference) && self.version(reference)
     }
@@ -89,7 +89,7 @@ impl Pattern {
     fn version(&self, reference: &Reference) -> bool {
         let tag = match &self.tag {
             None => true,
-            Some(all) if all.bytes().all(|sign| sign == b'*') => true,
+            Some(all) if all.bytes().all(|byte| byte == b'*') => true,
             Some(tag) => reference
                 .tag()
                 .is_some_and(|given| glob::matches(tag, given)),
@@ -121,10 +121,10 @@ impl From<Pattern> for String {
     }
 }
 
-/// Why a text is no pattern.
+/// The mistake in a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadPattern {
-    /// It is no reference, whatever its stars stand for.
+    /// It is not a reference, whatever its stars match.
     Reference(BadReference),
     /// More than two stars in a row.
     Stars,
@@ -137,10 +137,10 @@ impl fmt::Display for BadPattern {
         match self {
             BadPattern::Reference(why) => write!(f, "{why}"),
             BadPattern::Stars => f.write_str(
-                "three stars in a row mean nothing; \"*\" stops at \"/\", \"**\" does not",
+                "three stars in a row have no meaning; \"*\" stops at \"/\", \"**\" does not",
             ),
             BadPattern::DigestStar => {
-                f.write_str("a digest cannot be a pattern; leave it out to mean every one")
+                f.write_str("a digest cannot be a pattern; leave it out to match every digest")
             }
         }
     }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_tag_every_tag_and_digest_is_meant() {
+    fn a_pattern_without_a_tag_matches_every_tag_and_digest() {
         check("postgres", "postgres:16", true);
         check("postgres", "postgres", true);
         check("postgres", &format!("postgres@{DIGEST}"), true);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_meant_alone() {
+    fn a_pattern_with_a_digest_matches_only_that_digest() {
         check(&format!("web@{DIGEST}"), &format!("web@{DIGEST}"), true);
         check(&format!("web@{DIGEST}"), &format!("web:1@{DIGEST}"), true);
         check(&format!("web@{DIGEST}"), "web:1", false);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn two_stars_at_the_start_are_about_every_registry() {
+    fn two_stars_at_the_start_match_every_registry() {
         check("**", "ghcr.io/acme/web:1", true);
         check("**", "nginx", true);
         check("**/web:v*", "ghcr.io/acme/web:v2", true);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused_and_named() {
+    fn refuses_invalid_patterns_and_names_the_mistake() {
         refused("", BadPattern::Reference(BadReference::Empty));
         refused("Postgres", BadPattern::Reference(BadReference::Uppercase));
         refused("postgres:", BadPattern::Reference(BadReference::Tag));

@@ -1,4 +1,4 @@
-//! References as tables. The accepted and refused ones were also put to `distribution/reference`.
+//! Tables of references. The accepted and refused ones were compared with `distribution/reference`.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn refused(text: &str, expected: BadReference) {
 }
 
 #[test]
-fn all_names_of_an_image_on_the_hub_are_one() {
+fn all_names_of_an_image_on_the_hub_are_equal() {
     check("nginx", "docker.io/library/nginx", "nginx");
     check("docker.io/nginx", "docker.io/library/nginx", "nginx");
     check(
@@ -50,7 +50,7 @@ fn all_names_of_an_image_on_the_hub_are_one() {
 }
 
 #[test]
-fn the_first_part_is_a_registry_where_docker_takes_it_for_one() {
+fn the_first_part_is_a_registry_if_docker_reads_it_as_one() {
     check(
         "ghcr.io/acme/web:latest",
         "ghcr.io/acme/web:latest",
@@ -111,7 +111,7 @@ fn digests_stay_with_and_without_a_tag() {
 }
 
 #[test]
-fn the_default_tag_is_added_only_where_there_is_nothing() {
+fn the_default_tag_is_added_only_without_tag_and_digest() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         assert_eq!(
@@ -128,7 +128,7 @@ fn the_default_tag_is_added_only_where_there_is_nothing() {
 }
 
 #[test]
-fn what_docker_refuses_is_refused() {
+fn refuses_references_that_docker_refuses() {
     refused("", BadReference::Empty);
     refused(DIGEST, BadReference::BareId);
     refused(&DIGEST[7..], BadReference::BareId);
@@ -174,7 +174,7 @@ fn what_docker_refuses_is_refused() {
 }
 
 #[test]
-fn joints_of_a_repository_are_those_docker_allows() {
+fn accepts_the_separators_that_docker_allows() {
     check(
         "x/a.b_c__d-e---f",
         "docker.io/x/a.b_c__d-e---f",
@@ -221,7 +221,7 @@ fn an_event_is_compared_in_canonical_form() {
 }
 
 #[test]
-fn an_event_without_tag_and_digest_is_about_all_of_them() {
+fn an_event_without_tag_and_digest_matches_all_versions() {
     event("nginx:1", "nginx", true);
     event(&format!("nginx@{DIGEST}"), "nginx", true);
     event("nginx:1", "nginx:2", false);
@@ -239,7 +239,7 @@ fn an_event_without_tag_and_digest_is_about_all_of_them() {
 }
 
 #[test]
-fn an_event_without_a_registry_is_about_every_one() {
+fn an_event_without_a_registry_matches_every_registry() {
     event_anywhere("ghcr.io/acme/web:1", "acme/web:1", true);
     event_anywhere("a.io:5000/acme/web:1", "acme/web", true);
     event_anywhere("ghcr.io/acme/web:2", "acme/web:1", false);

@@ -4,27 +4,25 @@ use serde_json::Value;
 
 use super::git::{self, require, text};
 use super::{
-    DefaultScheme, Definition, EventKind, Fact, Settings, SetupText, header, ignored, outcome,
+    DefaultScheme, Definition, EventKind, Fact, ParseSettings, Parser, SetupText, header, ignored,
+    outcome,
 };
 use crate::event::{Event, ParseError, ParseOutcome, quoted};
 use crate::signature::{SchemeName, Verified};
 use crate::stack::order::Cause;
 
-const STATUS_FACTS: &[Fact] = &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Workflow];
+const STATUS_FACTS: &[Fact] = Fact::RUN;
 
 pub(super) const SENDER: Definition = Definition {
     name: "bitbucket",
     default_scheme: DefaultScheme::Always(SchemeName::Bitbucket),
     events: &[
-        EventKind::git("repo:push", &[Fact::Branch, Fact::Tag, Fact::Repository]),
-        EventKind::git(
-            "repo:refs_changed",
-            &[Fact::Branch, Fact::Tag, Fact::Repository],
-        ),
+        EventKind::git("repo:push", Fact::GIT),
+        EventKind::git("repo:refs_changed", Fact::GIT),
         EventKind::git("repo:commit_status_updated", STATUS_FACTS),
         EventKind::git("repo:commit_status_created", STATUS_FACTS),
     ],
-    parse,
+    parse: Parser::Code(parse),
     setup: SetupText {
         location: "repository > Repository settings > Webhooks > Add webhook",
         subscribe: "Build status updated",
@@ -34,15 +32,15 @@ pub(super) const SENDER: Definition = Definition {
             "Bitbucket Cloud reaches public addresses only",
             "every successful build status acts, of pull requests too if their branch matches; workflows names the status by its name or key",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
 
 /// Parses a delivery.
-fn parse(verified: &Verified<'_>, _: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
+fn parse(verified: &Verified<'_>, _: &ParseSettings<'_>) -> Result<ParseOutcome, ParseError> {
     let Some(name) = header(verified, "x-event-key") else {
-        return ignored("there is no header X-Event-Key");
+        return ignored("header X-Event-Key is missing");
     };
     if name == "diagnostics:ping" {
         return ignored("ping");

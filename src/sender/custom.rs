@@ -1,17 +1,12 @@
 //! Sender `custom`: any JSON, parsed with the pointers of `[hook.payload]`.
 
-use super::rows::{self, Row};
-use super::{DefaultScheme, Definition, SetupText};
+use super::{DefaultScheme, Definition, Parser, SetupText};
 use crate::signature::SchemeName;
 
 pub(super) const SENDER: Definition = Definition {
     name: "custom",
     default_scheme: DefaultScheme::Always(SchemeName::Generic),
-    parse: |verified, settings| {
-        let row = settings.payload.map(Row::from_payload).unwrap_or_default();
-        rows::parse(&[row], verified, settings)
-    },
-    has_payload: true,
+    parse: Parser::Payload,
     has_registry_alias: true,
     setup: SetupText {
         location: "the webhook settings of the system that posts",
@@ -19,16 +14,15 @@ pub(super) const SENDER: Definition = Definition {
         notes: &[
             "the body is read with the pointers of [hook.payload]; a value that a rule needs and that is missing is named in the reply",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
 
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Sample> {
-    vec![super::Sample {
-        event: "every delivery",
-        headers: Vec::new(),
-        body: serde_json::json!({"message": "built"}),
-    }]
+    vec![super::Sample::new(
+        "every delivery",
+        serde_json::json!({"message": "built"}),
+    )]
 }

@@ -1,9 +1,7 @@
 //! The CNCF registry, once `docker/distribution`.
 
-use super::rows::{self, EventName, Host, Row};
-use super::{Definition, EventKind, Settings, SetupText};
-use crate::event::{ParseError, ParseOutcome};
-use crate::signature::Verified;
+use super::layout::{EventName, Host, Layout};
+use super::{Definition, EventKind, Parser, SetupText};
 
 /// Media types of images; layers and configurations are pushed too.
 const MANIFESTS: [&str; 5] = [
@@ -18,7 +16,23 @@ pub(super) const SENDER: Definition = Definition {
     name: "distribution",
     events: &[EventKind::image("push")],
     has_registry_alias: true,
-    parse,
+    parse: Parser::Layouts(|| {
+        vec![Layout {
+            each: Some("/events/*"),
+            event: EventName::At("/action"),
+            repository: Some("/target/repository"),
+            image: Some("/target/repository"),
+            tag: Some("/target/tag"),
+            host: Host::At("/request/host"),
+            id: Some("/id"),
+            // A redeploy pulls: acting on pulls would never end.
+            require: vec![
+                (vec!["/action"], vec!["push"]),
+                (vec!["/target/mediaType"], MANIFESTS.to_vec()),
+            ],
+            ..Layout::default()
+        }]
+    }),
     setup: SetupText {
         location: "the registry's configuration file, under notifications > endpoints",
         subscribe: "push",
@@ -27,36 +41,16 @@ pub(super) const SENDER: Definition = Definition {
             "pull events are ignored here; ignoring them in the registry (ignore: actions: [pull]) spares the calls",
             "if the registry calls itself by another name than your stacks do: registry = { \"registry:5000\" = \"registry.example.com\" }",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
 
-fn parse(verified: &Verified<'_>, settings: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
-    let row = Row {
-        each: Some("/events/*"),
-        event: EventName::At("/action"),
-        repository: Some("/target/repository"),
-        image: Some("/target/repository"),
-        tag: Some("/target/tag"),
-        host: Host::At("/request/host"),
-        id: Some("/id"),
-        // A redeploy pulls: acting on pulls would never end.
-        require: vec![
-            (vec!["/action"], vec!["push"]),
-            (vec!["/target/mediaType"], MANIFESTS.to_vec()),
-        ],
-        ..Row::default()
-    };
-    rows::parse(&[row], verified, settings)
-}
-
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Sample> {
-    vec![super::Sample {
-        event: "push",
-        headers: Vec::new(),
-        body: serde_json::json!({"events": [{"id": "1", "action": "push", "request": {"host": "registry.example.com"},
+    vec![super::Sample::new(
+        "push",
+        serde_json::json!({"events": [{"id": "1", "action": "push", "request": {"host": "registry.example.com"},
             "target": {"repository": "you/app", "tag": "latest", "mediaType": MANIFESTS[0]}}]}),
-    }]
+    )]
 }

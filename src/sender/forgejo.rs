@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::git::{self, is_true, require, text};
-use super::{DefaultScheme, Definition, EventKind, Fact, SetupText, gitea};
+use super::{DefaultScheme, Definition, EventKind, Fact, Parser, SetupText, gitea};
 use crate::event::Event;
 use crate::signature::SchemeName;
 
@@ -16,13 +16,10 @@ pub(super) const SENDER: Definition = Definition {
         gitea::PUSH,
         gitea::RELEASE,
         gitea::PACKAGE,
-        EventKind::git(
-            RUN,
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Workflow],
-        ),
+        EventKind::git(RUN, Fact::RUN),
         gitea::CREATE,
     ],
-    parse: |verified, _| gitea::parse(verified, "forgejo", &[(RUN, action_run)]),
+    parse: Parser::Code(|verified, _| gitea::parse(verified, "forgejo", &[(RUN, action_run)])),
     setup: SetupText {
         location: "repository > Settings > Webhooks > Add webhook > Forgejo",
         subscribe: "Custom events: Success, under action runs",

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{DefaultScheme, Definition, EventKind, Fact, Settings, SetupText, is_id, strict_json};
+use super::{
+    DefaultScheme, Definition, EventKind, Fact, ParseSettings, Parser, SetupText, is_id,
+    strict_json,
+};
 use crate::event::{
     Event, EventRef, ParseError, ParseOutcome, ParsedDelivery, RequestedChanges, quoted,
 };
@@ -13,7 +16,7 @@ use crate::limits;
 use crate::signature::{SchemeName, Verified, check_age};
 use crate::stack::order::Cause;
 
-const FACTS: &[Fact] = &[Fact::Branch, Fact::Tag, Fact::Repository];
+const FACTS: &[Fact] = Fact::GIT;
 
 pub(super) const SENDER: Definition = Definition {
     name: "generic",
@@ -24,17 +27,17 @@ pub(super) const SENDER: Definition = Definition {
         EventKind::git("image_update", FACTS),
         EventKind::git("deployment", FACTS),
     ],
-    parse,
+    parse: Parser::Code(parse),
     is_pipeline: true,
     setup: SetupText {
         location: "a pipeline, a script, anything that can run curl: see the snippets below",
         subscribe: "stack_update, image_update or deployment in the body; ping is answered and not acted on",
         notes: &[
-            "send \"time\" (Unix seconds) in the body: without it the same body has the same signature for ever, and whoever records it can repeat it",
+            "send \"time\" (Unix seconds) in the body: without it the same body always has the same signature, and anyone who records it can repeat it",
             "send an \"id\" that is new every time: two identical bodies within the same second are one request, and the second is answered as the first",
             "sign exactly the bytes that are sent: printf '%s', not echo, and --data-binary, not -d",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
@@ -56,7 +59,10 @@ const FIELDS: &[&str] = &[
 ];
 
 /// Parses the body: its time first, then everything else.
-fn parse(verified: &Verified<'_>, settings: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
+fn parse(
+    verified: &Verified<'_>,
+    settings: &ParseSettings<'_>,
+) -> Result<ParseOutcome, ParseError> {
     let body = object(verified.bytes())?;
     let mistaken = misspelled(&body);
     let time = time(&body)?;
@@ -89,7 +95,7 @@ fn parse(verified: &Verified<'_>, settings: &Settings<'_>) -> Result<ParseOutcom
         set: variables(&body)?,
         force: flag(&body, "force")?,
     };
-    // A body without a time is a password for what it requests, for ever.
+    // A signed body without a time can be repeated at any later date.
     let replayable = time.is_none() && verified.timestamp().is_none();
     if replayable && (requested.force || !requested.set.is_empty()) {
         return Err(ParseError::Malformed(
@@ -127,7 +133,7 @@ fn misspelled(body: &Map<String, Value>) -> Vec<(&str, &'static str)> {
         .collect()
 }
 
-/// Whether `own` differs from a known name by case, plural or hyphens, or by one letter if the name has five or more.
+/// Returns whether `own` differs from a known name by case, plural or hyphens, or by one letter if the name has five or more.
 fn is_near(own: &str, known: &str) -> bool {
     let plain = |byte: &u8| !matches!(byte, b'-' | b'_' | b' ' | b'.');
     let own: Vec<u8> = own.to_lowercase().bytes().filter(plain).collect();
@@ -138,7 +144,7 @@ fn is_near(own: &str, known: &str) -> bool {
     own == known || plural || (known.len() >= 5 && is_one_letter_off(&own, known))
 }
 
-/// Whether one inserted, missing, changed or swapped letter makes one name of the other.
+/// Returns whether the names differ by one inserted, missing, changed or swapped letter.
 fn is_one_letter_off(own: &[u8], known: &[u8]) -> bool {
     let same = own.iter().zip(known).take_while(|(a, b)| a == b).count();
     let (own, known) = (
@@ -254,7 +260,7 @@ fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, Pars
     Ok(plain)
 }
 
-/// Whether a value has only the characters of tags, digests and versions: nothing that a compose file would interpolate or split.
+/// Returns whether a value has only the characters of tags, digests and versions: nothing that a compose file would interpolate or split.
 fn is_plain(value: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@:/+-".contains(&byte);
     (1..=limits::VARIABLE_VALUE_MAX).contains(&value.len()) && value.bytes().all(allowed)

@@ -17,12 +17,12 @@ pub(super) fn owned(value: &Value, pointer: &str) -> Option<String> {
     text(value, pointer).map(str::to_owned)
 }
 
-/// Whether the value at a pointer is `true`.
+/// Returns whether the value at a pointer is `true`.
 pub(super) fn is_true(value: &Value, pointer: &str) -> bool {
     value.pointer(pointer).and_then(Value::as_bool) == Some(true)
 }
 
-/// Whether a hash consists of zeros: the ref is gone.
+/// Returns whether a hash consists of zeros, which means that the ref was deleted.
 pub(super) fn is_zero(hash: &str) -> bool {
     !hash.is_empty() && hash.bytes().all(|digit| digit == b'0')
 }
@@ -135,11 +135,11 @@ pub(super) fn require(body: &Value, pointer: &str, values: &[&str]) -> Result<()
     }
 }
 
-/// Refuses a run that was started before a merge or by a comment. Its workflow may build code that nobody has approved, and its branch
-/// may be called "main" too. Every other trigger is accepted: the list of triggers grows.
+/// Refuses a run that was started before a merge or by a comment. Its workflow may build unapproved code from a branch that is
+/// also called "main". Every other trigger is accepted, because the list of triggers grows.
 ///
 /// # Errors
-/// The trigger.
+/// The trigger that is refused, or that none is stated.
 pub(super) fn refuse_unmerged(trigger: Option<&str>) -> Result<(), String> {
     match trigger {
         Some(trigger)

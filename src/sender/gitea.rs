@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::git::{self, is_true, require, text};
-use super::{DefaultScheme, Definition, EventKind, Fact, SetupText, header, ignored, outcome};
+use super::{
+    DefaultScheme, Definition, EventKind, Fact, Parser, SetupText, header, ignored, outcome,
+};
 use crate::event::{Event, EventRef, ParseError, ParseOutcome, quoted};
 use crate::image::Reference;
 use crate::signature::{SchemeName, Verified};
@@ -16,13 +18,12 @@ pub(super) const SENDER: Definition = Definition {
         PUSH,
         RELEASE,
         PACKAGE,
-        EventKind::git(
-            "workflow_run",
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Workflow],
-        ),
+        EventKind::git("workflow_run", Fact::RUN),
         CREATE,
     ],
-    parse: |verified, _| parse(verified, "gitea", &[("workflow_run", git::workflow_run)]),
+    parse: Parser::Code(|verified, _| {
+        parse(verified, "gitea", &[("workflow_run", git::workflow_run)])
+    }),
     setup: SetupText {
         location: "repository > Settings > Webhooks > Add webhook > Gitea",
         subscribe: "Custom events: Workflow Runs",
@@ -39,16 +40,11 @@ pub(super) const SENDER: Definition = Definition {
 };
 
 /// Events of the whole family.
-pub(super) const PUSH: EventKind = EventKind::git(
-    "push",
-    &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Paths],
-);
+pub(super) const PUSH: EventKind = EventKind::git("push", Fact::PUSH);
 pub(super) const RELEASE: EventKind =
     EventKind::publication("release", &[Fact::Tag, Fact::Repository, Fact::Prerelease]);
-pub(super) const PACKAGE: EventKind =
-    EventKind::publication("package", &[Fact::Tag, Fact::Repository]);
-pub(super) const CREATE: EventKind =
-    EventKind::git("create", &[Fact::Branch, Fact::Tag, Fact::Repository]).on_request();
+pub(super) const PACKAGE: EventKind = EventKind::publication("package", Fact::IMAGE);
+pub(super) const CREATE: EventKind = EventKind::git("create", Fact::GIT).on_request();
 
 pub(super) const ALLOWED_HOSTS: &str = "private addresses must be allowed in app.ini: [webhook] ALLOWED_HOST_LIST = private (or the host's name)";
 pub(super) const SIGNED_JSON: &str =
@@ -68,7 +64,7 @@ pub(super) fn parse(
 ) -> Result<ParseOutcome, ParseError> {
     let event_header = format!("x-{family}-event");
     let Some(name) = header(verified, &event_header) else {
-        return ignored(format!("there is no header {event_header}"));
+        return ignored(format!("header {event_header} is missing"));
     };
     if name == "ping" {
         return ignored("ping");

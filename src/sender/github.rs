@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::git::{self, is_true, require, text};
 use super::{
-    DefaultScheme, Definition, EventKind, Fact, Settings, SetupText, header, ignored, outcome,
+    DefaultScheme, Definition, EventKind, Fact, ParseSettings, Parser, SetupText, header, ignored,
+    outcome,
 };
 use crate::event::{Event, EventRef, ParseError, ParseOutcome, quoted};
 use crate::image::Reference;
@@ -19,24 +20,15 @@ pub(super) const SENDER: Definition = Definition {
     name: "github",
     default_scheme: DefaultScheme::Always(SchemeName::Github),
     events: &[
-        EventKind::git(
-            "push",
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Paths],
-        ),
-        EventKind::git(
-            "workflow_run",
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Workflow],
-        ),
-        EventKind::publication("package", &[Fact::Tag, Fact::Repository]),
-        EventKind::publication("registry_package", &[Fact::Tag, Fact::Repository]),
+        EventKind::git("push", Fact::PUSH),
+        EventKind::git("workflow_run", Fact::RUN),
+        EventKind::publication("package", Fact::IMAGE),
+        EventKind::publication("registry_package", Fact::IMAGE),
         EventKind::publication("release", &[Fact::Tag, Fact::Repository, Fact::Prerelease]),
-        EventKind::git(
-            "deployment_status",
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Environment],
-        ),
-        EventKind::git("create", &[Fact::Branch, Fact::Tag, Fact::Repository]).on_request(),
+        EventKind::git("deployment_status", Fact::DEPLOYMENT),
+        EventKind::git("create", Fact::GIT).on_request(),
     ],
-    parse,
+    parse: Parser::Code(parse),
     setup: SetupText {
         location: "repository or organisation > Settings > Webhooks > Add webhook",
         subscribe: "\"Let me select individual events\": Workflow runs",
@@ -57,9 +49,9 @@ pub(super) const SENDER: Definition = Definition {
 const COMMITS_MAX: usize = 2048;
 
 /// Parses a delivery, JSON or form.
-fn parse(verified: &Verified<'_>, _: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
+fn parse(verified: &Verified<'_>, _: &ParseSettings<'_>) -> Result<ParseOutcome, ParseError> {
     let Some(name) = header(verified, "x-github-event") else {
-        return ignored("there is no header X-GitHub-Event");
+        return ignored("header X-GitHub-Event is missing");
     };
     if name == "ping" {
         return ignored("ping");

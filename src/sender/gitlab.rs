@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::git::{self, is_true, require, text};
-use super::{DefaultScheme, Definition, EventKind, Fact, Settings, SetupText, header, outcome};
+use super::{
+    DefaultScheme, Definition, EventKind, Fact, ParseSettings, Parser, SetupText, header, outcome,
+};
 use crate::event::{Event, ParseError, ParseOutcome, quoted};
 use crate::signature::{TokenKind, Verified};
 use crate::stack::order::Cause;
@@ -15,17 +17,11 @@ pub(super) const SENDER: Definition = Definition {
     events: &[
         EventKind::git("push", &[Fact::Branch, Fact::Repository, Fact::Paths]),
         EventKind::git("tag_push", &[Fact::Tag, Fact::Repository, Fact::Paths]),
-        EventKind::git(
-            "pipeline",
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Workflow],
-        ),
-        EventKind::git(
-            "deployment",
-            &[Fact::Branch, Fact::Tag, Fact::Repository, Fact::Environment],
-        ),
-        EventKind::publication("release", &[Fact::Tag, Fact::Repository]),
+        EventKind::git("pipeline", Fact::RUN),
+        EventKind::git("deployment", Fact::DEPLOYMENT),
+        EventKind::publication("release", Fact::IMAGE),
     ],
-    parse,
+    parse: Parser::Code(parse),
     setup: SetupText {
         location: "project or group > Settings > Webhooks > Add new webhook",
         subscribe: "Pipeline events",
@@ -37,13 +33,13 @@ pub(super) const SENDER: Definition = Definition {
             "a self-managed GitLab calls private addresses only when the administrator allows requests to the local network",
             "GitLab stops calling a hook after four failures in a row; a test that succeeds resumes it",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
 
 /// Parses a delivery of a project, group or system hook.
-fn parse(verified: &Verified<'_>, _: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
+fn parse(verified: &Verified<'_>, _: &ParseSettings<'_>) -> Result<ParseOutcome, ParseError> {
     let body = verified.json()?;
     let name = text(&body, "/object_kind").or_else(|| text(&body, "/event_name"));
     let event = match name {
@@ -127,11 +123,7 @@ fn release(body: &Value) -> Result<Event, String> {
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Sample> {
     let project = serde_json::json!({"path_with_namespace": "acme/web"});
-    let sample = |event, body| super::Sample {
-        event,
-        headers: Vec::new(),
-        body,
-    };
+    let sample = super::Sample::new;
     vec![
         sample(
             "Pipeline events",

@@ -1,13 +1,13 @@
 //! Gogs, whose payloads Gitea has kept.
 
-use super::{DefaultScheme, Definition, SetupText, gitea};
+use super::{DefaultScheme, Definition, Parser, SetupText, gitea};
 use crate::signature::SchemeName;
 
 pub(super) const SENDER: Definition = Definition {
     name: "gogs",
     default_scheme: DefaultScheme::Always(SchemeName::Gogs),
     events: &[gitea::PUSH, gitea::RELEASE, gitea::CREATE],
-    parse: |verified, _| gitea::parse(verified, "gogs", &[]),
+    parse: Parser::Code(|verified, _| gitea::parse(verified, "gogs", &[])),
     setup: SetupText {
         location: "repository > Settings > Webhooks > Add a new webhook > Gogs",
         subscribe: "Push",

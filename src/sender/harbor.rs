@@ -1,16 +1,33 @@
 //! Harbor, in its own format or as CloudEvents.
 
-use super::rows::{self, EventName, Row, When};
-use super::{Definition, EventKind, Settings, SetupText};
-use crate::event::{ParseError, ParseOutcome};
-use crate::signature::{TokenKind, Verified};
+use super::layout::{EventName, Layout, When};
+use super::{Definition, EventKind, Parser, SetupText};
+use crate::signature::TokenKind;
 
 pub(super) const SENDER: Definition = Definition {
     name: "harbor",
     token: ("authorization", TokenKind::Raw),
     events: &[EventKind::image("PUSH_ARTIFACT")],
     has_registry_alias: true,
-    parse,
+    parse: Parser::Layouts(|| {
+        let own = Layout {
+            when: When::Is("/type", "PUSH_ARTIFACT"),
+            each: Some("/event_data/resources/*"),
+            event: EventName::Always("PUSH_ARTIFACT"),
+            repository: Some("#/event_data/repository/repo_full_name"),
+            image: Some("/resource_url"),
+            tag: Some("/tag"),
+            ..Layout::default()
+        };
+        let cloud_event = Layout {
+            when: When::Is("/type", "harbor.artifact.pushed"),
+            each: Some("/data/resources/*"),
+            repository: Some("#/data/repository/repo_full_name"),
+            id: Some("#/id"),
+            ..own.clone()
+        };
+        vec![own, cloud_event]
+    }),
     setup: SetupText {
         location: "project > Webhooks > New webhook, notify type http",
         subscribe: "Artifact pushed (PUSH_ARTIFACT)",
@@ -19,38 +36,17 @@ pub(super) const SENDER: Definition = Definition {
             "Harbor sends the field \"auth header\" unchanged: enter the value as shown, without a word before it",
             "if Harbor calls itself by another name than your stacks do: registry = { \"harbor:8080\" = \"registry.example.com\" }",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
 
-fn parse(verified: &Verified<'_>, settings: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
-    let own = Row {
-        when: When::Is("/type", "PUSH_ARTIFACT"),
-        each: Some("/event_data/resources/*"),
-        event: EventName::Always("PUSH_ARTIFACT"),
-        repository: Some("#/event_data/repository/repo_full_name"),
-        image: Some("/resource_url"),
-        tag: Some("/tag"),
-        ..Row::default()
-    };
-    let cloud_event = Row {
-        when: When::Is("/type", "harbor.artifact.pushed"),
-        each: Some("/data/resources/*"),
-        repository: Some("#/data/repository/repo_full_name"),
-        id: Some("#/id"),
-        ..own.clone()
-    };
-    rows::parse(&[own, cloud_event], verified, settings)
-}
-
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Sample> {
-    vec![super::Sample {
-        event: "PUSH_ARTIFACT",
-        headers: Vec::new(),
-        body: serde_json::json!({"type": "PUSH_ARTIFACT", "event_data": {
+    vec![super::Sample::new(
+        "PUSH_ARTIFACT",
+        serde_json::json!({"type": "PUSH_ARTIFACT", "event_data": {
             "repository": {"repo_full_name": "you/app"},
             "resources": [{"tag": "latest", "resource_url": "registry.example.com/you/app:latest"}]}}),
-    }]
+    )]
 }

@@ -1,10 +1,9 @@
 //! Sonatype Nexus Repository 3, which signs its JSON with HMAC-SHA1.
 
-use super::rows::{self, EventName, Row, When};
-use super::{DefaultScheme, Definition, EventKind, Settings, SetupText};
-use crate::event::{ParseError, ParseOutcome};
+use super::layout::{EventName, Layout, When};
+use super::{DefaultScheme, Definition, EventKind, Parser, SetupText};
 use crate::secret::Hash;
-use crate::signature::{SchemeName, Verified};
+use crate::signature::SchemeName;
 
 const COMPONENT: &str = "rm:repository:component";
 
@@ -13,7 +12,21 @@ pub(super) const SENDER: Definition = Definition {
     default_scheme: DefaultScheme::Always(SchemeName::Hmac),
     hmac: ("x-nexus-webhook-signature", Hash::Sha1),
     events: &[EventKind::image(COMPONENT)],
-    parse,
+    parse: Parser::Layouts(|| {
+        let component = Layout {
+            when: When::Is("header:X-Nexus-Webhook-ID", COMPONENT),
+            event: EventName::Always(COMPONENT),
+            image: Some("/component/name"),
+            tag: Some("/component/version"),
+            id: Some("header:X-Nexus-Webhook-Delivery"),
+            require: vec![
+                (vec!["/component/format"], vec!["docker"]),
+                (vec!["/action"], vec!["CREATED", "UPDATED"]),
+            ],
+            ..Layout::default()
+        };
+        vec![component]
+    }),
     setup: SetupText {
         location: "Settings > System > Capabilities > Create capability > Webhook: Repository",
         subscribe: "event type component (rm:repository:component)",
@@ -23,26 +36,10 @@ pub(super) const SENDER: Definition = Definition {
             "the body does not name the registry's host: images are compared by their path and tag",
             "its documentation does not say whether a push to an existing tag is CREATED or UPDATED; both act",
         ],
-        ..Definition::DEFAULT.setup
+        ..SetupText::DEFAULT
     },
     ..Definition::DEFAULT
 };
-
-fn parse(verified: &Verified<'_>, settings: &Settings<'_>) -> Result<ParseOutcome, ParseError> {
-    let component = Row {
-        when: When::Is("header:X-Nexus-Webhook-ID", COMPONENT),
-        event: EventName::Always(COMPONENT),
-        image: Some("/component/name"),
-        tag: Some("/component/version"),
-        id: Some("header:X-Nexus-Webhook-Delivery"),
-        require: vec![
-            (vec!["/component/format"], vec!["docker"]),
-            (vec!["/action"], vec!["CREATED", "UPDATED"]),
-        ],
-        ..Row::default()
-    };
-    rows::parse(&[component], verified, settings)
-}
 
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Sample> {

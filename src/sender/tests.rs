@@ -3,7 +3,7 @@ mod gitlab;
 mod gitea;
 mod bitbucket;
 mod payloads;
-mod rows;
+mod layout;
 mod custom;
 mod anything;
 
@@ -51,7 +51,7 @@ pub(super) fn parse_as(
     lines: &[(&str, &str)],
     body: &str,
 ) -> Result<ParseOutcome, ParseError> {
-    let settings = Settings {
+    let settings = ParseSettings {
         payload,
         registry: &[],
         unix: NOW,
@@ -69,15 +69,15 @@ pub(super) fn summary_of(
     lines: &[(&str, &str)],
     body: &str,
 ) -> String {
-    let told = match parse_as(sender, payload, lines, body) {
-        Ok(ParseOutcome::Delivery(told)) => told,
+    let delivery = match parse_as(sender, payload, lines, body) {
+        Ok(ParseOutcome::Delivery(delivery)) => delivery,
         Ok(ParseOutcome::Ignored(reason)) => return format!("ignored: {reason}"),
         Err(error) => return format!("unreadable: {error}"),
     };
-    assert!(!told.events.is_empty(), "{body}");
-    assert_eq!(told.requested, RequestedChanges::default(), "{body}");
-    let mut words: Vec<String> = told.events.iter().map(summary_of_event).collect();
-    words.extend(told.id.map(|id| format!("id {id}")));
+    assert!(!delivery.events.is_empty(), "{body}");
+    assert_eq!(delivery.requested, RequestedChanges::default(), "{body}");
+    let mut words: Vec<String> = delivery.events.iter().map(summary_of_event).collect();
+    words.extend(delivery.id.map(|id| format!("id {id}")));
     words.join("; ")
 }
 
@@ -117,12 +117,12 @@ fn summary_of_event(event: &Event) -> String {
 
 fn generic(body: &str) -> ParsedDelivery {
     match parse_as("generic", None, &[], body) {
-        Ok(ParseOutcome::Delivery(told)) => told,
+        Ok(ParseOutcome::Delivery(delivery)) => delivery,
         other => panic!("{body}: {other:?}"),
     }
 }
 
-/// What is wrong with a body of sender `generic`.
+/// Checks the mistake that is reported for a body of sender `generic`.
 #[track_caller]
 fn check_wrong(body: &str, expected: &str) {
     match parse_as("generic", None, &[], body) {
@@ -137,34 +137,34 @@ fn check_wrong(body: &str, expected: &str) {
 #[test]
 fn an_empty_body_asks_for_an_update_of_everything() {
     for body in ["", "{}", " \n", "{\"other\": [1, {\"a\": null}]}"] {
-        let told = generic(body);
-        assert_eq!(told.id, None);
-        assert_eq!(told.requested, RequestedChanges::default());
+        let delivery = generic(body);
+        assert_eq!(delivery.id, None);
+        assert_eq!(delivery.requested, RequestedChanges::default());
         let expected = Event {
             name: "stack_update".to_owned(),
             ..Event::default()
         };
-        assert_eq!(told.events, [expected], "{body}");
+        assert_eq!(delivery.events, [expected], "{body}");
     }
 }
 
 #[test]
 fn every_field_is_read() {
-    let told = generic(
+    let delivery = generic(
         "{\"event\": \"deployment\", \"stack\": \"app\", \"image\": [\"nginx:1\", \"ghcr.io/acme/web\"],
           \"env\": {\"IMAGE_TAG\": \"1.4.2\"}, \"force\": true, \"branch\": \"main\", \"tag\": \"v1\",
           \"repository\": \"acme/web\", \"time\": 1700000000, \"id\": \"run-7\"}",
     );
-    assert_eq!(told.id.as_deref(), Some("run-7"));
-    assert_eq!(told.time, Some(NOW));
-    assert_eq!(told.requested.stack.as_deref(), Some("app"));
-    assert!(told.requested.force);
+    assert_eq!(delivery.id.as_deref(), Some("run-7"));
+    assert_eq!(delivery.time, Some(NOW));
+    assert_eq!(delivery.requested.stack.as_deref(), Some("app"));
+    assert!(delivery.requested.force);
     assert_eq!(
-        told.requested.set,
+        delivery.requested.set,
         BTreeMap::from([("IMAGE_TAG".to_owned(), "1.4.2".to_owned())])
     );
-    let [event] = told.events.as_slice() else {
-        panic!("{told:?}")
+    let [event] = delivery.events.as_slice() else {
+        panic!("{delivery:?}")
     };
     assert_eq!(event.name, "deployment");
     assert_eq!(event.cause, Cause::Image);
@@ -180,14 +180,17 @@ fn every_field_is_read() {
 
 #[test]
 fn one_image_may_be_written_without_a_list() {
-    let told = generic("{\"image\": \"nginx\"}");
-    assert_eq!(told.events[0].images, [Reference::parse("nginx").unwrap()]);
+    let delivery = generic("{\"image\": \"nginx\"}");
+    assert_eq!(
+        delivery.events[0].images,
+        [Reference::parse("nginx").unwrap()]
+    );
 }
 
 #[test]
 fn empty_facts_state_nothing() {
-    let told = generic("{\"branch\": \"\", \"tag\": \"\", \"repository\": \"\"}");
-    let event = &told.events[0];
+    let delivery = generic("{\"branch\": \"\", \"tag\": \"\", \"repository\": \"\"}");
+    let event = &delivery.events[0];
     assert_eq!((&event.refs, &event.repository), (&Vec::new(), &None));
 }
 
@@ -204,7 +207,7 @@ fn a_ping_is_answered_and_not_acted_on() {
 }
 
 #[test]
-fn what_is_wrong_with_a_body_is_said() {
+fn names_every_mistake_in_a_body() {
     let many = format!("[{}0]", "[0],".repeat(100_000));
     let deep = "[".repeat(40);
     for (body, words) in [
@@ -335,7 +338,7 @@ fn values_of_variables_are_plain_and_never_repeated() {
 }
 
 #[test]
-fn a_time_is_believed_for_five_minutes_either_way() {
+fn accepts_a_time_within_five_minutes_either_way() {
     for (time, expected) in [
         (NOW, None),
         (NOW - 300, None),
@@ -345,7 +348,7 @@ fn a_time_is_believed_for_five_minutes_either_way() {
         (0, Some("too_old")),
         (u64::MAX, Some("too_new")),
     ] {
-        // Before everything else that may be wrong: who replays learns nothing.
+        // Before every other mistake, so that a replay learns nothing about the body.
         for rest in ["", ", \"event\": \"nonsense\"", ", \"event\": \"ping\""] {
             let body = format!("{{\"time\": {time}{rest}}}");
             let code = match parse_as("generic", None, &[], &body) {

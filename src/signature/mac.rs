@@ -1,10 +1,10 @@
-//! HMACs in a header. Six schemes of known senders are rows of one table; scheme `hmac` is a row that the configuration describes.
+//! HMACs in a header. The schemes of known senders are a table; scheme `hmac` is described by the configuration.
 
 use std::borrow::Cow;
 
 use super::{
-    Found, Reason, Rejection, Scheme, SchemeName, SignedRequest, SignedTimestamp, check_age,
-    find_secret, first_match, is_secret, parse_seconds,
+    Reason, Rejection, Scheme, SchemeName, SecretMatch, SignedRequest, SignedTimestamp, check_age,
+    exactly_one, find_secret, first_match, is_secret, parse_seconds,
 };
 use crate::secret::{Hash, Secret, from_base64, hex_bytes, to_base64, to_hex};
 use crate::text::string_enum;
@@ -70,7 +70,7 @@ impl SignedText {
         }
     }
 
-    /// Whether a time is signed too.
+    /// Returns whether a time is signed too.
     pub(crate) fn has_timestamp(&self) -> bool {
         self.0.contains(Self::TIMESTAMP)
     }
@@ -96,11 +96,11 @@ impl SignedText {
     }
 }
 
-/// One row of the table.
-struct Row<'s> {
+/// The header of a scheme and the form of the signature in it.
+struct HeaderFormat<'s> {
     header: &'s str,
     label: Label<'s>,
-    /// Whether upper-case hexadecimal digits are accepted.
+    /// Upper-case hexadecimal digits are accepted.
     uppercase: bool,
     form: &'s HmacForm,
 }
@@ -129,7 +129,7 @@ pub(super) const HEADERS: &[(&str, &str)] = &[
     ("x-hub-signature", "bitbucket"),
 ];
 
-fn row(scheme: &Scheme) -> Row<'_> {
+fn header_format(scheme: &Scheme) -> HeaderFormat<'_> {
     const PLAIN: &HmacForm = &HmacForm::DEFAULT;
     let (header, label, uppercase, form) = match scheme.name {
         SchemeName::Github => ("x-hub-signature-256", Label::Required, false, PLAIN),
@@ -157,7 +157,7 @@ fn row(scheme: &Scheme) -> Row<'_> {
         own if configurable && !own.is_empty() => own,
         _ => header,
     };
-    Row {
+    HeaderFormat {
         header,
         label,
         uppercase,
@@ -171,48 +171,34 @@ pub(super) fn verify(
     secrets: &[Secret],
     request: &SignedRequest<'_>,
     unix: u64,
-) -> Result<Found, Rejection> {
-    let row = row(scheme);
-    let values = || request.headers.all(row.header);
+) -> Result<SecretMatch, Rejection> {
+    let format = header_format(scheme);
+    let values = || request.headers.all(format.header);
     // Before the format is checked: a secret of 64 hex digits looks like a signature.
     if values().any(|value| is_raw_secret(secrets, value)) {
         return Err(Reason::RawSecretSent.into());
     }
-    let mut values = values();
-    let value = match (values.next(), values.next()) {
-        (Some(value), None) => value,
-        (Some(_), Some(_)) => return Err(Reason::DuplicateHeader.into()),
-        (None, _)
-            if scheme.name == SchemeName::Github
-                && request.headers.get("x-hub-signature").is_some() =>
-        {
-            return Err(Reason::Sha1Only.into());
-        }
-        (None, _) => return Err(Reason::MissingSignature.into()),
+    let missing = match scheme.name {
+        SchemeName::Github if request.headers.get("x-hub-signature").is_some() => Reason::Sha1Only,
+        _ => Reason::MissingSignature,
     };
-    let timestamp = match row.form.signed.has_timestamp() {
-        true => Some(find_timestamp(&row, request, value)?),
-        false => None,
-    };
-    let time = match timestamp {
-        Some(text) => {
-            let time = parse_seconds(text).ok_or(Reason::TimestampMalformed)?;
-            check_age(time, unix)?;
-            Some(time)
-        }
-        None => None,
-    };
-    let signatures = parse(&row, value)?;
+    let value = exactly_one(values(), missing)?;
+    let (mut timestamp, mut time) = ("", None);
+    if format.form.signed.has_timestamp() {
+        timestamp = find_timestamp(&format, request, value)?;
+        let seconds = parse_seconds(timestamp).ok_or(Reason::TimestampMalformed)?;
+        check_age(seconds, unix)?;
+        time = Some(seconds);
+    }
+    let signatures = parse(&format, value)?;
     // The header's own text is signed, not the number that was read from it.
-    let signed = row
-        .form
-        .signed
-        .fill(timestamp.unwrap_or_default(), &request.body.0);
+    let signed = format.form.signed.fill(timestamp, &request.body.0);
     let found = first_match(secrets, |secret| {
-        let matches = |any, given: &Vec<u8>| any | secret.has_signed(row.form.hash, &signed, given);
+        let matches =
+            |any, given: &Vec<u8>| any | secret.has_signed(format.form.hash, &signed, given);
         signatures.iter().fold(false, matches)
     });
-    Ok(Found {
+    Ok(SecretMatch {
         timestamp: time.map(|time| SignedTimestamp { id: None, time }),
         ..found.ok_or(Reason::Mismatch)?
     })
@@ -225,43 +211,47 @@ pub(super) fn sign(
     body: &[u8],
     unix: u64,
 ) -> Vec<(String, String)> {
-    let row = row(scheme);
+    let format = header_format(scheme);
     let time = unix.to_string();
-    let mac = secret.sign_with(row.form.hash, &row.form.signed.fill(&time, body));
-    let text = match row.form.encoding {
+    let mac = secret.sign_with(format.form.hash, &format.form.signed.fill(&time, body));
+    let text = match format.form.encoding {
         Encoding::Hex => to_hex(&mac),
         Encoding::Base64 => to_base64(&mac),
     };
-    let value = match row.label {
+    let value = match format.label {
         Label::Required => format!("{SHA256_LABEL}{text}"),
         Label::Listed(label) => format!("{label}{text}"),
         Label::Optional | Label::Never => text,
     };
-    let header = row.header.to_owned();
-    match (row.form.signed.has_timestamp(), &row.form.timestamp_header) {
+    let header = format.header.to_owned();
+    match (
+        format.form.signed.has_timestamp(),
+        &format.form.timestamp_header,
+    ) {
         (false, _) => vec![(header, value)],
-        (true, own) if own == row.header => vec![(header, format!("timestamp={time},{value}"))],
+        (true, own) if own == format.header => vec![(header, format!("timestamp={time},{value}"))],
         (true, own) => vec![(own.clone().into_owned(), time), (header, value)],
     }
 }
 
 /// The header and the value that a scheme expects.
 pub(super) fn expected(scheme: &Scheme) -> String {
-    let row = row(scheme);
-    let label = match row.label {
+    let format = header_format(scheme);
+    let label = match format.label {
         Label::Required => format!("\"{SHA256_LABEL}\" and "),
         Label::Listed(label) => format!("\"{label}\" and "),
         Label::Optional | Label::Never => String::new(),
     };
-    let signed = match row.form.signed.as_str() {
+    let signed = match format.form.signed.as_str() {
         "{body}" => "the raw body".to_owned(),
         template => format!("\"{template}\""),
     };
     format!(
         "header \"{}\" with {label}the {} HMAC-{} of {signed}, keyed with the hook's secret",
-        row.header,
-        row.form.encoding.name(),
-        row.form
+        format.header,
+        format.form.encoding.name(),
+        format
+            .form
             .hash
             .name()
             .to_uppercase()
@@ -277,7 +267,7 @@ pub(super) fn explain(
     request: &SignedRequest<'_>,
     reason: Reason,
 ) -> Option<String> {
-    let row = row(scheme);
+    let format = header_format(scheme);
     let form_body = request
         .headers
         .get("content-type")
@@ -286,7 +276,7 @@ pub(super) fn explain(
         scheme.name,
         SchemeName::Gitea | SchemeName::Forgejo | SchemeName::Gogs
     );
-    let value = request.headers.get(row.header).unwrap_or_default();
+    let value = request.headers.get(format.header).unwrap_or_default();
     let blank = value.is_empty() || value == SHA256_LABEL;
     let body = &request.body.0;
     Some(match reason {
@@ -307,7 +297,7 @@ pub(super) fn explain(
         }
         Reason::TimestampMissing => format!(
             "the signed time is missing; this hook reads it from header \"{}\"",
-            row.form.timestamp_header
+            format.form.timestamp_header
         ),
         Reason::Mismatch if gitea_family && form_body => {
             "this sender signs the JSON and not the form; choose content type application/json there".to_owned()
@@ -328,37 +318,28 @@ pub(super) fn explain(
 }
 
 fn find_timestamp<'r>(
-    row: &Row<'_>,
+    format: &HeaderFormat<'_>,
     request: &SignedRequest<'r>,
     value: &'r str,
 ) -> Result<&'r str, Rejection> {
-    if row.form.timestamp_header == row.header {
-        let mut entries = value.split(',').map(str::trim);
-        let time = |entry: &'r str| {
-            entry
-                .strip_prefix("timestamp=")
-                .or(entry.strip_prefix("t="))
-        };
-        let mut times = entries.by_ref().filter_map(time);
-        return match (times.next(), times.next()) {
-            (Some(time), None) => Ok(time),
-            (Some(_), Some(_)) => Err(Reason::DuplicateHeader.into()),
-            (None, _) => Err(Reason::TimestampMissing.into()),
-        };
+    if format.form.timestamp_header != format.header {
+        let values = request.headers.all(&format.form.timestamp_header);
+        return exactly_one(values, Reason::TimestampMissing);
     }
-    let mut values = request.headers.all(&row.form.timestamp_header);
-    match (values.next(), values.next()) {
-        (Some(value), None) => Ok(value),
-        (Some(_), Some(_)) => Err(Reason::DuplicateHeader.into()),
-        (None, _) => Err(Reason::TimestampMissing.into()),
-    }
+    let time = |entry: &'r str| {
+        entry
+            .strip_prefix("timestamp=")
+            .or(entry.strip_prefix("t="))
+    };
+    let times = value.split(',').map(str::trim).filter_map(time);
+    exactly_one(times, Reason::TimestampMissing)
 }
 
 /// The signatures in a header: exactly one, or those with the configured label.
-fn parse(row: &Row<'_>, value: &str) -> Result<Vec<Vec<u8>>, Rejection> {
+fn parse(format: &HeaderFormat<'_>, value: &str) -> Result<Vec<Vec<u8>>, Rejection> {
     // More than any sender lists while it rotates its secrets.
     const LISTED_MAX: usize = 8;
-    let texts: Vec<&str> = match (value.strip_prefix(SHA256_LABEL), row.label) {
+    let texts: Vec<&str> = match (value.strip_prefix(SHA256_LABEL), format.label) {
         (_, Label::Listed(label)) => {
             let entries = value.split(',').map(str::trim);
             entries
@@ -373,21 +354,21 @@ fn parse(row: &Row<'_>, value: &str) -> Result<Vec<Vec<u8>>, Rejection> {
     if texts.is_empty() {
         return Err(Reason::BadPrefix.into());
     }
-    texts.into_iter().map(|text| decode(row, text)).collect()
+    texts.into_iter().map(|text| decode(format, text)).collect()
 }
 
-fn decode(row: &Row<'_>, text: &str) -> Result<Vec<u8>, Rejection> {
+fn decode(format: &HeaderFormat<'_>, text: &str) -> Result<Vec<u8>, Rejection> {
     if has_hash_name(text) {
         return Err(Reason::BadPrefix.into());
     }
-    let length = row.form.hash.length();
-    let bytes = match row.form.encoding {
+    let length = format.form.hash.length();
+    let bytes = match format.form.encoding {
         Encoding::Base64 => from_base64(text).ok_or(Reason::NotBase64)?,
         Encoding::Hex => {
             if !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                 return Err(Reason::NotHex.into());
             }
-            if !row.uppercase && text.bytes().any(|digit| digit.is_ascii_uppercase()) {
+            if !format.uppercase && text.bytes().any(|digit| digit.is_ascii_uppercase()) {
                 return Err(Reason::UppercaseHex.into());
             }
             hex_bytes(text).ok_or(Reason::BadLength)?
@@ -399,7 +380,7 @@ fn decode(row: &Row<'_>, text: &str) -> Result<Vec<u8>, Rejection> {
     }
 }
 
-/// Whether the name of a hash and `=` come first: another hash, another spelling, or a second label.
+/// Returns whether the text begins with the name of a hash and `=`: another hash, another spelling, or a second label.
 fn has_hash_name(text: &str) -> bool {
     let label = text.split_once('=').map(|(label, _)| label);
     label
@@ -411,7 +392,7 @@ fn has_hash_name(text: &str) -> bool {
         })
 }
 
-/// Whether the value is a secret instead of a signature: bare, with a label, or as a bearer token.
+/// Returns whether the value is a secret instead of a signature: bare, with a label, or as a bearer token.
 fn is_raw_secret(secrets: &[Secret], value: &str) -> bool {
     let bearer = value
         .split_once(' ')

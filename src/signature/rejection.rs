@@ -153,17 +153,17 @@ pub(super) fn other_scheme(scheme: &Scheme, request: &SignedRequest<'_>) -> Opti
 
 /// A place in a request where the secret itself was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SecretLocation {
     /// The header, in lower case; `None`: the URL's query.
     pub(super) header: Option<String>,
     /// The name of the query parameter.
     parameter: String,
-    pub(super) form: Form,
+    pub(super) form: SecretForm,
 }
 
 /// The text around a secret that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum SecretForm {
     /// The secret alone.
     Bare,
     /// After a word and a blank, such as `Bearer`.
@@ -174,7 +174,7 @@ pub(super) enum Form {
     Basic,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SecretLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.header {
             Some(header) => write!(f, "header \"{header}\"")?,
@@ -185,9 +185,9 @@ impl fmt::Display for Place {
             None => f.write_str("the query")?,
         }
         match &self.form {
-            Form::After(word) => write!(f, " (after \"{word}\")"),
-            Form::Basic => f.write_str(" (as Basic authentication)"),
-            Form::Bare | Form::Labelled => Ok(()),
+            SecretForm::After(word) => write!(f, " (after \"{word}\")"),
+            SecretForm::Basic => f.write_str(" (as Basic authentication)"),
+            SecretForm::Bare | SecretForm::Labelled => Ok(()),
         }
     }
 }
@@ -201,40 +201,43 @@ fn is_plain_name(name: &str) -> bool {
 
 /// Looks for a secret in all headers and query parameters. Everything is compared, in constant time each, so that the time
 /// tells nothing about a match.
-pub(super) fn find_secret(secrets: &[Secret], request: &SignedRequest<'_>) -> Option<Place> {
+pub(super) fn find_secret(
+    secrets: &[Secret],
+    request: &SignedRequest<'_>,
+) -> Option<SecretLocation> {
     let mut found = None;
-    let mut consider = |candidate: &[u8], place: &dyn Fn() -> Place| {
+    let mut consider = |candidate: &[u8], place: &dyn Fn() -> SecretLocation| {
         if is_secret(secrets, candidate) && found.is_none() {
             found = Some(place());
         }
     };
     for (name, value) in request.headers.iter() {
-        let place = |form: Form| Place {
+        let place = |form: SecretForm| SecretLocation {
             header: Some(name.to_owned()),
             parameter: String::new(),
             form,
         };
         let value = value.trim();
-        consider(value.as_bytes(), &|| place(Form::Bare));
+        consider(value.as_bytes(), &|| place(SecretForm::Bare));
         if let Some((word, rest)) = value.split_once(' ') {
             let after = || match is_plain_name(word) {
-                true => Form::After(word.to_owned()),
-                false => Form::Labelled,
+                true => SecretForm::After(word.to_owned()),
+                false => SecretForm::Labelled,
             };
             consider(rest.trim().as_bytes(), &|| place(after()));
             if let Some(pair) = from_base64(rest.trim()) {
-                consider(&pair, &|| place(Form::Basic));
+                consider(&pair, &|| place(SecretForm::Basic));
             }
         }
         if let Some((_, rest)) = value.split_once('=') {
-            consider(rest.as_bytes(), &|| place(Form::Labelled));
+            consider(rest.as_bytes(), &|| place(SecretForm::Labelled));
         }
     }
     for (name, value) in message::pairs(request.query.unwrap_or_default()) {
-        consider(&value, &|| Place {
+        consider(&value, &|| SecretLocation {
             header: None,
             parameter: name.clone(),
-            form: Form::Bare,
+            form: SecretForm::Bare,
         });
     }
     found

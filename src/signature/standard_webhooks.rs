@@ -3,11 +3,10 @@
 
 use super::rejection::find_secret;
 use super::{
-    Found, Reason, Rejection, SignedRequest, SignedTimestamp, check_age, first_match, is_secret,
-    parse_seconds,
+    Reason, Rejection, SecretMatch, SignedRequest, SignedTimestamp, check_age, exactly_one,
+    first_match, is_secret, parse_seconds,
 };
 use crate::limits;
-use crate::message::Headers;
 use crate::secret::{self, Secret, from_base64};
 
 const FAMILIES: [[&str; 3]; 2] = [
@@ -20,7 +19,7 @@ pub(super) fn verify(
     secrets: &[Secret],
     request: &SignedRequest<'_>,
     unix: u64,
-) -> Result<Found, Rejection> {
+) -> Result<SecretMatch, Rejection> {
     let (headers, body) = (request.headers, request.body.0.as_slice());
     let family = FAMILIES
         .into_iter()
@@ -28,9 +27,9 @@ pub(super) fn verify(
     let Some([id, timestamp, signature]) = family else {
         return Err(Reason::MissingSignature.into());
     };
-    let id = single(headers, id, Reason::IdMissing)?;
-    let timestamp = single(headers, timestamp, Reason::TimestampMissing)?;
-    let list = single(headers, signature, Reason::MissingSignature)?;
+    let id = exactly_one(headers.all(id), Reason::IdMissing)?;
+    let timestamp = exactly_one(headers.all(timestamp), Reason::TimestampMissing)?;
+    let list = exactly_one(headers.all(signature), Reason::MissingSignature)?;
     if is_secret(secrets, list.as_bytes()) {
         return Err(Reason::RawSecretSent.into());
     }
@@ -55,7 +54,7 @@ pub(super) fn verify(
         })
     });
     let found = found.ok_or(Reason::Mismatch)?;
-    Ok(Found {
+    Ok(SecretMatch {
         timestamp: Some(SignedTimestamp {
             id: Some(id.to_owned()),
             time,
@@ -103,15 +102,6 @@ pub(super) fn explain(
             )
         }),
         _ => None,
-    }
-}
-
-fn single<'h>(headers: &'h Headers, name: &str, missing: Reason) -> Result<&'h str, Rejection> {
-    let mut values = headers.all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => Ok(value),
-        (Some(_), Some(_)) => Err(Reason::DuplicateHeader.into()),
-        (None, _) => Err(missing.into()),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn scheme(name: SchemeName) -> Scheme {
     }
 }
 
-/// A body that may be read, for the tests of what reads bodies: the proof is a token that nobody looks at.
+/// Passes a verified request to `look`, for tests of parsers; the proof is a token.
 pub(crate) fn proven<T>(
     lines: &[(&str, &str)],
     body: &[u8],
@@ -43,22 +43,6 @@ pub(crate) fn proven<T>(
         body: &UnverifiedBody::new(body.to_vec()),
     };
     look(&verify(&scheme, &secrets(&[KEY]), given, 0).unwrap())
-}
-
-/// A small generator with a fixed seed: the same cases in every run.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn seeded(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    pub(crate) fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % most
-    }
 }
 
 pub(super) fn code(
@@ -84,7 +68,7 @@ fn rejected(
     verify(scheme, &secrets(texts), given, 1_700_000_000).map(|verified| verified.secret())
 }
 
-/// What scheme `generic` makes of one header.
+/// The verdict of scheme `generic` on one header.
 #[track_caller]
 fn check(value: &str, body: &str, expected: Result<(usize, usize), &str>) {
     let lines = [("X-Portainer-Signature", value)];
@@ -99,7 +83,7 @@ fn signature(secret: &str, body: &str) -> String {
 const BODY: &str = "{\"event\":\"push\",\"ref\":\"refs/heads/main\"}";
 
 #[test]
-fn what_is_signed_here_is_accepted_here() {
+fn accepts_its_own_signatures() {
     for name in SchemeName::NAMES {
         let name = SchemeName::parse(name).unwrap();
         let text = match name {
@@ -133,7 +117,7 @@ fn what_is_signed_here_is_accepted_here() {
 }
 
 #[test]
-fn the_documented_signature_is_accepted_in_every_spelling() {
+fn accepts_the_documented_signature_in_every_spelling() {
     // Computed with OpenSSL, not with this program.
     let digits = "cae07addfb4c6b3f7b60cf7be55f431c2207dc98dd2b2008094f4f0d725f7fd4";
     check(digits, BODY, Ok((1, 1)));
@@ -147,7 +131,7 @@ fn the_documented_signature_is_accepted_in_every_spelling() {
 }
 
 #[test]
-fn another_body_another_secret_or_one_bit_is_a_mismatch() {
+fn rejects_another_body_another_secret_and_a_changed_bit() {
     let digits = signature(KEY, BODY);
     check(&digits, &format!("{BODY}\n"), Err("mismatch"));
     check(&digits, &BODY.replace("main", "mail"), Err("mismatch"));
@@ -165,7 +149,7 @@ fn another_body_another_secret_or_one_bit_is_a_mismatch() {
 }
 
 #[test]
-fn no_part_of_a_signature_is_a_signature() {
+fn rejects_parts_of_a_signature() {
     let digits = signature(KEY, BODY);
     for length in 0..64 {
         check(&digits[..length], BODY, Err("bad_length"));
@@ -180,7 +164,7 @@ fn no_part_of_a_signature_is_a_signature() {
 }
 
 #[test]
-fn what_is_written_otherwise_is_named() {
+fn names_a_signature_in_the_wrong_form() {
     let digits = signature(KEY, BODY);
     for (value, code) in [
         (format!("SHA256={digits}"), "bad_prefix"),
@@ -198,7 +182,7 @@ fn what_is_written_otherwise_is_named() {
 }
 
 #[test]
-fn exactly_one_signature_is_wanted() {
+fn requires_exactly_one_signature() {
     let digits = signature(KEY, BODY);
     let generic = scheme(SchemeName::Generic);
     let line = ("X-Portainer-Signature", digits.as_str());
@@ -219,7 +203,7 @@ fn exactly_one_signature_is_wanted() {
 }
 
 #[test]
-fn every_secret_is_tried_and_the_one_that_fits_is_counted() {
+fn tries_every_secret_and_reports_the_number_that_matches() {
     let (new, old, older) = ("new-secret-new-secret", "old-secret-old-secret", KEY);
     let generic = scheme(SchemeName::Generic);
     for (signer, expected) in [
@@ -242,7 +226,7 @@ fn every_secret_is_tried_and_the_one_that_fits_is_counted() {
 }
 
 #[test]
-fn the_secret_itself_is_recognised_before_the_format() {
+fn recognizes_the_secret_itself_before_the_format() {
     // 64 hex digits, as `openssl rand -hex 32` makes them: it looks like a signature.
     for value in [
         KEY.to_owned(),
@@ -260,14 +244,14 @@ fn the_secret_itself_is_recognised_before_the_format() {
     let hint = rejection.hint();
     assert!(hint.contains("rotate"), "{hint}");
     assert!(!hint.contains(text));
-    // A part of it, or more than it, is no confirmation of anything.
+    // A part of it, or more than it, confirms nothing.
     for near in [&text[1..], &text[..20], "correct horse battery staples"] {
         check(near, BODY, Err("not_hex"));
     }
 }
 
 #[test]
-fn only_the_header_of_the_scheme_is_read() {
+fn reads_only_the_header_of_the_scheme() {
     let digits = signature(KEY, BODY);
     let drone = Scheme {
         header: "x-drone-signature".to_owned(),
@@ -330,7 +314,7 @@ fn hints_name_the_usual_mistakes() {
 }
 
 #[test]
-fn what_was_not_verified_is_not_shown() {
+fn hides_unverified_bodies() {
     let sealed = UnverifiedBody::new(b"very secret".to_vec());
     assert_eq!(format!("{sealed:?}"), "UnverifiedBody(11 bytes)");
     proven(&[("X-A", "very secret")], b"very secret", |verified| {

@@ -1,7 +1,10 @@
 //! The secret itself, in a header or in the query, for senders that cannot sign.
 
-use super::rejection::{Form, find_secret};
-use super::{Found, Reason, Rejection, Scheme, SchemeName, SignedRequest, TokenKind, first_match};
+use super::rejection::{SecretForm, find_secret};
+use super::{
+    Reason, Rejection, Scheme, SchemeName, SecretMatch, SignedRequest, TokenKind, exactly_one,
+    first_match,
+};
 use crate::message;
 use crate::secret::{Secret, from_base64, to_base64};
 
@@ -10,40 +13,21 @@ pub(super) fn verify(
     scheme: &Scheme,
     secrets: &[Secret],
     request: &SignedRequest<'_>,
-) -> Result<Found, Rejection> {
-    match scheme.name {
-        SchemeName::UrlToken => verify_query(secrets, request.query),
-        _ => verify_header(scheme, secrets, request),
-    }
-}
-
-fn verify_header(
-    scheme: &Scheme,
-    secrets: &[Secret],
-    request: &SignedRequest<'_>,
-) -> Result<Found, Rejection> {
-    let mut values = request.headers.all(header(scheme));
-    let value = match (values.next(), values.next()) {
-        (Some(value), None) => value,
-        (Some(_), Some(_)) => return Err(Reason::DuplicateHeader.into()),
-        (None, _) => return Err(Reason::MissingToken.into()),
-    };
-    let token = match scheme.kind {
-        TokenKind::Raw => value.as_bytes().to_vec(),
-        TokenKind::Bearer => credentials(value, "bearer")?.as_bytes().to_vec(),
-        TokenKind::Basic => basic(credentials(value, "basic")?)?,
-    };
-    first_match(secrets, |secret| secret.is(&token)).ok_or_else(|| Reason::Mismatch.into())
-}
-
-fn verify_query(secrets: &[Secret], query: Option<&str>) -> Result<Found, Rejection> {
-    let mut values = message::pairs(query.unwrap_or_default())
-        .filter(|(name, _)| name == "token")
-        .map(|(_, value)| value);
-    let token = match (values.next(), values.next()) {
-        (Some(token), None) => token,
-        (Some(_), Some(_)) => return Err(Reason::DuplicateHeader.into()),
-        (None, _) => return Err(Reason::MissingToken.into()),
+) -> Result<SecretMatch, Rejection> {
+    let token = match scheme.name {
+        SchemeName::UrlToken => {
+            let pairs = message::pairs(request.query.unwrap_or_default());
+            let tokens = pairs.filter(|(name, _)| name == "token");
+            exactly_one(tokens, Reason::MissingToken)?.1
+        }
+        _ => {
+            let value = exactly_one(request.headers.all(header(scheme)), Reason::MissingToken)?;
+            match scheme.kind {
+                TokenKind::Raw => value.as_bytes().to_vec(),
+                TokenKind::Bearer => credentials(value, "bearer")?.as_bytes().to_vec(),
+                TokenKind::Basic => basic(credentials(value, "basic")?)?,
+            }
+        }
     };
     first_match(secrets, |secret| secret.is(&token)).ok_or_else(|| Reason::Mismatch.into())
 }
@@ -84,10 +68,10 @@ pub(super) fn explain(
     let sent = match find_secret(secrets, request) {
         Some(place) if place.header.is_some() && place.header.as_deref() == own => {
             match &place.form {
-                Form::Bare => "the secret was sent without a word before it".to_owned(),
-                Form::After(word) => format!("the secret was sent after the word \"{word}\""),
-                Form::Basic => "the secret was sent as Basic authentication".to_owned(),
-                Form::Labelled => "the secret was sent after a label".to_owned(),
+                SecretForm::Bare => "the secret was sent without a word before it".to_owned(),
+                SecretForm::After(word) => format!("the secret was sent after the word \"{word}\""),
+                SecretForm::Basic => "the secret was sent as Basic authentication".to_owned(),
+                SecretForm::Labelled => "the secret was sent after a label".to_owned(),
             }
         }
         Some(place) => format!("the secret was sent in {place}"),

@@ -62,7 +62,7 @@ impl Scene {
     }
 }
 
-/// The header that proves a body in the words of a case: `hex:HEADER`, `sha256:HEADER`, `raw:HEADER`, `bearer:`, `basic:`.
+/// The header that proves a body, in the notation of a case: `hex:HEADER`, `sha256:HEADER`, `raw:HEADER`, `bearer:`, `basic:`.
 fn proof(kind: &str, body: &[u8]) -> (String, String) {
     let (kind, header) = kind.split_once(':').unwrap();
     let digits = hex_hmac(SECRET, body);
@@ -80,7 +80,7 @@ fn proof(kind: &str, body: &[u8]) -> (String, String) {
     }
 }
 
-/// A reply in the words of a case.
+/// A reply in the notation of a case.
 pub(super) fn verdict(reply: &Reply) -> String {
     let message = reply.json()["message"]
         .as_str()
@@ -212,7 +212,7 @@ fn refuses_variables_in_the_address_of_every_sender() {
         let reply = server.signed(&format!("{path}?{query}"), SECRET, "{}");
         assert_eq!(reply.status, 200, "{query:?}: {}", reply.text());
     }
-    // Without a proof nothing is said about the query.
+    // Without a proof, the reply says nothing about the query.
     let reply = server.post(&format!("{path}?tag=2"), &[], b"{}");
     assert_eq!(reply.status, 401, "{}", reply.text());
     let (_fake, server, path) = Scene::new(IMAGE, "hub", &["sender = \"dockerhub\""]).serve();
@@ -273,6 +273,69 @@ fn refuses_configurations_that_can_never_act() {
             ],
             &["hook.paths", "only the events push"],
         ),
+        (
+            &[
+                "sender = \"gitlab\"",
+                "events = [\"push\"]",
+                "tags = [\"v*\"]",
+            ],
+            &["hook.tags", "only the events tag_push, pipeline"],
+        ),
+        (
+            &[
+                "sender = \"gitlab\"",
+                "events = [\"tag_push\"]",
+                "branches = [\"main\"]",
+            ],
+            &["hook.branches", "only the events push, pipeline"],
+        ),
+        (
+            &[
+                "sender = \"github\"",
+                "events = [\"push\"]",
+                "workflows = [\"image.yml\"]",
+            ],
+            &["hook.workflows", "only the events workflow_run"],
+        ),
+        (
+            &[
+                "sender = \"github\"",
+                "events = [\"push\"]",
+                "deployment_environments = [\"production\"]",
+            ],
+            &[
+                "hook.deployment_environments",
+                "only the events deployment_status",
+            ],
+        ),
+        (
+            &[
+                "sender = \"github\"",
+                "events = [\"push\"]",
+                "prereleases = false",
+            ],
+            &["hook.prereleases", "only the events release"],
+        ),
+        (
+            &[
+                "sender = \"azure-devops\"",
+                "events = [\"ms.vss-pipelines.run-state-changed-event\"]",
+                "repositories = [\"web\"]",
+            ],
+            &["hook.repositories", "only the events git.push"],
+        ),
+        (
+            &[
+                "sender = \"gitlab\"",
+                "events = [\"tag_push\", \"pipeline\"]",
+                "branches = [\"main\"]",
+                "paths = [\"x\"]",
+            ],
+            &[
+                "hook.paths",
+                "no event of this hook can meet the rules branches, paths together",
+            ],
+        ),
     ] {
         let output = Scene::new(IMAGE, "update", lines).refused();
         assert_eq!(output.code, Some(78), "{lines:?}: {}", output.stderr);
@@ -299,6 +362,13 @@ fn refuses_configurations_that_can_never_act() {
             "sender = \"harbor\"",
             "tags = [\"v*\"]",
             "repositories = [\"acme/*\"]",
+        ],
+        &[
+            "sender = \"gitlab\"",
+            "events = [\"tag_push\", \"pipeline\"]",
+            "branches = [\"main\"]",
+            "tags = [\"v*\"]",
+            "workflows = [\"image\"]",
         ],
     ] {
         let output = Scene::new(IMAGE, "update", lines).refused();
@@ -452,7 +522,7 @@ fn names_the_format_of_a_body_that_is_not_json() {
         assert!(reply.text().contains(word), "{word}: {}", reply.text());
     }
 }
-/// Lines that a case needs besides its own to be answered as it says: the rules that did not exist when it was collected.
+/// Lines that a case needs in addition: rules that did not exist when it was collected.
 fn further_lines(file: &str) -> &'static [&'static str] {
     match file {
         "02-run-of-a-release.json" => &["workflows = [\"image.yml\"]"],

@@ -162,7 +162,7 @@ fn a_token_of_another_form_is_named_with_the_form_that_is_expected() {
         line.contains("header") && line.contains("authorization"),
         "{line}"
     );
-    // A secret of one hook is nothing to another.
+    // The secret of one hook is not valid for another.
     let line = rejection(
         &server,
         "acr",

@@ -23,7 +23,7 @@ fn hmac(signed: &str) -> String {
 }
 
 #[test]
-fn circleci() {
+fn accepts_circleci() {
     let lines = [
         "sender = \"custom\"",
         "scheme = \"hmac\"",
@@ -69,7 +69,7 @@ fn circleci() {
 }
 
 #[test]
-fn buildkite() {
+fn accepts_buildkite() {
     let lines = [
         "sender = \"custom\"",
         "scheme = \"hmac\"",
@@ -138,7 +138,7 @@ fn buildkite() {
 }
 
 #[test]
-fn grafana() {
+fn accepts_grafana() {
     let lines = [
         "sender = \"custom\"",
         "scheme = \"hmac\"",
@@ -174,7 +174,7 @@ fn grafana() {
 }
 
 #[test]
-fn artifactory() {
+fn accepts_artifactory() {
     let lines = [
         "sender = \"custom\"",
         "scheme = \"hmac\"",
@@ -210,7 +210,7 @@ fn artifactory() {
 }
 
 #[test]
-fn zot() {
+fn accepts_zot() {
     let lines = [
         "sender = \"custom\"",
         "scheme = \"token\"",

@@ -395,7 +395,7 @@ const HOOKS: &[(&str, &str)] = &[
     ),
     (
         "images = [\"a:b c\"]",
-        "4: hook.images: the tag may have at most 128 letters, digits, \"_\", \".\" and \"-\", and begins with none of the last two",
+        "4: hook.images: the tag may have at most 128 letters, digits, \"_\", \".\" and \"-\", and must not begin with \".\" or \"-\"",
     ),
     (
         "payload = 1",

@@ -1,4 +1,4 @@
-//! Which stacks a delivery is for, and what becomes of it.
+//! Selection of the stacks of a delivery, and the orders for them.
 
 mod rules;
 
@@ -80,7 +80,7 @@ fn event(name: &str) -> Event {
     }
 }
 
-/// Which stacks a body that names `body` under a path that names `path` is for; or words of the refusal.
+/// Checks the stacks that are selected if the body names `body` and the path names `path`, or words of the refusal.
 #[track_caller]
 fn check(hook: &Hook, body: Option<&str>, path: Option<&str>, expected: Result<&[&str], &str>) {
     let path = path.map(key);
@@ -118,7 +118,7 @@ fn a_body_names_a_stack_by_key_or_name_without_case() {
 }
 
 #[test]
-fn path_default_and_loneliness_decide_where_the_body_is_silent() {
+fn selects_by_path_default_or_only_stack_if_the_body_names_none() {
     let mut hook = generic(&["app", "web"]);
     check(&hook, None, None, Err("known are app, web"));
     check(&hook, None, Some("web"), Ok(&["web"]));
@@ -136,7 +136,7 @@ fn path_default_and_loneliness_decide_where_the_body_is_silent() {
 }
 
 #[test]
-fn path_and_body_must_mean_the_same_stack() {
+fn path_and_body_must_name_the_same_stack() {
     let hook = generic(&["app", "web"]);
     check(&hook, Some("App-Stack"), Some("app"), Ok(&["app"]));
     check(
@@ -148,7 +148,7 @@ fn path_and_body_must_mean_the_same_stack() {
 }
 
 #[test]
-fn other_senders_mean_all_stacks_of_the_hook() {
+fn other_senders_update_all_stacks_of_the_hook() {
     let mut hook = hook("github", &["web", "app"], Rules::default());
     hook.default_stack = Some(key("app"));
     let mut told = told(None);
@@ -198,7 +198,7 @@ fn images(texts: &[&str]) -> Vec<Reference> {
 }
 
 #[test]
-fn several_events_are_merged_and_refused_ones_left_out() {
+fn merges_several_events_and_leaves_out_refused_ones() {
     let hook = hook(
         "distribution",
         &["app", "web"],

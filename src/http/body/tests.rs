@@ -1,7 +1,7 @@
 //! Bodies in every way they can be cut, and malformed ones.
 
 use super::*;
-use crate::http::random::{Random, rounds};
+use crate::random::{Random, rounds};
 
 /// Feeds a body in two parts. Returns its bytes and the number of bytes that belonged to it.
 fn decode(

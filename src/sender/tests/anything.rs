@@ -1,4 +1,4 @@
-//! Whatever stands in a body, reading it ends, and in order.
+//! Parsing arbitrary bodies ends without a panic.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use super::super::{Payload, Sender};
 use super::custom::at;
 use super::payloads::drone;
 use super::summary_of;
-use crate::signature::tests::Dice;
+use crate::random::Random;
 
-/// Something at every depth that senders use, with the keys that are looked for.
-fn value(dice: &mut Dice, depth: usize) -> Value {
+/// A random value at every depth that senders use, with the keys that they read.
+fn value(random: &mut Random, depth: usize) -> Value {
     const KEYS: &[&str] = &[
         "ref",
         "after",
@@ -71,18 +71,22 @@ fn value(dice: &mut Dice, depth: usize) -> Value {
         "tag",
         "CONTAINER",
     ];
-    match dice.below(if depth == 0 { 5 } else { 9 }) {
+    match random.below(if depth == 0 { 5 } else { 9 }) {
         0 => Value::Null,
-        1 => json!(dice.below(2) == 0),
-        2 => json!(dice.below(2_000_000_000)),
-        3 | 4 => json!(TEXTS[dice.below(TEXTS.len())]),
-        5 | 6 => Value::Array((0..dice.below(4)).map(|_| value(dice, depth - 1)).collect()),
+        1 => json!(random.below(2) == 0),
+        2 => json!(random.below(2_000_000_000)),
+        3 | 4 => json!(TEXTS[random.below(TEXTS.len())]),
+        5 | 6 => Value::Array(
+            (0..random.below(4))
+                .map(|_| value(random, depth - 1))
+                .collect(),
+        ),
         _ => Value::Object(
-            (0..dice.below(8))
+            (0..random.below(8))
                 .map(|_| {
                     (
-                        KEYS[dice.below(KEYS.len())].to_owned(),
-                        value(dice, depth - 1),
+                        KEYS[random.below(KEYS.len())].to_owned(),
+                        value(random, depth - 1),
                     )
                 })
                 .collect(),
@@ -91,7 +95,7 @@ fn value(dice: &mut Dice, depth: usize) -> Value {
 }
 
 #[test]
-fn no_body_and_no_event_name_makes_it_fall_over() {
+fn parses_any_body_and_event_name_without_a_panic() {
     const EVENTS: &[&str] = &[
         "push",
         "package",
@@ -106,20 +110,20 @@ fn no_body_and_no_event_name_makes_it_fall_over() {
         "",
         "é",
     ];
-    let mut dice = Dice::seeded(0xfeed);
+    let mut random = Random::new(0xfeed);
     for _ in 0..20_000 {
-        let mut body = value(&mut dice, 6).to_string();
-        if dice.below(4) == 0 {
-            // Torn in the middle, also of a character.
-            let at = dice.below(body.len() + 1);
+        let mut body = value(&mut random, 6).to_string();
+        if random.below(4) == 0 {
+            // Cut off in the middle, also of a character.
+            let at = random.below(body.len() + 1);
             body = String::from_utf8_lossy(&body.as_bytes()[..at]).into_owned();
         }
-        let sender = Sender::NAMES[dice.below(Sender::NAMES.len())];
+        let sender = Sender::NAMES[random.below(Sender::NAMES.len())];
         if sender == "generic" {
             drop(super::parse_as(sender, None, &[], &body));
             continue;
         }
-        let event = EVENTS[dice.below(EVENTS.len())];
+        let event = EVENTS[random.below(EVENTS.len())];
         let headers = [
             "X-GitHub-Event",
             "X-Gitea-Event",

@@ -149,7 +149,7 @@ fn custom_git_events_are_read() {
 }
 
 #[test]
-fn custom_payloads_without_pointers_ask_for_everything() {
+fn custom_payloads_without_pointers_update_everything() {
     check_custom(
         &Payload::default(),
         &json!({"message": "x", "title": "y"}),
@@ -159,7 +159,7 @@ fn custom_payloads_without_pointers_ask_for_everything() {
 }
 
 #[test]
-fn pointers_are_those_of_the_standard() {
+fn follows_json_pointers_as_the_standard_defines_them() {
     let body = json!({"a/b": {"m~n": ["x", "y"]}, "": "empty", "list": ["0", "1"]});
     for (pointer, expected) in [
         ("/a~1b/m~0n/1", " branch y"),

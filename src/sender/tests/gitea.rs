@@ -8,7 +8,7 @@ use super::{HASH, ZERO, check, with};
 const FAMILY: [&str; 3] = ["gitea", "forgejo", "gogs"];
 
 #[test]
-fn the_gitea_family_is_read_alike() {
+fn reads_the_events_of_the_gitea_family() {
     let push = json!({
         "ref": "refs/heads/main", "before": HASH, "after": HASH, "repository": {"full_name": "acme/web"},
         "commits": [{"added": ["a"], "modified": [], "removed": []}], "total_commits": 1,
@@ -72,7 +72,7 @@ fn the_gitea_family_is_read_alike() {
                 "push branch main of acme/web commit 1234567 files a…",
             );
         }
-        // Old versions do not say how many commits there are, and list five.
+        // Old versions do not state the number of commits, and list five.
         let five = with(
             &with(&push, "/total_commits", Value::Null),
             "/commits",
@@ -85,14 +85,14 @@ fn the_gitea_family_is_read_alike() {
             "push branch main of acme/web commit 1234567 files a…",
         );
     }
-    // Each listens to its own header.
+    // Each sender reads its own header.
     let gitea = summary_of(
         "forgejo",
         None,
         &[("X-Gitea-Event", "push")],
         &push.to_string(),
     );
-    assert_eq!(gitea, "ignored: there is no header x-forgejo-event");
+    assert_eq!(gitea, "ignored: header x-forgejo-event is missing");
 }
 
 #[test]

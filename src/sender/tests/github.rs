@@ -22,7 +22,7 @@ fn github_push() -> Value {
 }
 
 #[test]
-fn github_pushes_say_ref_commit_and_files() {
+fn github_pushes_state_ref_commit_and_files() {
     let push = github_push();
     github(
         "push",
@@ -118,7 +118,7 @@ fn github_deletions_and_odd_refs_are_ignored() {
     );
     assert_eq!(
         summary_of("github", None, &[], "{}"),
-        "ignored: there is no header X-GitHub-Event"
+        "ignored: header X-GitHub-Event is missing"
     );
 }
 

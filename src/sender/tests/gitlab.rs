@@ -1,4 +1,4 @@
-//! GitLab.
+//! Deliveries of GitLab.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn gitlab_push() -> Value {
 }
 
 #[test]
-fn gitlab_pushes_say_ref_commit_and_whether_all_files_are_listed() {
+fn gitlab_pushes_state_ref_commit_and_changed_files() {
     let push = gitlab_push();
     gitlab(
         &push,
@@ -118,7 +118,7 @@ fn gitlab_deployments_and_releases_are_read() {
 }
 
 #[test]
-fn gitlab_ids_are_kept_over_retries() {
+fn gitlab_ids_stay_the_same_in_retries() {
     let body = json!({"object_kind": "push", "ref": "refs/heads/x"}).to_string();
     let lines = [
         ("X-Gitlab-Event-UUID", "uuid-1"),

@@ -1,11 +1,11 @@
-//! Real deliveries of real senders, where they are at hand: `../shared/senders/payloads`.
+//! Recorded deliveries of real senders, if they are available: `../shared/senders/payloads`.
 
 use std::collections::BTreeSet;
 
 use super::super::Payload;
 use super::summary_of;
 
-/// File, sender, header with the event's name, and what it must be understood as.
+/// File, sender, header with the event's name, and the expected summary.
 type Case = (
     &'static str,
     &'static str,
@@ -197,7 +197,7 @@ const EXPECTED: &[Case] = &[
     ),
 ];
 
-/// How the README reads the drone-webhook plugin.
+/// The payload of the documented example for the drone-webhook plugin.
 pub(super) fn drone() -> Payload {
     let at = |pointer: &str| Some(pointer.to_owned());
     Payload {
@@ -236,5 +236,5 @@ fn every_collected_payload_is_understood() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(unread.is_empty(), "nobody reads {unread:?}");
+    assert!(unread.is_empty(), "files that no test reads: {unread:?}");
 }

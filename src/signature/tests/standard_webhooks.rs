@@ -14,7 +14,7 @@ fn sign(secret: &str, id: &str, time: &str, body: &str) -> String {
     format!("v1,{}", to_base64(&mac))
 }
 
-/// What becomes of id, time and list over `BODY`.
+/// The verdict on an id, a time and a list of signatures over `BODY`.
 #[track_caller]
 fn check(id: &str, time: &str, list: &str, expected: Result<(usize, usize), &str>) {
     let lines = [
@@ -52,7 +52,7 @@ fn standard_webhooks_sign_id_time_and_body_together() {
     );
     check("msg_1", &now, SIGNING, Err("raw_secret_sent"));
 
-    // Any usable one of a list is enough; what is not usable is skipped.
+    // One valid signature in the list is enough; others are skipped.
     let other = sign(SIGNING, "other", &now, BODY);
     check("msg_1", &now, &format!("{other} {good}"), Ok((1, 2)));
     check(
@@ -81,7 +81,7 @@ fn standard_webhooks_sign_id_time_and_body_together() {
 }
 
 #[test]
-fn standard_webhooks_times_are_believed_for_five_minutes() {
+fn standard_webhooks_times_are_valid_for_five_minutes() {
     for (time, expected) in [
         (NOW - 300, Ok((1, 2))),
         (NOW + 300, Ok((1, 2))),
@@ -114,7 +114,7 @@ fn standard_webhooks_times_are_believed_for_five_minutes() {
 }
 
 #[test]
-fn standard_webhooks_ids_cannot_hide_where_they_end() {
+fn standard_webhooks_ids_cannot_contain_their_separator() {
     let now = NOW.to_string();
     for id in ["", "a.b", &format!("a.{now}"), &"x".repeat(201)] {
         check(
@@ -127,7 +127,7 @@ fn standard_webhooks_ids_cannot_hide_where_they_end() {
 }
 
 #[test]
-fn standard_webhooks_are_read_in_one_spelling() {
+fn standard_webhooks_have_one_spelling() {
     let now = NOW.to_string();
     let good = sign(SIGNING, "a", &now, BODY);
     let of = |lines: &[(&str, &str)]| {
@@ -160,7 +160,7 @@ fn standard_webhooks_are_read_in_one_spelling() {
 }
 
 #[test]
-fn what_was_signed_besides_the_body_is_kept() {
+fn keeps_the_signed_id_and_time() {
     let now = NOW.to_string();
     let good = sign(SIGNING, "msg_1", &now, BODY);
     let lines = [

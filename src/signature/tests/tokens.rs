@@ -44,7 +44,7 @@ fn tokens_are_compared_whole() {
 }
 
 #[test]
-fn tokens_stand_as_the_kind_says() {
+fn tokens_have_the_form_of_their_kind() {
     for value in [
         "",
         "Bearer",
@@ -72,7 +72,7 @@ fn tokens_stand_as_the_kind_says() {
 }
 
 #[test]
-fn one_token_in_its_own_header_is_wanted() {
+fn requires_one_token_in_its_own_header() {
     let gitlab = Scheme {
         header: "x-gitlab-token".to_owned(),
         ..scheme(SchemeName::Token)

@@ -1,4 +1,4 @@
-//! The collected cases of other people's programs and documents, where they are at hand: `../shared/senders`.
+//! Cases collected from other programs and their documents, if they are available: `../shared/senders`.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::secret::{Secret, from_base64, from_hex, to_base64, to_hex};
 enum Verdict {
     Accept,
     Reject(String),
-    /// The secrets are none; the program does not start.
+    /// The secrets are invalid; the program does not start.
     ConfigError,
 }
 
@@ -39,7 +39,7 @@ fn body(vector: &Value) -> Vec<u8> {
     }
 }
 
-/// As the configuration reads them: a file may end in one line end.
+/// Secrets as the configuration reads them: a file may end in one line end.
 fn secrets(vector: &Value) -> Option<Vec<Secret>> {
     let from_file = vector["options"]["secrets_from"] == "file";
     let secrets: Vec<Secret> = texts(vector, "secrets")
@@ -88,7 +88,7 @@ fn judge(vector: &Value) -> Verdict {
     }
 }
 
-/// RFC 4231 and the like: a key of any bytes, and what it makes of the body.
+/// Vectors such as those of RFC 4231: a key of any bytes, and its HMAC of the body.
 fn primitive(vector: &Value) {
     let id = &vector["id"];
     let key = match vector["secret_hex"].as_str() {
@@ -105,7 +105,7 @@ fn primitive(vector: &Value) {
 }
 
 #[test]
-fn every_collected_case_has_its_verdict() {
+fn every_collected_case_has_the_expected_verdict() {
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../shared/senders/vectors.json"
@@ -125,7 +125,7 @@ fn every_collected_case_has_its_verdict() {
         }
         let expected = match vector["expected"].as_str().unwrap() {
             "accept" => Verdict::Accept,
-            // An empty second line in a secret file is a mistake that is said, instead of a secret that never fits.
+            // An empty second line in a secret file is reported, because it could never match.
             "reject" if vector["id"] == "generic-secret-file-two-newlines" => Verdict::ConfigError,
             "reject" => Verdict::Reject(vector["reason"].as_str().unwrap().to_owned()),
             "config_error" => Verdict::ConfigError,

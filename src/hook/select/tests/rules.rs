@@ -1,4 +1,4 @@
-//! What the rules of a hook make of an event.
+//! The effect of a hook's rules on events.
 
 use super::*;
 use crate::event::{ChangedPaths, EventRef};
@@ -11,7 +11,7 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
         .collect()
 }
 
-/// What the rules make of an event: what is asked for, or words of the refusal.
+/// Checks the effect of rules on an event: the selection, or words of the refusal.
 #[track_caller]
 fn check_rules(rules: &Rules, event: Event, expected: Result<&[&str], &str>) {
     let hook = hook("generic", &["app"], rules.clone());
@@ -132,7 +132,7 @@ fn events_and_repositories_are_filtered() {
 }
 
 #[test]
-fn images_filter_what_is_named_and_select_where_nothing_is() {
+fn images_filter_named_images_and_select_for_events_without_images() {
     let rules = Rules {
         images: patterns(&["ghcr.io/acme/web:v*", "nginx"]),
         ..Rules::default()
@@ -193,7 +193,7 @@ fn paths_match_a_changed_file_or_an_incomplete_list() {
 }
 
 #[test]
-fn rules_are_anded() {
+fn all_rules_must_match() {
     let rules = Rules {
         branches: globs(&["main"]),
         repositories: globs(&["acme/web"]),
@@ -208,7 +208,7 @@ fn rules_are_anded() {
     check_rules(&rules, of("main", "acme/api"), Err("\"repositories\""));
 }
 
-/// What a hook of a Git host makes of an event: wanted, or words of the refusal.
+/// Checks whether a hook of a Git host acts on an event, or words of the refusal.
 #[track_caller]
 fn check_events(sender: &str, events: &[&str], name: &str, expected: Result<(), &str>) {
     let rules = Rules {
@@ -228,7 +228,7 @@ fn check_events(sender: &str, events: &[&str], name: &str, expected: Result<(), 
 }
 
 #[test]
-fn by_default_only_what_brings_something_new_is_acted_on() {
+fn acts_by_default_only_on_events_that_bring_something_new() {
     let github = "github";
     check_events(github, &[], "push", Ok(()));
     check_events(
@@ -257,7 +257,7 @@ fn by_default_only_what_brings_something_new_is_acted_on() {
 }
 
 #[test]
-fn a_fact_that_custom_pointers_did_not_find_is_named_with_its_pointer() {
+fn names_the_pointer_of_a_missing_fact() {
     let mut hook = hook(
         "custom",
         &["app"],

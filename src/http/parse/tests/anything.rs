@@ -1,7 +1,7 @@
 //! Whatever comes, its head is refused, or read as a second parser reads it.
 
 use super::*;
-use crate::http::random::{Random, rounds};
+use crate::random::{Random, rounds};
 
 /// Pieces that heads are made of, good and bad.
 const PIECES: [&str; 34] = [

@@ -1,8 +1,8 @@
-//! Bodies that state everything at fixed places: a row of pointers parses them. Senders of known systems bring rows of their own,
-//! `[hook.payload]` describes the row of sender `custom`.
+//! Bodies with every value at a fixed place, parsed with a layout of pointers. Senders of known systems bring their layouts,
+//! `[hook.payload]` describes the layout of sender `custom`.
 
 use super::pointer::{Document, values};
-use super::{Settings, git, ignored, is_id, outcome};
+use super::{ParseSettings, git, ignored, is_id, outcome};
 use crate::event::{Event, EventRef, ParseError, ParseOutcome, quoted};
 use crate::image::Reference;
 use crate::limits;
@@ -30,10 +30,10 @@ pub(crate) struct Payload {
 /// Names of registries in deliveries, and the names that stacks use.
 pub(crate) type RegistryAliases = Vec<(String, String)>;
 
-/// A row of pointers.
+/// Pointers to the values of a body.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Row<'a> {
-    /// The bodies that the row is for; of several rows the first that fits counts.
+pub(super) struct Layout<'a> {
+    /// The bodies that the layout is for.
     pub(super) when: When<'a>,
     /// One event per element.
     pub(super) each: Option<&'a str>,
@@ -53,7 +53,7 @@ pub(super) struct Row<'a> {
     pub(super) require: Vec<(Vec<&'a str>, Vec<&'a str>)>,
 }
 
-/// The bodies that a row is for.
+/// The bodies that a layout is for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum When<'a> {
     #[default]
@@ -88,14 +88,14 @@ pub(super) enum Host<'a> {
     Ecr,
 }
 
-impl<'a> Row<'a> {
-    /// The row that a configuration describes.
-    pub(super) fn from_payload(payload: &'a Payload) -> Row<'a> {
+impl<'a> Layout<'a> {
+    /// The layout that a configuration describes.
+    pub(super) fn from_payload(payload: &'a Payload) -> Layout<'a> {
         let require = |(pointer, values): &'a (String, Vec<String>)| {
             let values = values.iter().map(String::as_str).collect();
             (vec![pointer.as_str()], values)
         };
-        Row {
+        Layout {
             each: payload.each.as_deref(),
             event: payload
                 .event
@@ -112,16 +112,16 @@ impl<'a> Row<'a> {
             commit: payload.commit.as_deref(),
             id: payload.id.as_deref(),
             require: payload.require.iter().map(require).collect(),
-            ..Row::default()
+            ..Layout::default()
         }
     }
 }
 
-/// Parses a delivery with the first row that is for it.
+/// Parses a delivery with the first layout that is for it.
 pub(super) fn parse(
-    rows: &[Row<'_>],
+    layouts: &[Layout<'_>],
     verified: &Verified<'_>,
-    settings: &Settings<'_>,
+    settings: &ParseSettings<'_>,
 ) -> Result<ParseOutcome, ParseError> {
     let body = &verified.json()?;
     let document = Document {
@@ -129,20 +129,23 @@ pub(super) fn parse(
         body,
         element: body,
     };
-    let Some(row) = rows.iter().find(|row| is_for(row.when, document)) else {
-        return ignored(no_row(rows, document));
+    let Some(layout) = layouts.iter().find(|layout| is_for(layout.when, document)) else {
+        return ignored(no_layout(layouts, document));
     };
-    let elements = match row.each {
+    let elements = match layout.each {
         Some(each) => values(body, each),
         None => vec![body],
     };
     if elements.is_empty() {
-        return ignored(format!("nothing at \"{}\"", row.each.unwrap_or_default()));
+        return ignored(format!(
+            "nothing at \"{}\"",
+            layout.each.unwrap_or_default()
+        ));
     }
     let mut events: Vec<Event> = Vec::new();
     let mut reasons: Vec<String> = Vec::new();
     for element in &elements {
-        match parse_element(row, document.at(element), settings, &mut reasons) {
+        match parse_element(layout, document.at(element), settings, &mut reasons) {
             Ok(more) => events.extend(more),
             Err(reason) => reasons.push(reason),
         }
@@ -160,7 +163,7 @@ pub(super) fn parse(
         reasons.truncate(3);
         return ignored(reasons.join("; "));
     }
-    let id = row.id.and_then(|id| {
+    let id = layout.id.and_then(|id| {
         let mut ids = elements
             .iter()
             .map(|element| document.at(element).first_text(id));
@@ -179,9 +182,9 @@ fn is_for(when: When<'_>, document: Document<'_>) -> bool {
     }
 }
 
-/// The text at the place where the rows look for the kind of event.
-fn no_row(rows: &[Row<'_>], document: Document<'_>) -> String {
-    let pointer = rows.iter().find_map(|row| match row.when {
+/// Names the text at the place where the layouts look for the kind of event.
+fn no_layout(layouts: &[Layout<'_>], document: Document<'_>) -> String {
+    let pointer = layouts.iter().find_map(|layout| match layout.when {
         When::Is(pointer, _) => Some(pointer),
         When::Always | When::List => None,
     });
@@ -193,47 +196,50 @@ fn no_row(rows: &[Row<'_>], document: Document<'_>) -> String {
 }
 
 fn parse_element(
-    row: &Row<'_>,
+    layout: &Layout<'_>,
     document: Document<'_>,
-    settings: &Settings<'_>,
+    settings: &ParseSettings<'_>,
     reasons: &mut Vec<String>,
 ) -> Result<Vec<Event>, String> {
-    for (pointers, allowed) in &row.require {
+    for (pointers, allowed) in &layout.require {
         document.require(pointers, allowed)?;
     }
     let get = |pointer: Option<&str>| pointer.and_then(|pointer| document.first_text(pointer));
-    let commit = get(row.commit);
+    let commit = get(layout.commit);
     if commit.as_deref().is_some_and(git::is_zero) {
         return Err("a deletion".to_owned());
     }
-    let name = match row.event {
+    let name = match layout.event {
         EventName::Unspecified => String::new(),
         EventName::Always(name) => name.to_owned(),
         EventName::At(pointer) => get(Some(pointer)).unwrap_or_default(),
     };
-    let full_ref = row.full_ref.iter().find_map(|pointer| get(Some(pointer)));
+    let full_ref = layout
+        .full_ref
+        .iter()
+        .find_map(|pointer| get(Some(pointer)));
     let mut refs = match &full_ref {
         Some(full) => git::on_ref(&name, Some(full))?.refs,
         None => Vec::new(),
     };
-    let branch = get(row.branch).and_then(|name| bare(name, "refs/heads/"));
+    let branch = get(layout.branch).and_then(|name| bare(name, "refs/heads/"));
     refs.extend(branch.map(EventRef::Branch));
     let event = Event {
         name,
         cause: commit.map_or(Cause::Asked, |commit| Cause::Push(Some(commit))),
         refs,
-        repository: get(row.repository),
-        workflows: get(row.workflow).into_iter().collect(),
+        repository: get(layout.repository),
+        workflows: get(layout.workflow).into_iter().collect(),
         ..Event::default()
     };
-    let tags: Vec<String> = row
+    let tags: Vec<String> = layout
         .tag
         .map(|pointer| document.texts(pointer))
         .unwrap_or_default()
         .into_iter()
         .filter_map(|tag| bare(tag, "refs/tags/"))
         .collect();
-    let Some(pointer) = row.image else {
+    let Some(pointer) = layout.image else {
         let with_tag = |tag| with_ref(&event, EventRef::Tag(tag));
         return Ok(match tags.is_empty() {
             true => vec![event],
@@ -244,11 +250,11 @@ fn parse_element(
     if names.is_empty() {
         return Err(format!("nothing at \"{pointer}\""));
     }
-    let host = host(row.host, document);
+    let host = host(layout.host, document);
     let mut events = Vec::new();
     for (name, tag) in pairs(&names, &tags) {
         let located = located(host.as_deref(), name, settings.registry);
-        match image(&located, tag, row.tag) {
+        match image(&located, tag, layout.tag) {
             Ok(image) => {
                 let tag = tag.or(image.tag()).map(str::to_owned);
                 let event = match tag {

@@ -4,7 +4,7 @@
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Any seed but nought.
+    /// Creates a generator; the same seed gives the same values.
     pub(crate) fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1))
     }
@@ -16,7 +16,7 @@ impl Random {
         self.0
     }
 
-    /// Less than `end`, which is not nought.
+    /// Returns a number less than `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
@@ -26,7 +26,7 @@ impl Random {
     }
 }
 
-/// How many rounds: `usual`, or so many times more as `STACKHOOK_ROUNDS` says.
+/// Number of rounds: `usual`, multiplied by `STACKHOOK_ROUNDS` if it is set.
 pub(crate) fn rounds(usual: usize) -> usize {
     let times = std::env::var("STACKHOOK_ROUNDS").ok();
     usual * times.and_then(|times| times.parse().ok()).unwrap_or(1)

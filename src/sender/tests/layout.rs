@@ -1,4 +1,4 @@
-//! The senders of the table.
+//! Senders whose bodies are parsed with layouts.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ fn docker_hub_pushes_are_on_docker_hub() {
         &json!(7),
         "ignored: nothing at \"/repository/repo_name\"",
     );
-    // The name is no way to another registry.
+    // A name cannot point to another registry.
     let elsewhere = summary_of(
         "dockerhub",
         None,
@@ -150,7 +150,7 @@ fn a_pull_beside_a_push_is_not_acted_on() {
 }
 
 #[test]
-fn azure_and_amazon_registries_say_push() {
+fn azure_and_amazon_registries_report_pushes() {
     let acr = |action: &str| json!({"id": "a-1", "action": action, "request": {"host": "acme.azurecr.io"}, "target": {"repository": "web", "tag": "v1"}});
     check(
         "acr",
@@ -196,7 +196,7 @@ fn azure_and_amazon_registries_say_push() {
 }
 
 #[test]
-fn watchers_of_registries_are_read() {
+fn reads_events_of_registry_watchers() {
     let diun = |status: &str| json!({"status": status, "image": "docker.io/acme/web:v1"});
     check(
         "diun",
