@@ -1,4 +1,4 @@
-//! The commands as people and scripts see them: what is printed where, and how each of them ends.
+//! The commands as users and scripts see them: their output on stdout and stderr, and their exit codes.
 
 mod redeploy;
 mod serve;
@@ -7,7 +7,7 @@ mod test_connection;
 
 use crate::support::program::{Output, Setup};
 
-/// Ends with `code`; what is not stated is empty.
+/// Checks the exit code and the output; an output that is not given must be empty.
 #[track_caller]
 fn check(setup: &Setup, arguments: &[&str], code: i32, stdout: &str, stderr: &str) {
     let output = setup.run(arguments);
@@ -27,7 +27,7 @@ fn said(output: &Output, code: i32) -> &str {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_2_and_one_line() {
+fn a_wrong_command_line_exits_with_2_and_prints_one_line() {
     let setup = Setup::new();
     let none = "stackhook: a command is missing; stackhook --help lists them\n";
     check(&setup, &[], 2, "", none);
@@ -37,7 +37,7 @@ fn a_wrong_command_line_ends_with_2_and_one_line() {
     check(&setup, &["serve", "--port=80"], 2, "", unknown);
     let rest = "stackhook: show-config takes no argument \"now\"\n";
     check(&setup, &["show-config", "now"], 2, "", rest);
-    // Nothing in an argument reaches the terminal as it is.
+    // Arguments are escaped before they reach the terminal.
     let escaped = "stackhook: unknown command \"\\u{1b}[2J\"\n";
     check(&setup, &["\u{1b}[2J"], 2, "", escaped);
 }
@@ -77,7 +77,7 @@ fn help_and_version_are_results() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let setup = Setup::new();
     for arguments in [&["--help"][..], &["show-config"], &["generate-secret"]] {
         let output = setup.run_into_closed_pipe(arguments);
@@ -155,7 +155,7 @@ fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
 }
 
 #[test]
-fn a_wrong_configuration_ends_with_78_and_says_everything_at_once() {
+fn an_invalid_configuration_exits_with_78_and_reports_everything() {
     let setup = Setup::new()
         .file("odd.toml", "[portainer]\nurll = \"http://hidden-word@portainer:9000\"\n[[stack]]\nname = \"shop\"\npull = \"sometimes\"\n")
         .secret("hidden-word")
@@ -180,7 +180,7 @@ fn a_wrong_configuration_ends_with_78_and_says_everything_at_once() {
 }
 
 #[test]
-fn healthcheck_fails_where_nobody_listens_whatever_else_is_configured() {
+fn healthcheck_fails_without_a_listener() {
     // No program on this host has a reason to listen there.
     let free = "127.99.88.77:9";
     let setup = Setup::new()
@@ -191,8 +191,8 @@ fn healthcheck_fails_where_nobody_listens_whatever_else_is_configured() {
 }
 
 #[test]
-fn healthcheck_says_what_the_system_says_without_its_number() {
-    // All of this network: no stream leads there.
+fn healthcheck_prints_the_system_s_message_without_its_number() {
+    // A network address: no TCP connection is possible.
     let setup = Setup::new().env("STACKHOOK_LISTEN", "255.255.255.255:80");
     let output = setup.run(&["healthcheck"]);
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -200,7 +200,7 @@ fn healthcheck_says_what_the_system_says_without_its_number() {
 }
 
 #[test]
-fn healthcheck_believes_only_a_whole_answer() {
+fn healthcheck_accepts_only_a_complete_reply() {
     use std::io::{Read as _, Write as _};
     #[track_caller]
     fn check(answer: &'static str, code: i32, why: &str) {

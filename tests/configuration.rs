@@ -1,5 +1,5 @@
-//! A configuration as whoever wrote it sees it: all its mistakes at once, and where every value came from. Each mistake
-//! on its own is tested where it is found.
+//! A configuration as its author sees it: all mistakes in one run, and the source of each value. Single mistakes are tested in the
+//! modules that find them.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +62,7 @@ const SECRETS: [&str; 7] = [
 ];
 
 #[test]
-fn all_mistakes_are_told_in_one_run_with_line_and_way_out() {
+fn reports_all_mistakes_in_one_run_with_line_and_fix() {
     let mut setup = Setup::new().file("stackhook.toml", MISTAKES);
     for secret in SECRETS {
         setup = setup.secret(secret);

@@ -1,4 +1,4 @@
-//! Checks the documents against the program: names that exist, links that lead somewhere, commands that work as printed. Every
+//! Checks the documents against the program: names that exist, links that have a target, commands that work as printed. Every
 //! check is a function over texts, and must find a planted mistake before it reads the real texts.
 
 mod markdown;
@@ -252,7 +252,7 @@ fn the_test_command_is_in_a_code_block() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let planted = [
         (
             "README.md",
@@ -327,7 +327,7 @@ fn normalize(path: &Path) -> String {
 }
 
 #[test]
-fn documents_keep_to_their_length() {
+fn documents_keep_their_maximum_length() {
     for name in DOCUMENTS {
         let lines = file(name).lines().count();
         let most = if *name == "README.md" { 400 } else { 300 };

@@ -58,7 +58,7 @@ fn main() {
     for stream in orders.incoming().map_while(Result::ok) {
         let mut order = String::new();
         if BufReader::new(&stream).read_line(&mut order).is_ok() {
-            // Whoever asked may have gone.
+            // The client may have closed the connection.
             let _ = writeln!(&stream, "{}", obey(&fake, order.trim_end()));
         }
     }

@@ -1,10 +1,10 @@
-//! The house rules that no other tool checks: who may use whom, which outside crate lives where, what stands at the top of the
-//! repository. Every check is a function over texts, and is shown a planted mistake before it looks at the real ones.
+//! House rules that no other tool checks: the order of modules, one home for each external crate, and the entries at the top of the
+//! repository. Every check is a function over texts, and must find a planted mistake before it reads the real ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Outside crates and the one place that may use each: a module of `src`, by its path.
+/// External crates and the one module of `src` that may use each, by its path.
 const HOMES: &[(&str, &str)] = &[
     ("askama", "site/page"),
     ("base64", "secret"),
@@ -28,10 +28,10 @@ const HOMES: &[(&str, &str)] = &[
     ("webpki_roots", "fetch"),
 ];
 
-/// Outside crates that may be used everywhere: they are words, not edges.
+/// External crates that may be used everywhere: they only provide vocabulary.
 const EVERYWHERE: &[&str] = &["log", "percent_encoding", "serde", "serde_json"];
 
-/// What stands at the top of the repository, besides hidden files.
+/// The entries at the top of the repository, besides hidden files.
 const TOP: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
@@ -48,7 +48,7 @@ const TOP: &[&str] = &[
 type File = (String, String);
 
 #[test]
-fn a_module_uses_only_those_above_it() {
+fn a_module_uses_only_modules_above_it() {
     let planted = [
         file(
             "lib.rs",
@@ -77,7 +77,7 @@ fn a_module_uses_only_those_above_it() {
 }
 
 #[test]
-fn an_outside_crate_has_one_home() {
+fn an_external_crate_is_used_by_one_module() {
     let planted = [
         file("http.rs", "fn x(r: tiny_http::Request) {}\n"),
         file("http/pool.rs", "use tiny_http::Server;\n"),
@@ -101,14 +101,14 @@ fn an_outside_crate_has_one_home() {
 }
 
 #[test]
-fn every_outside_crate_has_a_place_in_the_table() {
+fn every_external_crate_is_in_the_table() {
     let planted = "[dependencies]\nlog = \"0.4\"\npico-args = \"1\"\nrand = \"0.9\"\n\n[dev-dependencies]\nrcgen = \"1\"\n";
     assert_eq!(crates_without_a_place(planted), ["rand"]);
     assert_eq!(crates_without_a_place(&text("Cargo.toml")), [""; 0]);
 }
 
 #[test]
-fn every_module_says_what_it_is_for() {
+fn every_module_has_a_description() {
     let planted = [
         file("good.rs", "//! What it is for.\n\nuse x;\n"),
         file("bad.rs", "use x;\n"),
@@ -120,7 +120,7 @@ fn every_module_says_what_it_is_for() {
 }
 
 #[test]
-fn the_top_of_the_repository_is_what_was_agreed() {
+fn the_top_of_the_repository_has_only_the_expected_entries() {
     let planted = [
         ".ci",
         "Cargo.toml",
@@ -139,7 +139,7 @@ fn the_top_of_the_repository_is_what_was_agreed() {
 }
 
 #[test]
-fn no_path_of_a_developers_machine_is_left_behind() {
+fn no_file_contains_a_path_of_a_developers_machine() {
     let planted = [
         file("a.rs", &format!("include!(\"{}main/x\")", MACHINES[0])),
         file("b.rs", "/var/lib/stackhook is no machine's own path\n"),
@@ -162,7 +162,7 @@ fn no_path_of_a_developers_machine_is_left_behind() {
 
 // The checks.
 
-/// `a.rs uses b, which stands below it`, sorted.
+/// Every use of a module below, as `a.rs uses b, which stands below it`, sorted.
 fn uses_from_below(files: &[File]) -> Vec<String> {
     // For each module that has children: their names in reading order; the crate itself is "".
     let families: BTreeMap<&str, Vec<String>> = files
@@ -176,7 +176,7 @@ fn uses_from_below(files: &[File]) -> Vec<String> {
             continue;
         }
         for used in uses(own, &shipped(text)) {
-            // They part at some family: there the used one must stand above, unless it is an ancestor or a descendant.
+            // Below their common ancestor, the used module must be declared above, unless one is an ancestor of the other.
             let (mine, theirs): (Vec<&str>, Vec<&str>) =
                 (own.split('/').collect(), used.split('/').collect());
             let common = mine
@@ -259,7 +259,7 @@ fn strangers<'a>(entries: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Taken apart, so that this file does not find itself.
+/// Split, so that this file does not match.
 const MACHINES: [&str; 4] = [
     concat!("/wor", "k/"),
     concat!("/tm", "p/w/"),
@@ -272,7 +272,7 @@ fn machine_paths(files: &[File]) -> Vec<String> {
     paths(files.iter().filter(found))
 }
 
-// What they read.
+// The texts that they read.
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -337,7 +337,7 @@ fn module(path: &str) -> &str {
     }
 }
 
-/// Without comment lines, and without what only tests see: by custom that stands last in a file.
+/// The code without comment lines and without the test module, which is last in a file.
 fn shipped(text: &str) -> String {
     let mut shipped = String::new();
     let mut lines = text.lines().peekable();
@@ -362,7 +362,7 @@ fn children(text: &str) -> Vec<String> {
     shipped(text).lines().filter_map(declared).collect()
 }
 
-/// The modules that it declares for tests only.
+/// The modules that a file declares for tests only.
 fn test_children(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let marked = |two: &&[&str]| two[0].trim() == "#[cfg(test)]";
@@ -380,7 +380,7 @@ fn declared(line: &str) -> Option<String> {
     Some(line.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
 }
 
-/// Which modules a module's text names, as far down as it names them.
+/// The modules that a module's text names, each with the full path that is named.
 fn uses(own: &str, text: &str) -> Vec<String> {
     let parent = own.rsplit_once('/').map_or("", |(parent, _)| parent);
     let from = |start: &str, base: &str| -> Vec<String> {
@@ -396,7 +396,7 @@ fn uses(own: &str, text: &str) -> Vec<String> {
     all
 }
 
-/// Whether a path can begin here: not in the middle of a word or of another path.
+/// Returns whether a path can begin here: not in the middle of a word or of another path.
 fn is_start(text: &str, at: usize) -> bool {
     let before = text[..at].chars().next_back();
     !before.is_some_and(|sign| sign.is_alphanumeric() || matches!(sign, '_' | ':' | '.'))
@@ -437,7 +437,7 @@ fn named(text: &str) -> Vec<String> {
     items
 }
 
-/// Whether a text uses an outside crate: `toml::…` or `use toml;`, not `crate::toml::…` or `x.toml()`.
+/// Returns whether a text uses an external crate: `toml::…` or `use toml;`, not `crate::toml::…` or `x.toml()`.
 fn mentions(text: &str, name: &str) -> bool {
     let path = format!("{name}::");
     let outside = |at: usize| {

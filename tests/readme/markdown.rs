@@ -1,4 +1,4 @@
-//! The little of Markdown that README.md uses, taken apart.
+//! Parses the parts of Markdown that the documents use.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub(super) fn prose(text: &str) -> String {
     all
 }
 
-/// What stands between backticks.
+/// Texts between backticks.
 pub(super) fn spans(text: &str) -> Vec<String> {
     text.split('`')
         .skip(1)
@@ -65,7 +65,7 @@ pub(super) fn table_under(text: &str, head: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// Names of variables that are ours.
+/// Names of stackhook's own variables.
 pub(super) fn variables(text: &str) -> BTreeSet<String> {
     let of_name = |sign: char| sign.is_ascii_uppercase() || sign.is_ascii_digit() || sign == '_';
     text.split(|sign: char| !of_name(sign))
@@ -118,7 +118,7 @@ pub(super) fn links(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// How headings are linked to.
+/// The anchor of a heading.
 pub(super) fn anchors(text: &str) -> BTreeSet<String> {
     let headings = prose(text);
     headings

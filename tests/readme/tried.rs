@@ -31,9 +31,9 @@ fn the_commands_for_a_delivery_work_as_they_are_printed() {
     assert_eq!(portainer.puts().len(), 1);
 }
 
-/// Of one of them a part is left out, and ids and seconds are never the same.
+/// Ids and seconds differ in every run, and a part of one reply is left out.
 #[test]
-fn the_replies_that_are_shown_are_those_that_come() {
+fn the_documented_replies_match_the_real_ones() {
     let shown = blocks(&documents(), "json");
     let [failed, updated] = shown.as_slice() else {
         panic!("{shown:?}");
@@ -80,7 +80,7 @@ fn forget(value: &mut Value, key: &str) {
 }
 
 #[test]
-fn the_configuration_that_is_shown_is_right() {
+fn the_documented_configuration_is_valid() {
     let shown = blocks(&documents(), "toml").concat();
     let setup = configured(&shown, Setup::new());
     let output = setup.run(&["show-config"]);
@@ -88,7 +88,7 @@ fn the_configuration_that_is_shown_is_right() {
 }
 
 #[test]
-fn the_senders_that_custom_reads_as_an_example_are_read() {
+fn the_documented_custom_senders_are_read() {
     let portainer = shop();
     let shown = blocks(&documents(), "toml");
     let shown = shown.iter().find(|block| block.contains("drone")).unwrap();
@@ -124,7 +124,7 @@ fn the_senders_that_custom_reads_as_an_example_are_read() {
     );
 }
 
-/// What a block of the documents configures, with files for its secrets.
+/// The configuration of a block in the documents, with files for its secrets.
 fn configured(block: &str, setup: Setup) -> Setup {
     let setup = setup.file("stackhook.toml", &block.replace("/run/secrets/", ""));
     let names = block.split("/run/secrets/").skip(1);
@@ -132,7 +132,7 @@ fn configured(block: &str, setup: Setup) -> Setup {
     names.fold(setup.secret(SECRET), |setup, name| setup.file(name, SECRET))
 }
 
-/// What a shell does with lines of the documents: whether it went well, and everything it said.
+/// Runs lines of the documents in a shell; returns success and output.
 fn typed(server: &Stackhook, script: &str, secret: &str) -> (bool, String) {
     let script = script.replace("127.0.0.1:8484", &server.address.to_string());
     assert!(script.contains(&server.address.to_string()), "{script}");

@@ -43,11 +43,11 @@ impl Reply {
     }
 }
 
-/// While all places are taken, whoever is one of a crowd and takes this long to say what he wants may be closed.
+/// A slow client may be closed after this time while all connections are in use.
 pub(crate) const GRACE: Duration = Duration::from_millis(50);
 
-/// Sends bytes as they are and reads one reply, or until the other side closes; what came back, perhaps nothing. A client whose thread
-/// had to wait for a processor before it could say all tries again.
+/// Sends bytes unchanged and reads one reply, or until the other side closes; returns the bytes received, possibly none. Tries again
+/// if this thread was not scheduled in time to send the request.
 pub(crate) fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     for _ in 0..20 {
         let began = Instant::now();
@@ -65,7 +65,7 @@ fn try_exchange(server: SocketAddr, request: &[u8]) -> (Vec<u8>, Instant) {
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    // Who is refused early may find the door closed before all was said; the reply is there nevertheless.
+    // The server may close the connection before the request was sent completely; the reply is there nevertheless.
     let _ = stream.write_all(request);
     let said = Instant::now();
     let mut reply = Vec::new();
