@@ -19,7 +19,7 @@ use rejection::{Reason, find_secret, other_scheme};
 
 /// The text of every 401. It helps an honest sender, and does not help to forge a signature.
 pub(crate) const EXPECTED: &str = "the signature or token is missing or wrong, or its time is more than 5 minutes off; \
-    expected is what this hook's scheme prescribes, by default \
+    this hook's scheme requires a header, by default \
     \"X-Portainer-Signature: \" with the hex HMAC-SHA256 of the raw body, keyed with the hook's secret";
 
 string_enum! {

@@ -137,7 +137,7 @@ fn by_name<'s>(named: &str, reach: &[&'s Stack]) -> Result<&'s Stack, SelectionE
 
 fn list(reach: &[&Stack]) -> String {
     let keys: Vec<&str> = reach.iter().map(|stack| stack.key.as_str()).collect();
-    format!("known are {}", keys.join(", "))
+    format!("the stacks of this hook are {}", keys.join(", "))
 }
 
 fn may_set(stack: &Stack, set: &BTreeMap<String, String>) -> Result<(), SelectionError> {

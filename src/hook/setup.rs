@@ -131,7 +131,7 @@ fn proof(hook: &Hook) -> Vec<(&'static str, String)> {
         SchemeName::Token => {
             let value = match scheme.kind {
                 TokenKind::Raw => "the hook's secret",
-                TokenKind::Bearer => "the word Bearer, a blank, the hook's secret",
+                TokenKind::Bearer => "the word Bearer, a space, the hook's secret",
                 TokenKind::Basic => {
                     "user and password of Basic authentication: the two parts of the hook's secret"
                 }

@@ -24,7 +24,7 @@ pub(super) const SENDER: Definition = Definition {
         rules: "images = [\"docker.io/you/app:*\"]",
         notes: &[
             "Docker Hub cannot sign: the secret is in the URL, and in the log of every proxy on the way",
-            "an image for several architectures is reported several times; the deliveries are joined",
+            "an image for several architectures is reported several times; the deliveries are combined into one update",
         ],
         ..SetupText::DEFAULT
     },

@@ -85,7 +85,7 @@ fn parse(
     if !SENDER.events.iter().any(|kind| kind.name == name) {
         let known: Vec<&str> = SENDER.events.iter().map(|kind| kind.name).collect();
         return Err(ParseError::Malformed(format!(
-            "unknown event {}; known are {}, {PING}",
+            "unknown event {}; the known events are {}, {PING}",
             quoted(&name),
             known.join(", ")
         )));

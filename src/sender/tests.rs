@@ -246,7 +246,7 @@ fn names_every_mistake_in_a_body() {
         ),
         (
             "{\"event\": \"push\"}",
-            "known are stack_update, image_update, deployment, ping",
+            "the known events are stack_update, image_update, deployment, ping",
         ),
         ("{\"event\": \"\"}", "unknown event \"\""),
         ("{\"event\": null}", "\"event\" must be a text"),

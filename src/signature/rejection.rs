@@ -57,15 +57,15 @@ impl Reason {
             Reason::MissingToken => "the sender sends no token; set the hook's secret there",
             Reason::BadPrefix => "the value does not begin as this scheme prescribes",
             Reason::BadLength => {
-                "a signature has 64 hex digits; is it cut, or made with another hash?"
+                "a signature has 64 hex digits; was it cut off, or made with another hash?"
             }
             Reason::NotHex => {
                 "the value is not a bare hex signature; does it carry a label, quotes or base64?"
             }
             Reason::UppercaseHex => {
-                "this sender writes lower-case digits; scheme \"generic\" takes either case"
+                "this sender writes lower-case digits; scheme \"generic\" accepts either case"
             }
-            Reason::DuplicateHeader => "the value is there more than once; exactly one is allowed",
+            Reason::DuplicateHeader => "the header or parameter was sent more than once; exactly one is allowed",
             Reason::Mismatch => {
                 "the secret differs on the two sides, or the body was changed on the way"
             }
@@ -73,7 +73,7 @@ impl Reason {
                 "scheme \"github\" needs X-Hub-Signature-256; is the sender Bitbucket? then use scheme \"bitbucket\""
             }
             Reason::RawSecretSent => {
-                "this header carries the secret itself; send its HMAC of the body, and rotate the secret, it has been exposed"
+                "this header carries the secret itself; send the HMAC of the body instead, and rotate the secret, which has been exposed"
             }
             Reason::TooOld => {
                 "signed more than 5 minutes ago: a replay, a slow queue, or a clock that is wrong"
@@ -166,7 +166,7 @@ pub(super) struct SecretLocation {
 pub(super) enum SecretForm {
     /// The secret alone.
     Bare,
-    /// After a word and a blank, such as `Bearer`.
+    /// After a word and a space, such as `Bearer`.
     After(String),
     /// After a label, such as `sha256=`.
     Labelled,

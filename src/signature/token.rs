@@ -50,8 +50,8 @@ pub(super) fn expected(scheme: &Scheme) -> String {
     }
     let value = match scheme.kind {
         TokenKind::Raw => "the hook's secret and nothing before it",
-        TokenKind::Bearer => "the word \"Bearer\", a blank and the hook's secret",
-        TokenKind::Basic => "the word \"Basic\", a blank and the base64 of the hook's secret",
+        TokenKind::Bearer => "the word \"Bearer\", a space and the hook's secret",
+        TokenKind::Basic => "the word \"Basic\", a space and the base64 of the hook's secret",
     };
     format!("header \"{}\" with {value}", header(scheme))
 }
@@ -100,7 +100,7 @@ fn shape(scheme: &Scheme, request: &SignedRequest<'_>) -> String {
     match (known, word) {
         _ if value.is_empty() => "an empty value was sent".to_owned(),
         (Some(known), _) => {
-            format!("\"{known}\" and something else than this hook's secret was sent")
+            format!("\"{known}\" and something other than this hook's secret was sent")
         }
         (None, Some(_)) => "another word and a value were sent".to_owned(),
         (None, None) => {
