@@ -30,7 +30,7 @@ impl fmt::Display for NotRead {
 /// # Errors
 /// The reason why it is not read.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead> {
-    let shape = Shape::of(bytes);
+    let shape = JsonSize::of(bytes);
     if shape.depth > limits::NESTING {
         let most = limits::NESTING;
         let why = format!("it is nested deeper than {most} levels");
@@ -86,7 +86,7 @@ fn contains(bytes: &[u8], header: &[u8]) -> bool {
 
 /// The size of a text, known before it is parsed. Exact as far as it is JSON; the parser stops there.
 #[derive(Debug, Default)]
-struct Shape {
+struct JsonSize {
     /// Levels of lists and maps within each other.
     depth: usize,
     /// Memory that its values will take (bytes), roughly.
@@ -100,11 +100,11 @@ const LIST: usize = 180;
 /// Memory of every further value (bytes), in a list that grows or as a short text.
 const VALUE: usize = 64;
 
-impl Shape {
-    fn of(bytes: &[u8]) -> Shape {
-        let mut shape = Shape {
+impl JsonSize {
+    fn of(bytes: &[u8]) -> JsonSize {
+        let mut shape = JsonSize {
             weight: bytes.len(),
-            ..Shape::default()
+            ..JsonSize::default()
         };
         let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
         for byte in bytes {
@@ -147,7 +147,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, depth: usize) {
-        assert_eq!(Shape::of(text.as_bytes()).depth, depth, "{text}");
+        assert_eq!(JsonSize::of(text.as_bytes()).depth, depth, "{text}");
     }
 
     #[test]
