@@ -65,7 +65,9 @@ impl Reason {
             Reason::UppercaseHex => {
                 "this sender writes lower-case digits; scheme \"generic\" accepts either case"
             }
-            Reason::DuplicateHeader => "the header or parameter was sent more than once; exactly one is allowed",
+            Reason::DuplicateHeader => {
+                "the header or parameter was sent more than once; exactly one is allowed"
+            }
             Reason::Mismatch => {
                 "the secret differs on the two sides, or the body was changed on the way"
             }

@@ -120,7 +120,12 @@ fn a_body_names_a_stack_by_key_or_name_without_case() {
 #[test]
 fn selects_by_path_default_or_only_stack_if_the_body_names_none() {
     let mut hook = generic(&["app", "web"]);
-    check(&hook, None, None, Err("the stacks of this hook are app, web"));
+    check(
+        &hook,
+        None,
+        None,
+        Err("the stacks of this hook are app, web"),
+    );
     check(&hook, None, Some("web"), Ok(&["web"]));
     hook.default_stack = Some(key("app"));
     check(&hook, None, None, Ok(&["app"]));
