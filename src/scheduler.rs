@@ -425,10 +425,17 @@ impl Scheduler {
     fn fold(&self, state: &mut State, entry: Entry) {
         let new = usize::from(matches!(entry, Entry::Accepted { .. }));
         let open = state.ledger.open() + new;
-        if let Entry::Ended { report, unix, .. } = &entry {
+        if let Entry::Ended {
+            stack,
+            report,
+            unix,
+            ..
+        } = &entry
+        {
             self.observers.metrics.redeploy(report, *unix);
             if let Some(notifier) = &self.observers.notifier {
-                notifier.ended(report);
+                let running = state.ledger.running(stack);
+                notifier.ended(report, running.is_some_and(|one| one.job.order.rollback));
             }
         }
         state.ledger.apply(entry);

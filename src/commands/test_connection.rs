@@ -113,7 +113,7 @@ fn notices(report: &Report, config: &Config, notify: bool) -> Result<Option<(Exi
             "the test notice was not accepted",
         ),
         false => (
-            messenger.knock(),
+            messenger.ping(),
             "the address answers; --notify sends a test notice",
             "the address does not answer",
         ),

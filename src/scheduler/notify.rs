@@ -1,5 +1,5 @@
-//! One message when a stack starts to fail and one when it is well again. Sent after the end by a thread of its own: whatever becomes
-//! of a message, no outcome changes and no queue waits.
+//! Notices: one when a stack starts to fail, one when it is healthy again and, if configured, one for each update. Every receiver has
+//! a thread of its own, so a slow or broken one delays neither redeploys nor other receivers.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -17,9 +17,16 @@ use crate::secret::{self, to_base64, to_hex};
 use crate::stack::outcome::{Outcome, StackReport};
 use crate::store::stacks::StackStore;
 
-/// Takes ends in.
+/// Queues finished redeploys for the threads of all receivers.
 #[derive(Debug, Clone)]
-pub(crate) struct Notifier(Vec<SyncSender<StackReport>>);
+pub(crate) struct Notifier(Vec<SyncSender<Finished>>);
+
+/// A finished redeploy.
+#[derive(Debug, Clone)]
+struct Finished {
+    report: StackReport,
+    is_rollback: bool,
+}
 
 impl Notifier {
     /// Starts a thread for each receiver, so that a slow one does not delay the others.
@@ -50,9 +57,13 @@ impl Notifier {
     }
 
     /// Queues a finished redeploy. Returns at once.
-    pub(crate) fn ended(&self, report: &StackReport) {
+    pub(crate) fn ended(&self, report: &StackReport, is_rollback: bool) {
         for queue in &self.0 {
-            if queue.try_send(report.clone()).is_err() {
+            let finished = Finished {
+                report: report.clone(),
+                is_rollback,
+            };
+            if queue.try_send(finished).is_err() {
                 log::error!(
                     stack = report.stack.as_str();
                     "too many notices are queued; none is sent about this redeploy"
@@ -99,19 +110,28 @@ impl News {
         }
     }
 
-    fn title(self, report: &StackReport) -> String {
+    fn title(self, finished: &Finished) -> String {
+        let report = &finished.report;
+        let action = match finished.is_rollback {
+            true => "rollback",
+            false => "update",
+        };
         let words = match (self, report.outcome) {
-            (News::Failed, Outcome::Unknown) => "result of the update unknown",
-            (News::Failed, _) => "update failed",
-            (News::Recovered, _) => "healthy again",
-            (News::Updated, _) => "updated",
+            (News::Failed, Outcome::Unknown) => format!("result of the {action} unknown"),
+            (News::Failed, _) if report.is_restored() => {
+                format!("{action} failed, previous images restored")
+            }
+            (News::Failed, _) => format!("{action} failed"),
+            (News::Recovered, _) if finished.is_rollback => "rolled back, healthy again".to_owned(),
+            (News::Recovered, _) => "healthy again".to_owned(),
+            (News::Updated, _) => report.word(finished.is_rollback).to_owned(),
         };
         format!("{}: {words}", report.name)
     }
 }
 
-/// A message before it takes the form of its receiver.
-struct Message<'m> {
+/// A notice before it takes the form of its receiver.
+struct Notice<'m> {
     kind: &'m str,
     title: &'m str,
     text: &'m str,
@@ -120,7 +140,7 @@ struct Message<'m> {
     data: &'m Value,
 }
 
-/// Sends messages.
+/// Sends the notices of one receiver.
 pub(crate) struct Messenger {
     fetch: Fetch,
     settings: Notify,
@@ -128,15 +148,15 @@ pub(crate) struct Messenger {
     index: usize,
     /// Without a trailing slash.
     public_url: Option<String>,
-    /// Knows the address, which counts as a secret.
+    /// Hides the address, which counts as a secret.
     redactor: Redactor,
     clock: Arc<dyn Clock>,
-    /// Keeps what people were told.
+    /// Keeps the last notification state of each stack.
     store: StackStore,
 }
 
 impl Messenger {
-    /// Nothing is sent yet.
+    /// Prepares a receiver; nothing is sent yet.
     ///
     /// # Errors
     /// TLS cannot be used.
@@ -157,13 +177,14 @@ impl Messenger {
         })
     }
 
-    fn run(&self, waiting: &Receiver<StackReport>) {
-        while let Ok(report) = waiting.recv() {
-            self.ended(&report);
+    fn run(&self, waiting: &Receiver<Finished>) {
+        while let Ok(finished) = waiting.recv() {
+            self.ended(&finished);
         }
     }
 
-    fn ended(&self, report: &StackReport) {
+    fn ended(&self, finished: &Finished) {
+        let report = &finished.report;
         let stack = report.stack.as_str();
         // Each receiver has a state of its own; the first keeps the name that version 0.1 wrote.
         let state = match self.index {
@@ -175,7 +196,7 @@ impl Messenger {
             return;
         };
         let is_wanted = self.settings.on.contains(&news.event());
-        if is_wanted && let Err(why) = self.send(news, report) {
+        if is_wanted && let Err(why) = self.send(news, finished) {
             // Not reported, so the next outcome of this kind is news again.
             log::error!(stack = stack, kind = news.kind(); "notice not sent: {why}");
             return;
@@ -191,46 +212,47 @@ impl Messenger {
         }
     }
 
-    /// Whether somebody answers at the address, found out without sending a message.
+    /// Checks that the receiver can be reached, without sending a notice.
     ///
     /// # Errors
-    /// Why nobody does.
-    pub(crate) fn knock(&self) -> Result<(), String> {
+    /// The receiver does not answer, or answers with a server error.
+    pub(crate) fn ping(&self) -> Result<(), String> {
         self.fetched(Request::new(Method::Options, self.settings.url.expose()))
             .and_then(|status| match status {
-                // What receivers think of the question differs; that they answer is what counts.
+                // Receivers answer OPTIONS differently; any answer proves the address.
                 ..500 => Ok(()),
                 _ => Err(format!("the receiver answered {status}")),
             })
     }
 
-    /// A message that means nothing, to see whether it arrives.
+    /// Sends a test notice.
     ///
     /// # Errors
-    /// Why it did not.
+    /// The receiver cannot be reached or rejects the notice.
     pub(crate) fn test(&self) -> Result<(), String> {
         let text = "this is a test of stackhook's notices; nothing happened";
         let data = json!({"message": text});
-        let message = Message {
+        let notice = Notice {
             kind: "stack.test",
             title: "Test notice",
             text,
             link: None,
             data: &data,
         };
-        self.post(&id()?, &message)
+        self.post(&id()?, &notice)
     }
 
-    /// A few tries, with pauses.
-    fn send(&self, news: News, report: &StackReport) -> Result<(), String> {
+    /// Sends a notice, in a few attempts with pauses.
+    fn send(&self, news: News, finished: &Finished) -> Result<(), String> {
+        let report = &finished.report;
         let data = serde_json::to_value(report).unwrap_or_default();
-        let text = text(report);
-        // The same for every try, so that a receiver can tell that it already has the message.
+        let text = text(finished);
+        // The same for every attempt, so that a receiver recognises a repeated notice.
         let id = id()?;
-        let title = news.title(report);
+        let title = news.title(finished);
         let link = self.public_url.as_ref();
         let link = link.map(|url| format!("{url}/settings/webhooks/#stack-{}", report.stack));
-        let message = Message {
+        let notice = Notice {
             kind: news.kind(),
             title: &title,
             text: &text,
@@ -239,26 +261,26 @@ impl Messenger {
         };
         let mut why = String::new();
         for pause in limits::NOTICE_PAUSES.map(Some).into_iter().chain([None]) {
-            match self.post(&id, &message) {
+            match self.post(&id, &notice) {
                 Ok(()) => return Ok(()),
                 Err(reason) => why = reason,
             }
             if let Some(pause) = pause {
-                log::warn!(stack = report.stack.as_str(); "notice not sent, tried again in {} s: {why}", pause.as_secs());
+                log::warn!(stack = report.stack.as_str(); "notice not sent, next attempt in {} s: {why}", pause.as_secs());
                 self.clock.sleep(pause);
             }
         }
         Err(why)
     }
 
-    fn post(&self, id: &str, message: &Message<'_>) -> Result<(), String> {
-        let Message {
+    fn post(&self, id: &str, notice: &Notice<'_>) -> Result<(), String> {
+        let Notice {
             kind,
             title,
             text,
             link,
             data,
-        } = *message;
+        } = *notice;
         let unix = self.clock.unix();
         let mut headers: Vec<(&str, String)> = Vec::new();
         let mut content = "application/json";
@@ -325,7 +347,7 @@ impl Messenger {
         }
     }
 
-    /// The status of the answer, or why there is none.
+    /// The status of the reply.
     fn fetched(&self, request: Request<'_>) -> Result<u16, String> {
         let request = Request {
             answer_within: limits::NOTICE,
@@ -339,7 +361,7 @@ impl Messenger {
         }
     }
 
-    /// The headers of Standard Webhooks, where there is a secret.
+    /// The headers of Standard Webhooks; none without a secret.
     fn signed(
         &self,
         id: &str,
@@ -354,7 +376,7 @@ impl Messenger {
         let key = secret.decoded();
         let signature = key
             .map(|key| key.sign(&signed))
-            .ok_or("the secret is no base64")?;
+            .ok_or("the secret is not valid base64")?;
         let signature = format!("v1,{}", to_base64(&signature));
         Ok(vec![
             ("webhook-id", id.to_owned()),
@@ -370,12 +392,17 @@ fn id() -> Result<String, String> {
 }
 
 /// The outcome in words, with the images from → to. Everything in it was redacted when the report was made.
-fn text(report: &StackReport) -> String {
+fn text(finished: &Finished) -> String {
+    let report = &finished.report;
     let place = match &report.environment {
         Some(environment) => format!("{} on {environment}", report.name),
         None => report.name.clone(),
     };
-    let mut text = format!("{place}: {}: {}", report.outcome.name(), report.message);
+    let mut text = format!(
+        "{place}: {}: {}",
+        report.word(finished.is_rollback),
+        report.message
+    );
     for service in report.services.iter().take(CHANGES_SHOWN) {
         if let (Some(old), Some(new)) = (&service.previous_image_id, &service.image_id) {
             let (name, image) = (&service.service, &service.image);
@@ -390,21 +417,21 @@ fn text(report: &StackReport) -> String {
     text
 }
 
-/// The services whose change a notice names at most.
+/// At most this many services are listed with their change.
 const CHANGES_SHOWN: usize = 10;
 
-/// Text that a chat shows as it is: within a block of code nothing is formatted, linked or mentioned.
+/// Text that a chat shows unchanged: within a code block nothing is formatted, linked or mentioned.
 fn code_block(text: &str) -> String {
     format!("```\n{}\n```", text.replace('`', "'"))
 }
 
 /// A title without characters that format, and without mentions.
 fn inline(text: &str) -> String {
-    text.replace(['*', '_', '~', '`', '|', '[', ']'], " ")
+    text.replace(['*', '_', '~', '`', '|', '[', ']', '\n', '\r'], " ")
         .replace('@', "@\u{200b}")
 }
 
-/// Slack reads links and mentions between these characters.
+/// Escapes the characters that begin and end links and mentions in Slack.
 fn for_slack(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

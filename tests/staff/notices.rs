@@ -109,7 +109,7 @@ fn a_receiver_that_is_away_or_unwilling_changes_no_outcome_and_is_tried_again() 
     receiver.answer(500);
     let server = told(&fake, &receiver.url(), "json").serve();
     fails(&fake, &server);
-    server.wait_for_log("notice not sent, tried again in 2 s: the receiver answered 500");
+    server.wait_for_log("notice not sent, next attempt in 2 s: the receiver answered 500");
     goes_well(&fake, &server);
     receiver.answer(204);
     server.wait_for_log("notice sent");
@@ -122,7 +122,7 @@ fn a_receiver_that_is_away_or_unwilling_changes_no_outcome_and_is_tried_again() 
 
     let server = told(&fake, AWAY, "slack").serve();
     fails(&fake, &server);
-    server.wait_for_log("notice not sent, tried again in 2 s");
+    server.wait_for_log("notice not sent, next attempt in 2 s");
     goes_well(&fake, &server);
 }
 

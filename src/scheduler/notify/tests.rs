@@ -8,6 +8,7 @@ use crate::delivery::ledger::report;
 use crate::fetch::scripted::{Script, Step, json};
 use crate::secret::{Secret, from_base64};
 use crate::stack::StackKey;
+use crate::stack::outcome::{ServiceReport, ServiceState, Stage};
 
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
@@ -27,11 +28,14 @@ fn messenger(
     Messenger::new(&settings, clock, store.clone()).unwrap()
 }
 
-fn ended(outcome: Outcome, message: &str) -> StackReport {
+fn ended(outcome: Outcome, message: &str) -> Finished {
     let key = StackKey::parse("app").unwrap();
-    StackReport {
-        environment: Some("local".to_owned()),
-        ..report(&key, "app-stack", outcome, message.to_owned())
+    Finished {
+        report: StackReport {
+            environment: Some("local".to_owned()),
+            ..report(&key, "app-stack", outcome, message.to_owned())
+        },
+        is_rollback: false,
     }
 }
 
@@ -89,15 +93,15 @@ fn one_notice_when_a_stack_starts_to_fail_and_one_when_it_recovers() {
 }
 
 #[test]
-fn what_people_were_told_outlives_the_process_and_what_they_were_not_told_is_told_next_time() {
+fn the_notification_state_outlives_the_process_and_a_lost_notice_is_sent_next_time() {
     let store = StackStore::new(None).unwrap();
-    let deaf = Script::start((0..4).map(|_| json(500, "{}")).collect());
-    let url = deaf.url();
+    let broken = Script::start((0..4).map(|_| json(500, "{}")).collect());
+    let url = broken.url();
     messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Failed, "one"));
     assert_eq!(
-        deaf.asked().len(),
+        broken.asked().len(),
         limits::NOTICE_PAUSES.len() + 1,
-        "the tries are bounded"
+        "attempts are bounded"
     );
     let receiver = fine(10);
     let url = receiver.url();
@@ -113,7 +117,7 @@ fn what_people_were_told_outlives_the_process_and_what_they_were_not_told_is_tol
 }
 
 #[test]
-fn every_try_of_a_signed_notice_is_the_same_message_with_a_right_signature() {
+fn every_attempt_of_a_signed_notice_has_the_same_id_and_a_valid_signature() {
     let steps = vec![Step::Say(Vec::new()), json(503, "{}"), json(204, "")];
     let (receiver, store) = (Script::start(steps), StackStore::new(None).unwrap());
     let url = receiver.url();
@@ -134,7 +138,7 @@ fn every_try_of_a_signed_notice_is_the_same_message_with_a_right_signature() {
             header(asked, "webhook-timestamp").unwrap(),
             asked.split_once("\r\n\r\n").unwrap().1,
         );
-        // Reckoned anew, from the published description alone.
+        // Computed again from the published description alone.
         let key = from_base64(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
         let key = Secret::new(String::from_utf8(key).unwrap()).unwrap();
         let signed = format!("{}.{time}.{text}", ids[0]);
@@ -191,7 +195,7 @@ fn every_format_is_what_its_receiver_reads() {
 }
 
 #[test]
-fn a_receiver_that_never_answers_holds_up_nobody() {
+fn a_receiver_that_never_answers_delays_no_redeploy() {
     let silent = Script::start(vec![Step::Silent]);
     let settings = Notify {
         url: Secret::new(silent.url()).unwrap(),
@@ -204,7 +208,7 @@ fn a_receiver_that_never_answers_holds_up_nobody() {
     let notifier = Notifier::start(&[settings], None, &clock, &store).unwrap();
     let began = std::time::Instant::now();
     for _ in 0..10 * limits::NOTICES_WAITING {
-        notifier.ended(&ended(Outcome::Failed, "again"));
+        notifier.ended(&ended(Outcome::Failed, "again").report, false);
     }
     assert!(began.elapsed() < limits::NOTICE);
 }
@@ -230,4 +234,127 @@ fn reports_wanted_events_with_link_and_images() {
     assert_eq!(body["url"], link);
     assert_eq!(code_block("a ``` b"), "```\na \u{27}\u{27}\u{27} b\n```");
     assert_eq!(inline("*x* @all"), " x  @\u{200b}all");
+}
+
+#[test]
+fn titles_tell_rollbacks_and_restored_updates_from_plain_updates() {
+    let restored = |outcome| {
+        let mut report = ended(outcome, "x").report;
+        report.stage = Some(Stage::RollBack);
+        let mut service = ServiceReport::missing("web", "web:1");
+        service.state = ServiceState::Healthy;
+        report.services.push(service);
+        report
+    };
+    let plain = |outcome| ended(outcome, "x").report;
+    for (news, report, is_rollback, expected) in [
+        (News::Failed, plain(Outcome::Failed), false, "update failed"),
+        (
+            News::Failed,
+            plain(Outcome::Failed),
+            true,
+            "rollback failed",
+        ),
+        (
+            News::Failed,
+            restored(Outcome::Failed),
+            false,
+            "update failed, previous images restored",
+        ),
+        (
+            News::Failed,
+            plain(Outcome::Unknown),
+            false,
+            "result of the update unknown",
+        ),
+        (
+            News::Failed,
+            plain(Outcome::Unknown),
+            true,
+            "result of the rollback unknown",
+        ),
+        (
+            News::Recovered,
+            plain(Outcome::Unchanged),
+            false,
+            "healthy again",
+        ),
+        (
+            News::Recovered,
+            plain(Outcome::Updated),
+            true,
+            "rolled back, healthy again",
+        ),
+        (News::Updated, plain(Outcome::Updated), false, "updated"),
+        (News::Updated, plain(Outcome::Updated), true, "rolled back"),
+    ] {
+        let finished = Finished {
+            report,
+            is_rollback,
+        };
+        assert_eq!(news.title(&finished), format!("app-stack: {expected}"));
+    }
+    let finished = Finished {
+        report: plain(Outcome::Updated),
+        is_rollback: true,
+    };
+    assert_eq!(text(&finished), "app-stack on local: rolled back: x");
+}
+
+#[test]
+fn foreign_text_is_escaped_for_every_format() {
+    // Everything that a stack's name or a message could contain: mentions, links, formatting, code fences, line and header breaks.
+    const HOSTILE: &str =
+        "<!channel> @everyone [a](https://evil.example) *b* `c` ```d``` <@U1>\r\nX-Evil: 1\n# e ä";
+    let sent = |format| {
+        let (receiver, store) = (fine(1), StackStore::new(None).unwrap());
+        let url = receiver.url();
+        let mut finished = ended(Outcome::Failed, HOSTILE);
+        finished.report.name = HOSTILE.to_owned();
+        messenger(&url, format, None, &store).ended(&finished);
+        receiver.asked()[0].clone()
+    };
+    let slack = body(&sent(NotifyFormat::Slack));
+    let slack = slack["text"].as_str().unwrap();
+    assert!(!slack.contains(['<', '>']), "{slack}");
+    let discord = body(&sent(NotifyFormat::Discord));
+    assert_eq!(
+        discord["allowed_mentions"],
+        serde_json::json!({"parse": []})
+    );
+    for text in [slack, discord["content"].as_str().unwrap()] {
+        let (title, block) = text.split_once("\n```\n").unwrap();
+        assert!(
+            !title
+                .trim_matches('*')
+                .contains(['*', '`', '[', ']', '_', '\n', '\r']),
+            "{title}"
+        );
+        assert!(!title.contains("@e"), "{title}");
+        assert_eq!(
+            block.matches('`').count(),
+            3,
+            "the block is left only at its end: {block}"
+        );
+    }
+    let ntfy = sent(NotifyFormat::Ntfy);
+    let (head, _) = ntfy.split_once("\r\n\r\n").unwrap();
+    assert!(!head.contains("X-Evil"), "{head}");
+    let title = header(&ntfy, "title").unwrap();
+    let coded = title
+        .strip_prefix("=?UTF-8?B?")
+        .unwrap()
+        .strip_suffix("?=")
+        .unwrap();
+    let title = String::from_utf8(from_base64(coded).unwrap()).unwrap();
+    assert_eq!(title, format!("{HOSTILE}: update failed"));
+    for format in [
+        NotifyFormat::Json,
+        NotifyFormat::Gotify,
+        NotifyFormat::Apprise,
+    ] {
+        let body = body(&sent(format));
+        assert_eq!(body["title"], format!("{HOSTILE}: update failed"));
+    }
+    assert_eq!(body(&sent(NotifyFormat::Apprise))["format"], "text");
 }
