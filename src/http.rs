@@ -99,6 +99,7 @@ pub(crate) trait Handler: Send + Sync {
         self: Arc<Self>,
         method: &Method,
         path: &str,
+        headers: &Headers,
         peer: IpAddr,
     ) -> Result<Responder, Reply>;
     /// Whether an awaited thing has already finished.

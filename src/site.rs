@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::delivery::reply;
 use crate::hook::Hook;
 use crate::http::{Answer, Awaited, Budget, Capacity, Handler, Method, Refusal, Responder};
-use crate::message::{Prefer, Reply};
+use crate::message::{Headers, Prefer, Reply};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use crate::signature::UnverifiedBody;
@@ -25,7 +25,7 @@ use crate::site::access_log::{LogLimiter, RequestInfo, Summary};
 pub(crate) use crate::site::desk::Desk;
 use crate::site::recent::Recent;
 use crate::stack::Stack;
-use auth::{Route, Target};
+use auth::{Rejected, Route, Target};
 
 /// Routes requests and answers them.
 pub(crate) struct Site {
@@ -96,23 +96,25 @@ impl Handler for Site {
         self: Arc<Self>,
         method: &Method,
         path: &str,
+        headers: &Headers,
         peer: IpAddr,
     ) -> Result<Responder, Reply> {
         let route = Route::parse(path);
         let info = RequestInfo::new(method, route, peer);
         let target = match self.resolve(route, method, path, peer) {
             Ok(target) => target,
-            Err(rejected) => return Err(self.reject(&info, rejected)),
+            Err(rejected) => {
+                let rejected = self.for_browser(method, path, headers, rejected);
+                return Err(self.reject(&info, rejected));
+            }
         };
         Ok(Box::new(move |request| match target {
             Target::Health => {
                 Answer::Now(self.answer(&info, Reply::text(200, "ok\n"), &Summary::routine()))
             }
             Target::Status(id) => self.status(&id, Prefer::of(&request.headers), info),
-            Target::Settings | Target::PageState | Target::DeliveryPage | Target::Metrics => {
-                self.staff(&request, info)
-            }
             Target::Hook { hook, stack } => self.deliver(&hook, stack.as_ref(), &request, info),
+            Target::Staff(page) => self.staff(page, &request, info),
         }))
     }
 
@@ -149,6 +151,49 @@ fn plain_or_json(path: &str, status: u16, text: &str) -> Reply {
         reply::rejected(status, text)
     } else {
         Reply::text(status, &format!("{text}\n"))
+    }
+}
+
+impl Site {
+    /// The same rejection with a small page instead of a line of text, if a browser shows it to a person. Senders never ask for HTML.
+    fn for_browser(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &Headers,
+        rejected: Rejected,
+    ) -> Rejected {
+        let mut accepted = headers.all("accept");
+        let is_browser = accepted.any(|types| types.to_ascii_lowercase().contains("text/html"));
+        let is_read = matches!(method, Method::Get | Method::Head);
+        if !is_browser || !(400..500).contains(&rejected.reply.status) {
+            return rejected;
+        }
+        if path.starts_with("/webhook/") && !is_read {
+            return rejected;
+        }
+        let title = match rejected.reply.status {
+            401 => "Sign in",
+            403 => "Not accepted",
+            404 => "Not found",
+            405 => "Not a page to open",
+            _ => "Not possible",
+        };
+        // Relative, so that it is right under any path of a proxy.
+        let up = "../".repeat(path.matches('/').count().saturating_sub(1));
+        let page = format!("{up}settings/webhooks/");
+        let link = self
+            .desk
+            .as_ref()
+            .map(|_| (page.as_str(), "Open the settings page"));
+        let mut reply = desk::html(
+            rejected.reply.status,
+            &page::message(title, &rejected.hint, link),
+        );
+        let others = rejected.reply.headers.into_iter();
+        let others = others.filter(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        reply.headers.extend(others);
+        Rejected { reply, ..rejected }
     }
 }
 

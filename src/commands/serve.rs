@@ -37,7 +37,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let Loaded { config, shown, .. } = load(ConfigScope::Serve, file, Voice::Service)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let lasting = lasting(&config, clock.unix())?;
-    let store = lasting.store.clone();
+    let (store, locks) = (lasting.store.clone(), lasting.locks.clone());
     let (portainer, timeout) = connect(&config, Arc::clone(&clock))?;
     let portainer = Arc::new(portainer);
     let metrics = Arc::new(Metrics::default());
@@ -61,6 +61,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         clock: Arc::clone(&clock),
         redactor: Redactor::new(config.secrets()),
         store,
+        locks,
         stacks: config.stacks.clone(),
         metrics: Arc::clone(&metrics),
     };

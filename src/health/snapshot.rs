@@ -325,7 +325,7 @@ pub(crate) fn waits_for_completion(label: &str) -> BTreeSet<String> {
 }
 
 /// Seconds since 1970 of a time as Docker writes it: RFC 3339 in UTC, with any number of decimals.
-fn unix_of(text: &str) -> Option<u64> {
+pub(crate) fn unix_of(text: &str) -> Option<u64> {
     let (date, rest) = text.split_once('T')?;
     let time = rest.strip_suffix('Z')?.split('.').next()?;
     let mut date = date.splitn(3, '-').map(str::parse::<i64>);

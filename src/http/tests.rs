@@ -48,7 +48,13 @@ impl Echo {
 }
 
 impl Handler for Echo {
-    fn admit(self: Arc<Self>, _: &Method, path: &str, peer: IpAddr) -> Result<Responder, Reply> {
+    fn admit(
+        self: Arc<Self>,
+        _: &Method,
+        path: &str,
+        _: &Headers,
+        peer: IpAddr,
+    ) -> Result<Responder, Reply> {
         match path {
             "/missing" => Err(Reply::text(404, "missing\n")),
             "/panic-head" => panic!("planted"),

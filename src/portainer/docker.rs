@@ -201,6 +201,9 @@ pub(crate) struct LocalImage {
     /// Repositories with digests. Only the graph driver store leaves this empty for images that were built on the host.
     #[serde(deserialize_with = "nullable")]
     pub(crate) repo_digests: Vec<String>,
+    /// The time at which it was built, as Docker writes it; empty if unknown.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) created: String,
     /// The operating system it is built for.
     #[serde(deserialize_with = "nullable")]
     os: String,

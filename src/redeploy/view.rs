@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::health::swarm;
+use crate::health::{snapshot, swarm};
 use crate::image::Reference;
 use crate::portainer::{Kind, Origin, StackId};
 use crate::redeploy::check::{doubts, facts};
@@ -31,19 +31,6 @@ pub(crate) struct View {
     pub(crate) previous: Vec<(Reference, String)>,
     /// The names of the variables that a rollback would set back.
     pub(crate) previous_variables: Vec<String>,
-    /// Images that were rolled back and are not deployed again until newer ones arrive.
-    pub(crate) blocked: Vec<Blocked>,
-}
-
-/// A blocked image.
-#[derive(Debug, Clone)]
-pub(crate) struct Blocked {
-    /// The reference, as people write it.
-    pub(crate) reference: String,
-    /// The id of the blocked image.
-    pub(crate) id: String,
-    /// The time of the rollback (Unix seconds).
-    pub(crate) unix: u64,
 }
 
 /// A service of a stack.
@@ -51,8 +38,10 @@ pub(crate) struct Blocked {
 pub(crate) struct Running {
     /// As in a reply; what it says of a change means nothing.
     pub(crate) service: ServiceReport,
-    /// Since when it has been running (Unix seconds), where that can be told.
+    /// The start of its newest container (Unix seconds), if known.
     pub(crate) since: Option<u64>,
+    /// The build time of its image (Unix seconds), if known.
+    pub(crate) built: Option<u64>,
 }
 
 impl Run<'_> {
@@ -92,18 +81,12 @@ impl Run<'_> {
                 && !(past.previous.is_empty() && past.previous_variables.is_empty()),
             previous: past.previous.into_iter().collect(),
             previous_variables: past.previous_variables.into_keys().collect(),
-            blocked: past
-                .blocked
-                .iter()
-                .map(|(reference, image)| Blocked {
-                    reference: reference.familiar(),
-                    id: image.id.clone(),
-                    unix: image.unix,
-                })
-                .collect(),
         })
     }
 }
+
+/// The beginning of 1990 (Unix seconds).
+const YEAR_1990: u64 = 631_152_000;
 
 fn services(inspection: &Inspection, kind: Kind, now: Instant) -> Result<Vec<Running>, String> {
     if kind == Kind::Swarm {
@@ -114,6 +97,7 @@ fn services(inspection: &Inspection, kind: Kind, now: Instant) -> Result<Vec<Run
         let running = |service| Running {
             service,
             since: None,
+            built: None,
         };
         return Ok(services.into_iter().map(running).collect());
     }
@@ -125,8 +109,15 @@ fn services(inspection: &Inspection, kind: Kind, now: Instant) -> Result<Vec<Run
             .filter_map(|container| container.running_since())
             .max()
     };
+    let built = |service: &ServiceReport| {
+        let mut images = inspection.local.values().flatten();
+        let image = images.find(|image| Some(&image.id) == service.image_id.as_ref())?;
+        // Reproducible builds write an arbitrary date of long ago.
+        snapshot::unix_of(&image.created).filter(|unix| *unix > YEAR_1990)
+    };
     let running = |service: ServiceReport| Running {
         since: since(&service.service),
+        built: built(&service),
         service,
     };
     // Compared with itself, so that nothing counts as changed.

@@ -14,8 +14,9 @@ use crate::delivery::ledger::report;
 use crate::image::{Reference, short_id};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::portainer::{Error, Portainer};
+use crate::portainer::{Error, Portainer, StackId};
 use crate::redact::Redactor;
+use crate::redeploy::record::{Memory as _, StackRecord};
 use crate::redeploy::{self, Context, Unobserved};
 pub(crate) use crate::scheduler::probe::seen::{
     Away, DryRun, Job, Look, Note, Portal, StaffAction,
@@ -23,6 +24,7 @@ pub(crate) use crate::scheduler::probe::seen::{
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::stack::{Stack, StackKey};
+use crate::store::lock::{LockError, LockKey, LockManager};
 use crate::store::stacks::{Pause, StackStore};
 
 /// What it needs.
@@ -35,6 +37,8 @@ pub(crate) struct Means {
     pub(crate) redactor: Redactor,
     /// What lasts about each stack.
     pub(crate) store: StackStore,
+    /// Shared with the redeploys, which write the same records.
+    pub(crate) locks: LockManager,
     /// The configured stacks.
     pub(crate) stacks: Vec<Stack>,
     /// Is told whether Portainer answers.
@@ -146,11 +150,6 @@ impl Probe {
         self.lock().notes.remove(stack);
     }
 
-    /// Returns the start (Unix seconds) of the pause of a stack, without asking Portainer.
-    pub(crate) fn paused(&self, stack: &StackKey) -> Option<u64> {
-        self.pause_of(stack).map(|pause| pause.since)
-    }
-
     /// Returns the pause of a stack, without asking Portainer.
     pub(crate) fn pause_of(&self, stack: &StackKey) -> Option<Pause> {
         self.means.store.pause_of(stack, self.means.clock.unix())
@@ -174,6 +173,39 @@ impl Probe {
     pub(crate) fn resume(&self, stack: &StackKey) -> Result<(), String> {
         self.means.store.resume(stack)?;
         log::info!(stack = stack.as_str(); "resumed by staff");
+        Ok(())
+    }
+
+    /// Returns the record of a stack, without asking Portainer; an empty one if Portainer never listed the stack.
+    pub(crate) fn record_of(&self, stack: &StackKey) -> StackRecord {
+        let id = self.means.store.id_of(stack).map(StackId);
+        id.map(|id| self.means.store.recall(id)).unwrap_or_default()
+    }
+
+    /// Allows blocked images and values again. Portainer is not asked.
+    ///
+    /// # Errors
+    /// A redeploy of the stack runs, or the record cannot be saved; the message is for staff.
+    fn unblock(&self, stack: &StackKey) -> Result<(), String> {
+        let Some(id) = self.means.store.id_of(stack) else {
+            return Ok(());
+        };
+        let lock = self
+            .means
+            .locks
+            .acquire(LockKey::Stack(id), Duration::ZERO, &|_| {});
+        let _lock = lock.map_err(|error| match error {
+            LockError::Held(_) | LockError::Later => {
+                "an update of this stack is running; try again when it has ended".to_owned()
+            }
+            LockError::Unusable(why) => why,
+        })?;
+        let mut record = self.record_of(stack);
+        record.blocked.clear();
+        record.blocked_variables = None;
+        let saved = self.means.store.keep(StackId(id), &record);
+        saved.map_err(|why| format!("the record cannot be saved: {}", why.0))?;
+        log::info!(stack = stack.as_str(); "blocked images allowed again by staff");
         Ok(())
     }
 
@@ -227,6 +259,9 @@ impl Probe {
             }
             Job::Resume(stack) => {
                 self.show_failure(stack, "It could not be resumed", self.resume(stack));
+            }
+            Job::Unblock(stack) => {
+                self.show_failure(stack, "The image stays blocked", self.unblock(stack));
             }
         }
     }

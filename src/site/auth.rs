@@ -22,10 +22,16 @@ pub(super) enum Target {
         stack: Option<StackKey>,
     },
     Status(DeliveryId),
+    Staff(StaffPage),
+}
+
+/// A resource for staff.
+#[derive(Debug)]
+pub(super) enum StaffPage {
     Settings,
     /// The state of the settings page, for its script.
-    PageState,
-    DeliveryPage,
+    State,
+    Delivery(DeliveryId),
     Metrics,
 }
 
@@ -98,27 +104,36 @@ impl Site {
             Rejected::new(path, 404, "no_route", text)
         })?;
         route.check_method(method, path)?;
-        let no_staff = |resource: &str| {
-            let text = format!("there {resource} here: set STACKHOOK_STAFF_PASSWORD");
-            Rejected::new(path, 404, "no_staff", &text)
+        let staff = |page| match (&self.desk, &page) {
+            (Some(_), _) => Ok(Target::Staff(page)),
+            (None, StaffPage::Metrics) => Err("metrics are off"),
+            (None, _) => Err("the settings page is off"),
+        };
+        let staff = |page| {
+            staff(page).map_err(|what| {
+                let text = format!("{what}: set STACKHOOK_STAFF_PASSWORD");
+                Rejected::new(path, 404, "no_staff", &text)
+            })
         };
         match route {
             Route::Health => Ok(Target::Health),
-            Route::Home => Err(Rejected {
+            Route::Home => staff(StaffPage::Settings).and(Err(Rejected {
                 // Relative, so that it is right under any path of a proxy.
                 reply: Reply::text(303, "").with("Location", "settings/webhooks/"),
                 ..Rejected::new(path, 303, HOME, "")
-            }),
-            Route::Settings | Route::PageState | Route::DeliveryPage(_) if self.desk.is_none() => {
-                Err(no_staff("is no settings page"))
-            }
-            Route::Metrics if self.desk.is_none() => Err(no_staff("are no metrics")),
-            Route::Settings => Ok(Target::Settings),
-            Route::PageState => Ok(Target::PageState),
-            Route::DeliveryPage(id) => DeliveryId::parse(id)
-                .map(|_| Target::DeliveryPage)
-                .ok_or_else(|| Rejected::new(path, 404, "no_delivery", NO_DELIVERY)),
-            Route::Metrics => Ok(Target::Metrics),
+            })),
+            Route::Settings => staff(StaffPage::Settings),
+            Route::PageState => staff(StaffPage::State),
+            Route::DeliveryPage(id) => match DeliveryId::parse(id) {
+                Some(id) => staff(StaffPage::Delivery(id)),
+                None => staff(StaffPage::Settings).and(Err(Rejected::new(
+                    path,
+                    404,
+                    "no_delivery",
+                    NO_DELIVERY,
+                ))),
+            },
+            Route::Metrics => staff(StaffPage::Metrics),
             Route::Status(id) => {
                 DeliveryId::parse(id)
                     .map(Target::Status)

@@ -1,21 +1,22 @@
-//! The desk: who is staff, whether it was this very page that asked, and what belongs to every reply to staff.
+//! Access to the settings page: the staff password, the same-origin check of forms, and the headers of every reply to staff.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::config::Staff;
 use crate::config::show::Shown;
 use crate::http::Request;
 use crate::message::{Headers, Reply};
+use crate::redact::escape_lines;
 use crate::scheduler::probe::Probe;
 use crate::secret::{Secret, sha256, to_base64};
 use crate::signature::{self, Scheme, SchemeName, SignedRequest, TokenKind, Verified};
 use crate::site::auth::Rejected;
 
-/// Why somebody is turned away who gave no password.
+/// The reason code of a request without a password.
 pub(super) const NO_PASSWORD: &str = "no_password";
-/// Why somebody is turned away who gave a wrong one.
+/// The reason code of a request with a wrong user or password.
 pub(super) const WRONG_PASSWORD: &str = "wrong_password";
-/// What the history calls the page, where it names hooks: with a sign that no hook's name has.
+/// The name of the page among the hooks of deliveries: its space is in no hook's name.
 pub(super) const SETTINGS_PAGE: &str = "settings page";
 
 /// The style of every page; the policy allows it by its hash.
@@ -23,14 +24,13 @@ pub(super) const STYLE: &str = include_str!("page/style.css");
 /// The script of every page; the policy allows it by its hash.
 pub(super) const SCRIPT: &str = include_str!("page/script.js");
 
-/// The settings page, and who may see it.
+/// Everything that the settings page needs: password, form token, configuration and probe.
 pub(crate) struct Desk {
     scheme: Scheme,
     /// `user:password`, as Basic auth has it.
     secret: Secret,
-    /// In every form of this process, and of no other.
+    /// Random for each process; every form carries it.
     pub(super) token: Secret,
-    pub(super) policy: String,
     pub(super) shown: Vec<Shown>,
     pub(super) public_url: Option<String>,
     /// Inspects Portainer for the page.
@@ -38,7 +38,7 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// `shown` is the configuration in force.
+    /// `shown` is the effective configuration.
     ///
     /// # Errors
     /// The system has no random bytes, or the password cannot be one.
@@ -57,14 +57,13 @@ impl Desk {
             },
             secret: Secret::new(both).map_err(|why| format!("the staff password {why}"))?,
             token: Secret::generate(32).map_err(|error| error.to_string())?,
-            policy: policy(),
             shown,
             public_url,
             probe,
         })
     }
 
-    /// Whether it is staff who ask.
+    /// Checks user and password.
     pub(super) fn verify<'r>(
         &self,
         request: &'r Request,
@@ -84,14 +83,14 @@ impl Desk {
             let rejected = Rejected::new(&request.path, 401, reason, words);
             let challenge = "Basic realm=\"stackhook\", charset=\"UTF-8\"";
             Rejected {
-                reply: guarded(rejected.reply).with("WWW-Authenticate", challenge),
+                reply: rejected.reply.with("WWW-Authenticate", challenge),
                 ..rejected
             }
         })
     }
 }
 
-/// The numbers, as Prometheus reads them.
+/// The metrics in the text format of Prometheus.
 pub(super) fn metrics(text: &str) -> Reply {
     let mut reply = Reply::text(200, text);
     reply.headers = vec![(
@@ -101,8 +100,8 @@ pub(super) fn metrics(text: &str) -> Reply {
     reply
 }
 
-/// What belongs to every reply to staff: nobody keeps it, frames it, guesses its type, or learns where a link was followed.
-/// `same-origin`, because with `no-referrer` browsers leave the Origin out of forms.
+/// Adds the headers of every reply to staff: against caching, framing, type sniffing, and referrers on other sites. `same-origin`,
+/// because with `no-referrer` browsers leave the Origin out of forms.
 pub(super) fn guarded(reply: Reply) -> Reply {
     reply
         .with("Cache-Control", "no-store")
@@ -113,8 +112,8 @@ pub(super) fn guarded(reply: Reply) -> Reply {
         .with("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-/// Whether this page itself sent the form. Browsers say so where the connection is secure; elsewhere the Origin has to be ours. Whoever
-/// says it twice is no browser.
+/// Checks that this page itself sent the form: by `Sec-Fetch-Site`, or by `Origin` over plain HTTP, where browsers leave it out. Two
+/// lines of either are never from a browser.
 pub(super) fn own_page(public_url: Option<&str>, headers: &Headers) -> Result<(), String> {
     let lines = |name: &str| headers.all(name).collect::<Vec<_>>();
     let site = lines("sec-fetch-site");
@@ -140,6 +139,17 @@ pub(super) fn own_page(public_url: Option<&str>, headers: &Headers) -> Result<()
     }
 }
 
+/// A page that carries the style and perhaps the script.
+pub(super) fn html(status: u16, page: &str) -> Reply {
+    static POLICY: LazyLock<String> = LazyLock::new(policy);
+    let reply = Reply {
+        status,
+        headers: vec![("Content-Type".into(), "text/html; charset=utf-8".into())],
+        body: escape_lines(page).as_bytes().to_vec(),
+    };
+    reply.with("Content-Security-Policy", POLICY.as_str())
+}
+
 /// Scheme, host and port of a URL.
 fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
@@ -147,7 +157,7 @@ fn origin(url: &str) -> &str {
     end.and_then(|end| url.get(..start + end)).unwrap_or(url)
 }
 
-/// What addresses begin with.
+/// The beginning of the addresses on the page.
 pub(super) fn base(desk: &Desk, headers: &Headers) -> String {
     desk.public_url
         .clone()

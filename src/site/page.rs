@@ -1,4 +1,4 @@
-//! The settings page: view structs filled from one snapshot of what is known, and the templates beside this file. Decides nothing.
+//! The settings page: view structs filled from one data of what is known, and the templates beside this file. Decides nothing.
 
 mod text;
 mod known;
@@ -17,7 +17,7 @@ use askama::Template;
 
 use crate::config::show::Shown;
 use crate::delivery::Delivery;
-use crate::delivery::ledger::Failure;
+use crate::delivery::ledger::Failure as LedgerFailure;
 use crate::scheduler::probe::{Look, Portal};
 use crate::secret;
 use crate::site::Site;
@@ -26,21 +26,21 @@ use crate::site::page::text::{Moment, sentence};
 use crate::stack::Stack;
 
 /// Everything that a page is made from, read once.
-pub(super) struct Snapshot<'s> {
+pub(super) struct PageData<'s> {
     site: &'s Site,
     desk: &'s Desk,
     /// The beginning of all addresses.
     base: &'s str,
     look: Option<Arc<Look>>,
-    /// Newest first.
+    /// The last deliveries, newest first.
     history: Vec<Delivery>,
-    failures: Vec<Failure>,
-    /// Unix seconds; `None` for the state that is compared, which leaves out what changes by itself.
-    now: Option<u64>,
+    failures: Vec<LedgerFailure>,
+    /// The time of the page (Unix seconds).
+    now: u64,
 }
 
-impl Snapshot<'_> {
-    /// Whether Portainer answered as it should when it was last asked.
+impl PageData<'_> {
+    /// Returns true if the last answer of Portainer was a usable one.
     fn is_portainer_up(&self) -> bool {
         self.portal().is_some()
     }
@@ -123,6 +123,8 @@ pub(super) enum Group {
     Failed,
     Running,
     Paused,
+    /// Healthy, but an image or a value of a variable is blocked.
+    Blocked,
     Healthy,
 }
 
@@ -137,11 +139,10 @@ struct Headline {
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/site/page/askama.toml")]
-struct Page<'a> {
+struct SettingsPage<'a> {
     style: &'static str,
     script: &'static str,
     token: &'a str,
-    state: String,
     now: Moment,
     tone: Tone,
     headline: String,
@@ -155,7 +156,7 @@ struct Page<'a> {
     hooks: Vec<hooks::HookCard>,
     deliveries: Vec<history::DeliveryRow>,
     rejections: Vec<history::RejectionRow>,
-    connection: connection::Connection,
+    connection: connection::ConnectionCard,
     settings: Vec<&'a Shown>,
     defaults: String,
     is_persistent: bool,
@@ -193,59 +194,76 @@ pub(super) fn message(title: &str, text: &str, link: Option<(&str, &str)>) -> St
 }
 
 impl Site {
-    fn snapshot<'s>(&'s self, desk: &'s Desk, base: &'s str, now: Option<u64>) -> Snapshot<'s> {
-        Snapshot {
+    fn page_data<'s>(&'s self, desk: &'s Desk, base: &'s str) -> PageData<'s> {
+        PageData {
             site: self,
             desk,
             base,
             look: desk.probe.last(),
             history: self.scheduler.history(),
             failures: self.scheduler.failures(),
-            now,
+            now: self.clock.unix(),
         }
     }
 
     /// The settings page as HTML.
     pub(super) fn settings_html(&self, desk: &Desk, base: &str) -> String {
-        let state = self.page_state(desk, base);
-        let now = self.clock.unix();
-        rendered(&self.snapshot(desk, base, Some(now)), state)
+        let html = rendered(&self.page_data(desk, base));
+        let state = format!(" data-state=\"{}\"", state_of(&html));
+        // Text cannot contain the quotes: they are escaped.
+        html.replacen(" data-state=\"\"", &state, 1)
     }
 
     /// A digest of everything on the page that does not change by itself.
     pub(super) fn page_state(&self, desk: &Desk, base: &str) -> String {
-        let page = rendered(&self.snapshot(desk, base, None), String::new());
-        let mut digest = secret::to_hex(&secret::sha256(&[page.as_bytes()]));
-        digest.truncate(16);
-        digest
+        state_of(&rendered(&self.page_data(desk, base)))
     }
 
     /// The page of a single delivery as HTML.
     pub(super) fn delivery_page(&self, desk: &Desk, delivery: &Delivery) -> String {
-        let now = self.clock.unix();
-        let snapshot = self.snapshot(desk, "", Some(now));
+        let data = self.page_data(desk, "");
         let page = DeliveryPage {
             style: STYLE,
             script: SCRIPT,
-            now: snapshot.moment(now),
-            delivery: history::delivery(&snapshot, delivery),
+            now: data.moment(data.now),
+            delivery: history::delivery(&data, delivery),
         };
         page.render().unwrap_or_default()
     }
 
     /// A text that changes with every event of the stack.
     pub(super) fn stack_marker(&self, desk: &Desk, stack: &Stack) -> String {
-        let snapshot = self.snapshot(desk, "", None);
-        known::Known::new(&snapshot, stack).marker()
+        known::Known::new(&self.page_data(desk, ""), stack).marker()
+    }
+
+    /// Returns true if the card of the stack offers this action directly, and `code` is that of the state which it was shown for.
+    pub(super) fn is_offered(&self, desk: &Desk, stack: &Stack, action: &str, code: &str) -> bool {
+        let card = stacks::card(&self.page_data(desk, ""), stack);
+        let button = card.failure.and_then(|failure| failure.button);
+        button.is_some_and(|button| button.action == action && button.code == code)
     }
 }
 
-fn rendered(snapshot: &Snapshot<'_>, state: String) -> String {
-    let (site, desk) = (snapshot.site, snapshot.desk);
+/// A digest of the page without the parts that its script updates by itself: relative times, and the steps of running updates.
+fn state_of(html: &str) -> String {
+    let stable = html.split('<').map(|piece| match piece.split_once('>') {
+        Some((tag, _)) if tag.starts_with("time data-clock") => b"",
+        Some((tag, _)) if tag.starts_with("time ") || tag.starts_with("span data-step") => {
+            tag.as_bytes()
+        }
+        _ => piece.as_bytes(),
+    });
+    let mut digest = secret::to_hex(&secret::sha256(&stable.collect::<Vec<&[u8]>>()));
+    digest.truncate(16);
+    digest
+}
+
+fn rendered(data: &PageData<'_>) -> String {
+    let (site, desk) = (data.site, data.desk);
     let mut cards: Vec<stacks::Card> = site
         .stacks
         .iter()
-        .map(|stack| stacks::card(snapshot, stack))
+        .map(|stack| stacks::card(data, stack))
         .collect();
     // Stable: within a group the order of the configuration stays.
     cards.sort_by_key(|card| (card.group, Reverse(card.tone)));
@@ -254,35 +272,34 @@ fn rendered(snapshot: &Snapshot<'_>, state: String) -> String {
         text,
         key,
         explanation,
-    } = headline(snapshot, &cards);
-    // After a failure nobody has time for a tour.
-    let has_time = tone != Tone::Bad || snapshot.history.is_empty();
-    let first_steps = has_time.then(|| steps::first_steps(snapshot));
+    } = headline(data, &cards);
+    // After a failure, only what helps is shown.
+    let has_failed = cards.iter().any(|card| card.failure.is_some());
+    let first_steps = (!has_failed).then(|| steps::first_steps(data));
     let (settings, defaults): (Vec<&Shown>, Vec<&Shown>) =
         desk.shown.iter().partition(|row| row.source != "default");
     let mut defaults: Vec<String> = defaults.iter().map(|row| default_line(row)).collect();
     // What every stack has by default is one line, not one for each.
     let mut known = BTreeSet::new();
     defaults.retain(|line| known.insert(line.clone()));
-    let page = Page {
+    let page = SettingsPage {
         style: STYLE,
         script: SCRIPT,
         token: desk.token.expose(),
-        state,
-        now: snapshot.moment(snapshot.now.unwrap_or_default()),
+        now: data.moment(data.now),
         tone,
         headline: text,
         headline_key: key,
         explanation,
-        is_looking: snapshot.look.is_none(),
+        is_looking: data.look.is_none(),
         is_running: cards.iter().any(|card| card.running.is_some()),
         first_steps: first_steps.flatten().unwrap_or_default(),
         stacks: cards,
         is_address_guessed: desk.public_url.is_none(),
-        hooks: hooks::cards(snapshot),
-        deliveries: history::deliveries(snapshot),
-        rejections: history::rejections(snapshot),
-        connection: connection::connection(snapshot),
+        hooks: hooks::cards(data),
+        deliveries: history::deliveries(data),
+        rejections: history::rejections(data),
+        connection: connection::connection(data),
         settings,
         defaults: defaults.join("\n"),
         is_persistent: site.scheduler.lasts(),
@@ -302,15 +319,18 @@ fn default_line(row: &Shown) -> String {
     }
 }
 
+/// At most this many stacks are named in the headline.
+const HEADLINE_NAMES: usize = 3;
+
 /// The state of the worst stack.
-fn headline(snapshot: &Snapshot<'_>, cards: &[stacks::Card]) -> Headline {
+fn headline(data: &PageData<'_>, cards: &[stacks::Card]) -> Headline {
     let plain = |tone, text: String| Headline {
         tone,
         text,
         key: String::new(),
         explanation: String::new(),
     };
-    let Some(look) = &snapshot.look else {
+    let Some(look) = &data.look else {
         return plain(Tone::Neutral, "Checking Portainer …".to_owned());
     };
     if let Err(away) = &look.portainer {
@@ -328,6 +348,7 @@ fn headline(snapshot: &Snapshot<'_>, cards: &[stacks::Card]) -> Headline {
         (Group::Failed, Tone::Warn, "stacks need attention"),
         (Group::Running, Tone::Progress, "stacks are being updated"),
         (Group::Paused, Tone::Warn, "stacks are paused"),
+        (Group::Blocked, Tone::Warn, "stacks have blocked images"),
     ];
     for (group, tone, many) in groups {
         let chosen = cards
@@ -343,8 +364,13 @@ fn headline(snapshot: &Snapshot<'_>, cards: &[stacks::Card]) -> Headline {
                 };
             }
             [first, ..] => {
-                let names: Vec<&str> = chosen.iter().map(|card| card.title.as_str()).collect();
-                let text = format!("{} {many}: {}", names.len(), names.join(", "));
+                let shown = chosen.iter().take(HEADLINE_NAMES);
+                let names: Vec<&str> = shown.map(|card| card.title.as_str()).collect();
+                let more = match chosen.len() - names.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                let text = format!("{} {many}: {}{more}", chosen.len(), names.join(", "));
                 return Headline {
                     key: first.key.clone(),
                     ..plain(tone, text)
@@ -356,7 +382,7 @@ fn headline(snapshot: &Snapshot<'_>, cards: &[stacks::Card]) -> Headline {
         [card] => card.headline.clone(),
         cards => format!("All {} stacks are healthy", cards.len()),
     };
-    let text = match snapshot.history.is_empty() {
+    let text = match data.history.is_empty() {
         true => format!("{text}; no delivery yet"),
         false => text,
     };

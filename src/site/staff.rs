@@ -9,15 +9,14 @@ use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId, Progress};
 use crate::http::{Answer, Awaited, Method, Request, Wait};
 use crate::limits;
 use crate::message::{self, Headers, Reply};
-use crate::redact::escape_lines;
 use crate::scheduler::NotAccepted;
 use crate::scheduler::probe::{DryRun, Job, StaffAction};
 use crate::secret;
 use crate::signature::Verified;
+use crate::site::Site;
 use crate::site::access_log::{RequestInfo, Summary};
-use crate::site::auth::{NO_DELIVERY, Rejected, Route};
+use crate::site::auth::{NO_DELIVERY, Rejected, StaffPage};
 use crate::site::desk::{self, Desk, SETTINGS_PAGE, base, guarded, own_page};
-use crate::site::{Site, page};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 
@@ -25,11 +24,11 @@ use crate::stack::order::Order;
 /// out staff who share an address with the guesser.
 const WRONG_PASSWORD_DELAY: Duration = Duration::from_secs(2);
 
-/// Whether an action may be carried out.
+/// The state of the confirmation that an action needs.
 enum Confirmation {
     /// It was confirmed.
     Given,
-    /// The dry run was shown only just now: the second tap of a double tap must not confirm what nobody could read.
+    /// The dry run was shown only just now: the second tap of a double tap must not confirm what could not be read yet.
     TooSoon,
     /// The dry run comes first.
     Missing,
@@ -37,36 +36,39 @@ enum Confirmation {
 
 impl Site {
     /// Authenticates and answers a request for the settings page or the metrics.
-    pub(super) fn staff(self: &Arc<Self>, request: &Request, info: RequestInfo) -> Answer {
+    pub(super) fn staff(
+        self: &Arc<Self>,
+        page: StaffPage,
+        request: &Request,
+        info: RequestInfo,
+    ) -> Answer {
         let Some(desk) = &self.desk else {
-            return Answer::Now(self.text(&info, 404, "there is no settings page"));
+            return self.refuse_staff(&info, request, 404, "the settings page is off");
         };
         let verified = match desk.verify(request, self.clock.unix()) {
             Ok(verified) => verified,
-            Err(rejected) if rejected.reason == desk::WRONG_PASSWORD => {
-                return Answer::Later(self.reject(&info, rejected), WRONG_PASSWORD_DELAY);
+            Err(rejected) => {
+                let (method, path) = (&request.method, &request.path);
+                let rejected = self.for_browser(method, path, &request.headers, rejected);
+                let is_guess = rejected.reason == desk::WRONG_PASSWORD;
+                let reply = guarded(self.reject(&info, rejected));
+                return match is_guess {
+                    true => Answer::Later(reply, WRONG_PASSWORD_DELAY),
+                    false => Answer::Now(reply),
+                };
             }
-            Err(rejected) => return Answer::Now(self.reject(&info, rejected)),
         };
         let info = info.of_staff();
-        if info.route() == "/metrics" {
-            let text = self.metrics.render(self.scheduler.open());
-            let reply = guarded(desk::metrics(&text));
-            return Answer::Now(self.answer(&info, reply, &Summary::routine()));
-        }
-        match Route::parse(&request.path) {
-            Some(Route::PageState) => return Answer::Now(self.state(desk, request, &info)),
-            Some(Route::DeliveryPage(id)) => {
-                return Answer::Now(match DeliveryId::parse(id) {
-                    Some(id) => self.delivery_detail(desk, &id, &info),
-                    None => self.text(&info, 404, NO_DELIVERY),
-                });
+        match (page, &request.method) {
+            (StaffPage::Metrics, _) => {
+                let text = self.metrics.render(self.scheduler.open());
+                let reply = guarded(desk::metrics(&text));
+                Answer::Now(self.answer(&info, reply, &Summary::routine()))
             }
-            _ => {}
-        }
-        match request.method {
-            Method::Post => self.act(desk, request, &verified, info),
-            _ => self.page(desk, request, info),
+            (StaffPage::State, _) => Answer::Now(self.state(desk, request, &info)),
+            (StaffPage::Delivery(id), _) => self.delivery_detail(desk, &id, request, &info),
+            (StaffPage::Settings, Method::Post) => self.act(desk, request, &verified, info),
+            (StaffPage::Settings, _) => self.page(desk, request, info),
         }
     }
 
@@ -84,10 +86,8 @@ impl Site {
         let job = desk.probe.ask(Job::Look);
         let (site, base) = (Arc::clone(self), base(desk, &request.headers));
         wait_for(job, limits::LOOK_WAIT, move || {
-            let Some(desk) = &site.desk else {
-                return site.text(&info, 404, "there is no settings page");
-            };
-            let reply = site.rendered(desk, &base);
+            let rendered = site.desk.as_ref().map(|desk| site.rendered(desk, &base));
+            let reply = rendered.unwrap_or_else(|| Reply::text(404, ""));
             site.answer(&info, reply, &Summary::note(""))
         })
     }
@@ -107,6 +107,8 @@ impl Site {
         };
         if let Err(reason) = check_form(desk, &request.headers, field("token")) {
             let rejected = Rejected::new(info.route(), 403, "forged_form", &reason);
+            let (method, path) = (&request.method, &request.path);
+            let rejected = self.for_browser(method, path, &request.headers, rejected);
             return Answer::Now(guarded(self.reject(&info, rejected)));
         }
         let (action, key) = (field("action"), field("stack"));
@@ -119,12 +121,18 @@ impl Site {
             return self.job(desk, Job::Look, format!("{page}#connection"), info);
         }
         let Some(stack) = self.stacks.iter().find(|stack| stack.key.as_str() == key) else {
-            return Answer::Now(self.text(&info, 400, "there is no such stack"));
+            return self.refuse_staff(
+                &info,
+                request,
+                400,
+                "the stack of this form is not configured",
+            );
         };
         let (key, back) = (stack.key.clone(), format!("{page}#stack-{}", stack.key));
         let staff_action = match action {
             "pause" => return self.job(desk, Job::Pause(key), back, info),
             "resume" => return self.job(desk, Job::Resume(key), back, info),
+            "unblock" => return self.job(desk, Job::Unblock(key), back, info),
             "dismiss" => {
                 desk.probe.forget_note(&key);
                 return self.redirected(&info, &back, action);
@@ -132,10 +140,17 @@ impl Site {
             "update" | "dry-run" => StaffAction::Update,
             "force" => StaffAction::Force,
             "rollback" => StaffAction::RollBack,
-            _ => return Answer::Now(self.text(&info, 400, "there is no such action")),
+            _ => {
+                return self.refuse_staff(
+                    &info,
+                    request,
+                    400,
+                    "the action of this form is unknown",
+                );
+            }
         };
         let check = format!("{page}#check-{key}");
-        match self.confirmation(desk, stack, staff_action, field("confirm")) {
+        match self.confirmation(desk, stack, (action, staff_action), field("confirm")) {
             Confirmation::Given => {}
             Confirmation::TooSoon => return self.redirected(&info, &check, action),
             Confirmation::Missing => {
@@ -162,10 +177,10 @@ impl Site {
         &self,
         desk: &Desk,
         stack: &Stack,
-        action: StaffAction,
+        (name, action): (&str, StaffAction),
         confirm: &str,
     ) -> Confirmation {
-        if confirm == "failure" {
+        if self.is_offered(desk, stack, name, confirm) {
             return Confirmation::Given;
         }
         let note = desk.probe.note(&stack.key).filter(|note| {
@@ -217,17 +232,20 @@ impl Site {
     }
 
     /// The page of a single delivery.
-    fn delivery_detail(&self, desk: &Desk, id: &DeliveryId, info: &RequestInfo) -> Reply {
-        let reply = match self.scheduler.find(id) {
-            Some(delivery) => html(200, &self.delivery_page(desk, &delivery)),
-            None => {
-                let text = "it never existed, or it is no longer remembered";
-                let link = Some(("../../", "All stacks and deliveries"));
-                html(404, &page::message("Delivery not found", text, link))
+    fn delivery_detail(
+        &self,
+        desk: &Desk,
+        id: &DeliveryId,
+        request: &Request,
+        info: &RequestInfo,
+    ) -> Answer {
+        match self.scheduler.find(id) {
+            Some(delivery) => {
+                let reply = guarded(desk::html(200, &self.delivery_page(desk, &delivery)));
+                Answer::Now(self.answer(info, reply, &Summary::note("")))
             }
-        };
-        let reply = guarded(reply).with("Content-Security-Policy", desk.policy.clone());
-        self.answer(info, reply, &Summary::note(""))
+            None => self.refuse_staff(info, request, 404, NO_DELIVERY),
+        }
     }
 
     /// Starts a job of the probe. The reply, a redirect to the page, waits for it.
@@ -238,17 +256,25 @@ impl Site {
         })
     }
 
-    fn text(&self, info: &RequestInfo, status: u16, text: &str) -> Reply {
-        let reply = guarded(Reply::text(status, &format!("{text}\n")));
-        self.answer(info, reply, &Summary::note(text))
+    /// The reply to a request of staff that cannot be answered.
+    fn refuse_staff(
+        &self,
+        info: &RequestInfo,
+        request: &Request,
+        status: u16,
+        text: &str,
+    ) -> Answer {
+        let (method, path) = (&request.method, &request.path);
+        let rejected = Rejected::new(path, status, "", text);
+        let rejected = self.for_browser(method, path, &request.headers, rejected);
+        Answer::Now(self.answer(info, guarded(rejected.reply), &Summary::note(text)))
     }
 
     fn rendered(&self, desk: &Desk, base: &str) -> Reply {
-        guarded(html(200, &self.settings_html(desk, base)))
-            .with("Content-Security-Policy", desk.policy.clone())
+        guarded(desk::html(200, &self.settings_html(desk, base)))
     }
 
-    /// Whether what was seen is young enough, and nothing has ended since.
+    /// Returns true if the last inspection is recent, and nothing has ended since.
     fn is_fresh(&self, desk: &Desk) -> bool {
         let Some(look) = desk.probe.last() else {
             return false;
@@ -334,14 +360,6 @@ fn check_form(desk: &Desk, headers: &Headers, token: &str) -> Result<(), String>
             "this form is from before the last restart, or from elsewhere; load the page again"
                 .to_owned(),
         )
-    }
-}
-
-fn html(status: u16, page: &str) -> Reply {
-    Reply {
-        status,
-        headers: vec![("Content-Type".into(), "text/html; charset=utf-8".into())],
-        body: escape_lines(page).as_bytes().to_vec(),
     }
 }
 

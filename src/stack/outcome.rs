@@ -99,6 +99,21 @@ pub(crate) enum ServiceState {
     Missing,
 }
 
+impl ServiceState {
+    /// Returns true if the service does what it should.
+    pub(crate) fn is_good(self) -> bool {
+        match self {
+            ServiceState::Healthy | ServiceState::Running | ServiceState::Completed => true,
+            ServiceState::Starting
+            | ServiceState::Unhealthy
+            | ServiceState::Restarting
+            | ServiceState::Exited
+            | ServiceState::Created
+            | ServiceState::Missing => false,
+        }
+    }
+}
+
 /// One service of a stack, as last seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServiceReport {
@@ -179,6 +194,27 @@ pub(crate) struct StackReport {
     /// What bad services wrote last, for the settings page; never part of a reply.
     #[serde(skip)]
     pub(crate) logs: Vec<ServiceLog>,
+}
+
+impl StackReport {
+    /// The outcome in people's words: unlike its name in a reply, it tells a rollback from an update, and a failed update whose previous
+    /// images were restored from one that left the stack failed.
+    pub(crate) fn word(&self, is_rollback: bool) -> &'static str {
+        match self.outcome {
+            Outcome::Updated if is_rollback => "rolled back",
+            Outcome::Failed if self.is_restored() => "failed, restored",
+            outcome => outcome.name(),
+        }
+    }
+
+    /// Returns true if the update failed and the previous images then proved healthy.
+    pub(crate) fn is_restored(&self) -> bool {
+        let healthy = |service: &ServiceReport| service.state.is_good();
+        self.outcome == Outcome::Failed
+            && self.stage == Some(Stage::RollBack)
+            && !self.services.is_empty()
+            && self.services.iter().all(healthy)
+    }
 }
 
 /// The end of the log of a service's container, redacted.

@@ -134,7 +134,8 @@ impl Reader {
         connection.head_only = head.method == Method::Head;
         connection.has_unread_input = head.framing != Framing::Length(rest.len());
         let handler = Arc::clone(&self.handler);
-        let admitted = no_panic(|| handler.admit(&head.method, &head.path, connection.peer));
+        let admitted =
+            no_panic(|| handler.admit(&head.method, &head.path, &head.headers, connection.peer));
         let respond = admitted
             .ok_or(Refusal::Panicked)?
             .map_err(EarlyEnd::Reply)?;

@@ -18,6 +18,8 @@ pub(crate) enum Job {
     Pause(StackKey),
     /// Act on them again.
     Resume(StackKey),
+    /// Allow the blocked images and values of the stack again.
+    Unblock(StackKey),
 }
 
 /// An action of staff on a stack, shown as a dry run before it is carried out.

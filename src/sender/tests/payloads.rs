@@ -6,14 +6,14 @@ use super::super::Payload;
 use super::summary_of;
 
 /// File, sender, header with the event's name, and the expected summary.
-type Recording = (
+type Case = (
     &'static str,
     &'static str,
     &'static [(&'static str, &'static str)],
     &'static str,
 );
 
-const EXPECTED: &[Recording] = &[
+const EXPECTED: &[Case] = &[
     (
         "github-push-branch.json",
         "github",

@@ -3,10 +3,10 @@
 use crate::portainer::{Kind, Origin, Record, Status};
 use crate::scheduler::probe::Portal;
 use crate::site::page::text::{Moment, sentence};
-use crate::site::page::{Snapshot, Tone};
+use crate::site::page::{PageData, Tone};
 
 /// The connection, ready for its template.
-pub(super) struct Connection {
+pub(super) struct ConnectionCard {
     pub(super) tone: Tone,
     pub(super) text: String,
     pub(super) checked: Option<Moment>,
@@ -14,7 +14,7 @@ pub(super) struct Connection {
     pub(super) records: Vec<RecordRow>,
 }
 
-/// How a configured stack would be redeployed.
+/// The steps that redeploying a configured stack would take.
 pub(super) struct StackFacts {
     /// All stacks of which the same is true.
     pub(super) names: String,
@@ -32,9 +32,9 @@ pub(super) struct RecordRow {
 }
 
 /// The connection as of the last inspection.
-pub(super) fn connection(snapshot: &Snapshot<'_>) -> Connection {
-    let Some(look) = &snapshot.look else {
-        return Connection {
+pub(super) fn connection(data: &PageData<'_>) -> ConnectionCard {
+    let Some(look) = &data.look else {
+        return ConnectionCard {
             tone: Tone::Neutral,
             text: "Portainer has not been asked yet.".to_owned(),
             checked: None,
@@ -44,10 +44,10 @@ pub(super) fn connection(snapshot: &Snapshot<'_>) -> Connection {
     };
     let (tone, text, records) = match &look.portainer {
         Err(away) => (Tone::Bad, sentence(&away.why), Vec::new()),
-        Ok(portal) => (Tone::Good, summary(snapshot, portal), rows(portal)),
+        Ok(portal) => (Tone::Good, summary(data, portal), rows(portal)),
     };
     let mut stacks: Vec<StackFacts> = Vec::new();
-    for stack in &snapshot.site.stacks {
+    for stack in &data.site.stacks {
         let Some(Ok(view)) = look.stacks.get(&stack.key) else {
             continue;
         };
@@ -71,10 +71,10 @@ pub(super) fn connection(snapshot: &Snapshot<'_>) -> Connection {
             }),
         }
     }
-    Connection {
+    ConnectionCard {
         tone,
         text,
-        checked: snapshot.now.map(|_| snapshot.moment(look.unix)),
+        checked: Some(data.moment(look.unix)),
         stacks,
         records,
     }
@@ -92,20 +92,20 @@ fn without_id(fact: &str) -> String {
 }
 
 /// The version of Portainer, and our user there.
-pub(super) fn summary(snapshot: &Snapshot<'_>, portal: &Portal) -> String {
-    let row = snapshot
+pub(super) fn summary(data: &PageData<'_>, portal: &Portal) -> String {
+    let row = data
         .desk
         .shown
         .iter()
         .find(|row| row.key == "portainer.url");
     let at = row.map_or(String::new(), |row| format!(" at {}", row.value));
-    let who = match &portal.me {
-        None => "a user that this release does not name".to_owned(),
+    let account = match &portal.me {
+        None => "whose name this release does not report".to_owned(),
         Some(me) if me.administrator => format!("{}, an administrator", me.name),
-        Some(me) => format!("{}, who sees only what is shared with this user", me.name),
+        Some(me) => format!("{}, which sees only what is shared with it", me.name),
     };
     format!(
-        "Portainer {}{at} answers. stackhook is {who}.",
+        "Portainer {}{at} answers. stackhook uses the account {account}.",
         portal.version
     )
 }

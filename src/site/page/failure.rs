@@ -1,16 +1,14 @@
 //! A failed stack on the page: what failed, what helps with its button, what runs now, and the log.
 
-use crate::redeploy::{Running, View};
+use crate::secret;
 use crate::site::page::known::Known;
-use crate::site::page::text::{
-    Moment, changes, digests, duration, is_restored, sentence, state, state_tone,
-};
-use crate::site::page::{Snapshot, Tone};
+use crate::site::page::text::{Moment, changes, duration, sentence};
+use crate::site::page::{PageData, Tone};
 use crate::stack::Stack;
 use crate::stack::outcome::{Fault, Outcome, StackReport, Stage};
 
 /// A failure, ready for its template.
-pub(super) struct Failure {
+pub(super) struct FailurePanel {
     pub(super) tone: Tone,
     pub(super) title: &'static str,
     pub(super) message: String,
@@ -18,13 +16,19 @@ pub(super) struct Failure {
     pub(super) took: String,
     /// Such as `web 6213467 → f2a2f90`; empty if no image changed.
     pub(super) changes: String,
-    pub(super) services: Vec<String>,
     pub(super) advice: &'static str,
-    /// The action and the label of its button.
-    pub(super) button: Option<(&'static str, &'static str)>,
-    pub(super) now: Vec<String>,
-    pub(super) now_note: &'static str,
+    pub(super) button: Option<Button>,
+    /// A sentence about the running services, if there is more to say than their table says.
+    pub(super) now: String,
     pub(super) logs: Vec<Log>,
+}
+
+/// The one button of a failure, which acts without a dry run.
+pub(super) struct Button {
+    pub(super) action: &'static str,
+    pub(super) label: &'static str,
+    /// Identifies the state that the button was shown for: it does nothing after the stack's next event.
+    pub(super) code: String,
 }
 
 /// The end of a service's log.
@@ -35,21 +39,15 @@ pub(super) struct Log {
 
 /// The failure of a stack, as far as it is known.
 pub(super) fn failure(
-    snapshot: &Snapshot<'_>,
+    data: &PageData<'_>,
     stack: &Stack,
     known: &Known<'_>,
     unix: u64,
     report: &StackReport,
     event: &str,
-) -> Failure {
+) -> FailurePanel {
     let (advice, button) = advice(known, report);
-    let (now, now_note) = now(known, report);
-    let bad = report
-        .services
-        .iter()
-        .filter(|service| state_tone(service.state) != Tone::Good)
-        .map(|service| format!("{}: {}", service.service, state(service)));
-    Failure {
+    FailurePanel {
         tone: if known.is_healthy() {
             Tone::Warn
         } else {
@@ -61,21 +59,28 @@ pub(super) fn failure(
             _ => "The update failed",
         },
         message: sentence(&report.message),
-        at: snapshot.moment(unix),
+        at: data.moment(unix),
         took: duration(report.seconds),
         changes: changes(report),
-        services: bad.collect(),
         advice,
-        button,
-        now,
-        now_note,
-        logs: logs(snapshot, stack.key.as_str(), report),
+        button: button.map(|(action, label)| {
+            let shown = format!("{} {action} {}", stack.key, known.marker());
+            let mut code = secret::to_hex(&secret::sha256(&[shown.as_bytes()]));
+            code.truncate(16);
+            Button {
+                action,
+                label,
+                code,
+            }
+        }),
+        now: now(known, report),
+        logs: logs(data, stack.key.as_str(), report),
     }
 }
 
 /// The logs that belong to this very report: they are kept once for each stack.
-pub(super) fn logs(snapshot: &Snapshot<'_>, stack: &str, report: &StackReport) -> Vec<Log> {
-    let mut failures = snapshot.failures.iter();
+pub(super) fn logs(data: &PageData<'_>, stack: &str, report: &StackReport) -> Vec<Log> {
+    let mut failures = data.failures.iter();
     let failure = failures.find(|failure| {
         failure.stack.as_str() == stack && failure.report.message == report.message
     });
@@ -87,39 +92,24 @@ pub(super) fn logs(snapshot: &Snapshot<'_>, stack: &str, report: &StackReport) -
     log.collect()
 }
 
-fn now(known: &Known<'_>, report: &StackReport) -> (Vec<String>, &'static str) {
-    let unseen = |why: &str| (vec![format!("This cannot be seen: {why}.")], "");
-    match known.view {
-        Err(why) => unseen(why),
-        Ok(View {
-            services: Err(why), ..
-        }) => unseen(why),
-        Ok(_) if known.services().is_empty() => {
-            let down =
-                "No container of the stack is visible: it is down, or this user may not see it.";
-            (vec![down.to_owned()], "")
+/// The state of the running services, where their table does not say it.
+fn now(known: &Known<'_>, report: &StackReport) -> String {
+    let services = known.view.map(|view| view.services.as_ref());
+    match services {
+        Err(why) => format!("This cannot be seen: {why}."),
+        Ok(Err(why)) => format!("This cannot be seen: {why}."),
+        Ok(Ok(none)) if none.is_empty() => {
+            "No container of the stack is visible: it is down, or this user may not see it."
+                .to_owned()
         }
-        Ok(_) => {
-            let one = |Running { service, .. }: &Running| {
-                let digest = match digests(service) {
-                    none if none.is_empty() => none,
-                    digest => format!(" ({digest})"),
-                };
-                let (name, state) = (&service.service, state(service));
-                format!("{name}: {state}, {}{digest}", service.image)
-            };
-            let note = match report.stage {
-                Some(Stage::RollBack) if is_restored(report) => {
-                    "These are the images from before the failed update."
-                }
-                _ => "",
-            };
-            (known.services().iter().map(one).collect(), note)
+        Ok(_) if report.is_restored() => {
+            "These are the images from before the failed update.".to_owned()
         }
+        Ok(_) => String::new(),
     }
 }
 
-/// What to do about this failure, and the button that does it. The stage of the failure decides, not what happened earlier.
+/// The advice about this failure, and the button that follows it. The stage of the failure decides, not earlier events.
 fn advice(
     known: &Known<'_>,
     report: &StackReport,

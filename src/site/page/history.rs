@@ -8,7 +8,7 @@ use crate::site::page::failure::{Log, logs};
 use crate::site::page::text::{
     Moment, changes, digests, duration, outcome, outcome_tone, sentence, state, state_tone,
 };
-use crate::site::page::{Snapshot, Tone};
+use crate::site::page::{PageData, Tone};
 use crate::site::recent::TurnedAway;
 use crate::stack::outcome::Stage;
 
@@ -37,20 +37,20 @@ pub(super) struct RejectionRow {
 }
 
 /// The last deliveries, newest first.
-pub(super) fn deliveries(snapshot: &Snapshot<'_>) -> Vec<DeliveryRow> {
-    let parts = snapshot
+pub(super) fn deliveries(data: &PageData<'_>) -> Vec<DeliveryRow> {
+    let parts = data
         .history
         .iter()
         .flat_map(|delivery| delivery.parts.iter().map(move |part| (delivery, part)));
     let mut rows: Vec<DeliveryRow> = parts
-        .map(|(delivery, part)| row(snapshot, delivery, part))
+        .map(|(delivery, part)| row(data, delivery, part))
         .collect();
-    for idle in snapshot.site.recent.idle() {
+    for idle in data.site.recent.idle() {
         let is_refused = idle.result == "refused";
         rows.push(DeliveryRow {
             id: String::new(),
-            at: snapshot.moment(idle.unix),
-            from: sender(snapshot, &idle.hook),
+            at: data.moment(idle.unix),
+            from: sender(data, &idle.hook),
             event: String::new(),
             stack: String::new(),
             outcome: idle.result,
@@ -67,16 +67,16 @@ pub(super) fn deliveries(snapshot: &Snapshot<'_>) -> Vec<DeliveryRow> {
 }
 
 /// The last rejections, newest first.
-pub(super) fn rejections(snapshot: &Snapshot<'_>) -> Vec<RejectionRow> {
-    let rejections = snapshot.site.recent.rejections();
+pub(super) fn rejections(data: &PageData<'_>) -> Vec<RejectionRow> {
+    let rejections = data.site.recent.rejections();
     rejections
         .iter()
         .take(limits::REJECTIONS_SHOWN)
-        .map(|one| rejection(snapshot, one))
+        .map(|one| rejection(data, one))
         .collect()
 }
 
-fn row(snapshot: &Snapshot<'_>, delivery: &Delivery, part: &Part) -> DeliveryRow {
+fn row(data: &PageData<'_>, delivery: &Delivery, part: &Part) -> DeliveryRow {
     let (word, tone, took, changes, details) = match &part.progress {
         Progress::Waiting => ("waiting", Tone::Neutral, String::new(), String::new(), ""),
         Progress::Running(_) => ("running", Tone::Progress, String::new(), String::new(), ""),
@@ -90,8 +90,8 @@ fn row(snapshot: &Snapshot<'_>, delivery: &Delivery, part: &Part) -> DeliveryRow
     };
     DeliveryRow {
         id: delivery.id.to_string(),
-        at: snapshot.moment(delivery.at),
-        from: sender(snapshot, &delivery.hook),
+        at: data.moment(delivery.at),
+        from: sender(data, &delivery.hook),
         event: delivery.event.clone(),
         stack: part.name.clone(),
         outcome: word,
@@ -103,21 +103,21 @@ fn row(snapshot: &Snapshot<'_>, delivery: &Delivery, part: &Part) -> DeliveryRow
 }
 
 /// The hook, and its kind of sender.
-fn sender(snapshot: &Snapshot<'_>, hook: &str) -> String {
-    let mut hooks = snapshot.site.hooks.iter();
+fn sender(data: &PageData<'_>, hook: &str) -> String {
+    let mut hooks = data.site.hooks.iter();
     match hooks.find(|one| one.name.as_str() == hook) {
         Some(found) => format!("{hook} ({})", found.sender.name()),
         None => hook.to_owned(),
     }
 }
 
-fn rejection(snapshot: &Snapshot<'_>, one: &TurnedAway) -> RejectionRow {
+fn rejection(data: &PageData<'_>, one: &TurnedAway) -> RejectionRow {
     let times = match one.times {
         1 => String::new(),
         times => format!(" ({times} times)"),
     };
     RejectionRow {
-        at: snapshot.moment(one.unix),
+        at: data.moment(one.unix),
         peer: one.peer.to_string(),
         hook: one.hook.clone(),
         status: one.status,
@@ -170,11 +170,11 @@ pub(super) struct ServiceView {
 }
 
 /// Everything about a delivery.
-pub(super) fn delivery(snapshot: &Snapshot<'_>, delivery: &Delivery) -> DeliveryView {
+pub(super) fn delivery(data: &PageData<'_>, delivery: &Delivery) -> DeliveryView {
     let parts: Vec<PartView> = delivery
         .parts
         .iter()
-        .map(|part| part_view(snapshot, delivery, part))
+        .map(|part| part_view(data, delivery, part))
         .collect();
     let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
     let worst = parts.iter().max_by_key(|part| part.tone);
@@ -186,16 +186,16 @@ pub(super) fn delivery(snapshot: &Snapshot<'_>, delivery: &Delivery) -> Delivery
             names.join(", "),
             worst.map_or("nothing to do", |part| part.outcome)
         ),
-        from: sender(snapshot, &delivery.hook),
+        from: sender(data, &delivery.hook),
         event: delivery.event.clone(),
-        accepted: snapshot.moment(delivery.at),
-        ended: delivery.ended.map(|unix| snapshot.moment(unix)),
+        accepted: data.moment(delivery.at),
+        ended: delivery.ended.map(|unix| data.moment(unix)),
         is_open: !delivery.has_ended(),
         parts,
     }
 }
 
-fn part_view(snapshot: &Snapshot<'_>, delivery: &Delivery, part: &Part) -> PartView {
+fn part_view(data: &PageData<'_>, delivery: &Delivery, part: &Part) -> PartView {
     let mut view = PartView {
         key: part.stack.to_string(),
         name: part.name.clone(),
@@ -222,7 +222,7 @@ fn part_view(snapshot: &Snapshot<'_>, delivery: &Delivery, part: &Part) -> PartV
             view.message = sentence(&report.message);
             view.took = duration(report.seconds);
             view.steps = steps(report.stage);
-            view.logs = logs(snapshot, part.stack.as_str(), report);
+            view.logs = logs(data, part.stack.as_str(), report);
             let services = report.services.iter().map(|service| ServiceView {
                 name: service.service.clone(),
                 state: state(service),

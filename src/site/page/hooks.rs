@@ -1,7 +1,7 @@
 //! The webhooks on the page: the address to copy, the secret in use, the rules, and how to set up the sender.
 
 use crate::hook::{Hook, Rules, SchemeName, setup};
-use crate::site::page::Snapshot;
+use crate::site::page::PageData;
 use crate::site::page::text::Moment;
 
 /// A hook, ready for its template.
@@ -22,13 +22,13 @@ pub(super) struct HookCard {
 }
 
 /// All hooks.
-pub(super) fn cards(snapshot: &Snapshot<'_>) -> Vec<HookCard> {
-    let hooks = snapshot.site.hooks.iter();
-    hooks.map(|hook| card(snapshot, hook)).collect()
+pub(super) fn cards(data: &PageData<'_>) -> Vec<HookCard> {
+    let hooks = data.site.hooks.iter();
+    hooks.map(|hook| card(data, hook)).collect()
 }
 
 /// The command that sends a first delivery by hand; only hooks with the generic sender and scheme can be used like that.
-pub(super) fn command(snapshot: &Snapshot<'_>, hook: &Hook) -> Option<String> {
+pub(super) fn command(data: &PageData<'_>, hook: &Hook) -> Option<String> {
     if !hook.sender.is_pipeline() || hook.scheme.name != SchemeName::Generic {
         return None;
     }
@@ -40,31 +40,31 @@ pub(super) fn command(snapshot: &Snapshot<'_>, hook: &Hook) -> Option<String> {
     Some(format!(
         "body='{{{stack}\"time\":'$(date +%s)'}}'\nsignature=$(printf '%s' \"$body\" | openssl dgst -sha256 -hmac \"$SECRET\" -r | cut -d' ' -f1)\ncurl -sS -H \"{}: sha256=$signature\" --data-binary \"$body\" {}",
         setup::header(&hook.scheme, "X-Portainer-Signature"),
-        setup::url(snapshot.base, hook)
+        setup::url(data.base, hook)
     ))
 }
 
-fn card(snapshot: &Snapshot<'_>, hook: &Hook) -> HookCard {
-    let used = snapshot.site.recent.last_used(hook.name.as_str());
+fn card(data: &PageData<'_>, hook: &Hook) -> HookCard {
+    let used = data.site.recent.last_used(hook.name.as_str());
     let stacks: Vec<&str> = hook.stacks.iter().map(|stack| stack.as_str()).collect();
-    let url = setup::url(snapshot.base, hook);
+    let url = setup::url(data.base, hook);
     HookCard {
         name: hook.name.to_string(),
         setup: setup::describe(hook, &url),
         url,
         sender: hook.sender.name(),
         scheme: scheme(hook.scheme.name),
-        secret: secret(snapshot, hook),
+        secret: secret(data, hook),
         used: match used {
             Some(used) if used.secret.1 > 1 => {
                 format!("secret {} of {}", used.secret.0, used.secret.1)
             }
             _ => String::new(),
         },
-        used_at: used.map(|used| snapshot.moment(used.unix)),
+        used_at: used.map(|used| data.moment(used.unix)),
         updates: stacks.join(", "),
         rules: rules(&hook.rules),
-        is_new: snapshot
+        is_new: data
             .history
             .iter()
             .all(|one| one.hook != hook.name.as_str()),
@@ -87,9 +87,9 @@ pub(super) fn secret_key(hook: &Hook) -> String {
 }
 
 /// The number of secrets and their source, never a value.
-fn secret(snapshot: &Snapshot<'_>, hook: &Hook) -> String {
+fn secret(data: &PageData<'_>, hook: &Hook) -> String {
     let key = secret_key(hook);
-    let row = snapshot.desk.shown.iter().find(|row| row.key == key);
+    let row = data.desk.shown.iter().find(|row| row.key == key);
     let count = match hook.secrets.len() {
         1 => "set".to_owned(),
         count => format!("{count} set, all accepted"),

@@ -1,26 +1,27 @@
-//! What is known about a single stack: outcomes, the open delivery, and the last inspection.
+//! The facts about a single stack: outcomes, the open delivery, and the last inspection.
 
 use crate::delivery::{Delivery, Part, Progress};
+use crate::limits;
 use crate::redeploy::{Running, View};
 use crate::site::page::text::state_tone;
-use crate::site::page::{Snapshot, Tone};
+use crate::site::page::{PageData, Tone};
 use crate::stack::Stack;
 use crate::stack::outcome::{Outcome, StackReport};
 
-/// What is known about one stack, from deliveries, failures and the last inspection of Portainer.
+/// The facts about one stack, from deliveries, failures and the last inspection of Portainer.
 pub(super) struct Known<'k> {
     /// Newest first, with the time of the end and the event that led to it.
     pub(super) ended: Vec<(u64, &'k StackReport, &'k str)>,
     /// The delivery that is carried out or waits.
     pub(super) open: Option<(&'k Delivery, &'k Part)>,
-    /// What was seen, or why nothing was.
+    /// The last inspection, or the reason there is none.
     pub(super) view: Result<&'k View, &'k str>,
 }
 
 impl<'k> Known<'k> {
-    pub(super) fn new(snapshot: &'k Snapshot<'_>, stack: &Stack) -> Known<'k> {
+    pub(super) fn new(data: &'k PageData<'_>, stack: &Stack) -> Known<'k> {
         let (mut ended, mut open) = (Vec::new(), None);
-        for delivery in &snapshot.history {
+        for delivery in &data.history {
             for part in delivery.parts.iter().filter(|part| part.stack == stack.key) {
                 match &part.progress {
                     Progress::Ended(report) => {
@@ -34,11 +35,11 @@ impl<'k> Known<'k> {
             }
         }
         if ended.is_empty() {
-            let mut failures = snapshot.failures.iter();
+            let mut failures = data.failures.iter();
             let failure = failures.find(|failure| failure.stack == stack.key);
             ended.extend(failure.map(|failure| (failure.unix, &failure.report, "")));
         }
-        let look = snapshot.look.as_ref();
+        let look = data.look.as_ref();
         let view = match look.map(|look| look.stacks.get(&stack.key)) {
             Some(Some(Ok(view))) => Ok(view),
             Some(Some(Err(why))) => Err(why.as_str()),
@@ -51,6 +52,14 @@ impl<'k> Known<'k> {
     pub(super) fn last(&self) -> Option<&(u64, &'k StackReport, &'k str)> {
         let mut ended = self.ended.iter();
         ended.find(|(_, report, _)| report.outcome != Outcome::Skipped)
+    }
+
+    /// The number of failures among the outcomes that the page draws.
+    pub(super) fn failures(&self) -> usize {
+        let drawn = self.ended.iter().take(limits::OUTCOMES_DRAWN);
+        drawn
+            .filter(|(_, report, _)| report.outcome.is_bad())
+            .count()
     }
 
     pub(super) fn services(&self) -> &[Running] {

@@ -3,7 +3,7 @@
   var each = function (root, selector, work) { Array.prototype.forEach.call(root.querySelectorAll(selector), work); };
   var main = document.querySelector('main');
   // The server's clock decides what "ago" means.
-  var skew = Number(main.getAttribute('data-now')) * 1000 - Date.now();
+  var skew = Date.parse(document.getElementById('as-of').getAttribute('datetime')) - Date.now();
   var now = function () { return Date.now() + skew; };
   var ago = function (milliseconds) {
     var s = Math.max(0, Math.round(milliseconds / 1000));
@@ -19,6 +19,7 @@
       var date = new Date(time.getAttribute('datetime'));
       if (isNaN(date)) { return; }
       time.title = date.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+      if (time.hasAttribute('data-date')) { time.textContent = time.title; return; }
       time.textContent = time.hasAttribute('data-clock') ? clock(date) : ago(now() - date);
     });
   };
@@ -113,10 +114,11 @@
     var which = element.name ? '[name="' + element.name + '"][value="' + CSS.escape(element.value) + '"]' : '';
     return '#' + CSS.escape(owner.id) + ' ' + element.tagName.toLowerCase() + which;
   };
+  // The first element whose beginning can be seen: what is above it may change.
   var anchor = function () {
     var found = null;
     each(main, '[id]', function (element) {
-      if (!found && element.getBoundingClientRect().bottom > 0) { found = element; }
+      if (!found && element.getBoundingClientRect().top >= 0) { found = element; }
     });
     return found && scrollY > 0 ? { id: found.id, top: found.getBoundingClientRect().top } : null;
   };

@@ -5,14 +5,14 @@ use crate::limits;
 use crate::portainer::Kind;
 use crate::redeploy::{Running, View};
 use crate::scheduler::probe::{Note, StaffAction};
-use crate::site::page::failure::{Failure, failure};
+use crate::site::page::failure::{FailurePanel, failure};
 use crate::site::page::known::Known;
 use crate::site::page::text::{
-    Moment, cause, digests, is_restored, outcome, outcome_tone, sentence, short, state, state_tone,
+    Moment, cause, digests, outcome, outcome_tone, sentence, short, state, state_tone,
 };
-use crate::site::page::{Group, Snapshot, Tone};
-use crate::stack::Stack;
+use crate::site::page::{Group, PageData, Tone};
 use crate::stack::outcome::{Outcome, StackReport};
+use crate::stack::{Stack, StackKey};
 
 /// A stack, ready for its template.
 pub(super) struct Card {
@@ -30,11 +30,11 @@ pub(super) struct Card {
     pub(super) bars: Option<Bars>,
     pub(super) last: Option<Last>,
     pub(super) running: Option<RunningUpdate>,
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<FailurePanel>,
     pub(super) paused: Option<Paused>,
-    pub(super) blocked: Vec<Blocked>,
+    pub(super) blocked: Vec<BlockedRow>,
     pub(super) unseen: String,
-    pub(super) services: Vec<Service>,
+    pub(super) services: Vec<ServiceRow>,
     pub(super) check: Option<Check>,
     pub(super) can_roll_back: bool,
 }
@@ -55,22 +55,25 @@ pub(super) struct RunningUpdate {
 pub(super) struct Paused {
     /// `None`: the time is not known.
     pub(super) since: Option<Moment>,
+    pub(super) until: Option<Moment>,
 }
 
-/// An image that was rolled back.
-pub(super) struct Blocked {
-    pub(super) image: String,
-    pub(super) digest: String,
+/// An image, or values of variables, that were rolled back.
+pub(super) struct BlockedRow {
+    /// Such as `ghcr.io/acme/web:1 (f2a2f90)`.
+    pub(super) name: String,
     pub(super) at: Moment,
 }
 
 /// A service as it runs.
-pub(super) struct Service {
+pub(super) struct ServiceRow {
     pub(super) name: String,
     pub(super) state: String,
     pub(super) tone: Tone,
     pub(super) image: String,
     pub(super) digest: String,
+    /// The date at which the image was built, such as `2026-11-30`.
+    pub(super) built: Option<String>,
     pub(super) since: Option<Moment>,
 }
 
@@ -92,7 +95,7 @@ pub(super) struct Bars {
 }
 
 /// The state of a stack, the worst that applies.
-struct State {
+struct CardState {
     tone: Tone,
     group: Group,
     badge: &'static str,
@@ -100,13 +103,14 @@ struct State {
 }
 
 fn stack_state(
-    snapshot: &Snapshot<'_>,
+    data: &PageData<'_>,
     title: &str,
     known: &Known<'_>,
     failed: Option<&(u64, &StackReport, &str)>,
     paused: bool,
-) -> State {
-    let state = |tone, group, badge, headline: String| State {
+    blocked: &[BlockedRow],
+) -> CardState {
+    let state = |tone, group, badge, headline: String| CardState {
         tone,
         group,
         badge,
@@ -129,7 +133,7 @@ fn stack_state(
                 let headline = format!("{title}: result of the {what} unknown");
                 state(tone, Group::Failed, "result unknown", headline)
             }
-            (_, true) if is_restored(report) => {
+            (_, true) if report.is_restored() => {
                 let headline = format!("{title}: {what} failed, previous images restored");
                 state(Tone::Warn, Group::Failed, "failed, restored", headline)
             }
@@ -152,11 +156,11 @@ fn stack_state(
             let headline = format!("{title} is paused");
             state(Tone::Warn, Group::Paused, "paused", headline)
         }
-        Err(_) if snapshot.look.is_none() => {
+        Err(_) if data.look.is_none() => {
             let headline = format!("{title} has not been checked yet");
             state(Tone::Neutral, Group::Healthy, "not checked yet", headline)
         }
-        Err(_) if !snapshot.is_portainer_up() => {
+        Err(_) if !data.is_portainer_up() => {
             let headline = format!("{title}: state unknown");
             state(Tone::Neutral, Group::Healthy, "state unknown", headline)
         }
@@ -164,6 +168,16 @@ fn stack_state(
         Ok(View {
             ready: Err(why), ..
         }) => unusable(why),
+        Ok(_) if known.is_healthy() && !blocked.is_empty() => {
+            let names: Vec<&str> = blocked.iter().map(|one| one.name.as_str()).collect();
+            let headline = format!("{title} is healthy; blocked: {}", names.join(", "));
+            state(
+                Tone::Warn,
+                Group::Blocked,
+                "healthy, image blocked",
+                headline,
+            )
+        }
         Ok(_) if known.is_healthy() => state(
             Tone::Good,
             Group::Healthy,
@@ -187,25 +201,26 @@ fn stack_state(
 }
 
 /// The card of a stack.
-pub(super) fn card(snapshot: &Snapshot<'_>, stack: &Stack) -> Card {
-    let known = Known::new(snapshot, stack);
+pub(super) fn card(data: &PageData<'_>, stack: &Stack) -> Card {
+    let known = Known::new(data, stack);
     let key = &stack.key;
     let title = match key.as_str() == stack.name {
         true => stack.name.clone(),
         false => format!("{} ({key})", stack.name),
     };
-    let paused = snapshot.desk.probe.paused(key);
+    let paused = data.desk.probe.pause_of(key);
+    let blocked = blocked(data, key);
     let failed = known
         .last()
         .filter(|(_, report, _)| report.outcome.is_bad() && known.open.is_none());
-    let State {
+    let CardState {
         tone,
         group,
         badge,
         headline,
-    } = stack_state(snapshot, &title, &known, failed, paused.is_some());
+    } = stack_state(data, &title, &known, failed, paused.is_some(), &blocked);
     let unseen = match known.view {
-        Err(why) if snapshot.is_portainer_up() => sentence(why),
+        Err(why) if data.is_portainer_up() => sentence(why),
         Err(_) => String::new(),
         Ok(view) => match (&view.ready, &view.services) {
             (Err(why), _) => format!("An update would be refused: {why}."),
@@ -213,11 +228,11 @@ pub(super) fn card(snapshot: &Snapshot<'_>, stack: &Stack) -> Card {
             (Ok(_), Ok(_)) => String::new(),
         },
     };
-    let blocked = known.view.map_or(&[][..], |view| &view.blocked);
     let environment = known.view.ok().and_then(|view| view.environment.as_deref());
     let environment = environment.or(stack.environment.as_deref());
-    let note = snapshot.desk.probe.note(key);
-    let note = note.filter(|note| note.marker == known.marker());
+    let note = data.desk.probe.note(key);
+    // A failed pause or the like has no marker: it stays until it is dismissed.
+    let note = note.filter(|note| note.marker.is_empty() || note.marker == known.marker());
     Card {
         key: key.to_string(),
         tone,
@@ -225,59 +240,70 @@ pub(super) fn card(snapshot: &Snapshot<'_>, stack: &Stack) -> Card {
         badge,
         headline,
         environment: environment.unwrap_or_default().to_owned(),
-        portainer_url: portainer_url(snapshot, &known),
+        portainer_url: portainer_url(data, &known),
         counts: counts(&known),
         bars: bars(&known),
         last: known.ended.first().map(|(unix, report, event)| Last {
             word: outcome(report, event),
-            at: snapshot.moment(*unix),
+            at: data.moment(*unix),
         }),
         running: known.open.map(|(delivery, part)| RunningUpdate {
             delivery: delivery.id.to_string(),
             step: match &part.progress {
-                _ if snapshot.now.is_none() => String::new(),
                 Progress::Running(step) => step.clone(),
                 Progress::Waiting | Progress::Ended(_) => "waiting in the queue".to_owned(),
             },
         }),
         failure: failed
-            .map(|(unix, report, event)| failure(snapshot, stack, &known, *unix, report, event)),
-        paused: paused.map(|since| Paused {
-            since: (since > 0).then(|| snapshot.moment(since)),
+            .map(|(unix, report, event)| failure(data, stack, &known, *unix, report, event)),
+        paused: paused.map(|pause| Paused {
+            since: (pause.since > 0).then(|| data.moment(pause.since)),
+            until: pause.until.map(|until| data.moment(until)),
         }),
-        blocked: blocked
-            .iter()
-            .map(|one| Blocked {
-                image: one.reference.clone(),
-                digest: short(&one.id).to_owned(),
-                at: snapshot.moment(one.unix),
-            })
-            .collect(),
+        blocked,
         unseen,
         services: known
             .services()
             .iter()
-            .map(|one| service(snapshot, one))
+            .map(|one| service(data, one))
             .collect(),
-        check: note.map(|note| check(snapshot, note, known.open.is_some())),
+        check: note.map(|note| check(data, note, known.open.is_some())),
         can_roll_back: known.can_roll_back() && known.open.is_none(),
         title,
     }
 }
 
-fn service(snapshot: &Snapshot<'_>, running: &Running) -> Service {
+/// Everything of the stack that is blocked. Known without Portainer.
+fn blocked(data: &PageData<'_>, key: &StackKey) -> Vec<BlockedRow> {
+    let record = data.desk.probe.record_of(key);
+    let images = record.blocked.iter().map(|(reference, image)| BlockedRow {
+        name: format!("{} ({})", reference.familiar(), short(&image.id)),
+        at: data.moment(image.unix),
+    });
+    let values = record.blocked_variables.iter().map(|blocked| {
+        let names: Vec<&str> = blocked.values.keys().map(String::as_str).collect();
+        BlockedRow {
+            name: format!("The new value of {}", names.join(", ")),
+            at: data.moment(blocked.unix),
+        }
+    });
+    images.chain(values).collect()
+}
+
+fn service(data: &PageData<'_>, running: &Running) -> ServiceRow {
     let service = &running.service;
-    Service {
+    ServiceRow {
         name: service.service.clone(),
         state: state(service),
         tone: state_tone(service.state),
         image: service.image.clone(),
         digest: digests(service),
-        since: running.since.map(|unix| snapshot.moment(unix)),
+        built: running.built.map(|unix| data.moment(unix).date()),
+        since: running.since.map(|unix| data.moment(unix)),
     }
 }
 
-fn check(snapshot: &Snapshot<'_>, note: Note, is_running: bool) -> Check {
+fn check(data: &PageData<'_>, note: Note, is_running: bool) -> Check {
     let button = note.action.filter(|_| !is_running);
     let label = |action| match action {
         StaffAction::Update => ("update", "Update now"),
@@ -287,15 +313,15 @@ fn check(snapshot: &Snapshot<'_>, note: Note, is_running: bool) -> Check {
     Check {
         title: note.title,
         lines: note.lines.iter().map(|line| sentence(line)).collect(),
-        at: snapshot.moment(note.unix),
+        at: data.moment(note.unix),
         number: note.number,
         button: button.map(label),
     }
 }
 
 /// The stack in Portainer's own interface; empty where a browser cannot reach it.
-fn portainer_url(snapshot: &Snapshot<'_>, known: &Known<'_>) -> String {
-    let Some(portal) = snapshot.portal() else {
+fn portainer_url(data: &PageData<'_>, known: &Known<'_>) -> String {
+    let Some(portal) = data.portal() else {
         return String::new();
     };
     let Ok(view) = known.view else {
@@ -304,7 +330,7 @@ fn portainer_url(snapshot: &Snapshot<'_>, known: &Known<'_>) -> String {
     let Some(record) = portal.records.iter().find(|one| one.id == view.id) else {
         return String::new();
     };
-    let Some(base) = snapshot.portainer_address() else {
+    let Some(base) = data.portainer_address() else {
         return String::new();
     };
     let kind = match record.kind {
@@ -319,25 +345,22 @@ fn portainer_url(snapshot: &Snapshot<'_>, known: &Known<'_>) -> String {
     )
 }
 
+/// The number of failures among the outcomes that are drawn as bars.
 fn counts(known: &Known<'_>) -> String {
-    let bad = known
-        .ended
-        .iter()
-        .filter(|(_, report, _)| report.outcome.is_bad());
-    match (bad.count(), known.ended.len()) {
+    let all = known.ended.len().min(limits::OUTCOMES_DRAWN);
+    match (known.failures(), all) {
         (_, 0) => String::new(),
-        (0, 1) => "1 update, succeeded".to_owned(),
-        (1, 1) => "1 update, failed".to_owned(),
-        (0, all) => format!("none of the last {all} updates failed"),
-        (bad, all) => format!("{bad} of the last {all} updates failed"),
+        // The last outcome is named beside it.
+        (_, 1) => String::new(),
+        (0, all) => format!("none of the last {all} deliveries failed"),
+        (bad, all) => format!("{bad} of the last {all} deliveries failed"),
     }
 }
 
 fn bars(known: &Known<'_>) -> Option<Bars> {
-    let shown = known.ended.iter().take(limits::OUTCOMES_DRAWN).rev();
     let mut paths: Vec<(Tone, String)> = Vec::new();
-    let (mut width, mut bad) = (0, 0);
-    for (_, report, _) in shown {
+    let mut width = 0;
+    for (_, report, _) in known.ended.iter().take(limits::OUTCOMES_DRAWN).rev() {
         let tone = outcome_tone(report.outcome);
         let bar = format!("M{} 1v16", width + 3);
         match paths.iter_mut().find(|(other, _)| *other == tone) {
@@ -345,9 +368,8 @@ fn bars(known: &Known<'_>) -> Option<Bars> {
             None => paths.push((tone, bar)),
         }
         width += 8;
-        bad += usize::from(report.outcome.is_bad());
     }
-    let all = width / 8;
+    let (all, bad) = (width / 8, known.failures());
     (all > 0).then(|| Bars {
         width,
         label: format!(

@@ -2,7 +2,8 @@
 
 use crate::site::desk::SETTINGS_PAGE;
 use crate::site::page::text::sentence;
-use crate::site::page::{Snapshot, Tone, connection, hooks};
+use crate::site::page::{PageData, Tone, connection, hooks};
+use crate::stack::outcome::Outcome;
 
 /// A step on the way to the first update that starts by itself.
 pub(super) struct FirstStep {
@@ -13,32 +14,30 @@ pub(super) struct FirstStep {
     pub(super) command: String,
 }
 
-/// The steps; `None` once the last one is done.
-pub(super) fn first_steps(snapshot: &Snapshot<'_>) -> Option<Vec<FirstStep>> {
-    let came = snapshot
-        .history
-        .iter()
-        .filter(|delivery| delivery.hook != SETTINGS_PAGE);
-    let updated = came
-        .clone()
-        .any(|delivery| delivery.reports().any(|report| report.outcome.is_good()));
-    let result = match updated {
-        true => step(Tone::Good, "A delivery led to an update", "", ""),
-        false => step(
-            Tone::Neutral,
-            "A delivery leads to an update",
-            "",
-            "Its outcome and the reason are listed under Deliveries. To see an update without a delivery, press “Update …” at a stack: it shows first what it would do.",
-        ),
-    };
-    let steps = vec![
-        portainer(snapshot),
-        stacks(snapshot),
-        delivery(snapshot, came.count() > 0),
+/// The steps; `None` once a delivery led to a redeploy, whatever came of it: from then on the state of the stack matters.
+pub(super) fn first_steps(data: &PageData<'_>) -> Option<Vec<FirstStep>> {
+    let mut came = false;
+    for delivery in data.history.iter().filter(|one| one.hook != SETTINGS_PAGE) {
+        came = true;
+        if delivery
+            .reports()
+            .any(|report| report.outcome != Outcome::Skipped)
+        {
+            return None;
+        }
+    }
+    let result = step(
+        Tone::Neutral,
+        "A delivery leads to an update",
+        "",
+        "Its outcome and the reason are listed under Deliveries. To see an update without a delivery, press “Update …” at a stack: it shows first what it would do.",
+    );
+    Some(vec![
+        portainer(data),
+        stacks(data),
+        delivery(data, came),
         result,
-    ];
-    let done = updated && steps.iter().all(|step| step.tone == Tone::Good);
-    (!done).then_some(steps)
+    ])
 }
 
 fn step(tone: Tone, title: &str, says: &str, what_to_do: &str) -> FirstStep {
@@ -51,11 +50,11 @@ fn step(tone: Tone, title: &str, says: &str, what_to_do: &str) -> FirstStep {
     }
 }
 
-fn portainer(snapshot: &Snapshot<'_>) -> FirstStep {
-    match snapshot.look.as_ref().map(|look| &look.portainer) {
+fn portainer(data: &PageData<'_>) -> FirstStep {
+    match data.look.as_ref().map(|look| &look.portainer) {
         None => step(Tone::Neutral, "Portainer answers", "It is being asked.", ""),
         Some(Ok(portal)) => {
-            let words = connection::summary(snapshot, portal);
+            let words = connection::summary(data, portal);
             step(Tone::Good, "Portainer answers", &words, "")
         }
         Some(Err(away)) => step(
@@ -64,15 +63,15 @@ fn portainer(snapshot: &Snapshot<'_>) -> FirstStep {
             &sentence(&away.why),
             &format!(
                 "Address and credentials come from: {}. Correct them, restart stackhook, and load this page again. In Portainer, API keys are created under My account, Access tokens.",
-                snapshot.sources("portainer.", "")
+                data.sources("portainer.", "")
             ),
         ),
     }
 }
 
-fn stacks(snapshot: &Snapshot<'_>) -> FirstStep {
+fn stacks(data: &PageData<'_>) -> FirstStep {
     let title = "Every configured stack can be updated";
-    let Some(look) = &snapshot.look else {
+    let Some(look) = &data.look else {
         return step(Tone::Neutral, title, "", "");
     };
     if look.portainer.is_err() {
@@ -83,7 +82,7 @@ fn stacks(snapshot: &Snapshot<'_>) -> FirstStep {
             "This is checked once Portainer answers.",
         );
     }
-    let bad: Vec<String> = snapshot
+    let bad: Vec<String> = data
         .site
         .stacks
         .iter()
@@ -100,27 +99,27 @@ fn stacks(snapshot: &Snapshot<'_>) -> FirstStep {
             &bad.join(" "),
             &format!(
                 "The configured names come from: {}. The name must be the one that Portainer shows under Stacks. Correct it, and restart stackhook.",
-                snapshot.sources("stack.", ".name")
+                data.sources("stack.", ".name")
             ),
         ),
     }
 }
 
-fn delivery(snapshot: &Snapshot<'_>, came: bool) -> FirstStep {
+fn delivery(data: &PageData<'_>, came: bool) -> FirstStep {
     if came {
         return step(Tone::Good, "A delivery has arrived", "", "");
     }
-    let hooks = snapshot.site.hooks.iter();
+    let hooks = data.site.hooks.iter();
     let by_hand = hooks
         .map(AsRef::as_ref)
-        .find_map(|hook| Some((hook, hooks::command(snapshot, hook)?)));
-    let rejected = snapshot
+        .find_map(|hook| Some((hook, hooks::command(data, hook)?)));
+    let rejected = data
         .site
         .recent
         .rejections()
         .iter()
         .any(|one| !one.hook.is_empty());
-    let understood = !snapshot.site.recent.idle().is_empty();
+    let understood = !data.site.recent.idle().is_empty();
     let (tone, says) = match (understood, rejected) {
         (true, _) => (
             Tone::Warn,
@@ -136,7 +135,7 @@ fn delivery(snapshot: &Snapshot<'_>, came: bool) -> FirstStep {
         Some((hook, command)) => (
             format!(
                 "Send one from any machine that reaches this address, with the hook’s secret ({}) in the variable SECRET:",
-                snapshot.sources(&hooks::secret_key(hook), "")
+                data.sources(&hooks::secret_key(hook), "")
             ),
             command,
         ),

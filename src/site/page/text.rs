@@ -3,15 +3,15 @@
 use crate::clock::rfc3339;
 pub(super) use crate::image::short_id as short;
 use crate::site::page::Tone;
-use crate::stack::outcome::{Outcome, ServiceReport, ServiceState, StackReport, Stage};
+use crate::stack::outcome::{Outcome, ServiceReport, ServiceState, StackReport};
 
 /// A moment, shown relative to the time at which the page is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
-    /// Unix seconds.
+    /// The moment itself (Unix seconds).
     pub(super) unix: u64,
-    /// The time of the page (Unix seconds); `None` leaves out everything that changes by itself.
-    pub(super) now: Option<u64>,
+    /// The time of the page (Unix seconds).
+    pub(super) now: u64,
 }
 
 impl Moment {
@@ -25,18 +25,20 @@ impl Moment {
         self.iso().replace('T', " ").replace('Z', " UTC")
     }
 
+    /// The date, such as `2026-11-30`.
+    pub(super) fn date(self) -> String {
+        self.iso().chars().take(10).collect()
+    }
+
     /// The time of day, such as `14:32:05 UTC`.
     pub(super) fn clock(self) -> String {
         let utc = self.utc();
         utc.split_once(' ').map_or("", |(_, time)| time).to_owned()
     }
 
-    /// `12 min ago`
+    /// The relative time, such as `12 min ago`.
     pub(super) fn ago(self) -> String {
-        let Some(now) = self.now else {
-            return String::new();
-        };
-        let seconds = now.saturating_sub(self.unix);
+        let seconds = self.now.saturating_sub(self.unix);
         match seconds {
             0..10 => "just now".to_owned(),
             10..90 => format!("{seconds} s ago"),
@@ -52,7 +54,7 @@ pub(super) fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
-    // Rounded first: there is no minute of 60 seconds.
+    // Rounded first, so that 59.7 s is not shown as 60 s.
     let seconds = seconds.round();
     match (seconds / 60.0).floor() {
         0.0 => format!("{seconds} s"),
@@ -69,7 +71,7 @@ pub(super) fn digests(service: &ServiceReport) -> String {
     }
 }
 
-/// What a redeploy changed, such as `web 6213467 → f2a2f90`; empty if nothing.
+/// The changes of a redeploy, such as `web 6213467 → f2a2f90`; empty if nothing.
 pub(super) fn changes(report: &StackReport) -> String {
     let changed = |service: &&ServiceReport| {
         service.previous_image_id.is_some() && service.previous_image_id != service.image_id
@@ -90,31 +92,14 @@ pub(super) fn outcome_tone(outcome: Outcome) -> Tone {
 
 /// The outcome as the page calls it; `event` is what the delivery asked for.
 pub(super) fn outcome(report: &StackReport, event: &str) -> &'static str {
-    match report.outcome {
-        Outcome::Updated if event == "rollback" => "rolled back",
-        Outcome::Failed if is_restored(report) => "failed, restored",
-        outcome => outcome.name(),
-    }
-}
-
-/// Whether the update failed and the previous images then proved healthy.
-pub(super) fn is_restored(report: &StackReport) -> bool {
-    let healthy = |service: &ServiceReport| state_tone(service.state) == Tone::Good;
-    report.outcome == Outcome::Failed
-        && report.stage == Some(Stage::RollBack)
-        && !report.services.is_empty()
-        && report.services.iter().all(healthy)
+    report.word(event == "rollback")
 }
 
 pub(super) fn state_tone(state: ServiceState) -> Tone {
     match state {
-        ServiceState::Healthy | ServiceState::Running | ServiceState::Completed => Tone::Good,
+        state if state.is_good() => Tone::Good,
         ServiceState::Starting => Tone::Warn,
-        ServiceState::Unhealthy
-        | ServiceState::Restarting
-        | ServiceState::Exited
-        | ServiceState::Created
-        | ServiceState::Missing => Tone::Bad,
+        _ => Tone::Bad,
     }
 }
 
@@ -163,8 +148,13 @@ pub(super) fn cause(report: &StackReport) -> String {
             None => words,
         };
     }
-    const LONGEST: usize = 110;
+    const LONGEST: usize = 80;
     let first = report.message.split("; ").next().unwrap_or_default();
+    // The answer of Portainer behind the colon is on the card.
+    let first = match first.split_once(": ") {
+        Some((before, _)) if first.chars().count() > LONGEST => before,
+        _ => first,
+    };
     match first.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", first.get(..end).unwrap_or_default()),
         None => first.to_owned(),
@@ -223,25 +213,14 @@ mod tests {
         let now = 1_000_000;
         for (seconds, words) in cases {
             let unix = now - seconds;
-            let moment = Moment {
-                unix,
-                now: Some(now),
-            };
+            let moment = Moment { unix, now };
             assert_eq!(moment.ago(), words);
         }
         let moment = Moment {
             unix: now + 60,
-            now: Some(now),
+            now,
         };
         assert_eq!(moment.ago(), "just now");
-        assert_eq!(
-            Moment {
-                unix: now,
-                now: None
-            }
-            .ago(),
-            ""
-        );
         assert_eq!(moment.clock(), "13:47:40 UTC");
     }
 
