@@ -12,7 +12,7 @@ use crate::support::program::Setup;
 use crate::support::shop::{self, DATABASE_PASSWORD, GOOD, QUICK, SECRET, WEB};
 use crate::support::staff::{
     PAGE, PASSWORD, SAME_ORIGIN, basic, confirmation, get, page, post, press, press_once, serve,
-    set_up, shop, token, wait_for,
+    set_up, shop, token, twenty_five_stacks, wait_for,
 };
 
 #[test]
@@ -202,7 +202,7 @@ fn shows_a_failure_with_its_log_and_rolls_back() {
     press(&server, "rollback", "shop");
     let back = wait_for(&server, "The previous images run again");
     assert!(
-        back.contains("is blocked until a newer image arrives"),
+        back.contains("is not deployed again until something newer arrives"),
         "{back}"
     );
     assert_eq!(
@@ -524,9 +524,9 @@ fn shows_digests_where_images_are_named() {
         "{page}"
     );
     let blocked = press(&server, "rollback", "shop");
-    let blocked = match blocked.contains("is blocked until") {
+    let blocked = match blocked.contains("is blocked: it is not") {
         true => blocked,
-        false => wait_for(&server, "is blocked until"),
+        false => wait_for(&server, "is blocked: it is not"),
     };
     assert!(
         blocked.contains(&format!("{WEB} ({})</strong> was rolled back", short(&new))),
@@ -568,7 +568,7 @@ fn a_delivery_has_a_page_for_staff() {
     let unknown = get(&server, &format!("{PAGE}deliveries/{}/", "0".repeat(32)));
     assert_eq!(unknown.status, 404);
     assert!(
-        unknown.text().contains("no longer remembered"),
+        unknown.text().contains("no longer known"),
         "{}",
         unknown.text()
     );
@@ -608,27 +608,182 @@ fn the_state_changes_with_events_and_not_with_time() {
 
 #[test]
 fn twenty_five_stacks_fit_with_the_failed_one_first() {
-    let fake = shop::portainer(Era::A);
-    let mut file = QUICK.to_owned();
-    fake.world(|world| {
-        let remote = world.stack("shop").environment;
-        for number in 1..=24 {
-            let image = format!("ghcr.io/acme/app{number}:1");
-            world.push(&image, GOOD);
-            let services = format!("services:\n  app:\n    image: {image}\n");
-            world.compose_stack_in(remote, &format!("app{number}"), &services, &[]);
-            file.push_str(&format!("\n[[stack]]\nname = \"app{number}\"\n"));
-        }
-    });
-    let server = serve(&fake, &file);
-    wait_for(&server, "Portainer answers");
-    fake.world(|world| world.remove_from_registry("ghcr.io/acme/app24:1"));
-    let reply = server.signed("/webhook/update/", SECRET, r#"{"stack":"app24"}"#);
-    assert_eq!(reply.status, 502, "{}", reply.text());
+    let (_fake, server) = twenty_five_stacks();
     let page = wait_for(&server, "app24: update failed (cannot pull");
     let (_, list) = page.split_once("id=\"stack-list\"").unwrap();
     let (_, first) = list.split_once("id=\"stack-").unwrap();
     assert!(first.starts_with("app24\""), "{}", &first[..60]);
     assert!(page.len() <= 64 * 1024, "{} bytes: {page}", page.len());
     assert_eq!(page.matches("<details class=\"card stack").count(), 24);
+}
+
+#[test]
+fn browsers_get_a_page_with_a_way_on_and_senders_do_not() {
+    let (_fake, server) = shop();
+    let browser = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+    for (method, target, status, words) in [
+        (
+            "GET",
+            "/nothing/of/this/name",
+            404,
+            "There is nothing here.",
+        ),
+        (
+            "GET",
+            "/webhook/update/",
+            405,
+            "This address takes only POST.",
+        ),
+        (
+            "GET",
+            "/webhook/update/nothing/",
+            405,
+            "This address takes only POST.",
+        ),
+        ("PUT", PAGE, 405, "This address takes only GET, HEAD, POST."),
+        ("GET", PAGE, 401, "Sign in as staff."),
+        (
+            "GET",
+            "/settings/webhooks/deliveries/x/",
+            404,
+            "No such delivery",
+        ),
+    ] {
+        let reply = server.request(method, target, &[browser], b"");
+        let (text, header) = (reply.text(), |name: &str| {
+            reply.header(name).unwrap_or_default()
+        });
+        assert_eq!(reply.status, status, "{target}");
+        assert_eq!(
+            header("Content-Type"),
+            "text/html; charset=utf-8",
+            "{target}"
+        );
+        assert!(header("Content-Security-Policy").starts_with("default-src 'none'"));
+        assert!(
+            text.contains(words) && text.contains("/webhooks/\">"),
+            "{target}: {text}"
+        );
+        let plain = server.request(method, target, &[("Accept", "*/*")], b"");
+        assert_eq!(plain.status, status, "{target}");
+        assert!(!plain.text().contains('<'), "{target}: {}", plain.text());
+    }
+    let not_allowed = server.request("GET", "/webhook/update/", &[browser], b"");
+    assert_eq!(not_allowed.header("Allow"), Some("POST"));
+    let sender = server.post("/webhook/update/", &[browser], b"{}");
+    assert_eq!(
+        (sender.status, sender.json()["success"].clone()),
+        (401, false.into())
+    );
+    let without_page = shop::variables(Setup::with(&shop::portainer(Era::A))).serve();
+    let home = without_page.get("/");
+    assert_eq!(home.status, 404);
+    assert!(
+        home.text().contains("STACKHOOK_STAFF_PASSWORD"),
+        "{}",
+        home.text()
+    );
+}
+
+fn crash(fake: &crate::support::fake::Fake) {
+    fake.world(|world| {
+        let every = Duration::from_millis(1);
+        world.push(WEB, Behaviour::CrashLoop { every, code: 3 });
+    });
+}
+
+#[test]
+fn the_button_of_a_failure_acts_only_on_the_failure_that_was_shown() {
+    let (fake, server) = shop();
+    let fail = || {
+        crash(&fake);
+        assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 502);
+        let page = page(&server);
+        let (_, rest) = page.split_once("name=\"confirm\" value=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let press = |form: &str| {
+        let token = token(&page(&server));
+        let reply = post(&server, &token, form, "shop", &[SAME_ORIGIN]);
+        reply.header("Location").unwrap().to_owned()
+    };
+    let shown = fail();
+    let later = fail();
+    assert_ne!(shown, later);
+    let sent = fake.puts().len();
+    for stale in ["failure", "", shown.as_str()] {
+        assert_eq!(
+            press(&format!("rollback&confirm={stale}")),
+            "./#check-shop",
+            "{stale:?}"
+        );
+    }
+    assert_eq!(
+        press(&format!("force&confirm={later}")),
+        "./#check-shop",
+        "another action"
+    );
+    assert_eq!(fake.puts().len(), sent, "only dry runs");
+    assert_eq!(press(&format!("rollback&confirm={later}")), "./#stack-shop");
+    wait_for(&server, "<td class=\"tight\" data-label=\"Event\">rollback");
+}
+
+#[test]
+fn blocked_images_are_shown_and_allowed_again_without_portainer() {
+    let (mut fake, server) = shop();
+    crash(&fake);
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 502);
+    press(&server, "rollback", "shop");
+    let blocked = wait_for(&server, "shop is healthy; blocked: ghcr.io/acme/web:1 (");
+    assert!(!blocked.contains("First steps"), "{blocked}");
+    assert!(
+        !blocked.contains("<details class=\"card stack"),
+        "the card is open"
+    );
+    fake.go_down();
+    let away = press_once(&server, "test", "shop");
+    assert!(away.contains("Portainer cannot be reached"), "{away}");
+    assert!(away.contains("is blocked: it is not deployed"), "{away}");
+    let allowed = press_once(&server, "unblock", "shop");
+    assert!(!allowed.contains("is blocked"), "{allowed}");
+    fake.come_back();
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    assert_eq!(
+        reply.status,
+        502,
+        "the image is deployed again: {}",
+        reply.text()
+    );
+}
+
+#[test]
+fn a_pause_that_cannot_be_ended_is_reported_at_the_stack() {
+    let (_fake, server) = shop();
+    // A directory in the place of the file can be neither read nor removed, not even by root.
+    let path = server.setup().path().join("state/stacks/@shop.paused");
+    std::fs::create_dir_all(path.join("in-the-way")).unwrap();
+    let shown = press_once(&server, "resume", "shop");
+    assert!(shown.contains("It could not be resumed"), "{shown}");
+    assert!(shown.contains("<strong>Paused</strong>"), "{shown}");
+}
+
+#[test]
+fn counts_and_bars_agree_also_after_a_restart() {
+    let (fake, server) = shop();
+    fake.world(|world| world.push(WEB, GOOD));
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 200);
+    crash(&fake);
+    assert_eq!(server.signed("/webhook/update/", SECRET, "{}").status, 502);
+    let agree = |server: &crate::support::program::Stackhook| {
+        let page = wait_for(server, "shop: update failed");
+        assert!(page.contains("1 of the last 2 deliveries failed"), "{page}");
+        assert!(
+            page.contains("The last 2 outcomes, oldest first: 1 failed, 1 not"),
+            "{page}"
+        );
+    };
+    agree(&server);
+    server.signal("TERM");
+    let (_, setup) = server.wait();
+    agree(&setup.serve());
 }

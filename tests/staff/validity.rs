@@ -166,7 +166,10 @@ fn the_page_is_valid_from_the_first_visit_to_the_rollback() {
     let failed = wait_for(&server, "Last lines of the log of web");
     is_valid(&failed);
     press(&server, "rollback", "shop");
-    is_valid(&wait_for(&server, "is blocked until a newer image arrives"));
+    is_valid(&wait_for(
+        &server,
+        "is not deployed again until something newer arrives",
+    ));
     let dry = press_once(&server, "update", "shop");
     let dry = if dry.contains("Nothing was changed") {
         dry

@@ -1,4 +1,4 @@
-//! A real browser: Debian's chromium, told what to do over WebDriver (W3C) by its chromedriver. Shares nothing with the product.
+//! A real browser: Debian's chromium, controlled over WebDriver (W3C) through its chromedriver. Shares nothing with the product.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -12,10 +12,24 @@ use serde_json::{Value, json};
 
 use super::client;
 
-/// What WebDriver calls an element in its JSON.
+/// The key of an element in WebDriver's JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-/// How long anything may take that a page does by itself.
+/// The time limit for everything that a page does by itself.
 const SOON: Duration = Duration::from_secs(30);
+
+/// The accessibility rules, installed by `.ci/run`.
+const AXE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/target/tools/node_modules/axe-core/axe.min.js"
+);
+/// Runs them, and returns the violations to WebDriver.
+const RUN_AXE: &str = "
+    const done = arguments[arguments.length - 1], rules = {'target-size': {enabled: true}};
+    const text = rule => rule.id + ': ' + rule.nodes.map(node => node.html.slice(0, 200) + ' ' + node.failureSummary).join('; ');
+    axe.run(document, {rules}).then(result => done(result.violations.map(text)), error => done([String(error)]));";
+
+pub(crate) const TAB: char = '\u{e004}';
+pub(crate) const ENTER: char = '\u{e007}';
 
 /// A browser with one window; closed when it is dropped.
 #[derive(Debug)]
@@ -26,9 +40,8 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts chromedriver and a browser that finds `stackhook.test` on this machine: a name that is no secure context. More than
-    /// once, for either gives up now and then on a busy machine: the driver when its port is free for one family of addresses
-    /// only, the browser when it is slow to start.
+    /// Starts chromedriver and a browser that resolves `stackhook.test` to this machine: a name that is not a secure context. Tries
+    /// several times, because on a busy machine the driver may not get its port and the browser may start too slowly.
     #[track_caller]
     pub(crate) fn start() -> Browser {
         let mut last = String::new();
@@ -54,7 +67,7 @@ impl Browser {
             let (_, rest) = line.split_once("started successfully on port ")?;
             rest.trim_end_matches('.').parse::<u16>().ok()
         });
-        // Whatever it says later must not fill its pipe.
+        // Later output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let mut browser = Browser {
             driver,
@@ -77,10 +90,13 @@ impl Browser {
             "--window-size=1200,900",
         ];
         let options = json!({"args": arguments});
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
-        let said = browser.exchange("POST", "/session", Some(&wanted));
-        let session = said["value"]["sessionId"].as_str();
-        browser.session = session.ok_or_else(|| said.to_string())?.to_owned();
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": options,
+            "acceptInsecureCerts": true,
+        }}});
+        let answer = browser.exchange("POST", "/session", Some(&wanted));
+        let session = answer["value"]["sessionId"].as_str();
+        browser.session = session.ok_or_else(|| answer.to_string())?.to_owned();
         Ok(browser)
     }
 
@@ -89,7 +105,7 @@ impl Browser {
         self.post("/url", &json!({"url": url}));
     }
 
-    /// The element's text as a person sees it; of several the first.
+    /// The visible text of the first element that matches.
     #[track_caller]
     pub(crate) fn text(&self, css: &str) -> String {
         let text = self.with(css, |element| {
@@ -120,13 +136,64 @@ impl Browser {
         !found.as_array().unwrap().is_empty()
     }
 
-    /// What a script on the page returns.
+    /// Runs a script on the page and returns its result.
     #[track_caller]
     pub(crate) fn run(&self, script: &str) -> Value {
-        self.post("/execute/sync", &json!({"script": script, "args": []}))
+        self.run_with(script, json!([]))
     }
 
-    /// A command of the DevTools protocol, for what WebDriver cannot.
+    /// The same, with arguments.
+    #[track_caller]
+    pub(crate) fn run_with(&self, script: &str, arguments: Value) -> Value {
+        self.post(
+            "/execute/sync",
+            &json!({"script": script, "args": arguments}),
+        )
+    }
+
+    /// The violations that axe-core finds on the page, a text each.
+    #[track_caller]
+    pub(crate) fn axe(&self) -> Value {
+        let source = std::fs::read_to_string(AXE)
+            .unwrap_or_else(|error| panic!("{AXE}: {error}; .ci/run installs it"));
+        let script = format!("{source};{RUN_AXE}");
+        self.post("/execute/async", &json!({"script": script, "args": []}))
+    }
+
+    /// Presses a key, such as `TAB`.
+    #[track_caller]
+    pub(crate) fn press_key(&self, key: char) {
+        let strokes = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
+        self.actions(json!({"type": "key", "id": "keyboard", "actions": strokes}));
+    }
+
+    /// Taps twice on the middle of an element, as fast as a person can.
+    #[track_caller]
+    pub(crate) fn double_tap(&self, css: &str) {
+        let middle = self.run_with(
+            "const e = document.querySelector(arguments[0]); e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();
+             return [Math.round(b.x + b.width / 2), Math.round(b.y + b.height / 2)]",
+            json!([css]),
+        );
+        let tap = [
+            json!({"type": "pointerMove", "x": middle[0], "y": middle[1]}),
+            json!({"type": "pointerDown", "button": 0}),
+            json!({"type": "pointerUp", "button": 0}),
+        ];
+        let pause = [json!({"type": "pause", "duration": 150})];
+        let strokes: Vec<&Value> = tap.iter().chain(&pause).chain(&tap).collect();
+        let pointer = json!({"pointerType": "mouse"});
+        self.actions(
+            json!({"type": "pointer", "id": "mouse", "parameters": pointer, "actions": strokes}),
+        );
+    }
+
+    #[track_caller]
+    fn actions(&self, source: Value) {
+        self.post("/actions", &json!({"actions": [source]}));
+    }
+
+    /// Runs a command of the DevTools protocol that WebDriver does not have.
     #[track_caller]
     pub(crate) fn devtools(&self, command: &str, parameters: Value) -> Value {
         let call = json!({"cmd": command, "params": parameters});
@@ -152,30 +219,32 @@ impl Browser {
         self.wait(text, || self.text(css) == text);
     }
 
+    /// Waits until the condition holds; `what` is for the message of a failure.
     #[track_caller]
-    fn wait(&self, what: &str, there: impl Fn() -> bool) {
+    pub(crate) fn wait(&self, what: &str, there: impl Fn() -> bool) {
         let until = Instant::now() + SOON;
         while !there() {
             assert!(
                 Instant::now() < until,
-                "{what:?} is waited for in vain:\n{}",
+                "{what:?} did not come:\n{}",
                 self.page_now()
             );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// The page's text, perhaps nothing while pages come and go.
+    /// The page's text; empty while another page loads.
     fn page_now(&self) -> String {
         let script =
             json!({"script": "return document.body ? document.body.innerText : ''", "args": []});
-        let said = self.try_call("POST", "/execute/sync", Some(&script));
-        let text = said.ok().and_then(|text| text.as_str().map(str::to_owned));
+        let answer = self.try_call("POST", "/execute/sync", Some(&script));
+        let text = answer
+            .ok()
+            .and_then(|text| text.as_str().map(str::to_owned));
         text.unwrap_or_default()
     }
 
-    /// Does something with an element, and finds it anew as long as that fails: when pages come and go, an element of the last one is
-    /// not there any more, or not yet where it will be.
+    /// Acts on an element; finds it and tries again while that fails, because another page may be loading.
     #[track_caller]
     fn with(&self, css: &str, act: impl Fn(&str) -> Result<Value, Value>) -> Value {
         let until = Instant::now() + SOON;
@@ -192,7 +261,7 @@ impl Browser {
         }
     }
 
-    /// Writes a picture of the whole page, where the environment names a directory for pictures.
+    /// Writes a picture of the whole page to the directory in the variable SCREENSHOTS, if it is set.
     pub(crate) fn picture(&self, name: &str) {
         let Some(directory) = std::env::var_os("SCREENSHOTS") else {
             return;
@@ -205,18 +274,18 @@ impl Browser {
         std::fs::write(Path::new(&directory).join(format!("{name}.png")), png).unwrap();
     }
 
-    /// The value of the answer; an error fails the test.
+    /// Returns the value of the answer; an error fails the test.
     #[track_caller]
     fn post(&self, path: &str, body: &Value) -> Value {
         self.try_call("POST", path, Some(body))
             .unwrap_or_else(|error| panic!("{path} {body}: {error}"))
     }
 
-    /// The value of the answer, or the error.
+    /// Returns the value of the answer, or the error.
     fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
         let path = format!("/session/{}{path}", self.session);
-        let mut said = self.exchange(method, &path, body);
-        let value = said["value"].take();
+        let mut answer = self.exchange(method, &path, body);
+        let value = answer["value"].take();
         match value["error"].is_string() {
             true => Err(value),
             false => Ok(value),

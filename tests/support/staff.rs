@@ -39,6 +39,27 @@ pub(crate) fn shop() -> (Fake, Stackhook) {
     (fake, server)
 }
 
+/// A Portainer with 25 stacks, and the server for them; the update of the last one has failed.
+pub(crate) fn twenty_five_stacks() -> (Fake, Stackhook) {
+    let fake = shop::portainer(Era::A);
+    let mut file = shop::QUICK.to_owned();
+    fake.world(|world| {
+        let remote = world.stack("shop").environment;
+        for number in 1..=24 {
+            let image = format!("ghcr.io/acme/app{number}:1");
+            world.push(&image, shop::GOOD);
+            let services = format!("services:\n  app:\n    image: {image}\n");
+            world.compose_stack_in(remote, &format!("app{number}"), &services, &[]);
+            file.push_str(&format!("\n[[stack]]\nname = \"app{number}\"\n"));
+        }
+    });
+    let server = serve(&fake, &file);
+    fake.world(|world| world.remove_from_registry("ghcr.io/acme/app24:1"));
+    let reply = server.signed("/webhook/update/", shop::SECRET, r#"{"stack":"app24"}"#);
+    assert_eq!(reply.status, 502, "{}", reply.text());
+    (fake, server)
+}
+
 /// The value of `Authorization` for staff.
 pub(crate) fn basic(password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("staff:{password}")))
