@@ -74,9 +74,9 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without anybody doing anything.
+    /// Whether the same call may succeed later without a change of anything.
     pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self, Error::Unreachable(_) | Error::Busy(_))
+        matches!(self, Error::Busy(_)) || self.is_away()
     }
 
     /// Whether Portainer, the environment or its engine cannot be reached at the moment: the same look may succeed later.

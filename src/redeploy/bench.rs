@@ -1,7 +1,7 @@
 //! A redeploy on the bench: the real client against the fake Portainer, with a clock that skips what would be waited for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -197,6 +197,36 @@ impl Watcher {
                 .is_ok()
             {
                 fake.world(&act);
+            }
+        };
+        Watcher {
+            at: Some((begin, Box::new(act))),
+            ..Watcher::default()
+        }
+    }
+
+    /// Something leaves when this step is reached for the first time, and returns after these seconds of the fake's clock, which
+    /// other threads move.
+    pub(super) fn away(
+        fake: &Arc<Fake>,
+        begin: &'static str,
+        seconds: u64,
+        leave: fn(&Fake),
+        come_back: fn(&Fake),
+    ) -> Watcher {
+        let (fake, is_there) = (Arc::clone(fake), AtomicBool::new(true));
+        let act = move || {
+            if is_there.swap(false, Ordering::SeqCst) {
+                leave(&fake);
+                let (fake, clock) = (Arc::downgrade(&fake), fake.clock());
+                let back = clock.load(Ordering::SeqCst) + 1000 * seconds;
+                std::thread::spawn(move || {
+                    let is_time = || clock.load(Ordering::SeqCst) >= back;
+                    while !is_time() && fake.strong_count() > 0 {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                    fake.upgrade().as_deref().map(come_back)
+                });
             }
         };
         Watcher {

@@ -105,7 +105,7 @@ impl AttemptError {
 impl From<Error> for AttemptError {
     fn from(error: Error) -> AttemptError {
         match error {
-            Error::Unreachable(_) => AttemptError::Away(error),
+            error if error.is_away() => AttemptError::Away(error),
             Error::Busy(_) => AttemptError::Busy(UnderWay::Reported),
             _ => AttemptError::Over(RedeployResult::refused(error.to_string())),
         }

@@ -190,8 +190,13 @@ impl Fake {
     }
 
     /// Listens again, at the same address.
+    pub(crate) fn start_listening(&self) {
+        *self.listening.lock().unwrap() = Some(Listening::start(&self.shared, self.address));
+    }
+
+    /// The same, for whoever owns it.
     pub(crate) fn come_back(&mut self) {
-        *self.listening.get_mut().unwrap() = Some(Listening::start(&self.shared, self.address));
+        self.start_listening();
     }
 
     /// Listens at this address from now on, so that others than this host's programs may ask it.

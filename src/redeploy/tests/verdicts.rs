@@ -1,16 +1,14 @@
 //! Verdicts that follow from what was seen: jobs, blame, left-overs, and updates that Portainer or the engine did not survive.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{Bench, ERAS, GOOD, Watcher};
-use crate::fake::{Behaviour, Era, Fault, When, World};
+use crate::fake::{Behaviour, Era, Fake, Fault as Obstacle, When, World};
 use crate::portainer::StackId;
 use crate::redeploy::record::Memory as _;
-use crate::stack::RollBack;
 use crate::stack::order::Order;
-use crate::stack::outcome::{Outcome, ServiceState, StackReport};
+use crate::stack::outcome::{Fault, Outcome, ServiceState, StackReport};
+use crate::stack::{PullMode, RollBack};
 
 /// `web` and a job with these lines in its definition.
 fn with_job(lines: &str, job: Behaviour) -> Bench {
@@ -375,30 +373,76 @@ fn an_update_that_portainer_did_not_survive_is_rolled_back_within_two_minutes() 
     }
 }
 
-/// The daemon dies when this step is reached, and is back when looks have failed this often.
-fn engine_away(bench: &Bench, step: &'static str, looks: usize) -> Watcher {
-    let (fake, left) = (Arc::clone(&bench.fake), AtomicUsize::new(1));
-    let clock = fake.clock();
-    let act = move || {
-        if left.swap(0, Ordering::SeqCst) == 1 {
-            fake.world(|world| world.engine_dies(1));
-            let (fake, clock) = (Arc::clone(&fake), Arc::clone(&clock));
-            let back = clock.load(Ordering::SeqCst) + 1000 * u64::try_from(looks).unwrap();
-            // Its return is an event of the fake's clock, which other threads move.
-            std::thread::spawn(move || {
-                let began = std::time::Instant::now();
-                while clock.load(Ordering::SeqCst) < back
-                    && began.elapsed() < Duration::from_secs(20)
-                {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                fake.world(|world| world.engine_returns(1));
-            });
-        }
-    };
-    Watcher {
-        at: Some((step, Box::new(act))),
-        ..Watcher::default()
+/// The answer is a proxy's, so only the polls that follow show that Portainer is away.
+#[test]
+fn a_portainer_that_dies_behind_a_proxy_is_noticed() {
+    for era in [Era::A, Era::B2] {
+        let bench = Bench::new(era);
+        let before = bench.images();
+        push(&bench, "web", GOOD);
+        bench.fake.world(|world| world.dies_in_next_deploy = true);
+        let gave_up = Obstacle::GaveUp(504);
+        bench.fake.fault(When::next("PUT", "/api/stacks/"), gave_up);
+        let watcher = Watcher::away(
+            &bench.fake,
+            "waiting for the deployment",
+            20,
+            Fake::stop_listening,
+            Fake::start_listening,
+        );
+        let report = bench.run_watched(&Order::default(), &watcher);
+        let says = &["half-way", "the previous images run again"];
+        check(&report, Outcome::Failed, None, says);
+        assert!(report.seconds < 150.0, "{era:?} {report:?}");
+        assert_eq!(bench.images(), before);
+        assert_eq!(bench.run(&Order::default()).outcome, Outcome::Updated);
+    }
+}
+
+#[test]
+fn an_image_that_portainer_is_to_pull_is_not_called_up_to_date() {
+    let mut bench = Bench::with(Era::A, |world| {
+        world.push("ghcr.io/acme/web:1", GOOD);
+        world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
+        let env = [("TAG", "1"), ("GREETING", "hello")];
+        world.git_stack("web-stack", crate::redeploy::bench::FILE, &env);
+    });
+    bench.stack.pull = PullMode::Portainer;
+    let new = push(&bench, "web", GOOD);
+    let report = bench.run(&super::kinds::named("ghcr.io/acme/web:1"));
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    assert_eq!(bench.images()["web"], new);
+}
+
+/// The daemon dies when this step is reached, and is back after these seconds.
+fn engine_away(bench: &Bench, step: &'static str, seconds: u64) -> Watcher {
+    let die = |fake: &Fake| fake.world(|world| world.engine_dies(1));
+    let come_back = |fake: &Fake| fake.world(|world| world.engine_returns(1));
+    Watcher::away(&bench.fake, step, seconds, die, come_back)
+}
+
+/// What cannot be inspected is not left to Portainer, which would deploy without images to return to.
+#[test]
+fn an_engine_that_is_away_before_the_submit_is_waited_for() {
+    for step in ["finding", "looking", "pulling"] {
+        let mut bench = Bench::new(Era::B1);
+        let new = push(&bench, "web", GOOD);
+        let watcher = engine_away(&bench, step, 30);
+        let report = bench.run_watched(&Order::default(), &watcher);
+        let says = &["1 of 2 services updated, all healthy"];
+        check(&report, Outcome::Updated, Some(true), says);
+        assert_eq!(bench.images()["web"], new, "{step}");
+        let puts = bench.fake.puts();
+        assert_eq!(puts.len(), 1, "{step}");
+        assert_eq!(puts[0].body["PullImage"], false, "{step}");
+        // A command does not wait.
+        push(&bench, "web", GOOD);
+        bench.patience = Duration::ZERO;
+        bench.fake.world(|world| world.engine_down(1, true));
+        let report = bench.run(&Order::default());
+        check(&report, Outcome::Failed, None, &["nothing was sent"]);
+        assert_eq!(report.fault, Some(Fault::NotReached), "{report:?}");
+        assert_eq!(bench.fake.puts().len(), 1, "{step}");
     }
 }
 
@@ -542,7 +586,7 @@ fn variables_that_somebody_else_changes_during_the_update_are_reported() {
     push(&bench, "web", GOOD);
     bench
         .fake
-        .fault(When::next("PUT", "/api/stacks/"), Fault::CloseAfter);
+        .fault(When::next("PUT", "/api/stacks/"), Obstacle::CloseAfter);
     let watcher = Watcher::act(&bench.fake, "waiting for the deployment", 1, |world| {
         let id = world.stack("web-stack").id;
         let stack = world.stack_mut(id);
