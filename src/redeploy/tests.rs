@@ -10,7 +10,7 @@ mod verdicts;
 use std::sync::Arc;
 
 use super::bench::{Bench, GOOD, Watcher};
-use crate::fake::{Behaviour, Era};
+use crate::fake::{Behaviour, Era, World};
 use crate::stack::order::Order;
 use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
@@ -293,6 +293,37 @@ fn the_image_before_the_one_before_is_cleaned_up() {
         ids.iter().map(there).collect::<Vec<_>>(),
         [false, false, true, true]
     );
+}
+
+/// The image that the update before replaced is needed again, and one that a person has tagged belongs to that person.
+#[test]
+fn an_image_that_is_used_or_tagged_is_not_cleaned_up() {
+    let mut bench = Bench::new(Era::A);
+    bench.stack.cleanup = true;
+    let first = bench.images()["web"].clone();
+    let push = |bench: &Bench| {
+        let world = |world: &mut World| world.push("ghcr.io/acme/web:1", GOOD);
+        bench.fake.world(world)
+    };
+    let second = push(&bench);
+    assert_eq!(bench.run(&Order::default()).outcome, Outcome::Updated);
+    bench
+        .fake
+        .world(|world| world.push_again("ghcr.io/acme/web:1", &first));
+    let report = bench.run(&Order::default());
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    assert!(!report.message.contains("the update before"), "{report:?}");
+    assert_eq!(bench.images()["web"], first);
+    bench
+        .fake
+        .world(|world| world.retag("ghcr.io/acme/keep:1", 1, &second));
+    push(&bench);
+    let report = bench.run(&Order::default());
+    assert!(report.message.contains("it carries a tag"), "{report:?}");
+    let kept = bench
+        .fake
+        .world(|world| world.local_id("ghcr.io/acme/keep:1", 1));
+    assert_eq!(kept, Some(second));
 }
 
 #[test]

@@ -162,6 +162,49 @@ fn what_nobody_monitored_must_settle() {
     );
 }
 
+/// With "start-first" they run on until those of the new spec do.
+#[test]
+fn tasks_of_an_earlier_spec_do_not_count() {
+    let at = |tick| {
+        let mut tasks = running(OLD);
+        let state = if tick < 5 { "starting" } else { "running" };
+        tasks.push(task(NEW, state, "running", ""));
+        service(NEW, 20, None, tasks)
+    };
+    check(service(OLD, 10, None, running(OLD)), at, 15, false, true);
+    // The same image, forced: only tasks that were made since then count.
+    let at = |tick| {
+        let (mut tasks, mut new) = (running(OLD), task(OLD, "starting", "running", ""));
+        new.force_update = 1;
+        if tick >= 5 {
+            "running".clone_into(&mut new.state);
+        }
+        tasks.push(new);
+        let forced = service(OLD, 20, None, tasks);
+        Service {
+            force_update: 1,
+            ..forced
+        }
+    };
+    check(service(OLD, 10, None, running(OLD)), at, 15, false, true);
+}
+
+#[test]
+fn every_replica_is_wanted() {
+    let at = |tick: u64| {
+        let running = usize::try_from(tick.min(2)).unwrap() + 1;
+        Service {
+            wants: Wants::Running(3),
+            ..service(NEW, 20, Some("completed"), running_tasks(running))
+        }
+    };
+    check(service(OLD, 10, None, running(OLD)), at, 2, false, true);
+}
+
+fn running_tasks(count: usize) -> Vec<Task> {
+    vec![task(NEW, "running", "running", ""); count]
+}
+
 #[test]
 fn a_global_service_is_whole_when_all_its_tasks_run() {
     let global = |state: &str| Service {
