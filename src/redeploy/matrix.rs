@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread;
 
-use crate::fake::Era;
+use crate::fake::{EngineStyle, Era};
 use crate::redeploy::bench::Watcher;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Outcome, StackReport};
@@ -27,7 +27,10 @@ use scene::{Scene, Sort};
 const SIDE_BY_SIDE: usize = 8;
 
 /// One cell of the matrix.
-type Cell = (Sort, Case, Era);
+type Cell = (Sort, Case, Era, EngineStyle);
+
+/// The engines besides the first one, with which every kind of stack and era is tried.
+const OTHER_ENGINES: [EngineStyle; 2] = [EngineStyle::Docker29, EngineStyle::Podman];
 
 /// What came of a cell: what the table shows, and what is wrong with it.
 struct Came {
@@ -41,8 +44,18 @@ fn whatever_goes_wrong_ends_as_it_should() {
     let mut cells = Vec::new();
     for sort in Sort::ALL {
         for case in Case::ALL {
-            cells.extend(Era::ALL.map(|era| (sort, case, era)));
+            cells.extend(Era::ALL.map(|era| (sort, case, era, EngineStyle::Docker20)));
         }
+    }
+    for case in Case::ALL {
+        for era in [Era::A, Era::C] {
+            cells.extend(OTHER_ENGINES.map(|style| (Sort::File, case, era, style)));
+        }
+    }
+    // Some of the cells, for whoever works on these: `CELLS=EngineDies`.
+    if let Ok(part) = std::env::var("CELLS") {
+        cells.retain(|cell| format!("{cell:?}").contains(&part));
+        assert!(!cells.is_empty(), "no cell is named {part:?}");
     }
     let came = run_all(&cells);
     print(&came);
@@ -80,18 +93,28 @@ fn run_all(cells: &[Cell]) -> Vec<Came> {
 }
 
 fn run(cell: Cell) -> Came {
-    let (sort, case, era) = cell;
-    let mut scene = Scene::new(sort, era);
+    let (sort, case, era, style) = cell;
+    let mut scene = Scene::on(style, sort, era);
     let (order, watcher) = case.prepare(&mut scene);
     scene.env = case.env(sort, &scene.look());
-    let played = play(&scene, &order, &watcher, || case.afterwards(&scene));
+    let mut played = play(&scene, &order, &watcher, || case.afterwards(&scene));
+    if !played.down.is_empty() && !case.may_leave_down(sort) {
+        let down = words(&played.down);
+        played.never.push(format!("{down} ran before and is down"));
+    }
     let shown = format!(
         "{:<9} {} PUT {}",
         played.report.outcome.name(),
         played.puts,
         words(&played.changed)
     );
-    let wrong = played.against(&expected(sort, case, era));
+    let mut wrong = played.against(&expected(sort, case, era, style));
+    if case.next_succeeds(sort, era) {
+        let next = scene.bench.run(&Order::default());
+        if !matches!(next.outcome, Outcome::Updated | Outcome::Unchanged) {
+            wrong.push(format!("the next update is {next:?}"));
+        }
+    }
     Came { cell, shown, wrong }
 }
 
@@ -100,6 +123,8 @@ struct Played {
     report: StackReport,
     puts: usize,
     changed: BTreeSet<String>,
+    /// The services that ran before and do not run now.
+    down: BTreeSet<String>,
     /// What must never happen, and did.
     never: Vec<String>,
 }
@@ -113,6 +138,7 @@ fn play(scene: &Scene, order: &Order, watcher: &Watcher, afterwards: impl FnOnce
     Played {
         puts: scene.bench.fake.puts().len(),
         changed: after.changed_since(&before),
+        down: after.down_since(&before),
         never: scene.what_never_happens(&before, &after, &report),
         report,
     }
@@ -181,12 +207,12 @@ fn words(services: &BTreeSet<String>) -> String {
     }
 }
 
-/// One line a case, one column an era.
+/// One line a case, one column an era and an engine.
 #[allow(clippy::print_stdout, reason = "the table is what the test shows")]
 fn print(came: &[Came]) {
-    for row in came.chunk_by(|one, other| (one.cell.0, one.cell.1) == (other.cell.0, other.cell.1))
-    {
-        let (sort, case, _) = row[0].cell;
+    let row = |came: &Came| (came.cell.0, came.cell.1);
+    for row in came.chunk_by(|one, other| row(one) == row(other)) {
+        let (sort, case, ..) = row[0].cell;
         let cells: Vec<String> = row
             .iter()
             .map(|came| format!("{:<40}", came.shown))

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::fake::{Behaviour, Era, Fault, Gate, When};
+use crate::fake::{Behaviour, Era, Fake, Fault, Gate, When, World};
 use crate::image::Reference;
 use crate::redeploy::bench::{GOOD, Watcher};
 use crate::redeploy::matrix::scene::{FILE, Look, Scene, Sort};
@@ -54,6 +54,16 @@ pub(super) enum Case {
     KeyDies,
     /// Portainer dies in the middle of the deployment and comes back.
     Restarted,
+    /// The same, and nothing listens for a while.
+    PortainerAway,
+    /// The engine dies when the update is sent, and returns.
+    EngineDies,
+    /// The engine dies when the update is verified, and returns.
+    EngineRestarts,
+    /// The agent of the environment is away.
+    EnvironmentDown,
+    /// A person's variables are being deployed.
+    SaveInProgress,
     /// A person changes a variable while we look.
     Edited,
     /// The Docker proxy refuses.
@@ -68,7 +78,7 @@ const DOCKER: &str = "/api/endpoints/1/docker/";
 const UPDATE: &str = "/api/stacks/";
 
 impl Case {
-    pub(super) const ALL: [Case; 25] = [
+    pub(super) const ALL: [Case; 30] = [
         Case::AllNewer,
         Case::NothingNewer,
         Case::OneNewer,
@@ -90,6 +100,11 @@ impl Case {
         Case::DeadKey,
         Case::KeyDies,
         Case::Restarted,
+        Case::PortainerAway,
+        Case::EngineDies,
+        Case::EngineRestarts,
+        Case::EnvironmentDown,
+        Case::SaveInProgress,
         Case::Edited,
         Case::ProxyRefused,
         Case::EmptyList,
@@ -125,7 +140,7 @@ impl Case {
             }
             Case::RegistryDown => {
                 newer(scene, GOOD);
-                let down = |world: &mut crate::fake::World| world.registry_down("ghcr.io", true);
+                let down = |world: &mut World| world.registry_down("ghcr.io", true);
                 scene.bench.fake.world(down);
             }
             Case::PrivateRegistry => {
@@ -208,6 +223,47 @@ impl Case {
                     .fake
                     .world(|world| world.dies_in_next_deploy = true);
             }
+            Case::PortainerAway => {
+                newer(scene, GOOD);
+                let begin = match scene.sort {
+                    // It takes the services at once, so that it can only be away before.
+                    Sort::Swarm => "updating the stack",
+                    Sort::File | Sort::Git => {
+                        let dies = |world: &mut World| world.dies_in_next_deploy = true;
+                        scene.bench.fake.world(dies);
+                        "waiting for the deployment"
+                    }
+                };
+                let leave = Fake::stop_listening;
+                watcher = Watcher::away(&scene.bench.fake, begin, 20, leave, Fake::start_listening);
+            }
+            Case::EngineDies | Case::EngineRestarts => {
+                newer(scene, GOOD);
+                let begin = match self {
+                    Case::EngineDies => "updating the stack",
+                    // The job has ended by then.
+                    _ => "waiting for w",
+                };
+                let die = |fake: &Fake| fake.world(|world| world.engine_dies(1));
+                let return_ = |fake: &Fake| fake.world(|world| world.engine_returns(1));
+                watcher = Watcher::away(&scene.bench.fake, begin, 20, die, return_);
+            }
+            Case::EnvironmentDown => {
+                newer(scene, GOOD);
+                let down = |world: &mut World| world.environment_down(1, true);
+                scene.bench.fake.world(down);
+            }
+            Case::SaveInProgress => {
+                newer(scene, GOOD);
+                let (stack, sort) = (scene.stack, scene.sort);
+                scene.bench.fake.world(|world| {
+                    if sort != Sort::Swarm {
+                        let web = world.container("web-stack", "web").id;
+                        world.slow_to_stop(&web, Duration::from_secs(5));
+                    }
+                    world.person_saves(stack, edited());
+                });
+            }
             Case::Edited => {
                 newer(scene, GOOD);
                 let stack = scene.stack;
@@ -249,13 +305,43 @@ impl Case {
                 let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
                 Some(vec![pair("TAG", "9"), pair("GREETING", "hello")])
             }
-            Case::Edited => edited(),
+            Case::Edited | Case::SaveInProgress => edited(),
             _ => before.env.clone(),
+        }
+    }
+
+    /// Whether the next update must succeed, because no image is at fault.
+    pub(super) fn next_succeeds(self, sort: Sort, era: Era) -> bool {
+        // Portainer might take the failed stack down, and nobody knows what the nodes of a swarm have.
+        let is_refused = self == Case::EngineDies && sort == Sort::Swarm && era.answers_at_once();
+        !is_refused
+            && matches!(
+                self,
+                Case::Restarted
+                    | Case::PortainerAway
+                    | Case::EngineDies
+                    | Case::EngineRestarts
+                    | Case::EnvironmentDown
+                    | Case::SaveInProgress
+                    | Case::LostBefore
+                    | Case::LostConnection
+                    | Case::Edited
+            )
+    }
+
+    /// Whether a service that ran may be left without a running container.
+    pub(super) fn may_leave_down(self, sort: Sort) -> bool {
+        match self {
+            // Git stacks cannot be rolled back.
+            Case::FailingUp | Case::Restarted | Case::PortainerAway => sort == Sort::Git,
+            _ => false,
         }
     }
 
     pub(super) fn afterwards(self, scene: &Scene) {
         scene.bench.fake.heal();
+        let up = |world: &mut World| world.environment_down(1, false);
+        scene.bench.fake.world(up);
         // Where nobody could look, nobody has waited for the swarm.
         if matches!(self, Case::ProxyRefused | Case::EmptyList) {
             let ahead = scene.bench.fake.clock();

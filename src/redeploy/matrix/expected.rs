@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::fake::Era;
+use crate::fake::{EngineStyle, Era};
 use crate::redeploy::matrix::case::Case;
 use crate::redeploy::matrix::scene::Sort;
 use crate::stack::outcome::Outcome;
@@ -26,9 +26,9 @@ pub(super) const WEB: &[&str] = &["web"];
 pub(super) const JOB: &[&str] = &["job"];
 
 /// What must come of it.
-pub(super) fn expected(sort: Sort, case: Case, era: Era) -> Expected {
+pub(super) fn expected(sort: Sort, case: Case, era: Era, style: EngineStyle) -> Expected {
     match sort {
-        Sort::File => file(case, era),
+        Sort::File => file(case, era).on(style, case),
         Sort::Git => git(case, era),
         Sort::Swarm => swarm(case, era),
     }
@@ -36,6 +36,7 @@ pub(super) fn expected(sort: Sort, case: Case, era: Era) -> Expected {
 
 /// Pulled first, so that what cannot be pulled never reaches the stack, and only what is newer is recreated.
 const INTERRUPTED: &str = "Deployment interrupted by server restart";
+const NO_ENGINE: &str = "Cannot connect to the Docker daemon";
 const BACK: &str = "the previous images run again";
 
 /// The services with a new container after an update that failed to start and was rolled back.
@@ -57,7 +58,11 @@ fn file(case: Case, era: Era) -> Expected {
         }
         Case::CompletesWithZero => updated(1, JOB, &["1 of 3 services updated"]),
         Case::Conflict => updated(2, WEB, &["1 of 3 services updated"]),
-        Case::Edited => updated(1, WEB, &["1 of 3 services updated"]),
+        Case::Edited | Case::EngineRestarts | Case::SaveInProgress => {
+            updated(1, WEB, &["1 of 3 services updated"])
+        }
+        Case::EngineDies => failed(1, NONE, &[NO_ENGINE]),
+        Case::EnvironmentDown => failed(0, NONE, &["is down"]),
         Case::SharedTag => updated(1, WEB, &["1 of 3 services updated"]),
         Case::BadTag => failed(0, NONE, &["manifest unknown", "nothing was changed"]),
         Case::RegistryDown => failed(0, NONE, &["no such host", "nothing was changed"]),
@@ -85,11 +90,17 @@ fn file(case: Case, era: Era) -> Expected {
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
         // From 2.41 on Portainer itself says that the deployment was interrupted.
-        Case::Restarted if era == Era::C => failed(2, NONE, &[INTERRUPTED, BACK]),
-        Case::Restarted if era == Era::D => failed(2, ALL, &[INTERRUPTED, BACK]),
+        Case::Restarted | Case::PortainerAway if era == Era::C => {
+            failed(2, NONE, &[INTERRUPTED, BACK])
+        }
+        Case::Restarted | Case::PortainerAway if era == Era::D => {
+            failed(2, ALL, &[INTERRUPTED, BACK])
+        }
         // Compose removes what the interrupted update left behind and starts the old container again.
-        Case::Restarted if era.clears_leftovers() => failed(2, NONE, &["half-way", BACK]),
-        Case::Restarted => failed(2, WEB, &["half-way", BACK]),
+        Case::Restarted | Case::PortainerAway if era.clears_leftovers() => {
+            failed(2, NONE, &["half-way", BACK])
+        }
+        Case::Restarted | Case::PortainerAway => failed(2, WEB, &["half-way", BACK]),
         Case::ProxyRefused => updated(1, repulled, &["were not verified"]).unverified(),
         Case::EmptyList => failed(1, repulled, &["no containers or services"]),
     }
@@ -102,7 +113,13 @@ fn git(case: Case, era: Era) -> Expected {
             updated(1, ALL, &["3 of 3 services updated"])
         }
         Case::NothingNewer => unchanged(0, NONE, &["nothing newer, all healthy"]),
-        Case::OneNewer | Case::Edited => updated(1, ALL, &["with the same image: job, worker"]),
+        Case::OneNewer | Case::Edited | Case::EngineRestarts => {
+            updated(1, ALL, &["with the same image: job, worker"])
+        }
+        // The person's deployment has pulled the newer image.
+        Case::SaveInProgress => updated(1, ALL, &["3 of 3 services updated"]),
+        Case::EngineDies => failed(1, NONE, &[NO_ENGINE]),
+        Case::EnvironmentDown => failed(0, NONE, &["is down"]),
         Case::CompletesWithZero => updated(1, ALL, &["with the same image: web, worker"]),
         Case::Conflict => updated(2, ALL, &["3 of 3 services updated"]),
         Case::SharedTag => updated(1, ALL, &["3 of 3 services updated", "as a whole"]),
@@ -123,8 +140,10 @@ fn git(case: Case, era: Era) -> Expected {
         Case::LostBefore => unknown(1, NONE, &["the containers are as before"]),
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
-        Case::Restarted if era.answers_at_once() => failed(1, WEB, &[INTERRUPTED, "down: web"]),
-        Case::Restarted => failed(1, WEB, &["half-way", "down: web"]),
+        Case::Restarted | Case::PortainerAway if era.answers_at_once() => {
+            failed(1, WEB, &[INTERRUPTED, "down: web"])
+        }
+        Case::Restarted | Case::PortainerAway => failed(1, WEB, &["half-way", "down: web"]),
         Case::ProxyRefused => updated(1, ALL, &["were not verified"]).unverified(),
         Case::EmptyList => failed(1, ALL, &["no containers or services"]),
     }
@@ -140,8 +159,13 @@ fn swarm(case: Case, era: Era) -> Expected {
         | Case::LostConnection
         | Case::GatewayTimeout
         | Case::Restarted
+        | Case::PortainerAway
+        | Case::EngineRestarts
+        | Case::SaveInProgress
         | Case::Edited
         | Case::SharedTag => updated(1, WEB, &["1 of 3 services updated"]),
+        Case::EngineDies => failed(1, NONE, &[NO_ENGINE]),
+        Case::EnvironmentDown => failed(0, NONE, &["is down"]),
         Case::CompletesWithZero => updated(1, JOB, &["1 of 3 services updated"]),
         Case::Conflict => updated(2, WEB, &["1 of 3 services updated"]),
         Case::BadTag | Case::FailingUp => failed(1, NONE, &["web", "No such image"]),
@@ -204,6 +228,22 @@ pub(super) fn skipped(says: &[&'static str]) -> Expected {
 }
 
 impl Expected {
+    /// The same on another engine, which has its own words.
+    fn on(self, style: EngineStyle, case: Case) -> Expected {
+        let says = match (style, case) {
+            (EngineStyle::Docker29, Case::BadTag) => vec!["not found", "nothing was changed"],
+            (EngineStyle::Docker29 | EngineStyle::Podman, Case::RegistryDown) => {
+                vec!["connection refused", "nothing was changed"]
+            }
+            (EngineStyle::Podman, Case::LockedRegistry) => vec![
+                "authentication required",
+                "store the registry's credentials in Portainer",
+            ],
+            _ => self.says,
+        };
+        Expected { says, ..self }
+    }
+
     /// Not looked at.
     pub(super) fn unverified(self) -> Expected {
         Expected {

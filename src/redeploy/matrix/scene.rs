@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::fake::{Behaviour, Era, StackId, World};
+use crate::fake::{Behaviour, EngineStyle, Era, StackId, World};
 use crate::redeploy::bench::{Bench, GOOD};
 use crate::stack::outcome::{Outcome, StackReport};
 
@@ -120,9 +120,9 @@ impl Scene {
         Scene::after(sort, era, |_| ())
     }
 
-    /// On engines whose image ids are digests.
-    pub(super) fn on_containerd(sort: Sort, era: Era) -> Scene {
-        Scene::after(sort, era, World::use_containerd_store)
+    /// On engines of this release.
+    pub(super) fn on(style: EngineStyle, sort: Sort, era: Era) -> Scene {
+        Scene::after(sort, era, |world| world.use_engine(style))
     }
 
     fn after(sort: Sort, era: Era, first: impl FnOnce(&mut World)) -> Scene {
@@ -197,6 +197,12 @@ impl Scene {
         })
     }
 
+    fn file(&self) -> String {
+        self.bench
+            .fake
+            .world(|world| world.stack("web-stack").file.clone())
+    }
+
     /// What holds in every cell, whatever the outcome.
     pub(super) fn what_never_happens(
         &self,
@@ -261,6 +267,11 @@ impl Scene {
             let own = environment.is_some_and(|(_, id)| id == "1")
                 || put.path == "/api/endpoints/1/forceupdateservice";
             never(!own, format!("a PUT goes to {} {environment:?}", put.path));
+            let file = &put.body["StackFileContent"];
+            never(
+                file.is_string() && *file != *self.file(),
+                format!("a PUT changes the file to {file}"),
+            );
         }
         wrong
     }
@@ -275,6 +286,13 @@ impl Look {
         };
         let changed = |service: &&String| !ids(self, service).is_subset(&ids(before, service));
         self.services.keys().filter(changed).cloned().collect()
+    }
+
+    /// The services that ran before and of which nothing runs now.
+    pub(super) fn down_since(&self, before: &Look) -> BTreeSet<String> {
+        let runs = |look: &Look, service: &str| look.runs(service).iter().any(|(_, runs)| *runs);
+        let down = |service: &&String| runs(before, service) && !runs(self, service);
+        before.services.keys().filter(down).cloned().collect()
     }
 
     /// The images that each service runs.

@@ -222,27 +222,6 @@ fn health_may_be_left_alone_and_then_is_not_claimed() {
 }
 
 #[test]
-fn a_store_whose_image_ids_are_digests_makes_no_difference() {
-    for era in Era::ALL {
-        let scene = Scene::on_containerd(Sort::File, era);
-        expect(
-            &scene,
-            &Order::default(),
-            &unchanged(0, NONE, &["nothing newer"]),
-        );
-        scene.push("web:1", GOOD);
-        expect(&scene, &Order::default(), &updated(1, WEB, &["1 of 3"]));
-        scene.push("web:1", Behaviour::CannotStart);
-        let changed = after_rollback(era);
-        expect(
-            &scene,
-            &Order::default(),
-            &failed(2, changed, &["the previous images run again"]),
-        );
-    }
-}
-
-#[test]
 fn force_submits_although_nothing_is_newer() {
     let order = Order {
         force: true,

@@ -48,7 +48,7 @@ impl Container {
 }
 
 /// The release whose answers the engines give.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EngineStyle {
     /// Docker 20.10 with a graph driver.
     #[default]

@@ -2,6 +2,7 @@
 
 use super::image::ImageId;
 use super::record::{Stack, StackId};
+use super::time::millis;
 use super::world::World;
 
 /// A container as a test sees it.
@@ -102,6 +103,12 @@ impl World {
             .find_map(|e| e.get_mut(id))
             .unwrap()
             .end(now);
+    }
+
+    /// Lets a container take its time when it is stopped.
+    pub(crate) fn slow_to_stop(&mut self, id: &str, takes: std::time::Duration) {
+        let container = self.engines.iter_mut().find_map(|e| e.get_mut(id));
+        container.unwrap().stop = millis(takes);
     }
 
     /// Removes a container, as somebody on the host might.

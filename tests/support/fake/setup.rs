@@ -75,6 +75,27 @@ impl World {
         self.deploy_in_the_past(id, update, began);
     }
 
+    /// A person saves these variables in Portainer. The deployment begins now; while it lasts, the file is new and the record old.
+    pub(crate) fn person_saves(&mut self, id: StackId, env: Option<Vec<(String, String)>>) {
+        let stack = self.stack_mut(id).clone();
+        let is_git = stack.git.is_some();
+        let update = Update {
+            purpose: Purpose::Update,
+            environment: stack.environment,
+            file: stack.file,
+            env,
+            prune: false,
+            pull: is_git,
+            recreate: is_git,
+            down_first: false,
+            git: stack.git,
+            by: "somebody".to_owned(),
+        };
+        let now = self.now();
+        self.submit(id, update, now);
+        self.advance();
+    }
+
     #[allow(
         clippy::too_many_arguments,
         reason = "one argument for each field that differs between stacks"
