@@ -10,7 +10,7 @@ mod replay;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use self::replay::{Replay, STACK_FILE};
+use self::replay::{Recording, Replay, STACK_FILE};
 use crate::support::fake::{Behaviour, EngineStyle, Era, Fake, Setup};
 
 const WEB: &str = "127.0.0.1:5000/web:1";
@@ -573,6 +573,84 @@ fn compose_without_registry_credentials_is_as_recorded() {
         w.next_stack_is(45);
     });
     Replay::of("private-registry-compose").on(fake).run();
+}
+
+/// The recording keeps only the fields that differ while a person's save is being deployed, so that it is compared field by field.
+#[test]
+fn a_save_in_progress_is_as_recorded() {
+    let Some(recording) = Recording::read("edit-in-progress") else {
+        return;
+    };
+    let [before, record, file, containers, after] = recording.answers()[..] else {
+        panic!("another recording");
+    };
+    const IMAGE: &str = "127.0.0.1:5000/capedit459/web:1";
+    let new_file = file["StackFileContent"].as_str().unwrap();
+    let old_file = new_file.replace("    labels: {edited: \"yes\"}\n", "");
+    assert_ne!(old_file, new_file);
+    let fake = registry();
+    fake.skip_waiting(false);
+    fake.world(|w| {
+        let id = w.push(
+            IMAGE,
+            Behaviour::Healthy {
+                after: Duration::ZERO,
+            },
+        );
+        w.image(&id).stops_in = Duration::from_secs(60);
+        w.next_stack_is(5);
+        w.compose_stack("capedit459", &old_file, &[("X", "old")]);
+    });
+    let get = |path: &str| super::client::get(&fake, path).body;
+    let fields = |stack: &serde_json::Value| {
+        let date = stack["UpdateDate"].as_i64().unwrap();
+        let fields = ["Id", "Name", "Status", "Env", "UpdatedBy"];
+        (fields.map(|field| stack[field].clone()), date > 0)
+    };
+    assert_eq!(fields(&get("/api/stacks/5")), fields(before));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let body = serde_json::json!({
+                "StackFileContent": new_file, "Env": [{"name": "X", "value": "new"}], "PullImage": false
+            });
+            let answer = super::client::put(&fake, "/api/stacks/5?endpointId=1", &body);
+            assert_eq!(answer.status, 200, "{:?}", answer.body);
+        });
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !fake.world(|w| w.is_deploying()) {
+            assert!(std::time::Instant::now() < deadline, "nothing is deployed");
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(fields(&get("/api/stacks/5")), fields(record));
+        assert_eq!(get("/api/stacks/5/file"), *file);
+        let filter = "%7B%22label%22%3A%5B%22com.docker.compose.project%3Dcapedit459%22%5D%7D";
+        let path = format!("/api/endpoints/1/docker/containers/json?all=1&filters={filter}");
+        let mut now: Vec<(String, bool)> = get(&path)
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                let replaces = one["Labels"]["com.docker.compose.replace"].is_string();
+                (one["State"].as_str().unwrap().to_owned(), replaces)
+            })
+            .collect();
+        now.sort();
+        let mut recorded: Vec<(String, bool)> = containers
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                let replaces = one["com.docker.compose.replace"].is_string();
+                (one["State"].as_str().unwrap().to_owned(), replaces)
+            })
+            .collect();
+        recorded.sort();
+        assert_eq!(now, recorded);
+        // The grace period of the old container.
+        advance(&fake, 9);
+    });
+    assert_eq!(fields(&get("/api/stacks/5")), fields(after));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -150,6 +150,26 @@ impl Shop {
     #[track_caller]
     pub(crate) fn deliver(&self, body: &str) -> Reply {
         self.server.signed("/webhook/update/", SECRET, body)
+    }
+
+    /// The same; waits for the result for longer than a client does.
+    #[track_caller]
+    pub(crate) fn deliver_patiently(&self, body: &str) -> Reply {
+        let headers = [("Prefer", "respond-async")];
+        let reply = self
+            .server
+            .signed_with("/webhook/update/", SECRET, &headers, body);
+        assert_eq!(reply.status, 202, "{}", reply.text());
+        let url = reply.header("Location").unwrap().to_owned();
+        let deadline = Instant::now() + Duration::from_secs(600);
+        loop {
+            let waits = [("Prefer", "wait=15")];
+            let reply = self.server.request("GET", &url, &waits, b"");
+            if reply.status != 202 {
+                return reply;
+            }
+            assert!(Instant::now() < deadline, "{}", reply.text());
+        }
     }
 
     /// Services whose container was replaced.

@@ -71,6 +71,12 @@ impl Recording {
         format!("127.0.0.1:5000/w{}/{name}:1", self.number())
     }
 
+    /// The bodies of its answers, in order.
+    pub(super) fn answers(&self) -> Vec<&Value> {
+        let bodies = self.requests().map(|one| &one["response"]["body"]);
+        bodies.collect()
+    }
+
     fn requests(&self) -> impl Iterator<Item = &Value> {
         let requests = self.exchanges.iter();
         requests.filter(|one| one.get("request").is_some())

@@ -181,7 +181,8 @@ impl World {
         self.deploys.queue.push_back(Deploy {
             ticket,
             stack: id,
-            project: stack.name,
+            // Compose knows lower case only.
+            project: stack.name.to_lowercase(),
             environment: update.environment,
             update,
             steps,

@@ -198,6 +198,11 @@ impl World {
             .insert(port.to_owned());
     }
 
+    /// The port is free again.
+    pub(crate) fn free_port(&mut self, environment: EnvironmentId, port: &str) {
+        self.engine_of(environment).taken_ports.remove(port);
+    }
+
     /// The daemon behind an environment does not answer.
     pub(crate) fn engine_down(&mut self, environment: EnvironmentId, down: bool) {
         self.engine_of(environment).unreachable = down;
