@@ -131,8 +131,7 @@ pub(crate) struct EventKind {
     pub(crate) name: &'static str,
     /// It is acted on when the hook has no rule `events`.
     pub(crate) is_default: bool,
-    /// It publishes something (an image, a package, a release) instead of reporting about a branch, so rule `branches` does not
-    /// apply to it.
+    /// It publishes something (an image, a package, a release) that has no branch, so rule `branches` does not limit it.
     pub(crate) is_publication: bool,
     /// The facts that it can state.
     pub(crate) facts: &'static [Fact],

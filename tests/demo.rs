@@ -103,7 +103,7 @@ struct Demo {
 
 impl Demo {
     fn start() -> Result<Demo, String> {
-        let mut portainer = Fake::start(Era::A);
+        let mut portainer = Fake::start(Era::B2);
         // 127.0.0.1, which readers recognize.
         portainer.move_to(SocketAddr::from(([127, 0, 0, 1], 0)));
         portainer.world(|world| {
@@ -238,6 +238,10 @@ impl Demo {
             web.is_some_and(|web| web.image_id != bad && web.health == Some("healthy"))
                 && web.map(|web| &web.image_id) == old.map(|old| &old.image_id),
             "web runs the previous image again",
+        )?;
+        ensure(
+            has_same_container(&before, &after, "db"),
+            "db keeps its container",
         )
     }
 

@@ -17,24 +17,52 @@ enum Piece<'t> {
     LoneDollar,
     Variable {
         name: &'t str,
-        fallback: Fallback<'t>,
+        operator: Option<Operator<'t>>,
     },
 }
 
 /// The operator behind a variable's name, with the text that it takes.
 #[derive(Debug)]
-enum Fallback<'t> {
-    /// `${NAME}`: an unset variable is replaced by nothing, with a warning.
-    Nothing,
-    /// `${NAME-…}`, or `${NAME:-…}` with `or_empty`.
-    Default { text: Template<'t>, or_empty: bool },
-    /// `${NAME?…}`, or `${NAME:?…}` with `or_empty`: compose refuses the file.
-    Required {
-        message: Template<'t>,
-        or_empty: bool,
-    },
-    /// `${NAME+…}`, or `${NAME:+…}` with `or_empty`: replaces a variable that is set.
-    Alternative { text: Template<'t>, or_empty: bool },
+struct Operator<'t> {
+    kind: OperatorKind,
+    /// Written with `:`, so an empty variable counts as not set.
+    or_empty: bool,
+    text: Template<'t>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OperatorKind {
+    /// `${NAME-…}`: the text replaces a variable that is not set.
+    Default,
+    /// `${NAME?…}`: compose refuses the file, and the text is the message.
+    Required,
+    /// `${NAME+…}`: the text replaces a variable that is set.
+    Alternative,
+}
+
+impl Operator<'_> {
+    /// Returns whether compose refuses the file because of this value.
+    fn refuses(&self, value: &Lookup<'_>) -> bool {
+        self.kind == OperatorKind::Required && self.lacks(value)
+    }
+
+    /// Returns whether the text replaces the variable.
+    fn is_used(&self, value: &Lookup<'_>) -> bool {
+        match self.kind {
+            OperatorKind::Default => self.lacks(value),
+            OperatorKind::Required => false,
+            OperatorKind::Alternative => !self.lacks(value),
+        }
+    }
+
+    /// Returns whether the variable counts as not set.
+    fn lacks(&self, value: &Lookup<'_>) -> bool {
+        match value {
+            Lookup::Set(text) => self.or_empty && text.is_empty(),
+            Lookup::Unset => true,
+            Lookup::Unclear(_) => false,
+        }
+    }
 }
 
 /// An interpolated value.
@@ -84,8 +112,8 @@ impl Template<'_> {
             match piece {
                 Piece::Text(text) => filled.text.push_str(text),
                 Piece::LoneDollar => return Err(InterpolationError::Unreadable),
-                Piece::Variable { name, fallback } => {
-                    fill_variable(name, fallback, variables, &mut filled)?;
+                Piece::Variable { name, operator } => {
+                    fill_variable(name, operator.as_ref(), variables, &mut filled)?;
                 }
             }
             if filled.text.len() > limits::COMPOSE_VALUE_MAX {
@@ -102,55 +130,38 @@ impl Template<'_> {
 
     fn visit(&self, variables: &Variables, needed: bool, visit: &mut dyn FnMut(&str, bool)) {
         for piece in &self.0 {
-            let Piece::Variable { name, fallback } = piece else {
+            let Piece::Variable { name, operator } = piece else {
                 continue;
             };
             let value = variables.get(name);
-            let missing = match fallback {
-                Fallback::Nothing => value == Lookup::Unset,
-                Fallback::Required { or_empty, .. } => lacks(&value, *or_empty),
-                Fallback::Default { .. } | Fallback::Alternative { .. } => false,
+            let Some(operator) = operator else {
+                visit(name, needed && value == Lookup::Unset);
+                continue;
             };
-            visit(name, needed && missing);
-            match fallback {
-                Fallback::Nothing => {}
-                Fallback::Required { message, .. } => message.visit(variables, false, visit),
-                Fallback::Default { text, or_empty } => {
-                    text.visit(variables, needed && lacks(&value, *or_empty), visit);
-                }
-                Fallback::Alternative { text, or_empty } => {
-                    text.visit(variables, needed && !lacks(&value, *or_empty), visit);
-                }
-            }
+            visit(name, needed && operator.refuses(&value));
+            let is_used = needed && operator.is_used(&value);
+            operator.text.visit(variables, is_used, visit);
         }
     }
 
     /// The missing required variable for which compose refuses the file. The second value tells whether it is in a text
     /// that is not needed, which only some releases evaluate.
     pub(super) fn missing_required(&self, variables: &Variables) -> Option<(&str, bool)> {
-        let variable = |piece: &Piece<'_>| match piece {
-            Piece::Variable { .. } => true,
-            Piece::Text(_) | Piece::LoneDollar => false,
-        };
         let mut unneeded = None;
-        for piece in self.0.iter().filter(|piece| variable(piece)) {
-            let Piece::Variable { name, fallback } = piece else {
+        for piece in &self.0 {
+            let Piece::Variable {
+                name,
+                operator: Some(operator),
+            } = piece
+            else {
                 continue;
             };
             let value = variables.get(name);
-            let (text, is_needed) = match fallback {
-                Fallback::Nothing => continue,
-                Fallback::Required { or_empty, .. } if lacks(&value, *or_empty) => {
-                    return Some((name, false));
-                }
-                Fallback::Required { message, .. } => (message, false),
-                Fallback::Default { text, or_empty } => (text, lacks(&value, *or_empty)),
-                Fallback::Alternative { text, or_empty } => {
-                    let unclear = matches!(value, Lookup::Unclear(_));
-                    (text, !unclear && !lacks(&value, *or_empty))
-                }
-            };
-            match text.missing_required(variables) {
+            if operator.refuses(&value) {
+                return Some((name, false));
+            }
+            let is_needed = operator.is_used(&value) && !matches!(value, Lookup::Unclear(_));
+            match operator.text.missing_required(variables) {
                 Some((name, false)) if is_needed => return Some((name, false)),
                 Some((name, _)) => unneeded = Some((name, true)),
                 None => {}
@@ -160,52 +171,37 @@ impl Template<'_> {
     }
 }
 
-/// Returns whether a variable counts as not set for an operator.
-fn lacks(value: &Lookup<'_>, or_empty: bool) -> bool {
-    match value {
-        Lookup::Set(text) => or_empty && text.is_empty(),
-        Lookup::Unset => true,
-        Lookup::Unclear(_) => false,
-    }
-}
-
 fn fill_variable(
     name: &str,
-    fallback: &Fallback<'_>,
+    operator: Option<&Operator<'_>>,
     variables: &Variables,
     filled: &mut Interpolated,
 ) -> Result<(), InterpolationError> {
     let value = variables.get(name);
-    if let Lookup::Unclear(why) = value {
-        return Err(InterpolationError::Unclear(name.to_owned(), why));
-    }
-    let is_unset = value == Lookup::Unset;
     let own = match value {
+        Lookup::Unclear(why) => return Err(InterpolationError::Unclear(name.to_owned(), why)),
+        Lookup::Unset if operator.is_none() => {
+            return Err(InterpolationError::Missing(name.to_owned()));
+        }
+        Lookup::Unset => "",
         Lookup::Set(text) => text,
-        Lookup::Unset | Lookup::Unclear(_) => "",
     };
-    let (text, is_used) = match fallback {
-        Fallback::Nothing if is_unset => return Err(InterpolationError::Missing(name.to_owned())),
-        Fallback::Nothing => {
-            filled.text.push_str(own);
-            return Ok(());
-        }
-        Fallback::Required { or_empty, .. } if lacks(&value, *or_empty) => {
-            return Err(InterpolationError::Required(name.to_owned()));
-        }
-        Fallback::Required { message, .. } => (message, false),
-        Fallback::Default { text, or_empty } => (text, lacks(&value, *or_empty)),
-        Fallback::Alternative { text, or_empty } => (text, !lacks(&value, *or_empty)),
+    let Some(operator) = operator else {
+        filled.text.push_str(own);
+        return Ok(());
     };
-    filled.assumes_unset |= is_unset;
-    if is_used {
-        let inner = text.fill(variables)?;
+    if operator.refuses(&value) {
+        return Err(InterpolationError::Required(name.to_owned()));
+    }
+    filled.assumes_unset |= value == Lookup::Unset;
+    if operator.is_used(&value) {
+        let inner = operator.text.fill(variables)?;
         filled.text.push_str(&inner.text);
         filled.assumes_unset |= inner.assumes_unset;
         return Ok(());
     }
     // Releases before 2.16 evaluate this text although it is not used.
-    if let Some((name, _)) = text.missing_required(variables) {
+    if let Some((name, _)) = operator.text.missing_required(variables) {
         return Err(InterpolationError::RequiredInUnused(name.to_owned()));
     }
     filled.text.push_str(own);
@@ -234,7 +230,7 @@ fn parse(text: &str, nesting: usize) -> Result<Template<'_>, InterpolationError>
                 true => Piece::LoneDollar,
                 false => Piece::Variable {
                     name,
-                    fallback: Fallback::Nothing,
+                    operator: None,
                 },
             });
             rest = after;
@@ -255,7 +251,7 @@ fn parse_braced(inside: &str, nesting: usize) -> Result<Piece<'_>, Interpolation
     if rest.is_empty() {
         return Ok(Piece::Variable {
             name,
-            fallback: Fallback::Nothing,
+            operator: None,
         });
     }
     let nesting = nesting
@@ -269,18 +265,20 @@ fn parse_braced(inside: &str, nesting: usize) -> Result<Piece<'_>, Interpolation
         return Err(InterpolationError::Unreadable);
     }
     let mut characters = rest.chars();
-    let operator = characters.next();
-    let text = parse(characters.as_str(), nesting)?;
-    let fallback = match operator {
-        Some('-') => Fallback::Default { text, or_empty },
-        Some('?') => Fallback::Required {
-            message: text,
-            or_empty,
-        },
-        Some('+') => Fallback::Alternative { text, or_empty },
+    let kind = match characters.next() {
+        Some('-') => OperatorKind::Default,
+        Some('?') => OperatorKind::Required,
+        Some('+') => OperatorKind::Alternative,
         _ => return Err(InterpolationError::Unreadable),
     };
-    Ok(Piece::Variable { name, fallback })
+    Ok(Piece::Variable {
+        name,
+        operator: Some(Operator {
+            kind,
+            or_empty,
+            text: parse(characters.as_str(), nesting)?,
+        }),
+    })
 }
 
 /// The position of the brace that closes the one before `inside`. Releases of compose count braces without a `$`

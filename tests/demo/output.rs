@@ -38,11 +38,20 @@ pub(crate) fn short_id(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// Indents JSON without reordering its keys; deeply nested values stay on one line.
+/// Maximum width of a printed line, so that a step fits one screen.
+const WIDTH: usize = 110;
+
+/// Cuts a line that is wider than the screen.
+pub(crate) fn shortened(line: &str) -> String {
+    match line.char_indices().nth(WIDTH) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or(line)),
+        None => line.to_owned(),
+    }
+}
+
+/// Puts each member of a JSON object on a line of its own, without reordering them.
 pub(crate) fn indented(json: &str) -> String {
-    const DEEPEST: usize = 4;
     let (mut text, mut depth, mut quoted, mut escaped) = (String::from("    "), 0, false, false);
-    let line = |depth: usize| format!("\n    {}", "  ".repeat(depth));
     for character in json.trim_end().chars() {
         let structure = !quoted;
         quoted ^= character == '"' && !escaped;
@@ -51,21 +60,41 @@ pub(crate) fn indented(json: &str) -> String {
             '{' | '[' if structure => {
                 depth += 1;
                 text.push(character);
-                if depth <= DEEPEST {
-                    text.push_str(&line(depth));
+                if depth == 1 {
+                    text.push_str("\n      ");
                 }
             }
             '}' | ']' if structure => {
-                if depth <= DEEPEST {
-                    text.push_str(&line(depth - 1));
+                if depth == 1 {
+                    text.push_str("\n    ");
                 }
                 depth -= 1;
                 text.push(character);
             }
-            ',' if structure && depth <= DEEPEST => text.push_str(&format!(",{}", line(depth))),
+            ',' if structure && depth == 1 => text.push_str(",\n      "),
             ',' | ':' if structure => text.push_str(&format!("{character} ")),
             _ => text.push(character),
         }
+    }
+    let lines = text
+        .lines()
+        .map(|line| match line.trim_start().starts_with("\"stacks\"") {
+            true => shortened(line) + "\n",
+            false => wrapped(line),
+        });
+    lines.collect()
+}
+
+/// Breaks a line at blanks.
+fn wrapped(line: &str) -> String {
+    let (mut text, mut width) = (String::new(), 0);
+    for word in line.split_inclusive(' ') {
+        width += word.chars().count();
+        if width > WIDTH {
+            text.push_str("\n        ");
+            width = 8 + word.chars().count();
+        }
+        text.push_str(word);
     }
     text + "\n"
 }

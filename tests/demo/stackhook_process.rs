@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// Maximum number of characters printed of a log line.
-const LOG_WIDTH: usize = 170;
+use super::output::shortened;
+
 /// Environment variable that marks the child process.
 const BE_STACKHOOK: &str = "DEMO_PROCESS_IS_STACKHOOK";
 
@@ -81,13 +81,12 @@ impl Stackhook {
         }
     }
 
-    /// Prints the log up to a line that contains `last`, each line shortened to fit the screen.
+    /// Prints the log up to a line that contains `last`, without the time and shortened.
     pub(crate) fn print_log(&self, last: &str) -> Result<(), String> {
         loop {
             let line = self.next_line()?;
-            let short: String = line.chars().take(LOG_WIDTH).collect();
-            let rest = if short.len() < line.len() { "…" } else { "" };
-            println!("    {short}{rest}");
+            let (_, without_time) = line.split_once(' ').unwrap_or(("", &line));
+            println!("    {}", shortened(without_time));
             if line.contains(last) {
                 return Ok(());
             }

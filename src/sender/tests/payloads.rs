@@ -6,14 +6,14 @@ use super::super::Payload;
 use super::summary_of;
 
 /// File, sender, header with the event's name, and the expected summary.
-type Case = (
+type Recording = (
     &'static str,
     &'static str,
     &'static [(&'static str, &'static str)],
     &'static str,
 );
 
-const EXPECTED: &[Case] = &[
+const EXPECTED: &[Recording] = &[
     (
         "github-push-branch.json",
         "github",
