@@ -1,9 +1,8 @@
-//! The command line: arguments as typed become arguments as meant, or a sentence about what is wrong with them.
+//! The command line: arguments become an [`Invocation`], or a sentence about what is wrong with them.
 
+mod arguments;
 pub(crate) mod help;
 pub(crate) mod completions;
-mod typed;
-mod meant;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,24 +12,22 @@ use std::path::PathBuf;
 use crate::image::Reference;
 use crate::signature::SchemeName;
 use crate::text::string_enum;
-use completions::Shell;
-use help::Topic;
-use typed::Typed;
+use arguments::CommandSpec;
 
-/// What is to be done.
+/// The task of this process.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Meant {
-    /// Print a help text.
-    Help(Topic),
-    /// Print the version.
+pub(crate) enum Invocation {
+    /// Prints the help of a command, or of the program.
+    Help(Option<&'static CommandSpec>),
+    /// Prints the version.
     Version,
-    /// Print a completion script.
+    /// Prints a completion script.
     Completions(Shell),
-    /// Run a command.
+    /// Runs a command.
     Run {
         /// `--config`
         config: Option<PathBuf>,
-        /// Which, and how.
+        /// The command and its options.
         command: Command,
     },
 }
@@ -38,45 +35,71 @@ pub(crate) enum Meant {
 /// A command and its options.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
-    /// Receive webhooks.
+    /// Receives webhooks.
     Serve,
-    /// Print a new secret.
+    /// Prints a new secret.
     GenerateSecret(SecretFormat),
-    /// Check everything that can be checked without changing anything.
+    /// Checks everything that can be checked without changing anything.
     TestConnection {
-        /// Also send a test notice.
+        /// Also sends a test notice.
         notify: bool,
-        /// Print one JSON object.
+        /// Prints one JSON object.
         json: bool,
     },
-    /// Print the effective configuration.
+    /// Prints the effective configuration.
     ShowConfig {
-        /// Print one JSON object.
+        /// Prints one JSON object.
         json: bool,
     },
-    /// Redeploy stacks and wait for the end.
-    Redeploy(Redeploy),
-    /// Bring back the images that ran before the last update.
-    Rollback(Rollback),
-    /// Pause a stack.
-    Pause(Pause),
-    /// Resume updates of a stack.
+    /// Redeploys stacks and waits for the result.
+    Redeploy(RedeployArgs),
+    /// Restores the images that ran before the last update.
+    Rollback {
+        /// Key or name of the stack.
+        stack: String,
+        /// Form of the result.
+        output: Output,
+    },
+    /// Pauses a stack.
+    Pause {
+        /// Key or name of the stack.
+        stack: String,
+        /// Length of the pause, such as `2h`; `None`: until it is resumed.
+        length: Option<String>,
+    },
+    /// Resumes updates of a stack.
     Resume {
         /// Key or name of the stack.
         stack: String,
     },
-    /// Print the state of stacks.
-    Status(Status),
-    /// Send a delivery to a running stackhook and follow it to its end.
-    Trigger(Trigger),
-    /// Print the headers that sign a body, or how to set up a sender.
-    Sign(Sign),
-    /// Ask the running server whether it is well.
+    /// Prints the state of stacks.
+    Status {
+        /// Keys or names; none: all.
+        stacks: Vec<String>,
+        /// Prints one JSON object.
+        json: bool,
+    },
+    /// Sends a delivery to a running stackhook and follows it to its end.
+    Trigger(TriggerArgs),
+    /// Prints the headers that sign a body, or how to set up a sender.
+    Sign(SignArgs),
+    /// Checks whether the running server is healthy.
     Healthcheck,
 }
 
 string_enum! {
-    /// How a new secret is written.
+    /// A shell with completions.
+    Shell:
+    /// GNU bash.
+    Bash = "bash",
+    /// The Z shell.
+    Zsh = "zsh",
+    /// The friendly interactive shell.
+    Fish = "fish",
+}
+
+string_enum! {
+    /// The form of a new secret.
     SecretFormat:
     /// 32 letters and digits.
     Plain = "plain",
@@ -84,145 +107,100 @@ string_enum! {
     StandardWebhooks = "standard-webhooks",
 }
 
-/// Which stacks, and how.
+/// Arguments of `redeploy`.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Redeploy {
-    pub(crate) which: Which,
+pub(crate) struct RedeployArgs {
+    pub(crate) stacks: StackChoice,
     /// Only services with these images; none: all.
     pub(crate) images: Vec<Reference>,
-    /// Also if nothing is newer.
+    /// Also redeploys if nothing is newer.
     pub(crate) force: bool,
-    /// Only say what would happen.
+    /// Only prints what would happen.
     pub(crate) dry_run: bool,
-    /// How the end is said.
+    /// Form of the result.
     pub(crate) output: Output,
 }
 
-/// What is signed, and for which hook.
+/// Arguments of `sign`.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Sign {
-    /// The file with the body; none: standard input.
+pub(crate) struct SignArgs {
+    /// The file with the body; `None`: standard input.
     pub(crate) body: Option<PathBuf>,
-    /// The hook's name; none: the default hook.
+    /// The hook's name; `None`: the default hook.
     pub(crate) hook: Option<String>,
     /// Another scheme than the hook's own.
     pub(crate) scheme: Option<SchemeName>,
-    /// Print what to enter at the sender instead.
+    /// Prints the settings for the sender instead.
     pub(crate) setup: bool,
 }
 
-/// What is asked of a running stackhook.
+/// Arguments of `trigger`.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Trigger {
-    /// Keys or names; none: the one that the hook means by itself.
+pub(crate) struct TriggerArgs {
+    /// Keys or names; none: the hook's default stack.
     pub(crate) stacks: Vec<String>,
-    /// Where it runs.
+    /// Address of the server.
     pub(crate) url: Option<String>,
     /// Only services with these images; none: all.
     pub(crate) images: Vec<Reference>,
     /// Variables to set on the stack.
-    pub(crate) set: BTreeMap<String, String>,
-    /// Also if nothing is newer.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Also redeploys if nothing is newer.
     pub(crate) force: bool,
-    /// Do not wait for the end.
+    /// Does not wait for the result.
     pub(crate) no_wait: bool,
-    /// How the end is said.
+    /// Form of the result.
     pub(crate) output: Output,
 }
 
-/// Which stack goes back.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Rollback {
-    /// Its key or name.
-    pub(crate) stack: String,
-    /// How the end is said.
-    pub(crate) output: Output,
-}
-
-/// Options of `pause`.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Pause {
-    /// Key or name of the stack.
-    pub(crate) stack: String,
-    /// Length of the pause, such as `2h`; none: until it is resumed.
-    pub(crate) length: Option<String>,
-}
-
-/// Options of `status`.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Status {
-    /// Keys or names; none: all.
-    pub(crate) stacks: Vec<String>,
-    /// Print one JSON object.
-    pub(crate) json: bool,
-}
-
-/// How the end of a command is said.
+/// Form of a command's result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Output {
-    /// Print JSON instead of words.
+    /// JSON instead of text.
     pub(crate) json: bool,
-    /// Print nothing when all went well.
+    /// Nothing on success.
     pub(crate) quiet: bool,
 }
 
-/// Which stacks a command is about.
+/// The stacks that a command acts on.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) enum Which {
-    /// The only one, or the default one.
+pub(crate) enum StackChoice {
+    /// The only configured stack, or the default stack.
     #[default]
-    Unsaid,
+    Default,
     /// These, by key or name; at least one.
     Named(Vec<String>),
-    /// Every configured one.
+    /// All configured stacks.
     All,
 }
 
-/// What is wrong with the command line, in words.
+/// A problem with the command line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Usage(String);
+pub(crate) struct UsageError(String);
 
-impl Usage {
-    pub(crate) fn new(what: impl Into<String>) -> Usage {
-        Usage(what.into())
-    }
-}
-
-impl fmt::Display for Usage {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// What the arguments (without the program's name) mean.
-pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Meant, Usage> {
+/// Parses the arguments that follow the program's name.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Invocation, UsageError> {
     let has = |names: [&str; 2]| {
-        arguments
-            .iter()
-            .any(|given| names.iter().any(|name| given == name))
+        let mut given = arguments.iter();
+        given.any(|given| names.iter().any(|name| given == name))
     };
-    // Who asks for help gets it, whatever else is on the line.
+    // A request for help is answered whatever else is on the line.
     if has(["-h", "--help"]) {
-        let asked = arguments.iter().find_map(|given| topic(given.to_str()?));
-        return Ok(Meant::Help(asked.unwrap_or(Topic::Program)));
+        let mut words = arguments.iter().filter_map(|given| given.to_str());
+        return Ok(Invocation::Help(words.find_map(help::find)));
     }
     if has(["-V", "--version"]) {
-        return Ok(Meant::Version);
+        return Ok(Invocation::Version);
     }
-    let mut typed = Typed::new(arguments);
-    let config = typed.path("--config")?;
-    match typed.peek_command().as_deref() {
-        Some("help") => return typed.help().map(Meant::Help),
-        Some("version") => return typed.no_arguments("version").map(|()| Meant::Version),
-        Some("completions") => return typed.shell().map(Meant::Completions),
-        _ => {}
-    }
-    let command = typed.meant()?;
-    Ok(Meant::Run { config, command })
-}
-
-fn topic(command: &str) -> Option<Topic> {
-    help::find(command).map(|command| command.topic)
+    let (name, rest) = arguments::split(arguments)?;
+    let command = help::find_command(&name)?;
+    (command.build)(rest.parse(command)?)
 }
 
 #[cfg(test)]

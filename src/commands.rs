@@ -1,4 +1,4 @@
-//! What the program does, from its arguments to its exit code: one place prints errors, one decides how the program ends.
+//! Commands, from their arguments to an exit code. One place prints errors, one maps them to exit codes.
 
 mod table;
 mod report;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use crate::cli::{self, Command, Meant, Output, Usage, completions, help};
+use crate::cli::{self, Command, Invocation, Output, UsageError, completions, help};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigScope, Loaded, Problems, ProcessEnv};
 use crate::logging;
@@ -33,19 +33,19 @@ use crate::text::io_error_message;
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).collect();
-    let exit = run(arguments).unwrap_or_else(|stop| {
-        terminal::complain(stop.words());
-        stop.exit()
+    let exit = run(arguments).unwrap_or_else(|error| {
+        terminal::print_error(error.message());
+        error.exit()
     });
     exit.code()
 }
 
-fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
+fn run(arguments: Vec<OsString>) -> Result<Exit, CommandError> {
     let (file, command) = match cli::parse(arguments)? {
-        Meant::Help(topic) => return print(&help::text(topic)),
-        Meant::Completions(shell) => return print(&completions::script(shell)),
-        Meant::Version => return print(&version()),
-        Meant::Run { config, command } => (config, command),
+        Invocation::Help(command) => return print(&help::text(command)),
+        Invocation::Completions(shell) => return print(&completions::script(shell)),
+        Invocation::Version => return print(&version()),
+        Invocation::Run { config, command } => (config, command),
     };
     let file = file.as_deref();
     match command {
@@ -53,18 +53,18 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Stop> {
         Command::GenerateSecret(format) => generate_secret::run(format),
         Command::TestConnection { notify, json } => test_connection::run(file, notify, json),
         Command::ShowConfig { json } => show_config::run(file, json),
-        Command::Redeploy(asked) => redeploy::run(file, asked),
-        Command::Trigger(asked) => trigger::run(file, asked),
-        Command::Rollback(asked) => redeploy::roll_back(file, asked),
-        Command::Pause(asked) => status::pause(file, &asked),
+        Command::Redeploy(args) => redeploy::run(file, args),
+        Command::Rollback { stack, output } => redeploy::roll_back(file, stack, output),
+        Command::Pause { stack, length } => status::pause(file, &stack, length.as_deref()),
         Command::Resume { stack } => status::resume(file, &stack),
-        Command::Status(asked) => status::status(file, &asked),
-        Command::Sign(asked) => sign::run(file, asked),
+        Command::Status { stacks, json } => status::status(file, stacks, json),
+        Command::Trigger(args) => trigger::run(file, args),
+        Command::Sign(args) => sign::run(file, args),
         Command::Healthcheck => healthcheck::run(file),
     }
 }
 
-/// `stackhook 0.1.0 (0123456789ab, x86_64-linux-musl)`. Release builds set the commit; others do not know it.
+/// `stackhook 0.2.0 (0123456789ab, x86_64-linux-musl)`. Release builds set the commit; others do not know it.
 fn version() -> String {
     let commit =
         option_env!("STACKHOOK_COMMIT").filter(|commit| !matches!(*commit, "" | "unknown"));
@@ -82,78 +82,82 @@ fn version() -> String {
     format!("stackhook {version} ({commit}, {arch}-{os}-{libc})\n")
 }
 
-/// The configuration; logging has been started by it.
-fn load(need: ConfigScope, file: Option<&Path>, voice: Voice) -> Result<Loaded, Stop> {
+/// Loads the configuration, starts logging and prints the warnings.
+fn load(
+    scope: ConfigScope,
+    file: Option<&Path>,
+    verbosity: Verbosity,
+) -> Result<Loaded, CommandError> {
     let env = ProcessEnv::of_process();
-    let loaded = config::load(need, file, &env)?;
-    let level = match (voice, loaded.config.log) {
-        (Voice::Command | Voice::Quiet, LevelFilter::Info) => LevelFilter::Warn,
+    let loaded = config::load(scope, file, &env)?;
+    let level = match (verbosity, loaded.config.log) {
+        (Verbosity::Command | Verbosity::Quiet, LevelFilter::Info) => LevelFilter::Warn,
         (_, level) => level,
     };
     let journal = env.text("JOURNAL_STREAM");
     logging::start(level, loaded.config.log_format, journal);
-    match voice {
-        Voice::Service => loaded.warnings.iter().for_each(|odd| log::warn!("{odd}")),
-        Voice::Command => warn(&loaded.warnings),
-        Voice::Quiet => {}
+    match verbosity {
+        Verbosity::Service => loaded.warnings.iter().for_each(|text| log::warn!("{text}")),
+        Verbosity::Command => warn(&loaded.warnings),
+        Verbosity::Quiet => {}
     }
     Ok(loaded)
 }
 
-/// The way to Portainer, and how long one redeploy may take.
-fn connect(config: &Config, clock: Arc<dyn Clock>) -> Result<(Portainer, Duration), Stop> {
+/// A client for Portainer, and the time limit of one redeploy.
+fn connect(config: &Config, clock: Arc<dyn Clock>) -> Result<(Portainer, Duration), CommandError> {
     let Some(settings) = &config.portainer else {
-        let words = "no Portainer is configured: set PORTAINER_URL";
-        return Err(Stop::Configuration(words.to_owned()));
+        let text = "Portainer is not configured; set PORTAINER_URL";
+        return Err(CommandError::Configuration(text.to_owned()));
     };
     let portainer = Portainer::new(settings, clock);
-    let portainer = portainer.map_err(|error| Stop::Configuration(error.to_string()))?;
+    let portainer = portainer.map_err(|error| CommandError::Configuration(error.to_string()))?;
     Ok((portainer, settings.timeout))
 }
 
-/// How much a command says on stderr, and to whom.
+/// The amount of text on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Voice {
-    /// All of it in log lines.
+enum Verbosity {
+    /// A service: everything as log lines.
     Service,
-    /// To a person: what is odd, and log lines from warnings on, or more if that was asked for.
+    /// A command: warnings, and log lines from warnings on unless another level is configured.
     Command,
-    /// To nobody in particular: not what is merely odd.
+    /// Errors only.
     Quiet,
 }
 
-impl Voice {
-    fn of(output: Output) -> Voice {
+impl Verbosity {
+    fn of_output(output: Output) -> Verbosity {
         match output.quiet {
-            true => Voice::Quiet,
-            false => Voice::Command,
+            true => Verbosity::Quiet,
+            false => Verbosity::Command,
         }
     }
 }
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        terminal::complain(&format!("warning: {warning}"));
+        terminal::print_error(&format!("warning: {warning}"));
     }
 }
 
-/// Prints a result; then all is well.
-fn print(text: &str) -> Result<Exit, Stop> {
+/// Prints a result.
+fn print(text: &str) -> Result<Exit, CommandError> {
     terminal::print(text)?;
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-/// How the program ends (design 3).
+/// The exit codes, which scripts depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
-    /// All went well.
-    Fine,
-    /// It ran, and failed.
+    /// Success.
+    Success,
+    /// The command ran and failed.
     Failed,
     /// The command line is wrong.
     Usage,
-    /// It may go better later.
-    TryLater,
+    /// A temporary failure: trying again later may help.
+    Temporary,
     /// The configuration is wrong.
     Configuration,
 }
@@ -161,77 +165,76 @@ enum Exit {
 impl Exit {
     fn code(self) -> ExitCode {
         ExitCode::from(match self {
-            Exit::Fine => 0,
+            Exit::Success => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
             // EX_TEMPFAIL and EX_CONFIG of sysexits.h.
-            Exit::TryLater => 75,
+            Exit::Temporary => 75,
             Exit::Configuration => 78,
         })
     }
 }
 
-/// The end of several together: 1 beats 75, which beats 0.
+/// The exit code of several results: 1 beats 75, which beats 0.
 fn worst(exits: impl Iterator<Item = Exit>) -> Exit {
     let weight = |exit: &Exit| match exit {
-        Exit::Fine => 0,
-        Exit::TryLater => 1,
+        Exit::Success => 0,
+        Exit::Temporary => 1,
         Exit::Failed | Exit::Usage | Exit::Configuration => 2,
     };
-    exits.max_by_key(weight).unwrap_or(Exit::Fine)
+    exits.max_by_key(weight).unwrap_or(Exit::Success)
 }
 
-/// Why a command ended before it had a result, in words for stderr.
+/// An error that ends a command before it has a result; the text is for stderr.
 #[derive(Debug)]
-enum Stop {
-    /// It ran, and failed.
+enum CommandError {
+    /// The command ran and failed.
     Failed(String),
     /// The command line is wrong.
     Usage(String),
-    /// It may go better later.
-    TryLater(String),
-    /// The configuration is wrong; one problem a line.
+    /// Trying again later may help.
+    Temporary(String),
+    /// The configuration is wrong; one problem per line.
     Configuration(String),
 }
 
-impl Stop {
+impl CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Stop::Failed(_) => Exit::Failed,
-            Stop::Usage(_) => Exit::Usage,
-            Stop::TryLater(_) => Exit::TryLater,
-            Stop::Configuration(_) => Exit::Configuration,
+            CommandError::Failed(_) => Exit::Failed,
+            CommandError::Usage(_) => Exit::Usage,
+            CommandError::Temporary(_) => Exit::Temporary,
+            CommandError::Configuration(_) => Exit::Configuration,
         }
     }
 
-    fn words(&self) -> &str {
-        match self {
-            Stop::Failed(words)
-            | Stop::Usage(words)
-            | Stop::TryLater(words)
-            | Stop::Configuration(words) => words,
-        }
+    fn message(&self) -> &str {
+        let (CommandError::Failed(text)
+        | CommandError::Usage(text)
+        | CommandError::Temporary(text)
+        | CommandError::Configuration(text)) = self;
+        text
     }
 }
 
-impl From<Usage> for Stop {
-    fn from(usage: Usage) -> Stop {
-        Stop::Usage(usage.to_string())
+impl From<UsageError> for CommandError {
+    fn from(error: UsageError) -> CommandError {
+        CommandError::Usage(error.to_string())
     }
 }
 
-impl From<Problems> for Stop {
-    fn from(problems: Problems) -> Stop {
-        // What is merely odd is often the cause.
+impl From<Problems> for CommandError {
+    fn from(problems: Problems) -> CommandError {
+        // A warning often names the cause.
         warn(&problems.warnings);
-        Stop::Configuration(problems.to_string())
+        CommandError::Configuration(problems.to_string())
     }
 }
 
-/// Only results are written in a way that can fail.
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::Failed(format!(
+/// Writing a result to stdout is the only I/O of commands that is reported this way.
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> CommandError {
+        CommandError::Failed(format!(
             "cannot write to stdout: {}",
             io_error_message(&error)
         ))
@@ -243,14 +246,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_beats_what_may_pass_and_that_beats_success() {
+    fn a_failure_beats_a_temporary_failure_which_beats_success() {
         #[track_caller]
         fn check(exits: &[Exit], expected: Exit) {
             assert_eq!(worst(exits.iter().copied()), expected);
             assert_eq!(worst(exits.iter().rev().copied()), expected);
         }
-        check(&[], Exit::Fine);
-        check(&[Exit::Fine, Exit::TryLater], Exit::TryLater);
-        check(&[Exit::Failed, Exit::TryLater, Exit::Fine], Exit::Failed);
+        check(&[], Exit::Success);
+        check(&[Exit::Success, Exit::Temporary], Exit::Temporary);
+        check(
+            &[Exit::Failed, Exit::Temporary, Exit::Success],
+            Exit::Failed,
+        );
     }
 }

@@ -8,7 +8,6 @@ mod schema;
 mod parse;
 mod env;
 mod secrets;
-pub(crate) mod show;
 mod validate;
 #[cfg(test)]
 mod tests;
@@ -19,9 +18,10 @@ use std::time::Duration;
 
 pub(crate) use self::env::ProcessEnv;
 pub(crate) use self::problem::Problems;
-use self::problem::{FileLines, Problem};
-use self::schema::ConfigFile;
-use self::show::Shown;
+use serde::Serialize;
+
+use self::problem::{FileLines, Problem, ValueSource};
+use self::schema::{ConfigFile, Sourced};
 use self::validate::Checker;
 use crate::hook::{Hook, Network};
 use crate::limits;
@@ -38,8 +38,6 @@ pub(crate) enum ConfigScope {
     Serve,
     /// `sign`, `trigger`: the hooks' secrets, nothing else; hooks may have no stacks.
     Sender,
-    /// `healthcheck`: only `listen`.
-    Listen,
     /// `show-config`: everything is read and nothing is required.
     Show,
 }
@@ -52,7 +50,18 @@ pub(crate) struct Loaded {
     /// Suspicious settings that are not wrong; without any secret.
     pub(crate) warnings: Vec<String>,
     /// Every effective setting with its source, in the order of the documentation.
-    pub(crate) shown: Vec<Shown>,
+    pub(crate) shown: Vec<Setting>,
+}
+
+/// One effective setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Setting {
+    /// Such as `portainer.url` or `stack.app.pull`.
+    pub(crate) key: String,
+    /// The value as one would write it; for a secret only that it is set.
+    pub(crate) value: String,
+    /// File and line, variable, credential, or `default`.
+    pub(crate) source: String,
 }
 
 /// Reads file, environment and credentials; `option` is `--config`.
@@ -64,49 +73,82 @@ pub(crate) fn load(
     option: Option<&Path>,
     env: &ProcessEnv,
 ) -> Result<Loaded, Problems> {
-    let path = find_file(option, env);
-    let warnings = match scope {
-        ConfigScope::Listen => Vec::new(),
-        _ => env::unknown_variables(env),
-    };
-    let mut checker = Checker {
-        scope,
-        env,
-        lines: FileLines::default(),
-        folder: validate::folder_of(path.as_ref().map(|(path, _)| path.as_path()), env),
-        world_readable: false,
-        problems: Vec::new(),
-        warnings,
-        shown: Vec::new(),
-    };
-    let listen = env::listen(env).filter(|_| scope == ConfigScope::Listen);
-    let mut file = match listen {
-        // The variable is all that `healthcheck` needs, whatever is in the file.
-        Some(listen) => listen,
-        None => match read_file(path, &mut checker) {
-            Ok(file) => file,
-            Err(problems) => return Err(Problems::new(problems, checker.warnings)),
-        },
-    };
-    if scope != ConfigScope::Listen {
+    let (mut checker, file) = read(scope, option, env, None);
+    let config = file.and_then(|mut file| {
         let problems = env::apply(env, &mut file);
         checker.problems.extend(problems);
-    }
-    let config = checker.config(&file);
-    let Checker {
-        problems,
-        warnings,
-        shown,
-        ..
-    } = checker;
-    match problems.is_empty() {
-        true => Ok(Loaded {
+        checker.config(&file)
+    });
+    let (problems, warnings) = (checker.problems, checker.warnings);
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded {
             config,
             warnings,
-            shown,
+            shown: checker.shown,
         }),
-        false => Err(Problems::new(problems, warnings)),
+        _ => Err(Problems::new(problems, warnings)),
     }
+}
+
+/// Reads only the address where `serve` listens, for `healthcheck`: whatever else is configured must not make a server look unhealthy.
+///
+/// # Errors
+/// The problems with this one value.
+pub(crate) fn load_listen(option: Option<&Path>, env: &ProcessEnv) -> Result<SocketAddr, Problems> {
+    const VARIABLE: &str = "STACKHOOK_LISTEN";
+    let (mut checker, mut file) = match env.text(VARIABLE) {
+        Some(_) => (
+            Checker::new(ConfigScope::Show, env),
+            Some(ConfigFile::default()),
+        ),
+        None => read(ConfigScope::Show, option, env, Some("listen")),
+    };
+    if let (Some(file), Some(text)) = (&mut file, env.text(VARIABLE)) {
+        let source = ValueSource::Variable(VARIABLE.to_owned());
+        file.listen = Some(Sourced::new(text.to_owned(), source));
+    }
+    let listen = file.and_then(|file| checker.listen(&file));
+    match listen {
+        Some(listen) if checker.problems.is_empty() => Ok(listen),
+        _ => Err(Problems::new(checker.problems, Vec::new())),
+    }
+}
+
+/// Reads the file, or of it only the key `only`; no file is an empty one. `None` if it cannot be read or has syntax errors.
+fn read<'e>(
+    scope: ConfigScope,
+    option: Option<&Path>,
+    env: &'e ProcessEnv,
+    only: Option<&str>,
+) -> (Checker<'e>, Option<ConfigFile>) {
+    let mut checker = Checker::new(scope, env);
+    let Some((path, name)) = find_file(option, env) else {
+        return (checker, Some(ConfigFile::default()));
+    };
+    checker.folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    let name = name.display().to_string();
+    match secrets::read_file(&path, limits::CONFIG_FILE_MAX) {
+        Ok(text) => {
+            checker.lines = FileLines::new(name, &text.content);
+            checker.world_readable = text.world_readable;
+            match schema::parse(&text.content, only, &checker.lines) {
+                Ok((file, problems)) => {
+                    checker.problems = problems;
+                    return (checker, Some(file));
+                }
+                Err(problems) => checker.problems = problems,
+            }
+        }
+        Err(why) => {
+            let hint = match path.exists() {
+                true => "",
+                false => "; --config or STACKHOOK_CONFIG names it",
+            };
+            let lines = FileLines::new(name, "");
+            checker.problems = vec![Problem::with_file(&lines, &format!("{why}{hint}"))];
+        }
+    }
+    (checker, None)
 }
 
 /// The named file, or else the first of the usual ones that exists: its path, and its name for messages.
@@ -124,32 +166,6 @@ fn find_file(option: Option<&Path>, env: &ProcessEnv) -> Option<(PathBuf, PathBu
     usual
         .into_iter()
         .find(|(path, _)| path.try_exists().unwrap_or(true))
-}
-
-fn read_file(
-    path: Option<(PathBuf, PathBuf)>,
-    checker: &mut Checker<'_>,
-) -> Result<ConfigFile, Vec<Problem>> {
-    let Some((path, name)) = path else {
-        return Ok(ConfigFile::default());
-    };
-    let name = name.display().to_string();
-    let text = secrets::read_file(&path, limits::CONFIG_FILE_MAX).map_err(|why| {
-        let lines = FileLines::new(name.clone(), "");
-        let hint = match path.exists() {
-            true => "",
-            false => "; --config or STACKHOOK_CONFIG names it",
-        };
-        vec![Problem::with_file(&lines, &format!("{why}{hint}"))]
-    })?;
-    checker.lines = FileLines::new(name, &text.content);
-    checker.world_readable = text.world_readable;
-    let (file, problems) = match checker.scope {
-        ConfigScope::Listen => schema::parse_listen(&text.content, &checker.lines),
-        _ => schema::parse(&text.content, &checker.lines),
-    }?;
-    checker.problems = problems;
-    Ok(file)
 }
 
 /// The effective configuration.
@@ -170,7 +186,7 @@ pub(crate) struct Config {
     /// The format of log lines.
     pub(crate) log_format: LogFormat,
     /// Portainer's address and credentials.
-    pub(crate) portainer: Option<Portainer>,
+    pub(crate) portainer: Option<PortainerSettings>,
     /// Receivers of notices about failures and recoveries.
     pub(crate) notify: Vec<Notify>,
     /// In the order of file, then environment.
@@ -226,7 +242,7 @@ string_enum! {
 
 /// Portainer's address and the credentials for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Portainer {
+pub(crate) struct PortainerSettings {
     /// Scheme, host, port and path prefix, without a trailing slash or `/api`.
     pub(crate) url: String,
     /// The API key or login.

@@ -10,8 +10,6 @@ pub(crate) const STAFF_PASSWORD_MIN: usize = 8;
 pub(crate) const SECRET_FILE_MAX: usize = 64 * 1024;
 /// A configuration file larger than this is not one (bytes).
 pub(crate) const CONFIG_FILE_MAX: usize = 1024 * 1024;
-/// `max_body` when nothing is configured (bytes); pushes are tens of KB.
-pub(crate) const BODY_DEFAULT: usize = 1024 * 1024;
 /// A lower `max_body` is warned of (bytes): a small JSON with an id and a time has some hundred.
 pub(crate) const BODY_LITTLE: usize = 1024;
 /// `max_body` may not be set higher (bytes); GitHub stops at 25 MB.

@@ -123,7 +123,7 @@ impl fmt::Debug for Portainer {
 impl Portainer {
     /// Nothing is sent yet. Fails if the certificates that should be trusted cannot be used.
     pub(crate) fn new(
-        settings: &config::Portainer,
+        settings: &config::PortainerSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Portainer, Error> {
         let door = Door::new(settings, clock)?;

@@ -5,6 +5,15 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
     closest(word, known).map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"))
 }
 
+/// `expected json, slack or ntfy; did you mean "ntfy"?`
+pub(crate) fn expected(names: &[&str], word: &str) -> String {
+    let near = did_you_mean(word, names.iter().copied());
+    match names {
+        [] | [_] => format!("expected {}{near}", names.concat()),
+        [first @ .., last] => format!("expected {} or {last}{near}", first.join(", ")),
+    }
+}
+
 /// The known word within one edit for every three characters, at most three; case and the kind of hyphen do not count.
 pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A long word is not a typo of a key, and comparing it takes quadratic time.

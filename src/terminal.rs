@@ -1,5 +1,4 @@
-//! What a person at a terminal, or a pipe in its place, gets to see: results on stdout, everything else on stderr. Log
-//! lines are not written here.
+//! Output of commands: results on stdout, errors, warnings and progress on stderr. Log lines are written by `logging`.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,53 +8,54 @@ use std::time::{Duration, Instant};
 
 use crate::logging::escaped;
 
-/// Writes a result to stdout. A reader that has seen enough (`| head -1`) is no error; a full disk is one.
+/// Writes a result to stdout. A closed pipe (`| head -1`) is not an error; a full disk is.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(visible(text).as_bytes());
-    match written.and_then(|()| stdout.flush()) {
+    print_to(&mut io::stdout().lock(), text)
+}
+
+fn print_to(output: &mut impl io::Write, text: &str) -> io::Result<()> {
+    let written = output.write_all(visible(text).as_bytes());
+    match written.and_then(|()| output.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        ended => ended,
+        result => result,
     }
 }
 
-/// Says on stderr what went wrong, each line with the program's name in front: in cron's mail nothing else tells whose words
-/// these are.
-pub(crate) fn complain(text: &str) {
+/// Prints an error or warning on stderr, each line prefixed with the program's name to identify it in mail from cron.
+pub(crate) fn print_error(text: &str) {
     let line = |line: &str| format!("stackhook: {}\n", escaped(line));
     let text: String = text.lines().map(line).collect();
-    // Nobody is left to be told that nobody listens.
+    // An error about stderr has nowhere to go.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// One line on stderr that says what is going on and for how long, overwritten in place; only on a terminal, gone with the
-/// value.
-pub(crate) struct Progress(Option<(Sender<String>, JoinHandle<()>)>);
+/// One line on stderr with the current step and its duration, overwritten in place and erased on drop. Only on a terminal.
+pub(crate) struct ProgressLine(Option<(Sender<String>, JoinHandle<()>)>);
 
-impl Progress {
-    /// Nothing is shown before the first [`Progress::show`].
-    pub(crate) fn new() -> Progress {
+impl ProgressLine {
+    /// Nothing is shown before the first [`ProgressLine::show`].
+    pub(crate) fn new() -> ProgressLine {
         let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         if dumb || !io::stderr().is_terminal() {
-            return Progress(None);
+            return ProgressLine(None);
         }
         let (sender, receiver) = mpsc::channel();
         let draw = move || redraw(&receiver, Instant::now(), io::stderr());
         let thread = thread::Builder::new()
             .name("progress".to_owned())
             .spawn(draw);
-        Progress(thread.ok().map(|thread| (sender, thread)))
+        ProgressLine(thread.ok().map(|thread| (sender, thread)))
     }
 
-    /// What is going on from now on, such as `app-stack: pulling 2 of 3 images`.
-    pub(crate) fn show(&self, what: impl Into<String>) {
+    /// Shows another step, such as `app-stack: pulling 2 of 3 images`.
+    pub(crate) fn show(&self, step: impl Into<String>) {
         if let Some((sender, _)) = &self.0 {
-            let _ = sender.send(what.into());
+            let _ = sender.send(step.into());
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.0.take() {
             drop(sender);
@@ -67,27 +67,27 @@ impl Drop for Progress {
 /// Erases to the end of the line.
 const ERASE: &str = "\u{1b}[K";
 
-/// Draws once a second, and when there is something new, until the sender is gone.
+/// Draws every second and at each new step, until the sender is dropped.
 fn redraw(receiver: &Receiver<String>, begun: Instant, mut to: impl io::Write) {
-    // A line that wraps could not be overwritten, and how wide the terminal is cannot be asked for without unsafe code.
-    const WIDEST: usize = 70;
-    let mut what = String::new();
+    // A line that wraps could not be overwritten, and how wide the terminal is cannot be args for without unsafe code.
+    const MAX_CHARS: usize = 70;
+    let mut step = String::new();
     loop {
         match receiver.recv_timeout(Duration::from_secs(1)) {
-            Ok(new) => what = escaped(&new).chars().take(WIDEST).collect(),
+            Ok(new) => step = escaped(&new).chars().take(MAX_CHARS).collect(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if !what.is_empty() {
+        if !step.is_empty() {
             let seconds = begun.elapsed().as_secs();
-            // The cursor goes back to the front, so that a warning that comes between begins there too.
-            let _ = to.write_all(format!("{ERASE}{what} {seconds} s\r").as_bytes());
+            // With the cursor at the start, a warning printed in between overwrites the line.
+            let _ = to.write_all(format!("{ERASE}{step} {seconds} s\r").as_bytes());
         }
     }
     let _ = to.write_all(ERASE.as_bytes());
 }
 
-/// Text of several lines of which nothing but their ends moves the cursor.
+/// Escapes everything that moves the cursor, except for line feeds.
 fn visible(text: &str) -> String {
     let lines = text
         .split_inclusive('\n')
@@ -123,9 +123,8 @@ mod tests {
 
     #[test]
     fn only_line_ends_move_the_cursor() {
-        assert_eq!(
-            visible("a\tb\nc\u{1b}[2J\r\n\nd"),
-            "a\\tb\nc\\u{1b}[2J\\r\n\nd"
-        );
+        let mut printed = Vec::new();
+        print_to(&mut printed, "a\tb\nc\u{1b}[2J\r\n\nd").unwrap();
+        assert_eq!(printed, b"a\\tb\nc\\u{1b}[2J\\r\n\nd");
     }
 }

@@ -19,9 +19,23 @@ macro_rules! string_enum {
                 match text { $($name => Some($kind::$variant),)+ _ => None }
             }
 
+            /// Returns the variant with this name.
+            ///
+            /// # Errors
+            /// The possible names, and the closest of them.
+            pub(crate) fn expect(text: &str) -> Result<$kind, String> {
+                $kind::parse(text).ok_or_else(|| crate::suggest::expected($kind::NAMES, text))
+            }
+
             /// Returns the name of this variant.
             pub(crate) fn name(self) -> &'static str {
                 match self { $($kind::$variant => $name),+ }
+            }
+        }
+
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
             }
         }
     };

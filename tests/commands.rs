@@ -1,5 +1,6 @@
 //! The commands as users and scripts see them: their output on stdout and stderr, and their exit codes.
 
+mod completions;
 mod redeploy;
 mod serve;
 mod status;
@@ -186,7 +187,7 @@ fn healthcheck_fails_without_a_listener() {
     let setup = Setup::new()
         .file("stackhook.toml", "[[stack]]\nname = 5\n")
         .env("STACKHOOK_LISTEN", free);
-    let why = format!("stackhook: the server at {free} is not well: nothing listens there\n");
+    let why = format!("stackhook: the server at {free} is not healthy: nothing listens there\n");
     check(&setup, &["healthcheck"], 1, "", &why);
 }
 
@@ -229,6 +230,11 @@ fn healthcheck_accepts_only_a_complete_reply() {
         "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
         1,
         "status 500",
+    );
+    check(
+        "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+        1,
+        "status 503",
     );
     check("SSH-2.0-OpenSSH_9.2\r\n", 1, "not HTTP");
     check("", 1, "not HTTP");

@@ -339,6 +339,18 @@ fn accepts_the_output_of_sign() {
 }
 
 #[test]
+fn signs_with_the_newest_of_several_secrets() {
+    let body = r#"{"event":"ping"}"#;
+    let setup = Setup::new().file("body.json", body).env(
+        "PORTAINER_WEBHOOK_SECRET",
+        "newer-secret-0123\nolder-secret-0123",
+    );
+    let signed = setup.run(&["sign", "body.json"]);
+    let expected = hex_hmac("newer-secret-0123", body.as_bytes());
+    assert!(signed.stdout.contains(&expected), "{signed:?}");
+}
+
+#[test]
 fn signs_a_whole_body_or_nothing() {
     let shop = Shop::quick(Era::A);
     let body = "x".repeat(32 * 1024 * 1024 + 1);

@@ -1,18 +1,9 @@
 //! Completion scripts for shells, made from the table of commands.
 
-use super::help::{COMMANDS, OptionHelp};
-use crate::text::string_enum;
+use std::collections::BTreeMap;
 
-string_enum! {
-    /// A shell with completions.
-    Shell:
-    /// GNU bash.
-    Bash = "bash",
-    /// The Z shell.
-    Zsh = "zsh",
-    /// The friendly interactive shell.
-    Fish = "fish",
-}
+use super::Shell;
+use super::help::{COMMANDS, possible_words};
 
 /// The script for a shell.
 pub(crate) fn script(shell: Shell) -> String {
@@ -31,49 +22,36 @@ fn words(words: impl Iterator<Item = &'static str>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The first argument, if there are only a few: shells, and commands after `help`.
-fn arguments(command: &str) -> String {
-    match command {
-        "completions" => Shell::NAMES.join(" "),
-        "help" => words(COMMANDS.iter().map(|command| command.name)),
-        _ => String::new(),
-    }
-}
-
 fn bash() -> String {
     let commands = words(COMMANDS.iter().map(|command| command.name));
     let cases: String = COMMANDS
         .iter()
         .map(|command| {
             let options = words(command.options.iter().map(|option| option.name));
-            let arguments = arguments(command.name);
+            let arguments = possible_words(command).join(" ");
             format!(
                 "        {}) words=\"{arguments} {options} --config --help\" ;;\n",
                 command.name
             )
         })
         .collect();
-    let mut with_values: Vec<&OptionHelp> = Vec::new();
-    for option in COMMANDS.iter().flat_map(|command| command.options) {
-        let is_new = with_values.iter().all(|known| known.name != option.name);
-        if !option.values.is_empty() && is_new {
-            with_values.push(option);
-        }
-    }
-    let values: String = with_values
-        .iter()
-        .map(|option| {
-            format!(
-                "        {}) COMPREPLY=($(compgen -W \"{}\" -- \"$current\")); return ;;\n",
-                option.name,
-                option.values.join(" ")
-            )
-        })
+    // One case per name: options of the same name have the same values.
+    let options = COMMANDS.iter().flat_map(|command| command.options);
+    let with_values: BTreeMap<&str, &[&str]> = options
+        .filter(|option| !option.value.is_empty())
+        .map(|option| (option.name, option.values))
         .collect();
+    let case = |(name, values): (&str, &[&str])| {
+        let values = values.join(" ");
+        format!(
+            "        {name}) COMPREPLY=($(compgen -W \"{values}\" -- \"$current\")); return ;;\n"
+        )
+    };
+    let values: String = with_values.into_iter().map(case).collect();
     format!(
         "_stackhook() {{\n    \
              local current=\"${{COMP_WORDS[COMP_CWORD]}}\" previous=\"${{COMP_WORDS[COMP_CWORD-1]}}\" command= word words\n    \
-             for word in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do\n        \
+             for word in \"${{COMP_WORDS[@]:1:$((COMP_CWORD-1))}}\"; do\n        \
                  case \" {commands} \" in *\" $word \"*) command=$word; break ;; esac\n    \
              done\n    \
              case \"$previous\" in\n{values}        \
@@ -89,24 +67,30 @@ fn bash() -> String {
 }
 
 fn fish() -> String {
-    let mut script = "complete -c stackhook -f\n\
+    let commands = words(COMMANDS.iter().map(|command| command.name));
+    let no_command = format!("'not __fish_seen_subcommand_from {commands}'");
+    let mut script = format!(
+        "complete -c stackhook -f\n\
                       complete -c stackhook -l config -r -F -d 'the configuration file'\n\
                       complete -c stackhook -s h -l help -d 'print help'\n\
-                      complete -c stackhook -n __fish_use_subcommand -s V -l version -d 'print the version'\n"
-        .to_owned();
+                      complete -c stackhook -n {no_command} -s V -l version -d 'print the version'\n"
+    );
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "\\'"));
     for command in COMMANDS {
         script.push_str(&format!(
-            "complete -c stackhook -n __fish_use_subcommand -a {} -d {}\n",
+            "complete -c stackhook -n {no_command} -a {} -d {}\n",
             command.name,
             quoted(command.summary)
         ));
         let condition = format!("'__fish_seen_subcommand_from {}'", command.name);
-        let arguments = arguments(command.name);
+        let arguments = possible_words(command).join(" ");
         if !arguments.is_empty() {
             script.push_str(&format!(
                 "complete -c stackhook -n {condition} -a '{arguments}'\n"
             ));
+        }
+        if command.arguments.contains("FILE") {
+            script.push_str(&format!("complete -c stackhook -n {condition} -F\n"));
         }
         for option in command.options {
             let values = match (option.value, option.values) {

@@ -1,128 +1,70 @@
 //! The table of commands and options. Parsing, help and shell completions are all made from it.
 //!
-//! To add a command: a variant of [`Topic`], a row in [`COMMANDS`], a variant of `Command` in `cli.rs`, its arguments in
-//! `cli/meant.rs`, and a file in `commands/`. Tests compare the table with the parser and the documents.
+//! To add a command: a row in [`COMMANDS`], a variant of `Command` in `cli.rs`, a function in `cli/arguments.rs` that builds it, and a
+//! file in `commands/`. Tests compare the table with the parser and the documents.
 
-/// A command, or the program as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Topic {
-    /// The program without a command.
-    Program,
-    /// `serve`
-    Serve,
-    /// `generate-secret`
-    GenerateSecret,
-    /// `test-connection`
-    TestConnection,
-    /// `show-config`
-    ShowConfig,
-    /// `redeploy`
-    Redeploy,
-    /// `rollback`
-    Rollback,
-    /// `pause`
-    Pause,
-    /// `resume`
-    Resume,
-    /// `status`
-    Status,
-    /// `trigger`
-    Trigger,
-    /// `sign`
-    Sign,
-    /// `healthcheck`
-    Healthcheck,
-    /// `completions`
-    Completions,
-    /// `help`
-    Help,
-    /// `version`
-    Version,
+use super::arguments::{self, Arguments, CommandSpec, OptionSpec};
+use super::{Invocation, SecretFormat, Shell, UsageError};
+use crate::signature::SchemeName;
+use crate::suggest::did_you_mean;
+
+const fn switch(name: &'static str, about: &'static str) -> OptionSpec {
+    option(name, "", about)
 }
 
-/// A row of the table: everything about a command that a user sees.
-pub(crate) struct CommandHelp {
-    pub(crate) topic: Topic,
-    pub(crate) name: &'static str,
-    /// As in `[STACK…]`.
-    pub(crate) arguments: &'static str,
-    /// One line for the list of commands.
-    pub(crate) summary: &'static str,
-    /// The first sentences of its own help.
-    pub(crate) about: &'static str,
-    pub(crate) options: &'static [OptionHelp],
-    /// The end of its own help; may be empty.
-    pub(crate) notes: &'static str,
-}
-
-/// An option of a command.
-pub(crate) struct OptionHelp {
-    /// With both hyphens.
-    pub(crate) name: &'static str,
-    /// The placeholder of its value; empty for a switch.
-    pub(crate) value: &'static str,
-    pub(crate) about: &'static str,
-    /// The possible values, if they are few.
-    pub(crate) values: &'static [&'static str],
-}
-
-const fn switch(name: &'static str, about: &'static str) -> OptionHelp {
-    OptionHelp {
-        name,
-        value: "",
-        about,
-        values: &[],
-    }
-}
-
-const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionHelp {
-    OptionHelp {
+const fn option(name: &'static str, value: &'static str, about: &'static str) -> OptionSpec {
+    OptionSpec {
         name,
         value,
         about,
         values: &[],
+        repeats: false,
     }
 }
 
-const JSON: OptionHelp = switch("--json", "print one JSON object");
-const QUIET: OptionHelp = switch("--quiet", "print nothing on success");
-const IMAGE: OptionHelp = option(
-    "--image",
-    "REF",
-    "only the services with this image; may be given several times",
-);
-const FORCE: OptionHelp = switch(
+const JSON: OptionSpec = switch("--json", "print one JSON object");
+const QUIET: OptionSpec = switch("--quiet", "print nothing on success");
+const IMAGE: OptionSpec = OptionSpec {
+    repeats: true,
+    ..option(
+        "--image",
+        "REF",
+        "only the services with this image; may be given several times",
+    )
+};
+const FORCE: OptionSpec = switch(
     "--force",
     "also if nothing is newer, if the image was rolled back before, or if the stack is paused",
 );
 
 /// Every command, in the order of the help.
-pub(crate) const COMMANDS: &[CommandHelp] = &[
-    CommandHelp {
-        topic: Topic::Serve,
+pub(crate) const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
         name: "serve",
         arguments: "",
         summary: "receive webhooks",
         about: "Receives webhooks and redeploys stacks, until SIGTERM or SIGINT.",
         options: &[],
         notes: "Prints \"listening on http://ADDRESS\" to stderr when it is ready. A second signal ends it at once, with 130.",
+        build: arguments::serve,
     },
-    CommandHelp {
-        topic: Topic::GenerateSecret,
+    CommandSpec {
         name: "generate-secret",
         arguments: "",
         summary: "print a new secret for a hook",
         about: "Prints a new secret for a hook and its sender: 32 letters and digits.",
-        options: &[OptionHelp {
-            name: "--format",
-            value: "FORMAT",
-            about: "plain (the default), or standard-webhooks: whsec_ and 32 bytes in base64",
-            values: crate::cli::SecretFormat::NAMES,
+        options: &[OptionSpec {
+            values: SecretFormat::NAMES,
+            ..option(
+                "--format",
+                "FORMAT",
+                "plain (the default), or standard-webhooks: whsec_ and 32 bytes in base64",
+            )
         }],
         notes: "",
+        build: arguments::generate_secret,
     },
-    CommandHelp {
-        topic: Topic::TestConnection,
+    CommandSpec {
         name: "test-connection",
         arguments: "",
         summary: "check Portainer, the credentials and every configured stack",
@@ -130,25 +72,25 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         options: &[
             switch(
                 "--notify",
-                "also send a test notice to the receiver in [notify]",
+                "also send a test notice to every [[notify]] receiver",
             ),
             JSON,
         ],
         notes: "Prints the user, the environments, the visible stacks, and for each configured stack how it would be\n\
                 redeployed. Exits with 0 if everything is correct, 1 if something is not, 75 if Portainer cannot be\n\
                 reached, 78 if the configuration is wrong.",
+        build: arguments::test_connection,
     },
-    CommandHelp {
-        topic: Topic::ShowConfig,
+    CommandSpec {
         name: "show-config",
         arguments: "",
         summary: "print the effective configuration and the source of each value",
         about: "Prints the effective configuration: each key, its value and its source. Secrets are not shown.",
         options: &[JSON],
         notes: "Exits with 78 if something is wrong, and reports every problem.",
+        build: arguments::show_config,
     },
-    CommandHelp {
-        topic: Topic::Redeploy,
+    CommandSpec {
         name: "redeploy",
         arguments: "[STACK…]",
         summary: "redeploy now, directly through Portainer",
@@ -166,9 +108,9 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         notes: "Of several stacks, exit code 1 (failed, or skipped) wins over 75 (unknown, unreachable), which wins over 0.\n\
                 Ctrl-C stops watching, with 130; an update that Portainer has received goes on. Run the same command\n\
                 again to see how it ended.",
+        build: arguments::redeploy,
     },
-    CommandHelp {
-        topic: Topic::Rollback,
+    CommandSpec {
         name: "rollback",
         arguments: "STACK",
         summary: "restore the images that ran before the last update",
@@ -178,9 +120,9 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
                 available.",
         options: &[JSON, QUIET],
         notes: "",
+        build: arguments::rollback,
     },
-    CommandHelp {
-        topic: Topic::Pause,
+    CommandSpec {
         name: "pause",
         arguments: "STACK",
         summary: "skip deliveries for a stack, until it is resumed or for a time",
@@ -193,18 +135,18 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
             "how long, such as 30m, 2h or 3d; without it, until \"stackhook resume\"",
         )],
         notes: "",
+        build: arguments::pause,
     },
-    CommandHelp {
-        topic: Topic::Resume,
+    CommandSpec {
         name: "resume",
         arguments: "STACK",
         summary: "update a paused stack again",
         about: "Resumes updates of a paused stack. Deliveries that were skipped during the pause are not replayed.",
         options: &[],
         notes: "",
+        build: arguments::resume,
     },
-    CommandHelp {
-        topic: Topic::Status,
+    CommandSpec {
         name: "status",
         arguments: "[STACK…]",
         summary: "print state, running images, pause, blocked images and last deliveries",
@@ -213,9 +155,9 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         options: &[JSON],
         notes: "Deliveries, pauses and blocked images are read from the state_dir, also while the server runs or Portainer\n\
                 is not reachable. The state is healthy, unhealthy, updating, paused, failed or unknown.",
+        build: arguments::status,
     },
-    CommandHelp {
-        topic: Topic::Trigger,
+    CommandSpec {
         name: "trigger",
         arguments: "[STACK…]",
         summary: "send a signed delivery to a running stackhook and report its result",
@@ -230,11 +172,14 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
                 "address of the server; default $STACKHOOK_URL. Without a path, /webhook/update/ is used",
             ),
             IMAGE,
-            option(
-                "--env",
-                "NAME=VALUE",
-                "set a variable of the stack that its \"env\" allows; may be given several times",
-            ),
+            OptionSpec {
+                repeats: true,
+                ..option(
+                    "--env",
+                    "NAME=VALUE",
+                    "set a variable of the stack that its \"env\" allows; may be given several times",
+                )
+            },
             FORCE,
             switch("--no-wait", "exit when the delivery is accepted"),
             switch("--json", "print the reply, one object per delivery"),
@@ -242,9 +187,9 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
         ],
         notes: "Exits with 0 if the stack is up to date and healthy, 1 if the deployment failed or was skipped, 75 if the\n\
                 result is unknown or the server cannot be reached (try again), 78 if the delivery was rejected.",
+        build: arguments::trigger,
     },
-    CommandHelp {
-        topic: Topic::Sign,
+    CommandSpec {
         name: "sign",
         arguments: "[FILE]",
         summary: "print the headers that sign a body, or how to set up a sender",
@@ -253,11 +198,9 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
                 The body is read from FILE, or from standard input. It is signed with the hook's first secret.",
         options: &[
             option("--hook", "NAME", "the hook; default: the default hook"),
-            OptionHelp {
-                name: "--scheme",
-                value: "SCHEME",
-                about: "another scheme than the hook's own",
-                values: crate::signature::SchemeName::NAMES,
+            OptionSpec {
+                values: SchemeName::NAMES,
+                ..option("--scheme", "SCHEME", "another scheme than the hook's own")
             },
             switch(
                 "--setup",
@@ -265,60 +208,81 @@ pub(crate) const COMMANDS: &[CommandHelp] = &[
             ),
         ],
         notes: "",
+        build: arguments::sign,
     },
-    CommandHelp {
-        topic: Topic::Healthcheck,
+    CommandSpec {
         name: "healthcheck",
         arguments: "",
         summary: "check that the server on this host answers",
         about: "Requests /healthz from the server on this host. Of the configuration, only the listen address is read.",
         options: &[],
         notes: "Exits with 0 if the server answers that it is healthy, otherwise with 1.",
+        build: arguments::healthcheck,
     },
-    CommandHelp {
-        topic: Topic::Completions,
+    CommandSpec {
         name: "completions",
         arguments: "SHELL",
         summary: "print a completion script for bash, zsh or fish",
         about: "Prints a completion script for bash, zsh or fish.\n\n  source <(stackhook completions bash)",
         options: &[],
         notes: "",
+        build: arguments::completions,
     },
-    CommandHelp {
-        topic: Topic::Help,
+    CommandSpec {
         name: "help",
         arguments: "[COMMAND]",
         summary: "print this text, or the help of a command",
         about: "Prints the help of the program or of a command.",
         options: &[],
         notes: "",
+        build: help,
     },
-    CommandHelp {
-        topic: Topic::Version,
+    CommandSpec {
         name: "version",
         arguments: "",
         summary: "print version, commit and target",
         about: "Prints the version, the commit it was built from and the target.",
         options: &[],
         notes: "",
+        build: arguments::version,
     },
 ];
 
 /// The row of a command's name.
-pub(crate) fn find(name: &str) -> Option<&'static CommandHelp> {
+pub(crate) fn find(name: &str) -> Option<&'static CommandSpec> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
-/// The help of a command or the program, with a final line break.
-pub(crate) fn text(topic: Topic) -> String {
-    match COMMANDS.iter().find(|command| command.topic == topic) {
-        Some(command) => command_text(command),
-        None => program_text(),
+/// The row of a command's name, or an error with a similar one.
+pub(super) fn find_command(name: &str) -> Result<&'static CommandSpec, UsageError> {
+    find(name).ok_or_else(|| {
+        let near = did_you_mean(name, COMMANDS.iter().map(|command| command.name));
+        UsageError(format!("unknown command {name:?}{near}"))
+    })
+}
+
+fn help(arguments: Arguments) -> Result<Invocation, UsageError> {
+    let name = arguments.words.first();
+    let command = name.map(|name| find_command(name)).transpose()?;
+    Ok(Invocation::Help(command))
+}
+
+/// The possible words after a command, if they are few: shells, and commands after `help`.
+pub(super) fn possible_words(command: &CommandSpec) -> Vec<&'static str> {
+    match command.name {
+        "completions" => Shell::NAMES.to_vec(),
+        "help" => COMMANDS.iter().map(|command| command.name).collect(),
+        _ => Vec::new(),
     }
 }
 
+/// The help of a command or, without one, of the program; with a final line break.
+pub(crate) fn text(command: Option<&CommandSpec>) -> String {
+    command.map_or_else(program_text, command_text)
+}
+
 fn program_text() -> String {
-    let usage = |command: &CommandHelp| match command.arguments {
+    let usage = |command: &CommandSpec| match command.arguments {
         "" => command.name.to_owned(),
         arguments => format!("{} {arguments}", command.name),
     };
@@ -346,7 +310,7 @@ fn program_text() -> String {
     )
 }
 
-fn command_text(command: &CommandHelp) -> String {
+fn command_text(command: &CommandSpec) -> String {
     let options: Vec<(String, &str)> = command
         .options
         .iter()

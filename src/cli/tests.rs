@@ -1,8 +1,8 @@
-//! What is typed, and what it means or what is said about it.
+//! Command lines, and the invocation or the error that they give.
 
 use super::*;
 
-fn typed(line: &str) -> Result<Meant, Usage> {
+fn typed(line: &str) -> Result<Invocation, UsageError> {
     parse(line.split_whitespace().map(OsString::from).collect())
 }
 
@@ -11,7 +11,7 @@ fn check(line: &str, expected: Command) {
     let command = expected;
     assert_eq!(
         typed(line),
-        Ok(Meant::Run {
+        Ok(Invocation::Run {
             config: None,
             command
         }),
@@ -59,11 +59,11 @@ fn every_command_is_understood() {
     let standard = || Command::GenerateSecret(SecretFormat::StandardWebhooks);
     check("generate-secret --format standard-webhooks", standard());
     check("generate-secret --format=standard-webhooks", standard());
-    check("redeploy", Command::Redeploy(Redeploy::default()));
+    check("redeploy", Command::Redeploy(RedeployArgs::default()));
     check(
         "redeploy --image nginx app --force --image=redis:7 db --json --quiet --dry-run",
-        Command::Redeploy(Redeploy {
-            which: Which::Named(vec!["app".to_owned(), "db".to_owned()]),
+        Command::Redeploy(RedeployArgs {
+            stacks: StackChoice::Named(vec!["app".to_owned(), "db".to_owned()]),
             images: vec![image("nginx"), image("redis:7")],
             force: true,
             dry_run: true,
@@ -75,9 +75,9 @@ fn every_command_is_understood() {
     );
     check(
         "redeploy --all",
-        Command::Redeploy(Redeploy {
-            which: Which::All,
-            ..Redeploy::default()
+        Command::Redeploy(RedeployArgs {
+            stacks: StackChoice::All,
+            ..RedeployArgs::default()
         }),
     );
 }
@@ -85,40 +85,43 @@ fn every_command_is_understood() {
 #[test]
 fn a_body_is_signed_or_a_sender_is_set_up() {
     let hook = || Some("web".to_owned());
-    check("sign", Command::Sign(Sign::default()));
+    check("sign", Command::Sign(SignArgs::default()));
     let body = Some(PathBuf::from("body.json"));
     check(
         "sign body.json --hook web",
-        Command::Sign(Sign {
+        Command::Sign(SignArgs {
             body,
             hook: hook(),
-            ..Sign::default()
+            ..SignArgs::default()
         }),
     );
     let scheme = Some(SchemeName::Github);
     check(
         "sign --scheme=github",
-        Command::Sign(Sign {
+        Command::Sign(SignArgs {
             scheme,
-            ..Sign::default()
+            ..SignArgs::default()
         }),
     );
     check(
         "sign --setup --hook web",
-        Command::Sign(Sign {
+        Command::Sign(SignArgs {
             setup: true,
             hook: hook(),
-            ..Sign::default()
+            ..SignArgs::default()
         }),
     );
-    refused("sign a b", "sign takes one file at most");
+    refused(
+        "sign a b",
+        "sign takes at most one argument: stackhook sign [FILE]",
+    );
     refused(
         "sign a --setup",
         "--setup signs nothing, so it takes no file",
     );
     refused(
         "sign --scheme gitub",
-        "unknown scheme \"gitub\"; did you mean \"github\"?; use one of generic, github, gitea, forgejo, gogs, bitbucket, hmac, standard-webhooks, token, url-token",
+        "--scheme: expected generic, github, gitea, forgejo, gogs, bitbucket, hmac, standard-webhooks, token or url-token; did you mean \"github\"?",
     );
 }
 
@@ -127,29 +130,29 @@ fn a_rollback_is_of_one_stack() {
     let stack = "app".to_owned();
     check(
         "rollback app --json",
-        Command::Rollback(Rollback {
+        Command::Rollback {
             stack,
             output: Output {
                 json: true,
                 quiet: false,
             },
-        }),
+        },
     );
-    let one = "rollback takes exactly one stack: stackhook rollback STACK";
+    let one = "rollback takes exactly one argument: stackhook rollback STACK";
     refused("rollback", one);
     refused("rollback app db", one);
 }
 
 #[test]
 fn a_delivery_is_described() {
-    check("trigger", Command::Trigger(Trigger::default()));
+    check("trigger", Command::Trigger(TriggerArgs::default()));
     check(
         "trigger app --env TAG=1=2 --image nginx --url https://hooks.example.com db --force --no-wait --json --quiet",
-        Command::Trigger(Trigger {
+        Command::Trigger(TriggerArgs {
             stacks: vec!["app".to_owned(), "db".to_owned()],
             url: Some("https://hooks.example.com".to_owned()),
             images: vec![image("nginx")],
-            set: BTreeMap::from([("TAG".to_owned(), "1=2".to_owned())]),
+            env: BTreeMap::from([("TAG".to_owned(), "1=2".to_owned())]),
             force: true,
             no_wait: true,
             output: Output {
@@ -178,7 +181,7 @@ fn the_file_may_be_named_on_either_side_of_the_command() {
         "serve --config a.toml",
         "serve --config=a.toml",
     ] {
-        let meant = Meant::Run {
+        let meant = Invocation::Run {
             config: Some(PathBuf::from("a.toml")),
             command: Command::Serve,
         };
@@ -188,17 +191,18 @@ fn the_file_may_be_named_on_either_side_of_the_command() {
 
 #[test]
 fn help_and_version_win_over_everything_else() {
-    for (line, topic) in [
-        ("-h", Topic::Program),
-        ("--nonsense --help", Topic::Program),
-        ("redeploy --nonsense -h", Topic::Redeploy),
-        ("--version --help", Topic::Program),
-        ("--config -h", Topic::Program),
+    for (line, command) in [
+        ("-h", None),
+        ("--nonsense --help", None),
+        ("redeploy --nonsense -h", Some("redeploy")),
+        ("--version --help", None),
+        ("--config -h", None),
     ] {
-        assert_eq!(typed(line), Ok(Meant::Help(topic)), "{line}");
+        let command = command.and_then(help::find);
+        assert_eq!(typed(line), Ok(Invocation::Help(command)), "{line}");
     }
     for line in ["-V", "--version", "redeploy --nonsense -V", "nonsense -V"] {
-        assert_eq!(typed(line), Ok(Meant::Version), "{line}");
+        assert_eq!(typed(line), Ok(Invocation::Version), "{line}");
     }
 }
 
@@ -258,49 +262,95 @@ fn options_are_complete_and_given_once() {
     );
     refused(
         "generate-secret --format long",
-        "unknown format \"long\"; use one of plain, standard-webhooks",
+        "--format: expected plain or standard-webhooks",
     );
 }
 
 #[test]
 fn help_version_and_completions_are_commands() {
-    for (line, topic) in [
-        ("help", Topic::Program),
-        ("help serve", Topic::Serve),
-        ("--config x help redeploy", Topic::Redeploy),
-        ("help help", Topic::Help),
+    for (line, command) in [
+        ("help", None),
+        ("help serve", Some("serve")),
+        ("--config x help redeploy", Some("redeploy")),
+        ("help help", Some("help")),
     ] {
-        assert_eq!(typed(line), Ok(Meant::Help(topic)), "{line}");
+        let command = command.and_then(help::find);
+        assert_eq!(typed(line), Ok(Invocation::Help(command)), "{line}");
     }
-    assert_eq!(typed("version"), Ok(Meant::Version));
+    assert_eq!(typed("version"), Ok(Invocation::Version));
     assert_eq!(
         typed("completions fish"),
-        Ok(Meant::Completions(Shell::Fish))
+        Ok(Invocation::Completions(Shell::Fish))
     );
     refused(
         "help redploy",
         "unknown command \"redploy\"; did you mean \"redeploy\"?",
     );
     refused("version now", "version takes no argument \"now\"");
-    let shells = "completions takes one shell: bash, zsh, fish";
-    refused("completions", shells);
-    refused("completions tcsh", shells);
+    refused(
+        "completions",
+        "completions takes exactly one argument: stackhook completions SHELL",
+    );
+    refused(
+        "completions bsh",
+        "completions: expected bash, zsh or fish; did you mean \"bash\"?",
+    );
 }
 
-/// Options that the table has and the parser does not know would be refused by name.
+/// Arguments that make a line of this command valid.
+fn line_of(command: &CommandSpec) -> String {
+    match command.arguments {
+        "SHELL" => format!("{} bash", command.name),
+        "STACK" => format!("{} app", command.name),
+        _ => command.name.to_owned(),
+    }
+}
+
 #[test]
-fn the_parser_knows_every_option_of_the_table() {
+fn every_option_of_the_table_changes_its_command() {
     for command in help::COMMANDS {
+        let plain = line_of(command);
+        assert!(typed(&plain).is_ok(), "{plain}: {:?}", typed(&plain));
         for option in command.options {
-            let value = option.values.first().copied().unwrap_or("a=1");
-            let mut line = format!("{} {}", command.name, option.name);
-            if !option.value.is_empty() {
-                line.push_str(&format!(" {value}"));
-            }
-            let error = typed(&line).err().map(|usage| usage.to_string());
-            let unknown = error.filter(|error| error.starts_with("unknown option"));
-            assert_eq!(unknown, None, "{line}");
+            let value = match (option.value, option.values) {
+                ("", _) => "",
+                // The first value may be the default.
+                (_, [.., last]) => last,
+                ("REF", []) => "app",
+                (_, []) => "a=1",
+            };
+            let line = format!("{plain} {} {value}", option.name);
+            assert!(typed(&line).is_ok(), "{line}: {:?}", typed(&line));
+            assert_ne!(typed(&line), typed(&plain), "{line} is ignored");
+            let twice = format!("{line} {} {}", option.name, value.replace('a', "b"));
+            let expected = format!("{} is given twice", option.name);
+            let error = typed(&twice).err().map(|error| error.to_string());
+            assert_eq!(
+                error == Some(expected),
+                !option.repeats,
+                "{twice}: {error:?}"
+            );
         }
+    }
+}
+
+#[test]
+fn commands_take_as_many_arguments_as_the_table_says() {
+    for command in help::COMMANDS {
+        let count = |words: &str| typed(&format!("{} {words}", command.name)).is_ok();
+        let word = if command.name == "help" {
+            "serve"
+        } else {
+            "bash"
+        };
+        let counts = (count(""), count(word), count(&format!("{word} {word}")));
+        let expected = match command.arguments {
+            "" => (true, false, false),
+            "[STACK…]" => (true, true, true),
+            "[FILE]" | "[COMMAND]" => (true, true, false),
+            _ => (false, true, false),
+        };
+        assert_eq!(counts, expected, "{}", command.name);
     }
 }
 
@@ -308,9 +358,9 @@ fn the_parser_knows_every_option_of_the_table() {
 fn help_and_completions_name_every_command_and_option() {
     let scripts = [Shell::Bash, Shell::Zsh, Shell::Fish].map(completions::script);
     for command in help::COMMANDS {
-        let own = help::text(command.topic);
+        let own = help::text(Some(command));
         assert!(own.contains(&format!("] {}", command.name)), "{own}");
-        let all = help::text(Topic::Program);
+        let all = help::text(None);
         assert!(all.contains(&format!("\n  {} ", command.name)), "{all}");
         for script in &scripts {
             assert!(script.contains(command.name), "{script}");
@@ -328,13 +378,10 @@ fn help_and_completions_name_every_command_and_option() {
 #[test]
 fn help_fits_a_terminal_and_lists_the_exit_codes() {
     for code in ["0", "1", "2", "75", "78", "130"] {
-        assert!(
-            help::text(Topic::Program).contains(&format!("\n  {code} ")),
-            "{code}"
-        );
+        assert!(help::text(None).contains(&format!("\n  {code} ")), "{code}");
     }
-    let topics = help::COMMANDS.iter().map(|command| command.topic);
-    for text in topics.chain([Topic::Program]).map(help::text) {
+    let commands = help::COMMANDS.iter().map(Some);
+    for text in commands.chain([None]).map(help::text) {
         for line in text.lines() {
             assert!(line.chars().count() <= 120, "{line}");
         }

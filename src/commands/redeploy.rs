@@ -1,4 +1,4 @@
-//! `stackhook redeploy`: what a delivery would do, done now and watched by whoever typed it.
+//! `stackhook redeploy` and `rollback`: a redeploy without a delivery, with progress on the terminal.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 
 use super::choose::choose;
-use super::report::words;
-use super::{Exit, Stop, Voice, connect, load, warn, worst};
-use crate::cli::{self, Output, Which};
+use super::report::describe;
+use super::{CommandError, Exit, Verbosity, connect, load, warn, worst};
+use crate::cli::{self, Output, StackChoice};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::ConfigScope;
 use crate::delivery::Status;
@@ -25,119 +25,124 @@ use crate::stack::order::{ImageFilter, Order, Selection};
 use crate::stack::outcome::{Fault, Outcome, StackReport};
 use crate::store::lock::{LockError, LockGuard, LockKey, LockManager};
 use crate::store::stacks::{Pause, StackStore};
-use crate::terminal::{self, Progress};
+use crate::terminal::{self, ProgressLine};
 
-/// Redeploys the stacks one after the other, and ends as the worst of them did.
-pub(super) fn run(file: Option<&Path>, asked: cli::Redeploy) -> Result<Exit, Stop> {
-    let order = order(&asked);
-    let manner = match (asked.dry_run, asked.force) {
-        (true, _) => Manner::OnlyLooks,
-        (false, true) => Manner::PastPause,
-        (false, false) => Manner::Usual,
+/// Redeploys the stacks one after the other. The worst result decides the exit code.
+pub(super) fn run(file: Option<&Path>, args: cli::RedeployArgs) -> Result<Exit, CommandError> {
+    let order = order(&args);
+    let mode = match (args.dry_run, args.force) {
+        (true, _) => RunMode::DryRun,
+        (false, true) => RunMode::IgnorePause,
+        (false, false) => RunMode::Normal,
     };
-    let act = |context: &Context<'_>, stack: &Stack| match asked.dry_run {
-        false => End::Report(redeploy::run(context, stack, &order)),
+    let act = |context: &Context<'_>, stack: &Stack| match args.dry_run {
+        false => RunResult::Report(redeploy::run(context, stack, &order)),
         true => match redeploy::preview(context, stack, &order) {
-            Ok(lines) => End::Plan(lines),
-            Err(report) => End::Report(report),
+            Ok(lines) => RunResult::Plan(lines),
+            Err(report) => RunResult::Report(report),
         },
     };
-    carry_out(file, &asked.which, asked.output, manner, act)
+    run_all(file, &args.stacks, args.output, mode, act)
 }
 
-/// Brings back the images that ran before the last update.
-pub(super) fn roll_back(file: Option<&Path>, asked: cli::Rollback) -> Result<Exit, Stop> {
-    let which = Which::Named(vec![asked.stack]);
-    let act =
-        |context: &Context<'_>, stack: &Stack| End::Report(redeploy::roll_back(context, stack));
-    carry_out(file, &which, asked.output, Manner::PastPause, act)
-}
-
-/// What it may do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// Redeploys stacks that are not paused.
-    Usual,
-    /// Redeploys also what staff have paused.
-    PastPause,
-    /// Changes nothing, in the state directory neither.
-    OnlyLooks,
-}
-
-fn carry_out(
+/// Restores the images that ran before the last update.
+pub(super) fn roll_back(
     file: Option<&Path>,
-    which: &Which,
+    stack: String,
     output: Output,
-    manner: Manner,
-    act: impl Fn(&Context<'_>, &Stack) -> End,
-) -> Result<Exit, Stop> {
-    let config = load(ConfigScope::Portainer, file, Voice::of(output))?.config;
-    let stacks = choose(which, &config)?;
+) -> Result<Exit, CommandError> {
+    let choice = StackChoice::Named(vec![stack]);
+    let act = |context: &Context<'_>, stack: &Stack| {
+        RunResult::Report(redeploy::roll_back(context, stack))
+    };
+    run_all(file, &choice, output, RunMode::IgnorePause, act)
+}
+
+/// The permissions of a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RunMode {
+    /// Redeploys stacks that are not paused.
+    Normal,
+    /// Redeploys paused stacks, too.
+    IgnorePause,
+    /// Changes nothing, not even in the state directory.
+    DryRun,
+}
+
+fn run_all(
+    file: Option<&Path>,
+    choice: &StackChoice,
+    output: Output,
+    mode: RunMode,
+    act: impl Fn(&Context<'_>, &Stack) -> RunResult,
+) -> Result<Exit, CommandError> {
+    let config = load(ConfigScope::Portainer, file, Verbosity::of_output(output))?.config;
+    let stacks = choose(choice, &config)?;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
     let redactor = Redactor::new(config.secrets());
     let dir = config.state_dir.as_deref();
-    let looks = manner == Manner::OnlyLooks;
-    if dir.is_none() && !output.quiet && !looks {
-        warn(&[
-            "there is no \"state_dir\": a server beside this command is not waited for, and no way back is kept".to_owned(),
-        ]);
+    let dry_run = mode == RunMode::DryRun;
+    if dir.is_none() && !output.quiet && !dry_run {
+        let text = "state_dir is not set: this command does not coordinate with a running server, and the data for a rollback is not saved";
+        warn(&[text.to_owned()]);
     }
-    let locks =
-        LockManager::new(dir.filter(|_| !looks), "redeploy").map_err(Stop::Configuration)?;
-    let store = match looks {
+    let locks = LockManager::new(dir.filter(|_| !dry_run), "redeploy")
+        .map_err(CommandError::Configuration)?;
+    let store = match dry_run {
         true => StackStore::read_only(dir),
         false => StackStore::new(dir)
-            .map_err(Stop::Configuration)?
+            .map_err(CommandError::Configuration)?
             .with_stacks(&config.stacks),
     };
     let submitted = Arc::new(AtomicBool::new(false));
-    if !looks {
+    if !dry_run {
         exit_on_interrupt(&submitted)?;
     }
-    let mut ends = Vec::new();
+    let mut results = Vec::new();
     for stack in stacks {
-        let watching = Watching {
+        let observer = CommandObserver {
             stack,
-            progress: Progress::new(),
+            progress: ProgressLine::new(),
             locks: &locks,
             store: &store,
-            past_pause: manner == Manner::PastPause,
+            ignores_pause: mode == RunMode::IgnorePause,
             submitted: &submitted,
         };
         let context = Context {
             portainer: &portainer,
             clock: &SystemClock,
-            observer: &watching,
+            observer: &observer,
             memory: &store,
             redactor: &redactor,
             timeout,
-            // Whoever typed this can try again.
+            // The user can try again.
             patience: Duration::ZERO,
         };
-        let end = act(&context, stack);
+        let result = act(&context, stack);
         submitted.store(false, Ordering::SeqCst);
         // Before anything is printed, so that the progress line is gone.
-        drop(watching);
-        if !output.json && (!output.quiet || end.exit() != Exit::Fine) {
-            tell(stack, &end, output.quiet)?;
+        drop(observer);
+        if !output.json && (!output.quiet || result.exit() != Exit::Success) {
+            print_result(stack, &result, output.quiet)?;
         }
-        ends.push((stack, end));
+        results.push((stack, result));
     }
-    let exit = worst(ends.iter().map(|(_, end)| end.exit()));
-    if output.json && (!output.quiet || exit != Exit::Fine) {
-        terminal::print(&format!("{}\n", escape_json(json(&ends).to_string())))?;
+    let exit = worst(results.iter().map(|(_, result)| result.exit()));
+    if output.json && (!output.quiet || exit != Exit::Success) {
+        terminal::print(&format!("{}\n", escape_json(to_json(&results).to_string())))?;
     }
     Ok(exit)
 }
 
 /// Exits with 130 at the first SIGINT, and reports whether Portainer goes on with an update.
-fn exit_on_interrupt(submitted: &Arc<AtomicBool>) -> Result<(), Stop> {
-    let cannot = |why: std::io::Error| Stop::Failed(format!("cannot handle signals: {why}"));
+fn exit_on_interrupt(submitted: &Arc<AtomicBool>) -> Result<(), CommandError> {
+    let cannot =
+        |why: std::io::Error| CommandError::Failed(format!("cannot handle signals: {why}"));
     let mut signals = Signals::new([SIGINT]).map_err(cannot)?;
     let submitted = Arc::clone(submitted);
     let wait = move || {
         if signals.forever().next().is_some() {
-            terminal::complain(match submitted.load(Ordering::SeqCst) {
+            terminal::print_error(match submitted.load(Ordering::SeqCst) {
                 true => {
                     "stopped watching; the update goes on in Portainer; run the same command again to see how it ended"
                 }
@@ -151,22 +156,22 @@ fn exit_on_interrupt(submitted: &Arc<AtomicBool>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What became of one stack.
-enum End {
-    /// Redeployed, or not.
+/// The result for one stack.
+enum RunResult {
+    /// The report of a redeploy.
     Report(StackReport),
-    /// A dry run: what would be done, step by step.
+    /// The steps that a dry run found.
     Plan(Vec<String>),
 }
 
-impl End {
+impl RunResult {
     fn exit(&self) -> Exit {
         match self {
-            End::Plan(_) => Exit::Fine,
-            End::Report(report) => match (report.outcome, report.fault) {
-                (Outcome::Updated | Outcome::Unchanged, _) => Exit::Fine,
+            RunResult::Plan(_) => Exit::Success,
+            RunResult::Report(report) => match (report.outcome, report.fault) {
+                (Outcome::Updated | Outcome::Unchanged, _) => Exit::Success,
                 (Outcome::Unknown, _) | (Outcome::Failed, Some(Fault::NotReached)) => {
-                    Exit::TryLater
+                    Exit::Temporary
                 }
                 // Only the locks in the state directory are written here.
                 (Outcome::Failed, Some(Fault::NotWritten)) => Exit::Configuration,
@@ -178,85 +183,82 @@ impl End {
     }
 }
 
-fn order(asked: &cli::Redeploy) -> Order {
-    let named = asked.images.iter().cloned().map(ImageFilter::Reference);
+fn order(args: &cli::RedeployArgs) -> Order {
+    let named = args.images.iter().cloned().map(ImageFilter::Reference);
     Order {
-        images: match asked.images.is_empty() {
+        images: match args.images.is_empty() {
             true => Selection::All,
             false => Selection::Only(named.collect()),
         },
-        force: asked.force,
+        force: args.force,
         ..Order::default()
     }
 }
 
-/// Results on stdout, the trouble on stderr; if that is all that is wanted, only the trouble.
-fn tell(stack: &Stack, end: &End, quiet: bool) -> Result<(), Stop> {
-    match end {
-        End::Plan(lines) => {
+/// Prints a result on stdout and a failure on stderr; with `quiet` only the failure.
+fn print_result(stack: &Stack, result: &RunResult, quiet: bool) -> Result<(), CommandError> {
+    match result {
+        RunResult::Plan(lines) => {
             let lines = lines
                 .iter()
                 .fold(String::new(), |text, line| format!("{text}  {line}\n"));
             terminal::print(&format!("{}:\n{lines}", stack.name))?;
         }
-        End::Report(report) => {
-            let trouble = end.exit() != Exit::Fine;
+        RunResult::Report(report) => {
+            let has_failed = result.exit() != Exit::Success;
             if !quiet {
-                terminal::print(&words(report, trouble))?;
+                terminal::print(&describe(report, has_failed))?;
             }
-            if trouble {
+            if has_failed {
                 let outcome = report.outcome.name();
-                terminal::complain(&format!("{}: {outcome}: {}", report.name, report.message));
+                terminal::print_error(&format!("{}: {outcome}: {}", report.name, report.message));
             }
         }
     }
     Ok(())
 }
 
-/// `status` and `stacks` as in a delivery's reply (design 2.1); of a dry run `would` instead of an outcome.
-fn json(ends: &[(&Stack, End)]) -> Value {
-    let reports = ends.iter().filter_map(|(_, end)| match end {
-        End::Report(report) => Some(report.clone()),
-        End::Plan(_) => None,
+/// `status` and `stacks` as in the reply to a delivery; for a dry run `would` instead of an outcome.
+fn to_json(results: &[(&Stack, RunResult)]) -> Value {
+    let reports = results.iter().filter_map(|(_, result)| match result {
+        RunResult::Report(report) => Some(report.clone()),
+        RunResult::Plan(_) => None,
     });
     let reports: Vec<StackReport> = reports.collect();
     let status = match reports.is_empty() {
         true => Status::Succeeded,
         false => status_of(&reports),
     };
-    let stack = |(stack, end): &(&Stack, End)| match end {
-        End::Report(report) => serde_json::to_value(report).unwrap_or_default(),
-        End::Plan(lines) => {
+    let stack = |(stack, result): &(&Stack, RunResult)| match result {
+        RunResult::Report(report) => serde_json::to_value(report).unwrap_or_default(),
+        RunResult::Plan(lines) => {
             json!({"stack": stack.key.as_str(), "name": stack.name, "would": lines})
         }
     };
-    let stacks: Vec<Value> = ends.iter().map(stack).collect();
+    let stacks: Vec<Value> = results.iter().map(stack).collect();
     json!({"status": status.name(), "stacks": stacks})
 }
 
-/// Shows each step to whoever watches.
-struct Watching<'a> {
+/// Shows each step on the terminal.
+struct CommandObserver<'a> {
     stack: &'a Stack,
-    progress: Progress,
+    progress: ProgressLine,
     locks: &'a LockManager,
     store: &'a StackStore,
-    /// Whether it goes through a pause by staff.
-    past_pause: bool,
-    /// Whether Portainer has received an update that has not finished.
+    /// Redeploys although the stack is paused.
+    ignores_pause: bool,
+    /// Set while Portainer works on an update.
     submitted: &'a AtomicBool,
 }
 
-impl Observer for Watching<'_> {
+impl Observer for CommandObserver<'_> {
     fn pause(&self, id: Option<StackId>) -> Option<Pause> {
-        match self.past_pause {
-            true => None,
-            false => {
-                if let Some(id) = id {
-                    self.store.set_id(&self.stack.key, id.0);
-                }
-                self.store.pause_of(&self.stack.key, SystemClock.unix())
-            }
+        // As in the server: records and pauses of older versions are found by this number.
+        if let Some(id) = id {
+            self.store.set_id(&self.stack.key, id.0);
         }
+        let pause = self.store.pause_of(&self.stack.key, SystemClock.unix());
+        pause.filter(|_| !self.ignores_pause)
     }
 
     fn acquire_lock(&self, thing: LockKey, within: Duration) -> Result<LockGuard, LockError> {
@@ -292,7 +294,7 @@ mod tests {
             environment: None,
             outcome,
             verified: None,
-            message: "said so".to_owned(),
+            message: "a message".to_owned(),
             seconds: 1.0,
             services: Vec::new(),
             fault,
@@ -305,19 +307,19 @@ mod tests {
     fn the_outcome_decides_the_exit_code() {
         #[track_caller]
         fn check(outcome: Outcome, fault: Option<Fault>, exit: Exit) {
-            assert_eq!(End::Report(report(outcome, fault)).exit(), exit);
+            assert_eq!(RunResult::Report(report(outcome, fault)).exit(), exit);
         }
-        check(Outcome::Updated, None, Exit::Fine);
-        check(Outcome::Unchanged, None, Exit::Fine);
+        check(Outcome::Updated, None, Exit::Success);
+        check(Outcome::Unchanged, None, Exit::Success);
         check(Outcome::Skipped, None, Exit::Failed);
         check(Outcome::Failed, None, Exit::Failed);
         check(Outcome::Failed, Some(Fault::Refused), Exit::Failed);
-        check(Outcome::Failed, Some(Fault::NotReached), Exit::TryLater);
+        check(Outcome::Failed, Some(Fault::NotReached), Exit::Temporary);
         check(
             Outcome::Failed,
             Some(Fault::NotWritten),
             Exit::Configuration,
         );
-        check(Outcome::Unknown, None, Exit::TryLater);
+        check(Outcome::Unknown, None, Exit::Temporary);
     }
 }

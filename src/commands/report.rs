@@ -1,4 +1,4 @@
-//! What became of a stack, in words for a person.
+//! Text for the report of a stack.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use super::table::columns;
 use crate::stack::outcome::{ServiceReport, StackReport};
 
-/// `shop on local: updated, 1 of 2 services updated, all healthy (8.2 s)`, and a line a service.
-pub(super) fn words(report: &StackReport, trouble: bool) -> String {
+/// `shop on local: updated, 1 of 2 services updated, all healthy (8.2 s)`, and a line per service. The message of a failure is left
+/// out, because stderr has it.
+pub(super) fn describe(report: &StackReport, has_failed: bool) -> String {
     let mut text = report.name.clone();
     if let Some(environment) = &report.environment {
         let _ = write!(text, " on {environment}");
     }
     let _ = write!(text, ": {}", report.outcome.name());
-    if !trouble {
+    if !has_failed {
         let _ = write!(text, ", {}", report.message);
     }
     let _ = writeln!(text, " ({} s)", report.seconds);

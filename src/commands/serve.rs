@@ -1,4 +1,4 @@
-//! `serve`: wires everything, says where it listens, and ends well when it is told to.
+//! `stackhook serve`: creates and connects all parts, and stops them in order at a signal.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Exit, Stop, Voice, connect, load};
+use super::{CommandError, Exit, Verbosity, connect, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigScope, Loaded};
 use crate::delivery::ledger::report;
@@ -26,23 +26,23 @@ use crate::stack::outcome::Outcome;
 use crate::store::lock::LockManager;
 use crate::store::stacks::StackStore;
 use crate::store::{CannotOpen, Journal, NotWritten};
-use crate::systemd::{self, Say};
+use crate::systemd::{self, Notification};
 use crate::text::io_error_message;
 
-/// Serves until it is told to stop.
-pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
+/// Serves until SIGTERM or SIGINT.
+pub(super) fn run(file: Option<&Path>) -> Result<Exit, CommandError> {
     // Before anything else: as process 1 of a container a signal without a handler does nothing at all.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-        .map_err(|error| Stop::Failed(format!("cannot handle signals: {error}")))?;
-    let Loaded { config, shown, .. } = load(ConfigScope::Serve, file, Voice::Service)?;
+        .map_err(|error| CommandError::Failed(format!("cannot handle signals: {error}")))?;
+    let Loaded { config, shown, .. } = load(ConfigScope::Serve, file, Verbosity::Service)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let lasting = lasting(&config, clock.unix())?;
-    let (store, locks) = (lasting.store.clone(), lasting.locks.clone());
+    let persistence = open_persistence(&config, clock.unix())?;
+    let (store, locks) = (persistence.store.clone(), persistence.locks.clone());
     let (portainer, timeout) = connect(&config, Arc::clone(&clock))?;
     let portainer = Arc::new(portainer);
     let metrics = Arc::new(Metrics::default());
     let notifier = Notifier::start(&config.notify, config.public_url.as_deref(), &clock, &store)
-        .map_err(Stop::Failed)?;
+        .map_err(CommandError::Failed)?;
     let observers = Observers {
         metrics: Arc::clone(&metrics),
         notifier: Some(notifier),
@@ -51,11 +51,11 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     let scheduler = Scheduler::new(
         &config.stacks,
         Arc::clone(&clock),
-        lasting,
+        persistence,
         observers,
         redeploy,
     )
-    .map_err(|NotWritten| Stop::Failed("the journal cannot be rewritten".to_owned()))?;
+    .map_err(|NotWritten| CommandError::Failed("the journal cannot be rewritten".to_owned()))?;
     let means = Means {
         portainer,
         clock: Arc::clone(&clock),
@@ -67,16 +67,16 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     };
     let desk = match &config.staff {
         Some(staff) => {
-            let probe = Probe::start(means).map_err(Stop::Failed)?;
+            let probe = Probe::start(means).map_err(CommandError::Failed)?;
             let desk = Desk::new(staff, config.public_url.clone(), shown, probe);
-            Some(desk.map_err(Stop::Failed)?)
+            Some(desk.map_err(CommandError::Failed)?)
         }
         None => None,
     };
     warn_about_staff(&config);
     let capacity = Capacity::acquire();
     let probe = desk.as_ref().map(|desk| Arc::clone(&desk.probe));
-    let listener = Listener::bind(config.listen).map_err(Stop::Failed)?;
+    let listener = Listener::bind(config.listen).map_err(CommandError::Failed)?;
     let address = listener.address().unwrap_or(config.listen);
     let site = Site::new(
         &config,
@@ -90,8 +90,8 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
         max_body: config.max_body,
         trusted_proxies: config.trusted_proxies.clone(),
     };
-    let server =
-        Server::start(listener, settings, capacity, Arc::new(site)).map_err(Stop::Failed)?;
+    let server = Server::start(listener, settings, capacity, Arc::new(site))
+        .map_err(CommandError::Failed)?;
     let notify = server.notifier();
     scheduler.set_on_end(Box::new(move |id| notify(Awaited::Delivery(id.clone()))));
     if let Some(probe) = probe {
@@ -104,12 +104,14 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
             "the settings page is http://{address}/settings/webhooks/, for user {:?}",
             staff.user
         ),
-        None => log::info!("there is no settings page; STACKHOOK_STAFF_PASSWORD opens one"),
+        None => log::info!("the settings page is off; to enable it, set STACKHOOK_STAFF_PASSWORD"),
     }
-    tell_systemd(Say::Ready(&format!("listening on http://{address}")));
+    notify_systemd(Notification::Ready(&format!(
+        "listening on http://{address}"
+    )));
     scheduler.begin();
     wait_for_stop(signals);
-    tell_systemd(Say::Stopping("stopping"));
+    notify_systemd(Notification::Stopping("stopping"));
     // With a journal, waiting clients are answered at once: the outcome can be read after the restart.
     server.close(match scheduler.lasts() {
         true => Duration::ZERO,
@@ -117,9 +119,9 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, Stop> {
     });
     stop(&scheduler);
     if !server.finish(FINISH) {
-        log::warn!("stopped before every reply was taken");
+        log::warn!("stopped before all replies were delivered");
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
 /// Without a journal, clients wait this long for an outcome while stackhook stops.
@@ -141,20 +143,20 @@ fn warn_about_staff(config: &Config) {
     }
 }
 
-/// The state directory, for this server alone; without one, what is accepted is lost with the process.
-fn lasting(config: &Config, unix: u64) -> Result<Persistence, Stop> {
+/// Opens the state directory exclusively. Without one, accepted deliveries are lost when the process ends.
+fn open_persistence(config: &Config, unix: u64) -> Result<Persistence, CommandError> {
     let dir = config.state_dir.as_deref();
     let journal = dir.map(|dir| Journal::open(dir, unix, limits::SERVER_LOCK));
     let journal = journal.transpose().map_err(|error| match error {
-        CannotOpen::Setup(words) => Stop::Configuration(words),
-        CannotOpen::Taken(words) => Stop::TryLater(words),
+        CannotOpen::Setup(text) => CommandError::Configuration(text),
+        CannotOpen::Taken(text) => CommandError::Temporary(text),
     })?;
     Ok(Persistence {
         journal,
         store: StackStore::new(dir)
-            .map_err(Stop::Configuration)?
+            .map_err(CommandError::Configuration)?
             .with_stacks(&config.stacks),
-        locks: LockManager::new(dir, "serve").map_err(Stop::Configuration)?,
+        locks: LockManager::new(dir, "serve").map_err(CommandError::Configuration)?,
     })
 }
 
@@ -163,7 +165,7 @@ fn wait_for_stop(mut signals: Signals) {
     for signal in signals.forever() {
         if signal == SIGHUP {
             log::info!(
-                "SIGHUP is ignored: a restart takes milliseconds and reads the configuration anew"
+                "SIGHUP is ignored; to reload the configuration, restart stackhook, which takes milliseconds"
             );
             continue;
         }
@@ -178,36 +180,36 @@ fn wait_for_stop(mut signals: Signals) {
             }
         });
     if let Err(error) = again {
-        log::warn!("a second signal will not be heard: {error}");
+        log::warn!("cannot install the handler of a second signal: {error}");
     }
 }
 
-/// Stops the scheduler, and says what is left undone.
+/// Stops the scheduler and logs the work that is left.
 fn stop(scheduler: &Scheduler) {
     let nothing_lost = scheduler.stop(limits::STOP);
     match (nothing_lost, scheduler.lasts()) {
         (true, true) if scheduler.open() > 0 => log::info!(
-            "deliveries that are open and go on with the next start: {}",
+            "open deliveries that continue at the next start: {}",
             scheduler.open()
         ),
         (true, _) => {}
         (false, true) => log::error!("the journal could not be written to the end"),
         (false, false) => log::warn!(
-            "stopped in the middle of a redeploy; nothing is kept on disk, so look at the stack in Portainer"
+            "stopped during a redeploy; without state_dir it is not continued, so check the stack in Portainer"
         ),
     }
 }
 
-/// A service manager that cannot be told ends the service itself, some time later; then the log says why.
-fn tell_systemd(what: Say<'_>) {
+/// A failure is logged: without the notification, systemd would end the service after a while.
+fn notify_systemd(notification: Notification<'_>) {
     let socket = std::env::var_os(systemd::NOTIFY_SOCKET);
-    if let Err(error) = systemd::say(socket.as_deref(), what) {
+    if let Err(error) = systemd::notify(socket.as_deref(), notification) {
         let why = io_error_message(&error);
-        log::warn!("cannot tell systemd that the service is {what}: {why}");
+        log::warn!("cannot notify systemd that the service is {notification}: {why}");
     }
 }
 
-/// What the scheduler calls for each redeploy.
+/// The function that the scheduler calls for each redeploy.
 fn redeploy(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -231,11 +233,13 @@ fn redeploy(
             None => redeploy::run(&context, &task.stack, &task.order),
             Some(Ok(submission)) => redeploy::resume(&context, &task.stack, submission),
             Some(Err(error)) => {
-                log::error!("what another version of stackhook sent is not understood: {error}");
-                let words = "another version of stackhook sent an update and was ended; this one cannot tell how that went, \
-                     look at the stack in Portainer";
+                log::error!(
+                    "cannot read a submission that another version of stackhook recorded: {error}"
+                );
+                let text = "another version of stackhook sent an update and ended; its result is unknown, check the stack in \
+                            Portainer";
                 let (key, name) = (&task.stack.key, &task.stack.name);
-                report(key, name, Outcome::Unknown, words.to_owned())
+                report(key, name, Outcome::Unknown, text.to_owned())
             }
         }
     })

@@ -1,11 +1,11 @@
-//! `stackhook sign`: the headers that prove a body to a hook, ready for curl, or the set-up text for the hook's sender.
+//! `stackhook sign`: the headers that authenticate a body, in curl's format, or the set-up text for the hook's sender.
 
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, stdin};
 use std::path::Path;
 
-use super::{Exit, Stop, Voice, load, print};
+use super::{CommandError, Exit, Verbosity, load, print};
 use crate::cli;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, ConfigScope};
@@ -13,29 +13,30 @@ use crate::hook::{Hook, HookName, setup};
 use crate::limits;
 use crate::secret::{random, to_hex};
 use crate::signature::{self, Proof};
-use crate::terminal::complain;
+use crate::terminal::print_error;
 use crate::text::io_error_message;
 
 /// Prints the header lines, or the set-up text of a hook.
-pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
-    let config = load(ConfigScope::Sender, file, Voice::Quiet)?.config;
-    let hook = hook(&config, asked.hook.as_deref())?;
-    if asked.setup {
+pub(super) fn run(file: Option<&Path>, args: cli::SignArgs) -> Result<Exit, CommandError> {
+    let config = load(ConfigScope::Sender, file, Verbosity::Quiet)?.config;
+    let hook = find_hook(&config, args.hook.as_deref())?;
+    if args.setup {
         let url = setup::url(&base_url(&config), hook);
         return print(&setup::format_text(&setup::describe(hook, &url)));
     }
     let Some(secret) = hook.secrets.first() else {
-        return Err(Stop::Configuration(format!(
+        return Err(CommandError::Configuration(format!(
             "hook {:?} has no secret",
             hook.name.as_str()
         )));
     };
-    let scheme = match asked.scheme {
+    let scheme = match args.scheme {
         Some(name) => hook.sender.scheme(name),
         None => hook.scheme.clone(),
     };
-    let body = read(asked.body.as_deref())?;
-    let id = random::<16>().map_err(|why| Stop::Failed(format!("cannot make an id: {why}")))?;
+    let body = read_body(args.body.as_deref())?;
+    let id = random::<16>()
+        .map_err(|why| CommandError::Failed(format!("cannot generate an id: {why}")))?;
     let id = to_hex(&id);
     match signature::sign(&scheme, secret, &body, &id, SystemClock.unix()) {
         Some(Proof::Headers(lines)) => {
@@ -44,18 +45,18 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Sign) -> Result<Exit, Stop> {
             });
             print(&lines)
         }
-        Some(Proof::InUrl) => Err(Stop::Failed(
+        Some(Proof::InUrl) => Err(CommandError::Failed(
             "scheme url-token has no header: the secret is in the URL, as ?token=SECRET".to_owned(),
         )),
-        None => Err(Stop::Configuration(format!(
-            "the secret of hook {:?} is not base64, so it cannot sign by scheme {}",
+        None => Err(CommandError::Configuration(format!(
+            "the secret of hook {:?} is not base64, so scheme {} cannot sign with it",
             hook.name.as_str(),
             scheme.name.name()
         ))),
     }
 }
 
-fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
+fn find_hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, CommandError> {
     let name = name.unwrap_or(HookName::DEFAULT);
     config
         .hooks
@@ -64,14 +65,16 @@ fn hook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Hook, Stop> {
         .ok_or_else(|| {
             let names: Vec<&str> = config.hooks.iter().map(|hook| hook.name.as_str()).collect();
             let names = names.join(", ");
-            Stop::Usage(format!("there is no hook {name:?}; configured: {names}"))
+            CommandError::Usage(format!(
+                "hook {name:?} is not configured; configured: {names}"
+            ))
         })
 }
 
-/// The address that senders reach, or a placeholder: the address that the server listens on is of no use to another system.
+/// The public address, or a placeholder: the address on which the server listens is useless to another system.
 fn base_url(config: &Config) -> String {
     config.public_url.clone().unwrap_or_else(|| {
-        complain(
+        print_error(
             "warning: public_url is not set, so the URL below has a placeholder; set public_url or STACKHOOK_PUBLIC_URL to the \
              address under which senders reach this server",
         );
@@ -81,10 +84,10 @@ fn base_url(config: &Config) -> String {
 
 const PLACEHOLDER: &str = "https://stackhook.example.com";
 
-/// Reads the whole body: the signature of a part of it would prove nothing.
-fn read(file: Option<&Path>) -> Result<Vec<u8>, Stop> {
+/// Reads the whole body. A signature of only a part would be rejected.
+fn read_body(file: Option<&Path>) -> Result<Vec<u8>, CommandError> {
     let place = file.map_or_else(|| "stdin".to_owned(), |path| format!("{path:?}"));
-    let cannot = |why: &dyn Display| Stop::Failed(format!("cannot read {place}: {why}"));
+    let cannot = |why: &dyn Display| CommandError::Failed(format!("cannot read {place}: {why}"));
     let most = u64::try_from(limits::BODY_MAX).unwrap_or(u64::MAX);
     let mut body = Vec::new();
     let read = match file {

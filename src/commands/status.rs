@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::choose::choose;
+use super::choose::{choose, find_stack};
 use super::table::columns;
-use super::{Exit, Stop, Voice, connect, load, print};
-use crate::cli::{self, Which};
+use super::{CommandError, Exit, Verbosity, connect, load, print};
+use crate::cli::StackChoice;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::{Config, ConfigScope};
 use crate::delivery::Delivery;
@@ -29,26 +29,30 @@ use crate::terminal;
 const DELIVERIES_SHOWN: usize = 5;
 
 /// Pauses a stack: deliveries for it are skipped until it is resumed.
-pub(super) fn pause(file: Option<&Path>, asked: &cli::Pause) -> Result<Exit, Stop> {
-    let length = asked.length.as_deref().map(parse_length).transpose()?;
-    let config = load(ConfigScope::Portainer, file, Voice::Command)?.config;
-    let stack = choose_one(&asked.stack, &config)?;
+pub(super) fn pause(
+    file: Option<&Path>,
+    stack: &str,
+    length: Option<&str>,
+) -> Result<Exit, CommandError> {
+    let length = length.map(parse_length).transpose()?;
+    let config = load(ConfigScope::Portainer, file, Verbosity::Command)?.config;
+    let stack = find_stack(stack, &config)?;
     let now = SystemClock.unix();
     let until = length.map(|length| now.saturating_add(length.as_secs()));
     let pause = open_store(&config)?
         .pause(&stack.key, now, until)
-        .map_err(Stop::Failed)?;
+        .map_err(CommandError::Failed)?;
     let (name, key) = (&stack.name, &stack.key);
     print(&format!(
         "{name}: {}; to resume it, run: stackhook resume {key}\n",
-        describe_pause(pause)
+        describe_pause(pause, now)
     ))
 }
 
 /// Resumes updates of a stack.
-pub(super) fn resume(file: Option<&Path>, stack: &str) -> Result<Exit, Stop> {
-    let config = load(ConfigScope::Portainer, file, Voice::Command)?.config;
-    let stack = choose_one(stack, &config)?;
+pub(super) fn resume(file: Option<&Path>, stack: &str) -> Result<Exit, CommandError> {
+    let config = load(ConfigScope::Portainer, file, Verbosity::Command)?.config;
+    let stack = find_stack(stack, &config)?;
     let store = open_store(&config)?;
     let was_paused = || store.pause_of(&stack.key, SystemClock.unix()).is_some();
     let mut paused = was_paused();
@@ -56,10 +60,10 @@ pub(super) fn resume(file: Option<&Path>, stack: &str) -> Result<Exit, Stop> {
         // A pause of version 0.1 is stored by Portainer's number, which may not be known yet.
         let portainer = Inspector::new(&config)?;
         let view = portainer.view(&store, stack);
-        let view = view.map_err(|_| Stop::Failed(message))?;
+        let view = view.map_err(|_| CommandError::Failed(message))?;
         store.set_id(&stack.key, view.id.0);
         paused = was_paused();
-        store.resume(&stack.key).map_err(Stop::Failed)?;
+        store.resume(&stack.key).map_err(CommandError::Failed)?;
     }
     print(&match paused {
         true => format!(
@@ -71,55 +75,56 @@ pub(super) fn resume(file: Option<&Path>, stack: &str) -> Result<Exit, Stop> {
 }
 
 /// Prints the state of stacks. Portainer is asked only for what runs now.
-pub(super) fn status(file: Option<&Path>, asked: &cli::Status) -> Result<Exit, Stop> {
-    let config = load(ConfigScope::Portainer, file, Voice::Command)?.config;
-    let which = match asked.stacks.is_empty() {
-        true => Which::All,
-        false => Which::Named(asked.stacks.clone()),
+pub(super) fn status(
+    file: Option<&Path>,
+    stacks: Vec<String>,
+    json: bool,
+) -> Result<Exit, CommandError> {
+    let config = load(ConfigScope::Portainer, file, Verbosity::Command)?.config;
+    let choice = match stacks.is_empty() {
+        true => StackChoice::All,
+        false => StackChoice::Named(stacks),
     };
-    let stacks = choose(&which, &config)?;
+    let stacks = choose(&choice, &config)?;
     let dir = config.state_dir.as_deref();
     let store = StackStore::read_only(dir).with_stacks(&config.stacks);
-    let entries = dir.map(Journal::read).transpose().map_err(Stop::Failed)?;
+    let entries = dir
+        .map(Journal::read)
+        .transpose()
+        .map_err(CommandError::Failed)?;
     let mut ledger = Ledger::default();
     let entries = entries.into_iter().flatten();
     entries.for_each(|entry| ledger.apply(entry));
     let inspector = Inspector::new(&config)?;
-    let reports: Vec<Report<'_>> = stacks
+    let reports: Vec<StackStatus<'_>> = stacks
         .into_iter()
-        .map(|stack| Report::new(stack, &store, &ledger, &inspector))
+        .map(|stack| StackStatus::new(stack, &store, &ledger, &inspector))
         .collect();
-    let text = match asked.json {
+    let text = match json {
         true => {
-            let stacks: Vec<Value> = reports.iter().map(Report::to_json).collect();
+            let stacks: Vec<Value> = reports.iter().map(StackStatus::to_json).collect();
             format!("{}\n", json!({ "stacks": stacks }))
         }
-        false => reports.iter().map(Report::to_text).collect(),
+        false => reports.iter().map(StackStatus::to_text).collect(),
     };
     terminal::print(&text)?;
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
-fn choose_one<'c>(name: &str, config: &'c Config) -> Result<&'c Stack, Stop> {
-    let chosen = choose(&Which::Named(vec![name.to_owned()]), config)?;
-    let none = || Stop::Usage(format!("no stack {name:?} is configured"));
-    chosen.into_iter().next().ok_or_else(none)
-}
-
-fn open_store(config: &Config) -> Result<StackStore, Stop> {
+fn open_store(config: &Config) -> Result<StackStore, CommandError> {
     let Some(dir) = config.state_dir.as_deref() else {
-        return Err(Stop::Configuration(
+        return Err(CommandError::Configuration(
             "\"state_dir\" is not set, so a pause cannot reach the server; set it for both, or use the settings page".to_owned(),
         ));
     };
-    let store = StackStore::new(Some(dir)).map_err(Stop::Configuration)?;
+    let store = StackStore::new(Some(dir)).map_err(CommandError::Configuration)?;
     Ok(store.with_stacks(&config.stacks))
 }
 
 /// Parses the length of a pause: a number and a unit.
-fn parse_length(text: &str) -> Result<Duration, Stop> {
+fn parse_length(text: &str) -> Result<Duration, CommandError> {
     let wrong = || {
-        Stop::Usage(format!(
+        CommandError::Usage(format!(
             "--for {text:?} is not a time span; write a number and a unit, such as 30m, 2h or 3d"
         ))
     };
@@ -140,9 +145,11 @@ fn parse_length(text: &str) -> Result<Duration, Stop> {
     }
 }
 
-fn describe_pause(pause: Pause) -> String {
+fn describe_pause(pause: Pause, now: u64) -> String {
     let since = match pause.since {
         0 => String::new(),
+        // It is not shortened: the clock could just as well be behind now.
+        since if since > now => " while the clock was ahead".to_owned(),
         since => format!(" since {}", rfc3339(since)),
     };
     let until = pause
@@ -160,7 +167,7 @@ struct Inspector {
 }
 
 impl Inspector {
-    fn new(config: &Config) -> Result<Inspector, Stop> {
+    fn new(config: &Config) -> Result<Inspector, CommandError> {
         let (portainer, timeout) = connect(config, Arc::new(SystemClock))?;
         let redactor = Redactor::new(config.secrets());
         let unreachable = portainer.version().err();
@@ -190,8 +197,8 @@ impl Inspector {
     }
 }
 
-/// Everything that is known about a stack.
-struct Report<'a> {
+/// The state of a stack, from the state directory and Portainer.
+struct StackStatus<'a> {
     stack: &'a Stack,
     pause: Option<Pause>,
     record: StackRecord,
@@ -203,13 +210,13 @@ struct Report<'a> {
     failure: Option<&'a Failure>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> StackStatus<'a> {
     fn new(
         stack: &'a Stack,
         store: &StackStore,
         ledger: &'a Ledger,
         inspector: &Inspector,
-    ) -> Report<'a> {
+    ) -> StackStatus<'a> {
         let view = inspector.view(store, stack);
         let id = view.as_ref().ok().map(|view| view.id);
         let id = id.or_else(|| store.id_of(&stack.key).map(StackId));
@@ -224,7 +231,7 @@ impl<'a> Report<'a> {
         });
         let succeeded = succeeded.max();
         let failure = ledger.failures().find(|failure| failure.stack == stack.key);
-        Report {
+        StackStatus {
             stack,
             pause: store.pause_of(&stack.key, SystemClock.unix()),
             record: id.map(|id| store.recall(id)).unwrap_or_default(),
@@ -323,7 +330,7 @@ impl<'a> Report<'a> {
             let _ = writeln!(text, "  running images are not known: {error}");
         }
         if let Some(pause) = self.pause {
-            let _ = writeln!(text, "  {}", describe_pause(pause));
+            let _ = writeln!(text, "  {}", describe_pause(pause, SystemClock.unix()));
         }
         for (reference, blocked) in &self.record.blocked {
             let _ = writeln!(

@@ -1,6 +1,6 @@
-//! Rows in columns, for people.
+//! Rows in aligned columns.
 
-/// A line a row; each column as wide as its widest cell, nothing behind the last one.
+/// One line per row. Each column is as wide as its widest cell, without trailing spaces.
 pub(super) fn columns(indent: usize, rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_stand_below_each_other() {
+    fn columns_are_aligned() {
         let rows = [
             vec!["ID", "NAME", ""],
             vec!["1", "größer", "x"],

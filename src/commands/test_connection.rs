@@ -1,4 +1,4 @@
-//! `stackhook test-connection`: everything that can go wrong before the first delivery, found out without changing anything.
+//! `stackhook test-connection`: checks everything that could make the first delivery fail, without changing anything.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::table::columns;
-use super::{Exit, Stop, Voice, connect, load, worst};
+use super::{CommandError, Exit, Verbosity, connect, load, worst};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, ConfigScope, Trust};
 use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
@@ -21,18 +21,18 @@ use crate::store::stacks::StackStore;
 use crate::terminal;
 
 /// Prints what is visible in Portainer, and for each configured stack how it would be redeployed.
-pub(super) fn run(file: Option<&Path>, notify: bool, json: bool) -> Result<Exit, Stop> {
-    let config = load(ConfigScope::Portainer, file, Voice::Command)?.config;
+pub(super) fn run(file: Option<&Path>, notify: bool, json: bool) -> Result<Exit, CommandError> {
+    let config = load(ConfigScope::Portainer, file, Verbosity::Command)?.config;
     let (portainer, timeout) = connect(&config, Arc::new(SystemClock))?;
-    let report = Report { json };
-    report.line(&address(&config))?;
-    let version = portainer.version().map_err(stop)?;
-    report.line(&format!("Version    {version}\n"))?;
-    let me = portainer.me().map_err(stop)?;
-    report.line(&format!("User       {}\n", who(me.as_ref())))?;
-    let environments = portainer.environments().map_err(stop)?;
-    let records = portainer.stacks().map_err(stop)?;
-    report.line(&overview(&environments, &records))?;
+    let output = TextOutput { is_off: json };
+    output.line(&describe_address(&config))?;
+    let version = portainer.version().map_err(command_error)?;
+    output.line(&format!("Version    {version}\n"))?;
+    let me = portainer.me().map_err(command_error)?;
+    output.line(&format!("User       {}\n", describe_user(me.as_ref())))?;
+    let environments = portainer.environments().map_err(command_error)?;
+    let records = portainer.stacks().map_err(command_error)?;
+    output.line(&overview(&environments, &records))?;
     let redactor = Redactor::new(config.secrets());
     let context = Context {
         portainer: &portainer,
@@ -43,19 +43,26 @@ pub(super) fn run(file: Option<&Path>, notify: bool, json: bool) -> Result<Exit,
         timeout,
         patience: Duration::ZERO,
     };
-    report.line("\nConfigured stacks\n")?;
+    output.line("\nConfigured stacks\n")?;
     if config.stacks.is_empty() {
-        report.line("  none; set PORTAINER_STACK_NAME to the name of one of the stacks above\n")?;
+        output.line("  none; set PORTAINER_STACK_NAME to the name of one of the stacks above\n")?;
     }
     let (mut exits, mut checked) = (Vec::new(), Vec::new());
     for stack in &config.stacks {
-        let (exit, value) = check(&report, &context, stack)?;
+        let (exit, value) = check_stack(&output, &context, stack)?;
         exits.push(exit);
         checked.push(value);
     }
-    let notices = notices(&report, &config, notify)?;
-    let (exit, notices) = notices.unzip();
-    exits.extend(exit);
+    if notify && config.notify.is_empty() {
+        let text = "notifications are not configured; set STACKHOOK_NOTIFY_URL, or add [[notify]] to the file";
+        return Err(CommandError::Configuration(text.to_owned()));
+    }
+    let mut receivers = Vec::new();
+    for receiver in &config.notify {
+        let (exit, value) = check_receiver(&output, receiver, notify)?;
+        exits.push(exit);
+        receivers.push(value);
+    }
     if json {
         let user = me.as_ref();
         let value = json!({
@@ -71,41 +78,37 @@ pub(super) fn run(file: Option<&Path>, notify: bool, json: bool) -> Result<Exit,
                 "kind": kind(record.kind), "status": status(record.status),
             })).collect::<Vec<_>>(),
             "configured": checked,
-            "notify": notices,
+            "notify": receivers,
         });
         terminal::print(&format!("{value}\n"))?;
     }
     Ok(worst(exits.into_iter()))
 }
 
-/// The lines for people, which are left out if JSON is wanted.
-struct Report {
-    json: bool,
+/// The text output, which JSON replaces.
+struct TextOutput {
+    is_off: bool,
 }
 
-impl Report {
-    fn line(&self, text: &str) -> Result<(), Stop> {
-        if !self.json {
+impl TextOutput {
+    fn line(&self, text: &str) -> Result<(), CommandError> {
+        if !self.is_off {
             terminal::print(text)?;
         }
         Ok(())
     }
 }
 
-/// Checks the receiver of notices, with `notify` by a test notice; `None` if there is none.
-fn notices(report: &Report, config: &Config, notify: bool) -> Result<Option<(Exit, Value)>, Stop> {
-    let Some(settings) = config.notify.first() else {
-        return match notify {
-            true => Err(Stop::Configuration(
-                "notifications are not configured: set STACKHOOK_NOTIFY_URL, or [notify] in the file"
-                    .to_owned(),
-            )),
-            false => Ok(None),
-        };
-    };
-    let format = settings.format.name();
-    let store = StackStore::new(None).map_err(Stop::Configuration)?;
-    let messenger = Messenger::new(settings, Arc::new(SystemClock), store).map_err(Stop::Failed)?;
+/// Checks that a receiver of notices is reachable or, with `notify`, accepts a test notice.
+fn check_receiver(
+    output: &TextOutput,
+    receiver: &config::Notify,
+    notify: bool,
+) -> Result<(Exit, Value), CommandError> {
+    let format = receiver.format.name();
+    let store = StackStore::new(None).map_err(CommandError::Configuration)?;
+    let clock = Arc::new(SystemClock);
+    let messenger = Messenger::new(receiver, clock, store).map_err(CommandError::Failed)?;
     let (sent, good, bad) = match notify {
         true => (
             messenger.test(),
@@ -119,18 +122,22 @@ fn notices(report: &Report, config: &Config, notify: bool) -> Result<Option<(Exi
         ),
     };
     let (exit, text) = match &sent {
-        Ok(()) => (Exit::Fine, good),
+        Ok(()) => (Exit::Success, good),
         Err(_) => (Exit::Failed, bad),
     };
-    report.line(&format!("\nNotices    format {format}; {text}\n"))?;
+    output.line(&format!("\nNotices    format {format}; {text}\n"))?;
     if let Err(why) = &sent {
-        terminal::complain(&format!("notices: {bad}: {why}"));
+        terminal::print_error(&format!("notices, format {format}: {bad}: {why}"));
     }
     let value = json!({"format": format, "ok": sent.is_ok(), "message": text});
-    Ok(Some((exit, value)))
+    Ok((exit, value))
 }
 
-fn check(report: &Report, context: &Context<'_>, stack: &Stack) -> Result<(Exit, Value), Stop> {
+fn check_stack(
+    output: &TextOutput,
+    context: &Context<'_>,
+    stack: &Stack,
+) -> Result<(Exit, Value), CommandError> {
     let title = match stack.key.as_str() == stack.name {
         true => stack.name.clone(),
         false => format!("{} ({})", stack.key, stack.name),
@@ -144,37 +151,37 @@ fn check(report: &Report, context: &Context<'_>, stack: &Stack) -> Result<(Exit,
                 .iter()
                 .map(|doubt| format!("    but {doubt}\n"));
             let lines: String = facts.chain(doubts).collect();
-            report.line(&format!("  {title}: ready\n{lines}"))?;
+            output.line(&format!("  {title}: ready\n{lines}"))?;
             let value = json!({
                 "stack": key, "name": name, "ready": true,
                 "facts": checked.facts.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "warnings": checked.doubts.iter().map(ToString::to_string).collect::<Vec<_>>(),
             });
-            Ok((Exit::Fine, value))
+            Ok((Exit::Success, value))
         }
         Err(failed) => {
-            report.line(&format!("  {title}: not ready\n"))?;
-            terminal::complain(&format!("{title}: {}", failed.message));
+            output.line(&format!("  {title}: not ready\n"))?;
+            terminal::print_error(&format!("{title}: {}", failed.message));
             let value =
                 json!({"stack": key, "name": name, "ready": false, "message": failed.message});
-            Ok((exit(&failed), value))
+            Ok((exit_of(&failed), value))
         }
     }
 }
 
-fn exit(report: &StackReport) -> Exit {
+fn exit_of(report: &StackReport) -> Exit {
     match report.fault {
-        Some(Fault::NotReached | Fault::NotWritten) => Exit::TryLater,
+        Some(Fault::NotReached | Fault::NotWritten) => Exit::Temporary,
         Some(Fault::Refused) | None => Exit::Failed,
     }
 }
 
-/// How an error that ends everything ends the program.
-fn stop(error: Error) -> Stop {
-    let words = error.to_string();
+/// Maps an error that ends the command to its exit code.
+fn command_error(error: Error) -> CommandError {
+    let text = error.to_string();
     match error {
-        Error::Unreachable(_) | Error::Busy(_) => Stop::TryLater(words),
-        Error::Unusable(_) => Stop::Configuration(words),
+        Error::Unreachable(_) | Error::Busy(_) => CommandError::Temporary(text),
+        Error::Unusable(_) => CommandError::Configuration(text),
         Error::Untrusted(_)
         | Error::Interrupted(_)
         | Error::Login(_)
@@ -183,12 +190,12 @@ fn stop(error: Error) -> Stop {
         | Error::Conflict(_)
         | Error::Refused(_)
         | Error::NotPortainer(_)
-        | Error::Locked(_) => Stop::Failed(words),
+        | Error::Locked(_) => CommandError::Failed(text),
     }
 }
 
-fn address(config: &Config) -> String {
-    let Some(config::Portainer { url, trust, .. }) = &config.portainer else {
+fn describe_address(config: &Config) -> String {
+    let Some(config::PortainerSettings { url, trust, .. }) = &config.portainer else {
         return String::new();
     };
     let tls = match trust {
@@ -208,7 +215,7 @@ fn address(config: &Config) -> String {
     format!("Portainer  {url}\nTLS        {tls}\n")
 }
 
-fn who(me: Option<&Me>) -> String {
+fn describe_user(me: Option<&Me>) -> String {
     match me {
         Some(Me {
             name,
@@ -218,7 +225,7 @@ fn who(me: Option<&Me>) -> String {
         Some(Me { name, .. }) => {
             format!("{name}, not an administrator: sees what is shared with this user")
         }
-        None => "unknown: this release of Portainer does not tell".to_owned(),
+        None => "unknown: this release of Portainer does not report it".to_owned(),
     }
 }
 
@@ -230,20 +237,22 @@ fn overview(environments: &[Environment], records: &[Record]) -> String {
             .collect::<Vec<_>>()
     };
     let name_of = |record: &Record| {
-        let found = environments.iter().find(|one| one.id == record.environment);
+        let found = environments
+            .iter()
+            .find(|environment| environment.id == record.environment);
         found.map_or_else(
             || format!("{} (gone)", record.environment),
-            |one| one.name.clone(),
+            |environment| environment.name.clone(),
         )
     };
     let mut rows = vec![heading(&["ID", "NAME"])];
     rows.extend(
         environments
             .iter()
-            .map(|one| vec![one.id.to_string(), one.name.clone()]),
+            .map(|environment| vec![environment.id.to_string(), environment.name.clone()]),
     );
     let environments = match rows.len() {
-        1 => "  none can be seen by this user\n".to_owned(),
+        1 => "  none is visible to this user\n".to_owned(),
         _ => columns(2, &rows),
     };
     let mut rows = vec![heading(&[
@@ -270,7 +279,7 @@ fn overview(environments: &[Environment], records: &[Record]) -> String {
         ]
     }));
     let stacks = match rows.len() {
-        1 => "  none can be seen by this user; in Portainer a stack is shared under its access control\n".to_owned(),
+        1 => "  none is visible to this user; to share a stack, change its access control in Portainer\n".to_owned(),
         _ => columns(2, &rows),
     };
     format!("\nEnvironments\n{environments}\nStacks\n{stacks}")

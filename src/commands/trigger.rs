@@ -1,8 +1,8 @@
-//! `stackhook trigger`: the sender of a pipeline or a cron job. Signs a delivery, sends it to a running stackhook, follows it to its
-//! end in short waits, because proxies cut long ones, and ends as it did.
+//! `stackhook trigger`, for pipelines and cron: signs a delivery, sends it to a running stackhook and follows it to its end in short
+//! waits, because proxies cut long ones.
 
 mod address;
-mod sender;
+mod client;
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,8 +10,8 @@ use std::time::Instant;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use super::report::words;
-use super::{Exit, Stop, Voice, load, worst};
+use super::report::describe;
+use super::{CommandError, Exit, Verbosity, load, worst};
 use crate::cli;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{ConfigScope, ProcessEnv, Trust};
@@ -23,46 +23,46 @@ use crate::secret::{random, to_hex};
 use crate::stack::outcome::StackReport;
 use crate::terminal;
 use address::hook_url;
-use sender::{Said, Sender, Trouble, WAIT};
+use client::{TriggerClient, TriggerError, TriggerReply, WAIT};
 
-/// Sends one delivery a stack, and ends as the worst of them did.
-pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop> {
-    let config = load(ConfigScope::Sender, file, Voice::of(asked.output))?.config;
+/// Sends one delivery per stack. The worst result decides the exit code.
+pub(super) fn run(file: Option<&Path>, args: cli::TriggerArgs) -> Result<Exit, CommandError> {
+    let config = load(ConfigScope::Sender, file, Verbosity::of_output(args.output))?.config;
     let secret = config
         .hooks
         .iter()
         .find(|hook| hook.name.as_str() == HookName::DEFAULT)
         .and_then(|hook| hook.secrets.first());
     let Some(secret) = secret else {
-        return Err(Stop::Configuration(
-            "there is no secret to sign with: set PORTAINER_WEBHOOK_SECRET".to_owned(),
+        return Err(CommandError::Configuration(
+            "the secret to sign with is missing: set PORTAINER_WEBHOOK_SECRET".to_owned(),
         ));
     };
-    let given = asked.url.clone().or_else(|| {
+    let given = args.url.clone().or_else(|| {
         ProcessEnv::of_process()
             .text("STACKHOOK_URL")
             .map(str::to_owned)
     });
     let Some(url) = given.filter(|url| !url.is_empty()) else {
-        return Err(Stop::Configuration(
+        return Err(CommandError::Configuration(
             "the address of stackhook is missing: set STACKHOOK_URL, or use --url".to_owned(),
         ));
     };
-    let sender = Sender {
-        fetch: Fetch::new(&Trust::PublicRoots).map_err(Stop::Failed)?,
-        url: hook_url(&url).map_err(Stop::Configuration)?,
+    let client = TriggerClient {
+        fetch: Fetch::new(&Trust::PublicRoots).map_err(CommandError::Failed)?,
+        url: hook_url(&url).map_err(CommandError::Configuration)?,
         secret,
         until: Instant::now() + limits::TRIGGER,
     };
-    // Several are all accepted before the first is waited for.
-    let several = asked.stacks.len() > 1;
-    let prefer = match asked.no_wait || several {
+    // Of several, all are accepted before the first wait.
+    let several = args.stacks.len() > 1;
+    let prefer = match args.no_wait || several {
         true => "respond-async",
         false => WAIT,
     };
-    let stacks: Vec<Option<&str>> = match asked.stacks.is_empty() {
+    let stacks: Vec<Option<&str>> = match args.stacks.is_empty() {
         true => vec![None],
-        false => asked
+        false => args
             .stacks
             .iter()
             .map(|stack| Some(stack.as_str()))
@@ -71,17 +71,22 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop
     let sent: Vec<_> = stacks
         .iter()
         .map(|stack| {
-            let body = body(&asked, *stack).map_err(|why| Trouble::new(Exit::Failed, why))?;
-            sender.post(&body, prefer)
+            let body =
+                build_body(&args, *stack).map_err(|why| TriggerError::new(Exit::Failed, why))?;
+            client.post(&body, prefer)
         })
         .collect();
     let mut exits = Vec::new();
     for (stack, sent) in stacks.iter().zip(sent) {
-        let end = match sent {
-            Ok(said) if said.status == 202 && !asked.no_wait => sender.follow(said),
+        let result = match sent {
+            Ok(reply) if reply.status == 202 && !args.no_wait => client.follow(reply),
             sent => sent,
         };
-        exits.push(tell(&asked, stack.unwrap_or("the delivery"), end)?);
+        exits.push(print_result(
+            &args,
+            stack.unwrap_or("the delivery"),
+            result,
+        )?);
     }
     Ok(worst(exits.into_iter()))
 }
@@ -89,55 +94,60 @@ pub(super) fn run(file: Option<&Path>, asked: cli::Trigger) -> Result<Exit, Stop
 /// The server does not reveal the reason to a client that it cannot authenticate.
 const REJECTED: &str = "rejected (401): wrong secret, or the clocks differ by more than 5 minutes; the server's log says which";
 
-/// 200 and accepted: fine; 409 and 502: it ran and failed; too slow, too often, other 5xx: later; the rest is a matter of the set-up.
-fn exit(status: u16) -> Exit {
+/// Maps a status to an exit code: 409 and 502 mean that the redeploy ran and failed; time-outs, rate limits and other 5xx are temporary;
+/// the rest is a matter of configuration.
+fn exit_of_status(status: u16) -> Exit {
     match status {
-        200 | 202 => Exit::Fine,
+        200 | 202 => Exit::Success,
         409 | 502 => Exit::Failed,
-        408 | 429 | 500.. => Exit::TryLater,
+        408 | 429 | 500.. => Exit::Temporary,
         _ => Exit::Configuration,
     }
 }
 
-/// Says how one delivery ended.
-fn tell(asked: &cli::Trigger, stack: &str, end: Result<Said, Trouble>) -> Result<Exit, Stop> {
-    let said = match end {
-        Ok(said) => said,
-        Err(trouble) => {
-            terminal::complain(&format!("{stack}: {}", trouble.why));
-            return Ok(trouble.exit);
+/// Prints the result of one delivery.
+fn print_result(
+    args: &cli::TriggerArgs,
+    stack: &str,
+    result: Result<TriggerReply, TriggerError>,
+) -> Result<Exit, CommandError> {
+    let reply = match result {
+        Ok(reply) => reply,
+        Err(error) => {
+            terminal::print_error(&format!("{stack}: {}", error.why));
+            return Ok(error.exit);
         }
     };
-    let exit = exit(said.status);
-    let is_trouble = exit != Exit::Fine;
-    if asked.output.json && (is_trouble || !asked.output.quiet) {
-        terminal::print(&format!("{}\n", escape_json(said.body.to_string())))?;
+    let exit = exit_of_status(reply.status);
+    let has_failed = exit != Exit::Success;
+    if args.output.json && (has_failed || !args.output.quiet) {
+        terminal::print(&format!("{}\n", escape_json(reply.body.to_string())))?;
     }
-    if is_trouble {
-        let message = match said.status {
+    if has_failed {
+        let message = match reply.status {
             401 => REJECTED.to_owned(),
-            _ => said.message(),
+            _ => reply.message(),
         };
-        terminal::complain(&format!("{stack}: {message}"));
+        terminal::print_error(&format!("{stack}: {message}"));
     }
-    if !asked.output.json && !asked.output.quiet {
-        let reports = said.body.get("stacks").and_then(Value::as_array);
+    if !args.output.json && !args.output.quiet {
+        let reports = reply.body.get("stacks").and_then(Value::as_array);
         let reports = reports.into_iter().flatten();
         let mut reports = reports
-            .filter_map(|one| StackReport::deserialize(one).ok())
+            .filter_map(|report| StackReport::deserialize(report).ok())
             .peekable();
-        if reports.peek().is_none() && !is_trouble {
-            terminal::print(&format!("{stack}: {}\n", said.message()))?;
+        if reports.peek().is_none() && !has_failed {
+            terminal::print(&format!("{stack}: {}\n", reply.message()))?;
         }
         for report in reports {
-            terminal::print(&words(&report, is_trouble))?;
+            terminal::print(&describe(&report, has_failed))?;
         }
     }
     Ok(exit)
 }
 
-fn body(asked: &cli::Trigger, stack: Option<&str>) -> Result<Vec<u8>, String> {
-    let id = random::<16>().map_err(|why| format!("cannot make an id: {why}"))?;
+fn build_body(args: &cli::TriggerArgs, stack: Option<&str>) -> Result<Vec<u8>, String> {
+    let id = random::<16>().map_err(|why| format!("cannot generate an id: {why}"))?;
     let mut body = Map::new();
     body.insert("event".to_owned(), json!("stack_update"));
     body.insert("id".to_owned(), json!(to_hex(&id)));
@@ -145,14 +155,14 @@ fn body(asked: &cli::Trigger, stack: Option<&str>) -> Result<Vec<u8>, String> {
     if let Some(stack) = stack {
         body.insert("stack".to_owned(), json!(stack));
     }
-    if !asked.images.is_empty() {
-        let images: Vec<String> = asked.images.iter().map(ToString::to_string).collect();
+    if !args.images.is_empty() {
+        let images: Vec<String> = args.images.iter().map(ToString::to_string).collect();
         body.insert("image".to_owned(), json!(images));
     }
-    if !asked.set.is_empty() {
-        body.insert("env".to_owned(), json!(asked.set));
+    if !args.env.is_empty() {
+        body.insert("env".to_owned(), json!(args.env));
     }
-    if asked.force {
+    if args.force {
         body.insert("force".to_owned(), json!(true));
     }
     serde_json::to_vec(&Value::Object(body)).map_err(|error| error.to_string())
@@ -165,19 +175,19 @@ mod tests {
     #[test]
     fn the_status_decides_the_exit_code() {
         for (status, expected) in [
-            (200, Exit::Fine),
-            (202, Exit::Fine),
+            (200, Exit::Success),
+            (202, Exit::Success),
             (409, Exit::Failed),
             (502, Exit::Failed),
-            (408, Exit::TryLater),
-            (429, Exit::TryLater),
-            (503, Exit::TryLater),
-            (504, Exit::TryLater),
+            (408, Exit::Temporary),
+            (429, Exit::Temporary),
+            (503, Exit::Temporary),
+            (504, Exit::Temporary),
             (400, Exit::Configuration),
             (401, Exit::Configuration),
             (404, Exit::Configuration),
         ] {
-            assert_eq!(exit(status), expected, "{status}");
+            assert_eq!(exit_of_status(status), expected, "{status}");
         }
     }
 }

@@ -5,8 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::parse;
-use super::problem::{FileLines, Problem, Source};
-use super::schema::{ConfigFile, HookSection, List, NotifySection, Sourced, StackSection};
+use super::problem::{FileLines, Problem, ValueSource};
+use super::schema::{
+    ConfigFile, Field, HookSection, List, NotifySection, PortainerSection, Sourced, StackSection,
+    StaffSection,
+};
 use crate::hook::HookName;
 use crate::stack::StackKey;
 use crate::suggest;
@@ -65,130 +68,69 @@ impl ProcessEnv {
 }
 
 /// The key that a variable sets. The functions create the section, written at the given source, if the file has none.
-enum Target {
-    Text(Key<String>),
+enum VariableKey {
+    Text(KeyAccess<String>),
     /// Comma-separated in the variable.
-    List(Key<List>),
+    Texts(KeyAccess<List>),
     /// `true`, `false`, `1` or `0`.
-    Flag(Key<bool>),
-    /// A secret; `NAME_FILE` and the credential name a file that holds it.
-    Secret(Option<&'static str>, SecretKeys),
+    Flag(KeyAccess<bool>),
+    /// A secret without a systemd credential.
+    Secret(SecretAccess),
+    /// A secret that a credential of this name may hold, too.
+    Credential(&'static str, SecretAccess),
 }
 
-/// A key's place in the file.
-type Key<T> = for<'f> fn(&'f mut ConfigFile, &Source) -> &'f mut Option<Sourced<T>>;
+/// Returns a key's place in the file.
+type KeyAccess<T> = for<'f> fn(&'f mut ConfigFile, &ValueSource) -> &'f mut Field<T>;
 
-/// The keys `name` and `name_file` of a secret.
-type SecretKeys = for<'f> fn(
-    &'f mut ConfigFile,
-    &Source,
-) -> (
-    &'f mut Option<Sourced<String>>,
-    &'f mut Option<Sourced<String>>,
-);
+/// Returns the keys `name` and `name_file` of a secret.
+type SecretAccess = for<'f> fn(&'f mut ConfigFile, &ValueSource) -> (&'f mut Field, &'f mut Field);
+
+use VariableKey::{Credential, Flag, Secret, Text, Texts};
 
 /// Every variable that sets a key of a fixed section. The variables that name stacks are read by `apply_stack_names`.
-const VARIABLES: &[(&str, Target)] = &[
-    ("STACKHOOK_LISTEN", Target::Text(|file, _| &mut file.listen)),
-    (
-        "STACKHOOK_PUBLIC_URL",
-        Target::Text(|file, _| &mut file.public_url),
-    ),
-    (
-        "STACKHOOK_STATE_DIR",
-        Target::Text(|file, _| &mut file.state_dir),
-    ),
-    (
-        "STACKHOOK_TRUSTED_PROXIES",
-        Target::List(|file, _| &mut file.trusted_proxies),
-    ),
-    (
-        "STACKHOOK_MAX_BODY",
-        Target::Text(|file, _| &mut file.max_body),
-    ),
-    ("STACKHOOK_LOG", Target::Text(|file, _| &mut file.log)),
-    (
-        "STACKHOOK_LOG_FORMAT",
-        Target::Text(|file, _| &mut file.log_format),
-    ),
-    (
-        "PORTAINER_URL",
-        Target::Text(|file, at| &mut open(&mut file.portainer, at).url),
-    ),
-    (
-        "PORTAINER_USER",
-        Target::Text(|file, at| &mut open(&mut file.portainer, at).user),
-    ),
-    (
-        "PORTAINER_CA_FILE",
-        Target::Text(|file, at| &mut open(&mut file.portainer, at).ca_file),
-    ),
-    (
-        "PORTAINER_CERTIFICATE_SHA256",
-        Target::Text(|file, at| &mut open(&mut file.portainer, at).certificate_sha256),
-    ),
-    (
-        "PORTAINER_INSECURE",
-        Target::Flag(|file, at| &mut open(&mut file.portainer, at).insecure),
-    ),
-    (
-        "PORTAINER_TIMEOUT",
-        Target::Text(|file, at| &mut open(&mut file.portainer, at).timeout),
-    ),
-    (
-        "PORTAINER_API_KEY",
-        Target::Secret(Some("portainer-api-key"), |file, at| {
-            let portainer = open(&mut file.portainer, at);
-            (&mut portainer.api_key, &mut portainer.api_key_file)
-        }),
-    ),
-    (
-        "PORTAINER_PASSWORD",
-        Target::Secret(Some("portainer-password"), |file, at| {
-            let portainer = open(&mut file.portainer, at);
-            (&mut portainer.password, &mut portainer.password_file)
-        }),
-    ),
-    (
-        "STACKHOOK_NOTIFY_FORMAT",
-        Target::Text(|file, at| &mut first_notify(file, at).format),
-    ),
-    (
-        "STACKHOOK_NOTIFY_URL",
-        Target::Secret(None, |file, at| {
-            let notify = first_notify(file, at);
-            (&mut notify.url, &mut notify.url_file)
-        }),
-    ),
-    (
-        "STACKHOOK_NOTIFY_SECRET",
-        Target::Secret(None, |file, at| {
-            let notify = first_notify(file, at);
-            (&mut notify.secret, &mut notify.secret_file)
-        }),
-    ),
-    (
-        "STACKHOOK_STAFF_USER",
-        Target::Text(|file, at| &mut open(&mut file.staff, at).user),
-    ),
-    (
-        "STACKHOOK_STAFF_PASSWORD",
-        Target::Secret(Some("staff-password"), |file, at| {
-            let staff = open(&mut file.staff, at);
-            (&mut staff.password, &mut staff.password_file)
-        }),
-    ),
-    (
-        "PORTAINER_WEBHOOK_SENDER",
-        Target::Text(|file, at| &mut default_hook(file, at).sender),
-    ),
-    (
-        "PORTAINER_WEBHOOK_SECRET",
-        Target::Secret(Some("webhook-secret"), |file, at| {
-            let hook = default_hook(file, at);
-            (&mut hook.secret, &mut hook.secret_file)
-        }),
-    ),
+#[rustfmt::skip]
+const VARIABLES: &[(&str, VariableKey)] = &[
+    ("STACKHOOK_LISTEN", Text(|file, _| &mut file.listen)),
+    ("STACKHOOK_PUBLIC_URL", Text(|file, _| &mut file.public_url)),
+    ("STACKHOOK_STATE_DIR", Text(|file, _| &mut file.state_dir)),
+    ("STACKHOOK_TRUSTED_PROXIES", Texts(|file, _| &mut file.trusted_proxies)),
+    ("STACKHOOK_MAX_BODY", Text(|file, _| &mut file.max_body)),
+    ("STACKHOOK_LOG", Text(|file, _| &mut file.log)),
+    ("STACKHOOK_LOG_FORMAT", Text(|file, _| &mut file.log_format)),
+    ("PORTAINER_URL", Text(|file, at| &mut portainer(file, at).url)),
+    ("PORTAINER_USER", Text(|file, at| &mut portainer(file, at).user)),
+    ("PORTAINER_CA_FILE", Text(|file, at| &mut portainer(file, at).ca_file)),
+    ("PORTAINER_CERTIFICATE_SHA256", Text(|file, at| &mut portainer(file, at).certificate_sha256)),
+    ("PORTAINER_INSECURE", Flag(|file, at| &mut portainer(file, at).insecure)),
+    ("PORTAINER_TIMEOUT", Text(|file, at| &mut portainer(file, at).timeout)),
+    ("PORTAINER_API_KEY", Credential("portainer-api-key", |file, at| {
+        let portainer = portainer(file, at);
+        (&mut portainer.api_key, &mut portainer.api_key_file)
+    })),
+    ("PORTAINER_PASSWORD", Credential("portainer-password", |file, at| {
+        let portainer = portainer(file, at);
+        (&mut portainer.password, &mut portainer.password_file)
+    })),
+    ("STACKHOOK_NOTIFY_FORMAT", Text(|file, at| &mut first_notify(file, at).format)),
+    ("STACKHOOK_NOTIFY_URL", Secret(|file, at| {
+        let notify = first_notify(file, at);
+        (&mut notify.url, &mut notify.url_file)
+    })),
+    ("STACKHOOK_NOTIFY_SECRET", Secret(|file, at| {
+        let notify = first_notify(file, at);
+        (&mut notify.secret, &mut notify.secret_file)
+    })),
+    ("STACKHOOK_STAFF_USER", Text(|file, at| &mut staff(file, at).user)),
+    ("STACKHOOK_STAFF_PASSWORD", Credential("staff-password", |file, at| {
+        let staff = staff(file, at);
+        (&mut staff.password, &mut staff.password_file)
+    })),
+    ("PORTAINER_WEBHOOK_SENDER", Text(|file, at| &mut default_hook(file, at).sender)),
+    ("PORTAINER_WEBHOOK_SECRET", Credential("webhook-secret", |file, at| {
+        let hook = default_hook(file, at);
+        (&mut hook.secret, &mut hook.secret_file)
+    })),
 ];
 
 const STACK_NAME: &str = "PORTAINER_STACK_NAME";
@@ -202,22 +144,26 @@ const OTHER_VARIABLES: &[&str] = &[
     "STACKHOOK_URL",
 ];
 
-fn open<'s, T: Default>(section: &'s mut Option<Sourced<T>>, at: &Source) -> &'s mut T {
-    &mut section
-        .get_or_insert_with(|| Sourced::new(T::default(), at.clone()))
-        .value
+fn portainer<'f>(file: &'f mut ConfigFile, at: &ValueSource) -> &'f mut PortainerSection {
+    let open = || Sourced::new(PortainerSection::default(), at.clone());
+    &mut file.portainer.get_or_insert_with(open).value
+}
+
+fn staff<'f>(file: &'f mut ConfigFile, at: &ValueSource) -> &'f mut StaffSection {
+    let open = || Sourced::new(StaffSection::default(), at.clone());
+    &mut file.staff.get_or_insert_with(open).value
 }
 
 /// The variables are for a single receiver: of several, they set the first.
-fn first_notify<'f>(file: &'f mut ConfigFile, at: &Source) -> &'f mut NotifySection {
-    find_or_push(&mut file.notify.0, at, |_| true)
+fn first_notify<'f>(file: &'f mut ConfigFile, at: &ValueSource) -> &'f mut NotifySection {
+    find_or_push(&mut file.notify, at, |_| true)
 }
 
-/// The hook that is called "update", because it is named so or not at all.
-fn default_hook<'f>(file: &'f mut ConfigFile, at: &Source) -> &'f mut HookSection {
+/// The hook named "update", or without a name.
+fn default_hook<'f>(file: &'f mut ConfigFile, at: &ValueSource) -> &'f mut HookSection {
+    let is_default = |name: &Sourced<String>| name.value == HookName::DEFAULT;
     find_or_push(&mut file.hook, at, |hook| {
-        let name = hook.name.as_ref();
-        name.is_none_or(|name| name.value == HookName::DEFAULT)
+        hook.name.as_ref().is_none_or(is_default)
     })
 }
 
@@ -228,7 +174,7 @@ fn default_hook<'f>(file: &'f mut ConfigFile, at: &Source) -> &'f mut HookSectio
 )]
 fn find_or_push<'s, T: Default>(
     sections: &'s mut Vec<Sourced<T>>,
-    at: &Source,
+    at: &ValueSource,
     matches: impl Fn(&T) -> bool,
 ) -> &'s mut T {
     let found = sections.iter().position(|section| matches(&section.value));
@@ -237,16 +183,6 @@ fn find_or_push<'s, T: Default>(
     }
     let index = found.unwrap_or(sections.len() - 1);
     &mut sections[index].value
-}
-
-/// A configuration with nothing but `STACKHOOK_LISTEN`, if that is set.
-pub(super) fn listen(env: &ProcessEnv) -> Option<ConfigFile> {
-    let text = env.text("STACKHOOK_LISTEN")?;
-    let source = Source::Variable("STACKHOOK_LISTEN".to_owned());
-    Some(ConfigFile {
-        listen: Some(Sourced::new(text.to_owned(), source)),
-        ..ConfigFile::default()
-    })
 }
 
 /// Overrides what the file says with variables and credentials, each only its own value.
@@ -260,8 +196,8 @@ pub(super) fn apply(env: &ProcessEnv, file: &mut ConfigFile) -> Vec<Problem> {
             overrides.problem(name, "is not UTF-8");
         }
     }
-    for (name, target) in VARIABLES {
-        overrides.apply(name, target, file);
+    for (name, key) in VARIABLES {
+        overrides.apply(name, key, file);
     }
     overrides.apply_stack_names(file);
     overrides.problems
@@ -274,54 +210,45 @@ struct Overrides<'e> {
 
 impl Overrides<'_> {
     fn problem(&mut self, name: &str, text: &str) {
-        let source = Source::Variable(name.to_owned());
+        let source = ValueSource::Variable(name.to_owned());
         self.problems
             .push(Problem::new(source, &FileLines::default(), "", text));
     }
 
-    fn apply(&mut self, name: &'static str, target: &Target, file: &mut ConfigFile) {
-        let source = Source::Variable(name.to_owned());
-        match target {
-            Target::Secret(credential, keys) => self.apply_secret(name, *credential, *keys, file),
-            Target::Text(key) => {
-                if let Some(text) = self.plain_text(name) {
-                    let key = key(file, &source);
-                    *key = Some(Sourced::new(text, source));
-                }
+    fn apply(&mut self, name: &'static str, key: &VariableKey, file: &mut ConfigFile) {
+        match key {
+            Secret(keys) => return self.apply_secret(name, None, *keys, file),
+            Credential(credential, keys) => {
+                return self.apply_secret(name, Some(credential), *keys, file);
             }
-            Target::List(key) => {
-                if let Some(text) = self.plain_text(name) {
-                    let element = |part: &str| Sourced::new(part.trim().to_owned(), source.clone());
-                    let list = text.split(',').map(element).collect();
-                    let key = key(file, &source);
-                    *key = Some(Sourced::new(list, source));
-                }
+            Text(_) | Texts(_) | Flag(_) => {}
+        }
+        let source = ValueSource::Variable(name.to_owned());
+        let Some(text) = self.plain_text(name) else {
+            return;
+        };
+        match key {
+            Text(key) => *key(file, &source) = Some(Sourced::new(text, source.clone())),
+            Texts(key) => {
+                let element = |part: &str| Sourced::new(part.trim().to_owned(), source.clone());
+                let list = text.split(',').map(element).collect();
+                *key(file, &source) = Some(Sourced::new(list, source.clone()));
             }
-            Target::Flag(key) => {
-                let Some(text) = self.plain_text(name) else {
-                    return;
-                };
-                let flag = match parse::flag(&text) {
-                    Ok(flag) => flag,
-                    Err(why) => return self.problem(name, &why),
-                };
-                let key = key(file, &source);
-                *key = Some(Sourced::new(flag, source));
-            }
+            Flag(key) => match parse::flag(&text) {
+                Ok(flag) => *key(file, &source) = Some(Sourced::new(flag, source.clone())),
+                Err(why) => self.problem(name, &why),
+            },
+            Secret(_) | Credential(..) => {}
         }
     }
 
     /// A variable's text without the quotes that Docker's env files keep, which are reported.
     fn plain_text(&mut self, name: &str) -> Option<String> {
         let text = self.env.text(name)?;
-        let unquoted = ['"', '\'']
-            .iter()
-            .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+        let unquoted = parse::unquoted(text);
         if unquoted.is_some() {
-            self.problem(
-                name,
-                "is wrapped in quotes, which count as part of the value (Docker's env files keep them); leave them out",
-            );
+            let text = "is wrapped in quotes, which count as part of the value (Docker's env files keep them); leave them out";
+            self.problem(name, text);
         }
         Some(unquoted.unwrap_or(text).to_owned())
     }
@@ -331,7 +258,7 @@ impl Overrides<'_> {
         &mut self,
         name: &'static str,
         credential: Option<&'static str>,
-        keys: SecretKeys,
+        keys: SecretAccess,
         file: &mut ConfigFile,
     ) {
         let file_name = format!("{name}_FILE");
@@ -339,7 +266,12 @@ impl Overrides<'_> {
             let path = self.env.credentials_dir()?.join(credential);
             // A credential that cannot be inspected is there, too.
             let exists = path.try_exists().unwrap_or(true);
-            exists.then(|| (path.display().to_string(), Source::Credential(credential)))
+            exists.then(|| {
+                (
+                    path.display().to_string(),
+                    ValueSource::Credential(credential),
+                )
+            })
         });
         let (inline, path) = match (self.env.text(name), self.env.text(&file_name)) {
             (Some(text), path) => {
@@ -349,11 +281,11 @@ impl Overrides<'_> {
                         &format!("is set, and {file_name} too; set only one of them"),
                     );
                 }
-                let source = Source::Variable(name.to_owned());
+                let source = ValueSource::Variable(name.to_owned());
                 (Some(Sourced::new(text.to_owned(), source)), None)
             }
             (None, Some(path)) => {
-                let source = Source::Variable(file_name);
+                let source = ValueSource::Variable(file_name);
                 (None, Some(Sourced::new(path.to_owned(), source)))
             }
             (None, None) => match credential {
@@ -389,7 +321,7 @@ impl Overrides<'_> {
                 self.problem(name, text);
                 continue;
             }
-            let source = Source::Variable(name.clone());
+            let source = ValueSource::Variable(name.clone());
             let has_key = |stack: &StackSection| key_of(stack).as_ref() == Some(&key);
             let stack = find_or_push(&mut file.stack, &source, has_key);
             stack
@@ -399,7 +331,8 @@ impl Overrides<'_> {
         }
         self.apply_default_stack(file);
         if let Some(text) = self.plain_text(STACK_ENVIRONMENT) {
-            let environment = Sourced::new(text, Source::Variable(STACK_ENVIRONMENT.to_owned()));
+            let environment =
+                Sourced::new(text, ValueSource::Variable(STACK_ENVIRONMENT.to_owned()));
             for stack in &mut file.stack {
                 stack
                     .value
@@ -417,7 +350,7 @@ impl Overrides<'_> {
             let name = stack.value.name.as_ref();
             name.is_some_and(|name| name.value.eq_ignore_ascii_case(&text))
         };
-        let source = Source::Variable(STACK_NAME.to_owned());
+        let source = ValueSource::Variable(STACK_NAME.to_owned());
         match file.stack.iter().filter(has_name).count() {
             0 => {
                 file.default_stack = Some(file.stack.len());
@@ -461,8 +394,9 @@ fn is_known(name: &str) -> bool {
 }
 
 fn known_names() -> impl Iterator<Item = String> {
-    let with_file = VARIABLES.iter().flat_map(|(name, target)| {
-        let file = matches!(target, Target::Secret(..)).then(|| format!("{name}_FILE"));
+    let with_file = VARIABLES.iter().flat_map(|(name, key)| {
+        let has_file = matches!(key, Secret(_) | Credential(..));
+        let file = has_file.then(|| format!("{name}_FILE"));
         [Some((*name).to_owned()), file].into_iter().flatten()
     });
     with_file.chain(OTHER_VARIABLES.iter().map(|name| (*name).to_owned()))
@@ -501,7 +435,7 @@ pub(super) fn unknown_variables(env: &ProcessEnv) -> Vec<String> {
     warnings
 }
 
-/// Whether Kubernetes (for services) or Docker (for links) makes such a name; `rest` follows the service's name.
+/// Returns true for names that Kubernetes (for services) or Docker (for links) generates; `rest` follows the service's name.
 fn is_injected(rest: &str) -> bool {
     let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     let has_port_number = rest.split("PORT_").nth(1).is_some_and(begins_with_digit);

@@ -1,5 +1,5 @@
-//! Texts of the configuration into values that mean something. Every error says what was expected; none repeats the text,
-//! which may be a secret that stands in the wrong place.
+//! Parsers for single values. Every error says what was expected; none repeats the text, because it may be a secret in the wrong
+//! place.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -54,26 +54,25 @@ fn number(text: &str) -> (Option<u64>, &str) {
     (digits.parse().ok(), rest)
 }
 
-/// A word of a fixed list, and what it means.
+/// One of a fixed list of names.
 pub(super) fn choice<T>(
     text: &str,
     names: &[&str],
-    meaning: impl Fn(&str) -> Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, String> {
-    let meant = names.contains(&text).then(|| meaning(text)).flatten();
-    meant.ok_or_else(|| one_of(names, text))
+    let known = names.contains(&text).then(|| parse(text)).flatten();
+    known.ok_or_else(|| suggest::expected(names, text))
 }
 
-fn one_of(names: &[&str], text: &str) -> String {
-    let (last, first) = names.split_last().unwrap_or((&"", &[]));
-    let near = suggest::did_you_mean(text, names.iter().copied());
-    match first {
-        [] => format!("expected {last}"),
-        _ => format!("expected {} or {last}{near}", first.join(", ")),
-    }
+/// The text between quotes that enclose the whole of it.
+pub(super) fn unquoted(text: &str) -> Option<&str> {
+    let quotes = ['"', '\''];
+    quotes
+        .iter()
+        .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
 }
 
-/// As written in a variable.
+/// A switch as a variable writes it.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" => Ok(true),
@@ -106,14 +105,14 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     .to_owned())
 }
 
-/// Where Portainer is, without trailing slashes and `/api`.
+/// The address of Portainer, without trailing slashes and `/api`.
 pub(super) fn portainer_url(text: &str) -> Result<String, String> {
     let url = plain_url(text)?;
     let url = url.strip_suffix("/api").unwrap_or(&url);
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// A URL that paths are put behind: without trailing slashes; it may have no query.
+/// A URL to which paths are appended: without query and trailing slashes.
 pub(super) fn plain_url(text: &str) -> Result<String, String> {
     let url = url(text)?;
     match url.contains('?') {
@@ -122,8 +121,8 @@ pub(super) fn plain_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// An absolute URL that names a host and, if it names a port, one that exists: others are taken for another port, or print
-/// the user's password in errors, once the HTTP library has them.
+/// An absolute URL with a host and, if given, a valid port. The HTTP library would take a wrong port for another one, and print a
+/// password in its errors.
 pub(super) fn url(text: &str) -> Result<String, String> {
     let wrong = |text: &str| Err(text.to_owned());
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -189,7 +188,7 @@ pub(super) fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     })
 }
 
-/// RFC 6901, where `*` stands for every element.
+/// A JSON pointer, or `header:` and the name of a header.
 pub(super) fn pointer_or_header(text: &str) -> Result<String, String> {
     match text.strip_prefix("header:") {
         Some("") => Err("expected the name of a header after \"header:\"".to_owned()),
@@ -231,7 +230,7 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
     }
 }
 
-/// A text for people and machines: one line, nothing unseen.
+/// One line of visible text, without spaces around it.
 pub(super) fn word(text: &str) -> Result<String, String> {
     match () {
         () if text.chars().any(char::is_control) => Err("contains a control character".to_owned()),

@@ -1,18 +1,17 @@
-//! What is wrong with the configuration, and where. No text of a value is ever part of a problem: it may be a secret in the wrong
-//! place.
+//! Problems of the configuration and their positions. No problem contains text of a value: it may be a secret in the wrong place.
 
 use std::fmt;
 
-/// Where a value was written. The order is that of reports: file, variables, credentials, then what is missing.
+/// The place where a value was written. The order is that of reports: file, variables, credentials, then missing values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(super) enum ValueSource {
     /// A byte position in the file.
     File(usize),
     /// A variable of the environment.
     Variable(String),
     /// A file of systemd's credentials directory.
     Credential(&'static str),
-    /// Not written at all.
+    /// Written nowhere.
     #[default]
     Default,
 }
@@ -38,46 +37,49 @@ impl FileLines {
     }
 
     /// `stackhook.toml:3`, `PORTAINER_URL`, `credential portainer-api-key` or `default`.
-    pub(super) fn describe(&self, source: &Source) -> String {
+    pub(super) fn describe(&self, source: &ValueSource) -> String {
         match source {
-            Source::File(position) => format!("{}:{}", self.name, self.number(*position)),
-            Source::Variable(name) => name.clone(),
-            Source::Credential(name) => format!("credential {name}"),
-            Source::Default => "default".to_owned(),
+            ValueSource::File(position) => format!("{}:{}", self.name, self.number(*position)),
+            ValueSource::Variable(name) => name.clone(),
+            ValueSource::Credential(name) => format!("credential {name}"),
+            ValueSource::Default => "default".to_owned(),
         }
     }
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    pub(super) source: Source,
+    pub(super) source: ValueSource,
     text: String,
 }
 
 impl Problem {
     /// `key` is the path of the key, such as `portainer.url`, or empty; `text` holds no value.
-    pub(super) fn new(source: Source, lines: &FileLines, key: &str, text: &str) -> Problem {
-        let place = match &source {
-            Source::File(_) => format!("{}: ", lines.describe(&source)),
+    pub(super) fn new(
+        source: ValueSource,
+        lines: &FileLines,
+        key: &str,
+        text: impl AsRef<str>,
+    ) -> Problem {
+        let place = lines.describe(&source);
+        let parts = match &source {
+            ValueSource::File(_) => [place.as_str(), key, text.as_ref()],
             // The variable's name says more than the key's.
-            Source::Variable(_) | Source::Credential(_) => {
-                let text = format!("{}: {text}", lines.describe(&source));
-                return Problem { source, text };
-            }
-            Source::Default => String::new(),
+            ValueSource::Variable(_) | ValueSource::Credential(_) => [&place, "", text.as_ref()],
+            ValueSource::Default => ["", key, text.as_ref()],
         };
-        let text = match key {
-            "" => format!("{place}{text}"),
-            _ => format!("{place}{key}: {text}"),
-        };
-        Problem { source, text }
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Problem {
+            source,
+            text: parts.join(": "),
+        }
     }
 
     /// A problem with the file as a whole.
     pub(super) fn with_file(lines: &FileLines, text: &str) -> Problem {
         Problem {
-            source: Source::File(0),
+            source: ValueSource::File(0),
             text: format!("{}: {text}", lines.name),
         }
     }
@@ -89,19 +91,19 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of the file, then variables, then what is missing; never empty.
+/// All problems, in the order of the file, then variables, then missing values; never empty.
 #[derive(Debug)]
 pub(crate) struct Problems {
     problems: Vec<Problem>,
-    /// The number of further problems, which are not shown.
+    /// The number of problems that are not shown.
     omitted: usize,
     /// Often the cause of a problem.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Problems {
-    /// More than one screen of problems helps nobody.
-    const MAX_SHOWN: usize = 100;
+    /// More than a few screens of problems do not help.
+    pub(super) const MAX_SHOWN: usize = 100;
 
     /// Sorts by source and removes duplicates.
     pub(super) fn new(mut problems: Vec<Problem>, warnings: Vec<String>) -> Problems {

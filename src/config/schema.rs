@@ -1,44 +1,40 @@
 //! The configuration file as written: one struct per section, each value with the position it comes from.
 //!
 //! To add a key:
-//! 1. Add a field to its section below: `Option<Sourced<String>>` for text (durations, sizes and choices are text too),
-//!    `Option<Sourced<bool>>`, `Option<Sourced<List>>`, or for a secret the pair `name` and `name_file`.
+//! 1. Add a field to its section below: `Field` for text (durations, sizes and choices are text too), `Field<bool>`, `Field<List>`,
+//!    or for a secret the pair `name` and `name_file`.
 //! 2. If a variable may set it, add a row to `VARIABLES` in `env.rs`.
 //! 3. Read it in the section's function in `validate.rs` or `validate/hook.rs` with one of the methods of `Checker`
-//!    (`setting`, `optional`, `list`, `flag`, `secret`), which also adds its row to `show-config`, and put it into the domain type
-//!    in `config.rs`. A secret also belongs into [`super::Config::secrets`], so that it is redacted.
+//!    (`setting`, `optional`, `given`, `list`, `flag`, `secret`), which also adds its row to `show-config`, and put it into the
+//!    domain type in `config.rs`. A secret also belongs into [`super::Config::secrets`], so that it is redacted.
 //! 4. Explain it in `stackhook.toml.example`; a test fails until it is there.
 //! 5. Add a row for each mistake one can make with it to the table in `tests/mistakes.rs`.
 //!
 //! To add a section, also add a row to [`SECTIONS`].
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::problem::{FileLines, Problem, Source};
+use super::problem::{FileLines, Problem, Problems, ValueSource};
 use crate::suggest;
 
 /// Everything that the file and the environment say, unchecked. Any text may be a secret, hence no `Debug`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
-    pub(super) listen: Option<Sourced<String>>,
-    pub(super) public_url: Option<Sourced<String>>,
-    pub(super) state_dir: Option<Sourced<String>>,
-    pub(super) trusted_proxies: Option<Sourced<List>>,
-    #[serde(deserialize_with = "text_or_number")]
-    pub(super) max_body: Option<Sourced<String>>,
-    pub(super) log: Option<Sourced<String>>,
-    pub(super) log_format: Option<Sourced<String>>,
+    pub(super) listen: Field,
+    pub(super) public_url: Field,
+    pub(super) state_dir: Field,
+    pub(super) trusted_proxies: Field<List>,
+    pub(super) max_body: Field,
+    pub(super) log: Field,
+    pub(super) log_format: Field,
     pub(super) portainer: Option<Sourced<PortainerSection>>,
-    pub(super) notify: OneOrMore<NotifySection>,
+    pub(super) notify: Vec<Sourced<NotifySection>>,
     pub(super) stack: Vec<Sourced<StackSection>>,
     pub(super) hook: Vec<Sourced<HookSection>>,
     pub(super) staff: Option<Sourced<StaffSection>>,
@@ -51,79 +47,78 @@ pub(super) struct ConfigFile {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PortainerSection {
-    pub(super) url: Option<Sourced<String>>,
-    pub(super) api_key: Option<Sourced<String>>,
-    pub(super) api_key_file: Option<Sourced<String>>,
-    pub(super) user: Option<Sourced<String>>,
-    pub(super) password: Option<Sourced<String>>,
-    pub(super) password_file: Option<Sourced<String>>,
-    pub(super) ca_file: Option<Sourced<String>>,
-    pub(super) certificate_sha256: Option<Sourced<String>>,
-    pub(super) insecure: Option<Sourced<bool>>,
-    pub(super) timeout: Option<Sourced<String>>,
+    pub(super) url: Field,
+    pub(super) api_key: Field,
+    pub(super) api_key_file: Field,
+    pub(super) user: Field,
+    pub(super) password: Field,
+    pub(super) password_file: Field,
+    pub(super) ca_file: Field,
+    pub(super) certificate_sha256: Field,
+    pub(super) insecure: Field<bool>,
+    pub(super) timeout: Field,
     /// Header names and their values.
     pub(super) headers: BTreeMap<String, Sourced<String>>,
-    pub(super) headers_file: Option<Sourced<String>>,
+    pub(super) headers_file: Field,
 }
 
 /// `[notify]`, or one of several `[[notify]]`
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct NotifySection {
-    pub(super) url: Option<Sourced<String>>,
-    pub(super) url_file: Option<Sourced<String>>,
-    pub(super) format: Option<Sourced<String>>,
-    pub(super) on: Option<Sourced<List>>,
-    pub(super) secret: Option<Sourced<String>>,
-    pub(super) secret_file: Option<Sourced<String>>,
+    pub(super) url: Field,
+    pub(super) url_file: Field,
+    pub(super) format: Field,
+    pub(super) on: Field<List>,
+    pub(super) secret: Field,
+    pub(super) secret_file: Field,
 }
 
 /// `[[stack]]`
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StackSection {
-    pub(super) key: Option<Sourced<String>>,
-    pub(super) name: Option<Sourced<String>>,
-    #[serde(deserialize_with = "text_or_number")]
-    pub(super) environment: Option<Sourced<String>>,
-    pub(super) pull: Option<Sourced<String>>,
-    pub(super) except: Option<Sourced<List>>,
-    pub(super) env: Option<Sourced<List>>,
-    pub(super) healthy_within: Option<Sourced<String>>,
-    pub(super) rollback: Option<Sourced<String>>,
-    pub(super) cleanup: Option<Sourced<bool>>,
+    pub(super) key: Field,
+    pub(super) name: Field,
+    pub(super) environment: Field,
+    pub(super) pull: Field,
+    pub(super) except: Field<List>,
+    pub(super) env: Field<List>,
+    pub(super) healthy_within: Field,
+    pub(super) rollback: Field,
+    pub(super) cleanup: Field<bool>,
 }
 
 /// `[[hook]]`
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HookSection {
-    pub(super) name: Option<Sourced<String>>,
-    pub(super) sender: Option<Sourced<String>>,
-    pub(super) scheme: Option<Sourced<String>>,
-    pub(super) header: Option<Sourced<String>>,
-    pub(super) kind: Option<Sourced<String>>,
-    pub(super) hash: Option<Sourced<String>>,
-    pub(super) encoding: Option<Sourced<String>>,
-    pub(super) label: Option<Sourced<String>>,
-    pub(super) signed: Option<Sourced<String>>,
-    pub(super) timestamp_header: Option<Sourced<String>>,
-    pub(super) secret: Option<Sourced<String>>,
-    pub(super) secret_file: Option<Sourced<String>>,
-    pub(super) stacks: Option<Sourced<List>>,
-    pub(super) events: Option<Sourced<List>>,
-    pub(super) branches: Option<Sourced<List>>,
-    pub(super) tags: Option<Sourced<List>>,
-    pub(super) repositories: Option<Sourced<List>>,
-    pub(super) images: Option<Sourced<List>>,
-    pub(super) paths: Option<Sourced<List>>,
-    pub(super) workflows: Option<Sourced<List>>,
-    pub(super) deployment_environments: Option<Sourced<List>>,
-    pub(super) prereleases: Option<Sourced<bool>>,
+    pub(super) name: Field,
+    pub(super) sender: Field,
+    pub(super) scheme: Field,
+    pub(super) header: Field,
+    pub(super) kind: Field,
+    pub(super) hash: Field,
+    pub(super) encoding: Field,
+    pub(super) label: Field,
+    pub(super) signed: Field,
+    pub(super) timestamp_header: Field,
+    pub(super) secret: Field,
+    pub(super) secret_file: Field,
+    pub(super) stacks: Field<List>,
+    pub(super) events: Field<List>,
+    pub(super) branches: Field<List>,
+    pub(super) tags: Field<List>,
+    pub(super) repositories: Field<List>,
+    pub(super) images: Field<List>,
+    pub(super) paths: Field<List>,
+    pub(super) workflows: Field<List>,
+    pub(super) deployment_environments: Field<List>,
+    pub(super) prereleases: Field<bool>,
     /// Names of registries in deliveries, and the names that stacks use.
     pub(super) registry: BTreeMap<String, Sourced<String>>,
-    pub(super) wait: Option<Sourced<String>>,
-    pub(super) allow_from: Option<Sourced<List>>,
+    pub(super) wait: Field,
+    pub(super) allow_from: Field<List>,
     pub(super) payload: Option<Sourced<PayloadSection>>,
 }
 
@@ -131,26 +126,26 @@ pub(super) struct HookSection {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PayloadSection {
-    pub(super) each: Option<Sourced<String>>,
-    pub(super) event: Option<Sourced<String>>,
-    pub(super) branch: Option<Sourced<String>>,
-    pub(super) tag: Option<Sourced<String>>,
-    pub(super) repository: Option<Sourced<String>>,
-    pub(super) image: Option<Sourced<String>>,
-    pub(super) image_prefix: Option<Sourced<String>>,
-    pub(super) commit: Option<Sourced<String>>,
-    pub(super) id: Option<Sourced<String>>,
+    pub(super) each: Field,
+    pub(super) event: Field,
+    pub(super) branch: Field,
+    pub(super) tag: Field,
+    pub(super) repository: Field,
+    pub(super) image: Field,
+    pub(super) image_prefix: Field,
+    pub(super) commit: Field,
+    pub(super) id: Field,
     /// JSON pointers and the accepted values.
-    pub(super) require: BTreeMap<String, Sourced<Values>>,
+    pub(super) require: BTreeMap<String, Sourced<Vec<String>>>,
 }
 
 /// `[staff]`
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StaffSection {
-    pub(super) user: Option<Sourced<String>>,
-    pub(super) password: Option<Sourced<String>>,
-    pub(super) password_file: Option<Sourced<String>>,
+    pub(super) user: Field,
+    pub(super) password: Field,
+    pub(super) password_file: Field,
 }
 
 /// Returns the keys of a section.
@@ -167,6 +162,9 @@ pub(super) const SECTIONS: &[(&str, KeysOf)] = &[
     ("staff", keys_of::<StaffSection>),
 ];
 
+/// A value that may be missing.
+pub(super) type Field<T = String> = Option<Sourced<T>>;
+
 /// A list of texts.
 pub(super) type List = Vec<Sourced<String>>;
 
@@ -174,11 +172,11 @@ pub(super) type List = Vec<Sourced<String>>;
 #[derive(Clone, Default)]
 pub(super) struct Sourced<T> {
     pub(super) value: T,
-    pub(super) source: Source,
+    pub(super) source: ValueSource,
 }
 
 impl<T> Sourced<T> {
-    pub(super) fn new(value: T, source: Source) -> Sourced<T> {
+    pub(super) fn new(value: T, source: ValueSource) -> Sourced<T> {
         Sourced { value, source }
     }
 }
@@ -186,133 +184,19 @@ impl<T> Sourced<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Sourced<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<T>::deserialize(deserializer)?;
-        let source = Source::File(spanned.span().start);
+        let source = ValueSource::File(spanned.span().start);
         Ok(Sourced::new(spanned.into_inner(), source))
     }
 }
 
-/// One section `[name]` or several `[[name]]`.
-pub(super) struct OneOrMore<T>(pub(super) Vec<Sourced<T>>);
-
-impl<T> Default for OneOrMore<T> {
-    fn default() -> Self {
-        OneOrMore(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        enum Sections<T> {
-            One(T),
-            More(Vec<Sourced<T>>),
-        }
-        struct SectionsVisitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for SectionsVisitor<T> {
-            type Value = Sections<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a section")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sections<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Sections::One)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Sections<T>, A::Error> {
-                let mut sections = Vec::new();
-                while let Some(section) = seq.next_element()? {
-                    sections.push(section);
-                }
-                Ok(Sections::More(sections))
-            }
-        }
-        impl<'de, T: Deserialize<'de>> Deserialize<'de> for Sections<T> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(SectionsVisitor(PhantomData))
-            }
-        }
-        let sections = Sourced::<Sections<T>>::deserialize(deserializer)?;
-        Ok(OneOrMore(match sections.value {
-            Sections::One(section) => vec![Sourced::new(section, sections.source)],
-            Sections::More(sections) => sections,
-        }))
-    }
-}
-
-/// A text, number or boolean, or a list of them, as text.
-pub(super) struct Values(pub(super) Vec<String>);
-
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ValuesVisitor;
-        impl<'de> Visitor<'de> for ValuesVisitor {
-            type Value = Values;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of texts")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Values, E> {
-                Ok(Values(vec![text.to_owned()]))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Values, E> {
-                Ok(Values(vec![number.to_string()]))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Values, E> {
-                Ok(Values(vec![value.to_string()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Values, A::Error> {
-                let mut values = Vec::new();
-                while let Some(Values(inner)) = seq.next_element()? {
-                    values.extend(inner);
-                }
-                Ok(Values(values))
-            }
-        }
-        deserializer.deserialize_any(ValuesVisitor)
-    }
-}
-
-/// For ids and numbers of bytes, which may be written without quotes.
-fn text_or_number<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Sourced<String>>, D::Error> {
-    struct TextVisitor;
-    impl Visitor<'_> for TextVisitor {
-        type Value = Text;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-            Ok(Text(text.to_owned()))
-        }
-
-        fn visit_i64<E>(self, number: i64) -> Result<Text, E> {
-            Ok(Text(number.to_string()))
-        }
-    }
-    struct Text(String);
-    impl<'de> Deserialize<'de> for Text {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(TextVisitor)
-        }
-    }
-    let text = Sourced::<Text>::deserialize(deserializer)?;
-    Ok(Some(Sourced::new(text.value.0, text.source)))
-}
-
-/// Parses the file's text. Returns what could be read, with the unknown keys and the values of a wrong type, which are left out
-/// or empty in the result.
+/// Parses the file's text, or of it only the key `only`. Returns what could be read, with the unknown keys and the values of a wrong
+/// type, which are left out or empty in the result.
 ///
 /// # Errors
 /// All syntax errors. No problem repeats text of the file, which may be a secret in the wrong place.
 pub(super) fn parse(
     text: &str,
+    only: Option<&str>,
     lines: &FileLines,
 ) -> Result<(ConfigFile, Vec<Problem>), Vec<Problem>> {
     let (mut table, errors) = DeTable::parse_recoverable(text);
@@ -320,24 +204,13 @@ pub(super) fn parse(
         return Err(syntax_errors(text, &errors, lines));
     }
     let mut problems = Vec::new();
-    remove_unknown_keys("", table.get_mut(), lines, &mut problems);
-    let file = read_types(table, lines, &mut problems);
-    Ok((file, problems))
-}
-
-/// Parses only `listen`, whatever else is in the file.
-pub(super) fn parse_listen(
-    text: &str,
-    lines: &FileLines,
-) -> Result<(ConfigFile, Vec<Problem>), Vec<Problem>> {
-    let (mut table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        return Err(syntax_errors(text, &errors, lines));
+    match only {
+        Some(only) => {
+            let all = std::mem::take(table.get_mut()).into_iter();
+            *table.get_mut() = all.filter(|(key, _)| key.get_ref() == only).collect();
+        }
+        None => prepare("", table.get_mut(), lines, &mut problems),
     }
-    let all = std::mem::take(table.get_mut()).into_iter();
-    let listen = all.filter(|(key, _)| key.get_ref() == "listen");
-    *table.get_mut() = listen.collect();
-    let mut problems = Vec::new();
     let file = read_types(table, lines, &mut problems);
     Ok((file, problems))
 }
@@ -348,74 +221,82 @@ fn read_types(
     lines: &FileLines,
     problems: &mut Vec<Problem>,
 ) -> ConfigFile {
-    // Nobody reads more problems than this, and reading again takes time.
-    for _ in 0..100 {
+    // More problems than this are not shown, and reading again takes time.
+    for _ in 0..Problems::MAX_SHOWN {
         let error = match ConfigFile::deserialize(toml::de::Deserializer::from(table.clone())) {
             Ok(file) => return file,
             Err(error) => error,
         };
         let position = error.span().map_or(0, |span| span.start);
-        let (path, found) = find(table.get_ref(), "", position).unwrap_or_default();
+        let Some((path, value)) = find(table.get_mut(), "", position) else {
+            problems.push(Problem::with_file(lines, "a value has a wrong type"));
+            break;
+        };
         let (expected, empty) = expected_type(&path, error.message());
-        let message = format!("expected {expected}, found {found}");
-        problems.push(Problem::new(Source::File(position), lines, &path, &message));
-        match value_at(table.get_mut(), position) {
-            Some(value) if !value.same_type(&empty) => *value = empty,
-            _ => break,
-        }
+        let text = format!("expected {expected}, found {}", type_name(value));
+        problems.push(Problem::new(
+            ValueSource::File(position),
+            lines,
+            &path,
+            text,
+        ));
+        *value = empty;
     }
     ConfigFile::default()
 }
 
 fn syntax_errors(text: &str, errors: &[toml::de::Error], lines: &FileLines) -> Vec<Problem> {
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut last_line = 0;
+    let at = |error: &toml::de::Error| error.span().map_or(text.len(), |span| span.start);
+    let mut problems: Vec<(usize, Problem)> = Vec::new();
     for error in errors {
-        let position = error.span().map_or(text.len(), |span| span.start);
-        let line = lines.number(position);
+        let line = lines.number(at(error));
         // What follows an error in the same line is mostly its consequence.
-        if line != last_line {
-            last_line = line;
-            let message = syntax_message(error.message());
-            problems.push(Problem::new(Source::File(position), lines, "", &message));
+        if problems.last().is_none_or(|(last, _)| *last != line) {
+            let text = syntax_message(error.message());
+            problems.push((
+                line,
+                Problem::new(ValueSource::File(at(error)), lines, "", text),
+            ));
         }
     }
-    problems
+    problems.into_iter().map(|(_, problem)| problem).collect()
 }
 
 /// The parser's message, which holds no text of the file, with the next step where it lacks one.
 fn syntax_message(message: &str) -> String {
-    match message {
-        _ if message.starts_with("string values must be quoted")
-            || message.starts_with("invalid float") =>
-        {
-            "a text needs quotes around it".to_owned()
-        }
-        _ if message.starts_with("missing escaped value") => {
-            "only certain characters may follow a backslash; write \\\\, or put the text in single quotes"
-                .to_owned()
-        }
-        _ => message.replace('\n', " "),
-    }
+    const ADVICE: [(&str, &str); 3] = [
+        (
+            "string values must be quoted",
+            "a text needs quotes around it",
+        ),
+        ("invalid float", "a text needs quotes around it"),
+        (
+            "missing escaped value",
+            "only certain characters may follow a backslash; write \\\\, or put the text in single quotes",
+        ),
+    ];
+    let advice = ADVICE.iter().find(|(start, _)| message.starts_with(start));
+    advice.map_or_else(
+        || message.replace('\n', " "),
+        |(_, advice)| (*advice).to_owned(),
+    )
 }
 
-fn remove_unknown_keys(
-    section: &str,
-    table: &mut DeTable<'_>,
-    lines: &FileLines,
-    problems: &mut Vec<Problem>,
-) {
+/// Removes unknown keys, which become problems, and rewrites short forms as the long ones that the structs above expect.
+fn prepare(section: &str, table: &mut DeTable<'_>, lines: &FileLines, problems: &mut Vec<Problem>) {
     let known = keys(section);
     for (key, mut value) in std::mem::take(table) {
         let name: &str = key.get_ref();
         let path = join(section, name);
         if known.contains(&name) {
+            write_out(&path, &mut value);
+            let mut is_wrong = false;
             if SECTIONS.iter().any(|(section, _)| *section == path) {
-                for table in tables(value.get_mut()) {
-                    remove_unknown_keys(&path, table, lines, problems);
-                }
+                is_wrong = !prepare_sections(&path, &mut value, lines, problems);
             }
-            table.insert(key, value);
+            if !is_wrong {
+                table.insert(key, value);
+            }
             continue;
         }
         let hint = match suggest::closest(name, known.iter().copied()) {
@@ -428,9 +309,105 @@ fn remove_unknown_keys(
             true => path,
             false => join(section, "(not shown)"),
         };
-        let source = Source::File(key.span().start);
-        let message = format!("unknown key{hint}");
-        problems.push(Problem::new(source, lines, &path, &message));
+        let source = ValueSource::File(key.span().start);
+        problems.push(Problem::new(
+            source,
+            lines,
+            &path,
+            format!("unknown key{hint}"),
+        ));
+    }
+}
+
+/// Prepares the section or sections of a name. serde would read a list in place of a section by position, so that is an error here.
+/// Returns false if a value is wrong.
+fn prepare_sections(
+    path: &str,
+    value: &mut Spanned<DeValue<'_>>,
+    lines: &FileLines,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let expected = match path {
+        "notify" => "sections [[notify]] or one [notify]".to_owned(),
+        "stack" | "hook" => format!("sections [[{path}]], with two brackets on each side"),
+        _ => format!("one section [{path}]"),
+    };
+    let mut check = |value: &mut Spanned<DeValue<'_>>| {
+        let source = ValueSource::File(value.span().start);
+        match value.get_mut() {
+            DeValue::Table(table) => {
+                prepare(path, table, lines, problems);
+                true
+            }
+            other => {
+                let text = format!("expected {expected}, found {}", type_name(other));
+                problems.push(Problem::new(source, lines, path, text));
+                false
+            }
+        }
+    };
+    match (path, value.get_mut()) {
+        ("notify" | "stack" | "hook", DeValue::Array(values)) => {
+            // All are checked, so that no problem is missed.
+            values
+                .iter_mut()
+                .filter_map(|value| (!check(value)).then_some(()))
+                .count()
+                == 0
+        }
+        ("notify" | "stack" | "hook", other) => {
+            let text = format!("expected {expected}, found {}", type_name(other));
+            let source = ValueSource::File(value.span().start);
+            problems.push(Problem::new(source, lines, path, text));
+            false
+        }
+        _ => check(value),
+    }
+}
+
+/// One `[notify]` is a list of one; ids and sizes may be numbers; a required value may be one text, number or boolean.
+fn write_out(path: &str, value: &mut Spanned<DeValue<'_>>) {
+    fn write_text(value: &mut DeValue<'_>) {
+        let text = match value {
+            DeValue::Integer(number) => {
+                match i64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(number) => number.to_string(),
+                    Err(_) => return,
+                }
+            }
+            DeValue::Boolean(flag) => flag.to_string(),
+            _ => return,
+        };
+        *value = DeValue::String(text.into());
+    }
+    fn write_list(value: &mut Spanned<DeValue<'_>>) {
+        let (span, inner) = (
+            value.span(),
+            std::mem::replace(value.get_mut(), DeValue::Boolean(false)),
+        );
+        let mut list = DeArray::new();
+        list.push(Spanned::new(span, inner));
+        *value.get_mut() = DeValue::Array(list);
+    }
+    match (path, value.get_mut()) {
+        ("max_body" | "stack.environment", number @ DeValue::Integer(_)) => write_text(number),
+        ("notify", DeValue::Table(_)) => write_list(value),
+        ("hook.payload.require", DeValue::Table(required)) => {
+            for (_, value) in required.iter_mut() {
+                if matches!(
+                    value.get_ref(),
+                    DeValue::String(_) | DeValue::Integer(_) | DeValue::Boolean(_)
+                ) {
+                    write_list(value);
+                }
+                if let DeValue::Array(values) = value.get_mut() {
+                    values
+                        .iter_mut()
+                        .for_each(|value| write_text(value.get_mut()));
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -449,92 +426,58 @@ fn home_hint(key: &str) -> String {
     }
 }
 
-/// The table or tables of a section.
-fn tables<'v, 'i>(value: &'v mut DeValue<'i>) -> Vec<&'v mut DeTable<'i>> {
-    match value {
-        DeValue::Table(table) => vec![table],
-        DeValue::Array(values) => values
-            .iter_mut()
-            .filter_map(|value| match value.get_mut() {
-                DeValue::Table(table) => Some(table),
-                _ => None,
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// The expected type, in words, and an empty value of it. Of serde's own message only the end is used: it repeats the value.
 fn expected_type(path: &str, message: &str) -> (String, DeValue<'static>) {
-    let table = DeValue::Table(DeTable::new());
-    let list = DeValue::Array(DeArray::new());
-    match (path, message.rsplit_once(", expected ").map(|(_, end)| end)) {
-        ("stack" | "hook", _) => (
-            format!("sections [[{path}]], with two brackets on each side"),
-            list,
-        ),
-        ("portainer" | "staff" | "hook.payload", _) => (format!("one section [{path}]"), table),
-        ("notify", _) => ("sections [[notify]] or one [notify]".to_owned(), list),
-        (_, Some("a sequence")) => ("a list of texts, such as [\"…\", \"…\"]".to_owned(), list),
-        (_, Some("a boolean")) => ("true or false".to_owned(), DeValue::Boolean(false)),
-        (_, Some("a map")) => (
-            "keys and values, such as { \"/status\" = \"success\" }".to_owned(),
-            table,
-        ),
-        (_, Some(expected @ "a text or a list of texts")) => (expected.to_owned(), list),
-        _ => (
-            "a text in quotes".to_owned(),
-            DeValue::String(String::new().into()),
-        ),
-    }
+    let expected = message
+        .rsplit_once(", expected ")
+        .map_or("", |(_, end)| end);
+    let empty = match expected {
+        "a sequence" => DeValue::Array(DeArray::new()),
+        "a boolean" => DeValue::Boolean(false),
+        "a map" => DeValue::Table(DeTable::new()),
+        _ => DeValue::String("".into()),
+    };
+    let words = match (path, expected) {
+        (_, "a boolean") => "true or false",
+        (_, "a map") => "keys and values, such as { \"/status\" = \"success\" }",
+        ("hook.payload.require", _) => "a text or a list of texts",
+        (_, "a sequence") => "a list of texts, such as [\"…\", \"…\"]",
+        _ => "a text in quotes",
+    };
+    (words.to_owned(), empty)
 }
 
-/// The value that begins at `position`.
-fn value_at<'t, 'i>(table: &'t mut DeTable<'i>, position: usize) -> Option<&'t mut DeValue<'i>> {
-    table
-        .iter_mut()
-        .find_map(|(_, value)| inner_value_at(value, position))
-}
-
-fn inner_value_at<'v, 'i>(
-    value: &'v mut Spanned<DeValue<'i>>,
+/// The innermost value that begins at `position`, and the path of its key.
+fn find<'t, 'i>(
+    table: &'t mut DeTable<'i>,
+    section: &str,
     position: usize,
-) -> Option<&'v mut DeValue<'i>> {
-    if value.span().start == position {
-        return Some(value.get_mut());
-    }
-    match value.get_mut() {
-        DeValue::Table(table) => value_at(table, position),
-        DeValue::Array(values) => values
-            .iter_mut()
-            .find_map(|value| inner_value_at(value, position)),
-        _ => None,
-    }
-}
-
-/// The path of the innermost key whose value begins at `position`, and the type of that value.
-fn find(table: &DeTable<'_>, section: &str, position: usize) -> Option<(String, &'static str)> {
-    table.iter().find_map(|(key, value)| {
+) -> Option<(String, &'t mut DeValue<'i>)> {
+    table.iter_mut().find_map(|(key, value)| {
         // A key that is not known, such as a pointer in `require`, is not printed.
         let path = match keys(section).contains(&key.get_ref().as_ref()) {
             true => join(section, key.get_ref()),
             false => section.to_owned(),
         };
-        if value.span().start == position {
-            return Some((path, type_name(value.get_ref())));
-        }
-        match value.get_ref() {
-            DeValue::Table(table) => find(table, &path, position),
-            DeValue::Array(values) => values.iter().find_map(|value| match value.get_ref() {
-                _ if value.span().start == position => {
-                    Some((path.clone(), type_name(value.get_ref())))
-                }
-                DeValue::Table(table) => find(table, &path, position),
-                _ => None,
-            }),
-            _ => None,
-        }
+        find_in_value(value, &path, position)
     })
+}
+
+fn find_in_value<'v, 'i>(
+    value: &'v mut Spanned<DeValue<'i>>,
+    path: &str,
+    position: usize,
+) -> Option<(String, &'v mut DeValue<'i>)> {
+    if value.span().start == position {
+        return Some((path.to_owned(), value.get_mut()));
+    }
+    match value.get_mut() {
+        DeValue::Table(table) => find(table, path, position),
+        DeValue::Array(values) => values
+            .iter_mut()
+            .find_map(|value| find_in_value(value, path, position)),
+        _ => None,
+    }
 }
 
 fn type_name(value: &DeValue<'_>) -> &'static str {

@@ -92,7 +92,7 @@ pub(super) fn parse(text: &str, allow_several: bool) -> Result<Vec<Secret>, Stri
     lines.iter().enumerate().map(secret).collect()
 }
 
-/// Whether a text that should be a path may be printed; a secret in the wrong key may not.
+/// Returns false for a text that should be a path but may be a secret in the wrong key.
 fn is_safe_to_print(text: &str) -> bool {
     const ROOTS: &[&str] = &[
         "data", "etc", "home", "media", "mnt", "opt", "root", "run", "secrets", "srv", "tmp",

@@ -81,7 +81,10 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    pub(super) fn new(settings: &config::Portainer, clock: Arc<dyn Clock>) -> Result<Door, Error> {
+    pub(super) fn new(
+        settings: &config::PortainerSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Door, Error> {
         let fetch = Fetch::new(&settings.trust)
             .map_err(|why| Error::Unusable(Failure::new("cannot speak TLS with Portainer", why)))?;
         Ok(Door {

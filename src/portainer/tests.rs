@@ -20,8 +20,8 @@ use crate::tls::TlsFront;
 
 const KEY: &str = "ptr_key/with+signs=";
 
-fn settings(url: String, credentials: Credentials) -> config::Portainer {
-    config::Portainer {
+fn settings(url: String, credentials: Credentials) -> config::PortainerSettings {
+    config::PortainerSettings {
         url,
         credentials,
         trust: Trust::PublicRoots,

@@ -143,7 +143,7 @@ impl Bench {
 
 /// A client of its own, as other programs and people have one.
 pub(super) fn client(fake: &Fake, api_key: &str) -> Portainer {
-    let settings = config::Portainer {
+    let settings = config::PortainerSettings {
         url: fake.url(),
         credentials: config::Credentials::ApiKey(Secret::new(api_key).unwrap()),
         trust: config::Trust::PublicRoots,

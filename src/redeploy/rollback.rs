@@ -55,6 +55,8 @@ impl Run<'_> {
         };
         let found = find::find(self.cx.portainer, self.stack).map_err(unsent)?;
         self.know(&found, None);
+        // Tells the observer the stack's number. A rollback ignores pauses.
+        let _ = self.cx.observer.pause(Some(found.record.id));
         self.lock_stack(found.record.id)?;
         let record = self.cx.memory.recall(found.record.id);
         if record.previous.is_empty() && record.previous_variables.is_empty() {

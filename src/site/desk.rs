@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 
+use crate::config::Setting;
 use crate::config::Staff;
-use crate::config::show::Shown;
 use crate::http::Request;
 use crate::message::{Headers, Reply};
 use crate::redact::escape_lines;
@@ -31,7 +31,7 @@ pub(crate) struct Desk {
     secret: Secret,
     /// Random for each process; every form carries it.
     pub(super) token: Secret,
-    pub(super) shown: Vec<Shown>,
+    pub(super) shown: Vec<Setting>,
     pub(super) public_url: Option<String>,
     /// Inspects Portainer for the page.
     pub(crate) probe: Arc<Probe>,
@@ -45,7 +45,7 @@ impl Desk {
     pub(crate) fn new(
         staff: &Staff,
         public_url: Option<String>,
-        shown: Vec<Shown>,
+        shown: Vec<Setting>,
         probe: Arc<Probe>,
     ) -> Result<Desk, String> {
         let both = format!("{}:{}", staff.user, staff.password.expose());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use askama::Template;
 
-use crate::config::show::Shown;
+use crate::config::Setting;
 use crate::delivery::Delivery;
 use crate::delivery::ledger::Failure as LedgerFailure;
 use crate::scheduler::probe::{Look, Portal};
@@ -157,7 +157,7 @@ struct SettingsPage<'a> {
     deliveries: Vec<history::DeliveryRow>,
     rejections: Vec<history::RejectionRow>,
     connection: connection::ConnectionCard,
-    settings: Vec<&'a Shown>,
+    settings: Vec<&'a Setting>,
     defaults: String,
     is_persistent: bool,
     version: &'static str,
@@ -276,7 +276,7 @@ fn rendered(data: &PageData<'_>) -> String {
     // After a failure, only what helps is shown.
     let has_failed = cards.iter().any(|card| card.failure.is_some());
     let first_steps = (!has_failed).then(|| steps::first_steps(data));
-    let (settings, defaults): (Vec<&Shown>, Vec<&Shown>) =
+    let (settings, defaults): (Vec<&Setting>, Vec<&Setting>) =
         desk.shown.iter().partition(|row| row.source != "default");
     let mut defaults: Vec<String> = defaults.iter().map(|row| default_line(row)).collect();
     // What every stack has by default is one line, not one for each.
@@ -309,7 +309,7 @@ fn rendered(data: &PageData<'_>) -> String {
 }
 
 /// `stack.*.pull = first`: the name of the stack or hook does not matter for a default.
-fn default_line(row: &Shown) -> String {
+fn default_line(row: &Setting) -> String {
     let mut parts = row.key.splitn(3, '.');
     match (parts.next(), parts.next(), parts.next()) {
         (Some(kind @ ("stack" | "hook")), Some(_), Some(rest)) => {

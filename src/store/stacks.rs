@@ -196,7 +196,9 @@ impl StackStore {
         unix: u64,
         until: Option<u64>,
     ) -> Result<Pause, String> {
-        let since = self.pause_of(key, unix).map_or(unix, |pause| pause.since);
+        // A start in the future was written while the clock ran ahead.
+        let known = self.pause_of(key, unix);
+        let since = known.map_or(unix, |pause| pause.since.min(unix));
         let own = format!("@{key}.paused");
         let text = match until {
             Some(until) => format!("{since} {until}\n"),

@@ -277,8 +277,28 @@ fn a_dry_run_needs_no_state_dir_and_a_redeploy_says_what_it_lacks() {
     assert!(output.stderr.contains("not a directory"), "{output:?}");
     let setup = setup.env("STACKHOOK_STATE_DIR", "");
     let output = setup.run(&["redeploy"]);
-    assert!(
-        output.stderr.contains("there is no \"state_dir\""),
-        "{output:?}"
-    );
+    assert!(output.stderr.contains("state_dir is not set"), "{output:?}");
+}
+
+#[test]
+fn force_redeploys_a_paused_stack_and_remembers_its_number() {
+    let (fake, setup) = two_stacks();
+    let paused = setup.run(&["pause", "shop"]);
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    fake.world(|world| world.push("ghcr.io/acme/web:1", Behaviour::Runs));
+    let skipped = setup.run(&["redeploy", "shop"]);
+    assert_eq!(skipped.code, Some(1), "{skipped:?}");
+    assert!(skipped.stdout.contains("skipped"), "{skipped:?}");
+    assert!(fake.puts().is_empty());
+    let number = setup.path().join("state/stacks/@shop.id");
+    std::fs::remove_file(&number).ok();
+    let forced = setup.run(&["redeploy", "shop", "--force"]);
+    assert_eq!(forced.code, Some(0), "{forced:?}");
+    assert_eq!(fake.puts().len(), 1);
+    let remembered = std::fs::read_to_string(&number).unwrap();
+    assert!(remembered.trim().parse::<u64>().is_ok(), "{remembered:?}");
+    std::fs::remove_file(&number).unwrap();
+    let rollback = setup.run(&["rollback", "shop"]);
+    assert_eq!(rollback.code, Some(0), "{rollback:?}");
+    assert_eq!(std::fs::read_to_string(&number).unwrap(), remembered);
 }

@@ -86,3 +86,23 @@ fn a_service_manager_that_cannot_be_told_is_told_of_in_words() {
     let server = setup.env("NOTIFY_SOCKET", "/nope/socket").serve();
     server.wait_for_log("that the service is ready: no such file or directory");
 }
+
+#[test]
+fn systemd_is_notified_when_it_is_ready_and_when_it_stops() {
+    let (_fake, setup) = shop();
+    let path = setup.path().join("notify");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    systemd
+        .set_read_timeout(Some(std::time::Duration::from_secs(30)))
+        .unwrap();
+    let receive = || {
+        let mut message = [0; 500];
+        let length = systemd.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let server = setup.env("NOTIFY_SOCKET", path.to_str().unwrap()).serve();
+    assert!(receive().starts_with("READY=1\nSTATUS=listening on http://"));
+    server.signal("TERM");
+    assert_eq!(receive(), "STOPPING=1\nSTATUS=stopping");
+    assert_eq!(server.wait().0.code, Some(0));
+}

@@ -2,6 +2,7 @@
 
 use crate::support::fake::{Behaviour, Era, Fake, Fault, When};
 use crate::support::program::Setup;
+use crate::support::staff::Receiver;
 
 const FILE: &str = "services:\n  web:\n    image: ghcr.io/acme/web:${TAG}\n    environment:\n      GREETING: ${GREETING}\n";
 
@@ -175,4 +176,57 @@ fn errors_that_end_it_end_it_with_their_code() {
     let away = setup(&fake);
     drop(fake);
     check(away, 75, "cannot ask Portainer for its version");
+}
+
+#[test]
+fn json_reports_every_stack_and_every_receiver() {
+    let (fake, receiver) = (shop(Era::C), Receiver::start());
+    let file = format!(
+        "[[stack]]\nname = \"shop\"\n[[stack]]\nkey = \"blog\"\nname = \"shpo\"\n\
+         [[notify]]\nurl = \"{}\"\nformat = \"slack\"\n\
+         [[notify]]\nurl = \"http://127.0.0.1:9/x\"\nformat = \"ntfy\"\n",
+        receiver.url()
+    );
+    let setup = Setup::with(&fake).file("stackhook.toml", &file);
+    let setup = setup.secret("hush-hush-smtp");
+    let output = setup.run(&["test-connection", "--json"]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let value: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(value["version"], "2.43.0");
+    assert_eq!(value["user"], "admin");
+    assert_eq!(value["administrator"], true);
+    assert_eq!(value["environments"][0]["name"], "local");
+    assert_eq!(value["stacks"][0]["kind"], "compose");
+    assert_eq!(value["stacks"][0]["status"], "active");
+    let configured = &value["configured"];
+    assert_eq!(configured[0]["ready"], true);
+    assert_eq!(configured[0]["facts"].as_array().unwrap().len(), 4);
+    assert_eq!(configured[0]["warnings"].as_array().unwrap().len(), 1);
+    assert_eq!(configured[1]["stack"], "blog");
+    assert_eq!(configured[1]["ready"], false);
+    assert!(configured[1]["message"].as_str().unwrap().contains("shpo"));
+    let receivers = value["notify"].as_array().unwrap();
+    let state = |index: usize| {
+        (
+            receivers[index]["format"].clone(),
+            receivers[index]["ok"].clone(),
+        )
+    };
+    assert_eq!(state(0), ("slack".into(), true.into()));
+    assert_eq!(state(1), ("ntfy".into(), false.into()));
+    assert_eq!(receivers.len(), 2);
+    assert_eq!(receiver.came(1).len(), 1);
+
+    let text = setup.run(&["test-connection", "--notify"]);
+    assert_eq!(text.code, Some(1), "{text:?}");
+    assert!(
+        text.stdout
+            .contains("format slack; the test notice was accepted\n"),
+        "{text:?}"
+    );
+    assert!(
+        text.stdout
+            .contains("format ntfy; the test notice was not accepted\n"),
+        "{text:?}"
+    );
 }

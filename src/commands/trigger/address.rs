@@ -1,6 +1,6 @@
-//! Where a delivery is posted, and where its status is asked.
+//! The URLs of a hook and of the status of a delivery.
 
-/// The hook's address: as given, or where the given one has no path, that of the default hook.
+/// The hook's URL: as given or, without a path, the URL of the default hook.
 pub(super) fn hook_url(url: &str) -> Result<String, String> {
     let wrong = |why: &str| {
         Err(format!(

@@ -118,6 +118,10 @@ const FILES: &[(&str, &str)] = &[
         "hook = [1]\n",
         "1: hook: expected sections [[hook]], with two brackets on each side, found a number",
     ),
+    (
+        "portainer = [\"http://p:9000\"]\nstaff = [\"me\", \"password-in-a-list\"]\nhook = [[\"a\"]]\n",
+        "1: portainer: expected one section [portainer], found a list\n2: staff: expected one section [staff], found a list\n3: hook: expected sections [[hook]], with two brackets on each side, found a list",
+    ),
     ("log = \"\"\n", "1: log: is empty"),
     (
         "trusted_proxies = [\"\"]\n",
@@ -197,6 +201,22 @@ const FILES: &[(&str, &str)] = &[
     (
         "[portainer]\nuser = \"me\"",
         "2: portainer: an API key is given (PORTAINER_API_KEY) and a user or password too; set only one of them: PORTAINER_API_KEY, or PORTAINER_USER and PORTAINER_PASSWORD",
+    ),
+    (
+        "[portainer]\nheaders = { \"X-API-Key\" = \"secret-one\" }",
+        "2: portainer.headers: must not set \"X-API-Key\", which stackhook itself needs",
+    ),
+    (
+        "[portainer.headers]\n\"X A\" = \"secret-two\"\nX-B = \"gr\u{fc}n\"\nX-C = \"\"\ncookie = \"secret-three\"",
+        "2: portainer.headers: has a name that is not a valid header name\n3: portainer.headers: has a value for \"X-B\" with characters other than printable ASCII\n4: portainer.headers: has a value for \"X-C\" that is empty\n5: portainer.headers: must not set \"cookie\", which stackhook itself needs",
+    ),
+    (
+        "[portainer]\nheaders = { X-A = \"secret-four\" }\nheaders_file = \"no-such\"",
+        "2: portainer.headers: \"headers_file\" is given too; set only one of them",
+    ),
+    (
+        "[portainer]\napi_key = \"a\"\napi_key_file = \"./b\"\n",
+        "3: portainer.api_key_file: \"api_key\" is given too; set only one of them",
     ),
     (
         "[notify]\n",

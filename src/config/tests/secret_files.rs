@@ -301,11 +301,8 @@ fn no_secret_appears_in_any_output() {
     let shown_by_design = ["PORTAINER_USER"];
     let mut load = |place: &Place| match place.load(ConfigScope::Show) {
         Ok(loaded) => seen.push_str(&format!(
-            "{:?}{:?}{:?}{}",
-            loaded.config,
-            loaded.warnings,
-            loaded.shown,
-            crate::config::show::render(&loaded.shown)
+            "{:?}{:?}{:?}",
+            loaded.config, loaded.warnings, loaded.shown
         )),
         Err(problems) => seen.push_str(&format!("{problems}{problems:?}{:?}", problems.warnings)),
     };
@@ -374,4 +371,31 @@ fn no_secret_appears_in_any_output() {
         .find(MARK)
         .map(|at| &seen[at.saturating_sub(300)..(at + 40).min(seen.len())]);
     assert_eq!(found, None);
+}
+
+#[test]
+fn the_redactor_gets_every_secret() {
+    let place = Place::with(FIVE);
+    place.write("two", "first-0123456789\nsecond-0123456789\n");
+    place.write(
+        "stackhook.toml",
+        "[portainer]\nheaders = { \"X-Gateway\" = \"header-value\" }\n\
+         [[notify]]\nurl = \"https://a.example/token-in-url\"\nsecret = \"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\"\n\
+         [[notify]]\nurl = \"https://b.example/other-token\"\nformat = \"slack\"\n\
+         [[hook]]\nname = \"b\"\nsecret_file = \"two\"\n[staff]\npassword = \"staff-password\"\n",
+    );
+    let mut secrets = place.loaded(ConfigScope::Serve).config.secrets();
+    secrets.sort();
+    let expected = [
+        "correct-horse-battery",
+        "first-0123456789",
+        "header-value",
+        "https://a.example/token-in-url",
+        "https://b.example/other-token",
+        "ptr_0123456789abcdef",
+        "second-0123456789",
+        "staff-password",
+        "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+    ];
+    assert_eq!(secrets, expected);
 }

@@ -1,9 +1,8 @@
-//! What `show-config` prints.
+//! The settings that `show-config` prints.
 
 use super::{FIVE, Place};
 use crate::config::ConfigScope;
 use crate::config::schema::SECTIONS;
-use crate::config::show::render;
 
 #[test]
 fn shows_every_effective_value_with_its_source() {
@@ -39,12 +38,6 @@ fn shows_every_effective_value_with_its_source() {
             "hook.update.default_stack | app-stack | PORTAINER_STACK_NAME",
             "staff.password | set | stackhook.toml:12",
         ]
-    );
-    let table = render(&shown);
-    assert_eq!(table.lines().count(), shown.len());
-    assert!(
-        table.starts_with("listen                          127.0.0.1:8484  "),
-        "{table}"
     );
 }
 

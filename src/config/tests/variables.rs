@@ -1,7 +1,7 @@
 //! Configuration by variables alone.
 
 use super::{FIVE, Place};
-use crate::config::{ConfigScope, Credentials, Trust};
+use crate::config::{ConfigScope, Credentials, Trust, load_listen};
 use crate::hook::{SchemeName, Sender};
 use crate::stack::PullMode;
 
@@ -82,7 +82,7 @@ fn serve_names_everything_that_is_missing() {
 #[test]
 fn commands_require_only_what_they_use() {
     let nothing = Place::new();
-    nothing.loaded(ConfigScope::Listen);
+    load_listen(None, &nothing.env()).unwrap();
     nothing.loaded(ConfigScope::Show);
     let sender = Place::with(&[
         ("PORTAINER_WEBHOOK_SECRET", "0123456789abcdef"),
@@ -104,14 +104,26 @@ fn commands_require_only_what_they_use() {
         ("PORTAINER_URL", "nonsense"),
     ]);
     healthcheck.write("stackhook.toml", "surprise = 1\nlisten = 2\n");
-    assert_eq!(
-        healthcheck.loaded(ConfigScope::Listen).config.listen.port(),
-        1
+    let listen = |place: &Place| load_listen(None, &place.env()).map_err(|error| error.to_string());
+    assert_eq!(listen(&healthcheck), Ok("[::]:1".parse().unwrap()));
+    healthcheck.set("STACKHOOK_LISTEN", "[::]");
+    assert!(
+        listen(&healthcheck)
+            .unwrap_err()
+            .starts_with("STACKHOOK_LISTEN: ")
     );
     healthcheck.set("STACKHOOK_LISTEN", "");
     assert_eq!(
-        healthcheck.problems(ConfigScope::Listen),
+        listen(&healthcheck).unwrap_err(),
         "stackhook.toml:2: listen: expected a text in quotes, found a number"
+    );
+    healthcheck.write("stackhook.toml", "surprise = 1\nlisten = \"127.0.0.1:2\"\n");
+    assert_eq!(listen(&healthcheck), Ok("127.0.0.1:2".parse().unwrap()));
+    healthcheck.write("stackhook.toml", "surprise\n");
+    assert!(
+        listen(&healthcheck)
+            .unwrap_err()
+            .starts_with("stackhook.toml:1: ")
     );
 }
 
@@ -236,5 +248,27 @@ fn the_state_directory_defaults_to_the_first_of_systemd() {
             .unwrap()
             .to_str(),
         Some("/elsewhere")
+    );
+}
+
+#[test]
+fn a_wrong_type_in_the_file_is_reported_although_a_variable_overrides_it() {
+    let mut place = Place::with(FIVE);
+    place.set("STACKHOOK_LOG", "debug");
+    place.set("PORTAINER_INSECURE", "false");
+    place.write(
+        "stackhook.toml",
+        "log = 1\n[portainer]\ninsecure = \"no\"\n",
+    );
+    assert_eq!(
+        place.problems(ConfigScope::Serve),
+        "stackhook.toml:1: log: expected a text in quotes, found a number\n\
+         stackhook.toml:3: portainer.insecure: expected true or false, found a text"
+    );
+    // A wrong value of the right type is not even parsed: the variable's is used.
+    place.write("stackhook.toml", "log = \"loud\"\n");
+    assert_eq!(
+        place.loaded(ConfigScope::Serve).config.log,
+        log::LevelFilter::Debug
     );
 }

@@ -4,18 +4,20 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::{
-    Checker, Section, first_source, identifier, network, pattern, standard_webhooks_secret,
+    CheckedStacks, Checker, Section, first_source, identifier, network, pattern,
+    standard_webhooks_secret,
 };
-use crate::config::problem::Source;
-use crate::config::schema::{HookSection, List, PayloadSection, Sourced};
-use crate::config::{Config, ConfigScope, parse};
+use crate::config::ConfigScope;
+use crate::config::parse;
+use crate::config::problem::ValueSource;
+use crate::config::schema::{Field, HookSection, List, PayloadSection, Sourced};
 use crate::hook::{
     Hook, HookName, Payload, RegistryAliases, Rules, Scheme, SchemeName, Sender, TokenKind,
 };
 use crate::limits;
 use crate::secret::{Hash, Secret};
 use crate::signature::{Encoding, HmacForm, SignedText};
-use crate::stack::{PullMode, StackKey};
+use crate::stack::{PullMode, Stack, StackKey};
 use crate::suggest;
 
 impl Checker<'_> {
@@ -23,18 +25,18 @@ impl Checker<'_> {
     pub(super) fn hooks(
         &mut self,
         sections: &[Sourced<HookSection>],
-        config: &Config,
-        keys: &[StackKey],
+        stacks: &CheckedStacks,
     ) -> Vec<Hook> {
+        let any = Section::only("hook");
         if sections.is_empty() && matches!(self.scope, ConfigScope::Serve | ConfigScope::Sender) {
             let text = "none is configured; set PORTAINER_WEBHOOK_SECRET or PORTAINER_WEBHOOK_SECRET_FILE to a text that \"stackhook \
                         generate-secret\" prints";
-            self.problem(&Source::Default, "hook", text);
+            self.problem(&any, "", &ValueSource::Default, text);
         }
         let mut names: Vec<Sourced<HookName>> = Vec::new();
         let mut hooks: Vec<Hook> = Vec::new();
         for section in sections {
-            let (name, hook) = self.hook(section, config, keys);
+            let (name, hook) = self.hook(section, stacks);
             if let Some(name) = name {
                 if let Some(other) = names.iter().find(|other| other.value == name.value) {
                     let other = self.lines.describe(&other.source);
@@ -42,49 +44,41 @@ impl Checker<'_> {
                         "\"{}\" is already the name of another hook ({other})",
                         name.value
                     );
-                    self.problem(&name.source, "hook.name", text);
+                    self.problem(&any, "name", &name.source, text);
                     continue;
                 }
                 names.push(name);
             }
             hooks.extend(hook);
         }
-        self.check_ambiguous_urls(&names, &hooks);
-        self.warn_of_shared_secrets(&hooks);
-        hooks
-    }
-
-    /// `/webhook/update/NAME/` is hook `update` with a stack, but a hook may have that name, too.
-    fn check_ambiguous_urls(&mut self, names: &[Sourced<HookName>], hooks: &[Hook]) {
+        // `/webhook/update/NAME/` is hook `update` with a stack, but a hook may have that name, too.
         let default = hooks
             .iter()
             .find(|hook| hook.name.as_str() == HookName::DEFAULT);
-        for name in names {
-            let is_stack = |hook: &Hook| {
-                hook.stacks
-                    .iter()
-                    .any(|key| key.as_str() == name.value.as_str())
-            };
-            if default.is_some_and(is_stack) {
+        for name in &names {
+            let is_named = |key: &StackKey| key.as_str() == name.value.as_str();
+            if default.is_some_and(|hook| hook.stacks.iter().any(is_named)) {
                 let text = format!(
                     "\"{0}\" is also the key of a stack of hook \"update\", so /webhook/update/{0}/ would be ambiguous; rename one of \
                      them",
                     name.value
                 );
-                self.problem(&name.source, "hook.name", text);
+                self.problem(&any, "name", &name.source, text);
             }
         }
+        self.warn_of_shared_secrets(&hooks);
+        hooks
     }
 
     /// A body that one hook's sender signed would be accepted by the other hook.
     fn warn_of_shared_secrets(&mut self, hooks: &[Hook]) {
         for (index, hook) in hooks.iter().enumerate() {
             for other in hooks.iter().skip(index + 1) {
-                let shared = hook.secrets.iter().any(|own| {
+                let is_shared = |own: &Secret| {
                     let mut others = other.secrets.iter();
                     others.any(|secret| own.is(secret.expose().as_bytes()))
-                });
-                if shared {
+                };
+                if hook.secrets.iter().any(is_shared) {
                     self.warnings.push(format!(
                         "hooks \"{}\" and \"{}\" share a secret: a delivery signed for one is accepted by the other",
                         hook.name, other.name
@@ -97,78 +91,70 @@ impl Checker<'_> {
     fn hook(
         &mut self,
         section: &Sourced<HookSection>,
-        config: &Config,
-        keys: &[StackKey],
+        stacks: &CheckedStacks,
     ) -> (Option<Sourced<HookName>>, Option<Hook>) {
         let given = &section.value;
         let unnamed = Section::named("hook", "?");
-        let name = match &given.name {
-            Some(field) => self
-                .parse(&unnamed, "name", field, |text| {
-                    identifier(text, HookName::parse)
-                })
-                .map(|name| Sourced::new(name, field.source.clone())),
-            None => HookName::parse(HookName::DEFAULT)
-                .map(|name| Sourced::new(name, section.source.clone())),
-        };
+        let default = Sourced::new(HookName::DEFAULT.to_owned(), section.source.clone());
+        let field = given.name.as_ref().unwrap_or(&default);
+        let parse_name = |text: &str| identifier(text, HookName::parse);
+        let name = self.parse(&unnamed, "name", field, parse_name);
         let at = match &name {
-            Some(name) => Section::named("hook", name.value.as_str()),
-            None => unnamed,
+            Some(name) => &Section::named("hook", name.as_str()),
+            None => &unnamed,
         };
         let sender = self.setting(
-            &at,
+            at,
             "sender",
             &given.sender,
-            (Sender::default(), Sender::default().name()),
+            Sender::default().name(),
             |text| parse::choice(text, Sender::NAMES, Sender::parse),
         );
-        let secrets = self.hook_secrets(&at, section);
-        let scheme = self.scheme(&at, given, sender, secrets.as_ref());
+        // A wrong sender's other problems would be consequences; the default stands in for it.
+        let sender = sender.unwrap_or_default();
+        let secrets = self.hook_secrets(at, section);
+        let scheme = self.scheme(at, given, sender, secrets.as_ref());
         if let (Some(scheme), Some(secrets)) = (&scheme, &secrets) {
             for text in unsuitable_secrets(scheme, &secrets.value) {
-                self.problem(&secrets.source, "hook.secret", text);
+                self.problem(at, "secret", &secrets.source, text);
             }
         }
-        let stacks = self.hook_stacks(&at, given, keys);
-        let default_stack = stacks
-            .as_ref()
-            .and_then(|stacks| default_stack(sender, stacks, config));
+        let keys = self.hook_stacks(at, given, &stacks.keys);
+        let default_stack = default_stack(sender, keys.as_deref().unwrap_or_default(), stacks);
         if let Some(key) = &default_stack {
-            let source = match config.default_stack == default_stack {
+            let source = match stacks.default == default_stack {
                 true => "PORTAINER_STACK_NAME",
                 false => "the only stack",
             };
-            self.show_with_source(at.label("default_stack"), key, source.to_owned());
+            self.show_with_source(at, "default_stack", key, source.to_owned());
         }
-        let rules = self.rules(&at, section, sender, config, stacks.as_deref());
-        let default = sender.default_wait();
-        let default_text = match default.is_zero() {
-            true => "0s".to_owned(),
-            false => format!("{}m", default.as_secs() / 60),
+        let rules = self.rules(at, section, sender, &stacks.stacks, keys.as_deref());
+        let default_wait = match sender.default_wait().as_secs() {
+            0 => "0s".to_owned(),
+            seconds => format!("{}m", seconds / 60),
         };
-        let wait = self.setting(&at, "wait", &given.wait, (default, &default_text), wait);
-        let allow_from = self.rule(&at, "allow_from", &given.allow_from, "any", network);
-        let registry = self.registry(&at, given, sender);
-        let payload = given
-            .payload
-            .as_ref()
-            .map(|payload| self.payload(&at, payload, sender));
-        let build = || {
+        let wait = self.setting(at, "wait", &given.wait, &default_wait, wait);
+        let allow_from = self.rule(at, "allow_from", &given.allow_from, "any", network);
+        let registry = self.registry(at, given, sender);
+        let payload = given.payload.as_ref();
+        let payload = payload.map(|payload| self.payload(at, payload, sender));
+        let hook = || {
             Some(Hook {
-                name: name.as_ref()?.value.clone(),
+                name: name.clone()?,
                 sender,
                 scheme: scheme?,
                 secrets: secrets?.value,
-                stacks: stacks?,
+                stacks: keys?,
                 default_stack,
                 rules,
-                wait,
+                wait: wait?,
                 allow_from,
                 payload,
                 registry,
             })
         };
-        let hook = build();
+        let hook = hook();
+        let name = name.map(|name| Sourced::new(name, field.source.clone()));
         (name, hook)
     }
 
@@ -181,7 +167,7 @@ impl Checker<'_> {
         if self.scope == ConfigScope::Portainer {
             return None;
         }
-        if first_source([&given.secret, &given.secret_file]).is_none() {
+        if first_source(&[&given.secret, &given.secret_file]).is_none() {
             let variables = match at.name.as_str() {
                 HookName::DEFAULT => {
                     "PORTAINER_WEBHOOK_SECRET or PORTAINER_WEBHOOK_SECRET_FILE, or "
@@ -193,9 +179,9 @@ impl Checker<'_> {
                  \"stackhook generate-secret\" prints",
                 at.name
             );
-            self.problem(&section.source, "hook.secret", text);
+            self.problem(at, "secret", &section.source, text);
         }
-        self.secrets(at, "secret", &given.secret, &given.secret_file, true)
+        self.secrets(at, "secret", (&given.secret, &given.secret_file), true)
     }
 
     /// The scheme with its header and kind; `None` if it is wrong, or depends on secrets that are not known.
@@ -206,71 +192,69 @@ impl Checker<'_> {
         sender: Sender,
         secrets: Option<&Sourced<Vec<Secret>>>,
     ) -> Option<Scheme> {
-        let chosen = given.scheme.as_ref().map(|field| {
-            let name = |text: &str| parse::choice(text, SchemeName::NAMES, SchemeName::parse);
-            self.parse(at, "scheme", field, name)
-        });
-        let header = given
-            .header
-            .as_ref()
-            .map(|field| self.parse(at, "header", field, parse::header));
-        let kind = given.kind.as_ref().map(|field| {
-            let kind = |text: &str| parse::choice(text, TokenKind::NAMES, TokenKind::parse);
-            self.parse(at, "kind", field, kind)
-        });
-        let name = match chosen {
-            Some(name) => name?,
+        let header = given.header.as_ref();
+        let header = header.and_then(|field| self.parse(at, "header", field, parse::header));
+        let kind = given.kind.as_ref();
+        let kind = kind.and_then(|field| self.parse(at, "kind", field, TokenKind::expect));
+        let name = match &given.scheme {
+            Some(field) => self.parse(at, "scheme", field, SchemeName::expect)?,
             None => match sender.default_scheme(secrets.map(|secrets| secrets.value.as_slice())) {
                 Ok(name) => name?,
                 Err(text) => {
-                    let source = secrets.map_or(Source::Default, |secrets| secrets.source.clone());
-                    self.problem(&source, "hook.secret", text);
+                    let source = secrets.map(|secrets| secrets.source.clone());
+                    self.problem(at, "secret", &source.unwrap_or_default(), text);
                     return None;
                 }
             },
         };
-        let takes_header = matches!(
-            name,
-            SchemeName::Token | SchemeName::Generic | SchemeName::Hmac
-        );
-        let takes_kind = name == SchemeName::Token;
-        for (field, takes, key, schemes) in [
+        let is_hmac = name == SchemeName::Hmac;
+        let is_token = name == SchemeName::Token;
+        let has_header = is_hmac || is_token || name == SchemeName::Generic;
+        let belongs = [
             (
                 &given.header,
-                takes_header,
                 "header",
+                has_header,
                 "schemes token, generic and hmac",
             ),
-            (&given.kind, takes_kind, "kind", "scheme token"),
-        ] {
-            if let (Some(field), false) = (field, takes) {
-                let text = format!(
-                    "belongs to {schemes}, but this hook's scheme is {}",
-                    name.name()
-                );
-                self.problem(&field.source, &at.path(key), text);
+            (&given.kind, "kind", is_token, "scheme token"),
+            (&given.hash, "hash", is_hmac, "scheme hmac"),
+            (&given.encoding, "encoding", is_hmac, "scheme hmac"),
+            (&given.label, "label", is_hmac, "scheme hmac"),
+            (&given.signed, "signed", is_hmac, "scheme hmac"),
+            (
+                &given.timestamp_header,
+                "timestamp_header",
+                is_hmac,
+                "scheme hmac",
+            ),
+        ];
+        for (field, key, fits, schemes) in belongs {
+            if let (Some(field), false) = (field, fits) {
+                let text = format!("belongs to {schemes}, but this hook's scheme is {name}");
+                self.problem(at, key, &field.source, text);
             }
         }
         let default = sender.scheme(name);
-        let header = header.flatten().unwrap_or_else(|| default.header.clone());
-        let kind = kind.flatten().unwrap_or(match header == default.header {
-            true => default.kind,
+        let header = header.unwrap_or_else(|| default.header.clone());
+        let kind = kind.unwrap_or(match header.as_str() {
+            same if same == default.header => default.kind,
             // Only `Authorization` has a word before the token.
-            false if header != "authorization" => TokenKind::Raw,
-            false => TokenKind::Bearer,
+            "authorization" => TokenKind::Bearer,
+            _ => TokenKind::Raw,
         });
-        let source = |field: &Option<Sourced<String>>| {
-            let source = field.as_ref().map(|field| field.source.clone());
-            source.unwrap_or_default()
+        let source = |field: &Field| first_source(&[field]).cloned().unwrap_or_default();
+        self.show(at, "scheme", name, &source(&given.scheme));
+        if has_header {
+            self.show(at, "header", &header, &source(&given.header));
+        }
+        if is_token {
+            self.show(at, "kind", kind, &source(&given.kind));
+        }
+        let hmac = match is_hmac {
+            true => self.hmac_form(at, given, &default.hmac)?,
+            false => default.hmac.clone(),
         };
-        self.show(at.label("scheme"), name.name(), &source(&given.scheme));
-        if takes_header {
-            self.show(at.label("header"), &header, &source(&given.header));
-        }
-        if takes_kind {
-            self.show(at.label("kind"), kind.name(), &source(&given.kind));
-        }
-        let hmac = self.hmac_form(at, given, name, &default.hmac)?;
         Some(Scheme {
             header,
             kind,
@@ -284,59 +268,39 @@ impl Checker<'_> {
         &mut self,
         at: &Section,
         given: &HookSection,
-        name: SchemeName,
         default: &HmacForm,
     ) -> Option<HmacForm> {
-        if name != SchemeName::Hmac {
-            for (field, key) in [
-                (&given.hash, "hash"),
-                (&given.encoding, "encoding"),
-                (&given.label, "label"),
-                (&given.signed, "signed"),
-                (&given.timestamp_header, "timestamp_header"),
-            ] {
-                if let Some(field) = field {
-                    let name = name.name();
-                    let text = format!("belongs to scheme hmac, but this hook's scheme is {name}");
-                    self.problem(&field.source, &at.path(key), text);
-                }
-            }
-            return Some(default.clone());
-        }
-        let hash = (default.hash, default.hash.name());
-        let hash = self.setting(at, "hash", &given.hash, hash, |text| {
+        let hash = self.setting(at, "hash", &given.hash, default.hash.name(), |text| {
             parse::choice(text, Hash::NAMES, Hash::parse)
         });
-        if let (Some(field), Hash::Sha1) = (&given.hash, hash) {
+        if let (Some(field), Some(Hash::Sha1)) = (&given.hash, hash) {
             let text = "SHA-1 is weak; choose sha256 or sha512 if the sender can";
-            self.warn(&field.source, &at.path("hash"), text);
+            self.warn(at, "hash", &field.source, text);
         }
-        let encoding = (default.encoding, default.encoding.name());
-        let encoding = self.setting(at, "encoding", &given.encoding, encoding, |text| {
-            parse::choice(text, Encoding::NAMES, Encoding::parse)
-        });
+        let encoding = default.encoding.name();
+        let encoding = self.setting(at, "encoding", &given.encoding, encoding, Encoding::expect);
         let label = self.optional(at, "label", &given.label, "none", parse::word);
-        let signed = (default.signed.clone(), default.signed.as_str());
-        let signed = self.setting(at, "signed", &given.signed, signed, SignedText::parse);
+        let signed = default.signed.as_str();
+        let signed = self.setting(at, "signed", &given.signed, signed, SignedText::parse)?;
         let header = &given.timestamp_header;
         let timestamp_header = self.optional(at, "timestamp_header", header, "none", parse::header);
         match (signed.has_timestamp(), header, &given.signed) {
             (true, None, Some(field)) => {
                 let text = "{timestamp} needs timestamp_header, the header with the signed time";
-                self.problem(&field.source, &at.path("signed"), text);
+                self.problem(at, "signed", &field.source, text);
                 return None;
             }
             (false, Some(field), _) => {
                 let text =
                     "the time is only checked if it is signed: write {timestamp} into \"signed\"";
-                self.problem(&field.source, &at.path("timestamp_header"), text);
+                self.problem(at, "timestamp_header", &field.source, text);
                 return None;
             }
             _ => {}
         }
         Some(HmacForm {
-            hash,
-            encoding,
+            hash: hash?,
+            encoding: encoding?,
             label: label.unwrap_or_default().into(),
             signed,
             timestamp_header: timestamp_header.unwrap_or_default().into(),
@@ -349,7 +313,7 @@ impl Checker<'_> {
         for (from, field) in &given.registry {
             if !sender.has_registry_alias() {
                 let text = format!("sender {} does not need it", sender.name());
-                self.problem(&field.source, &at.path("registry"), text);
+                self.problem(at, "registry", &field.source, text);
                 return aliases;
             }
             let host = |text: &str| match text.contains("://") || text.ends_with('/') {
@@ -357,7 +321,7 @@ impl Checker<'_> {
                 false => parse::word(text),
             };
             if let Some(to) = self.parse(at, "registry", field, host) {
-                self.show(at.label(&format!("registry {from}")), &to, &field.source);
+                self.show(at, &format!("registry {from}"), &to, &field.source);
                 aliases.push((from.clone(), to));
             }
         }
@@ -383,7 +347,7 @@ impl Checker<'_> {
             None => return Some(keys.to_vec()),
             Some(field) if listed.is_empty() => {
                 let text = "names no stack; leave it out for all of them";
-                self.problem(&field.source, "hook.stacks", text);
+                self.problem(at, "stacks", &field.source, text);
                 return None;
             }
             Some(_) => {}
@@ -402,66 +366,71 @@ impl Checker<'_> {
         at: &Section,
         section: &Sourced<HookSection>,
         sender: Sender,
-        config: &Config,
-        stacks: Option<&[StackKey]>,
+        stacks: &[Stack],
+        keys: Option<&[StackKey]>,
     ) -> Rules {
         let given = &section.value;
-        let rules = Rules {
-            events: self.rule(
+        let lists = [
+            ("events", &given.events),
+            ("branches", &given.branches),
+            ("tags", &given.tags),
+            ("repositories", &given.repositories),
+            ("paths", &given.paths),
+            ("workflows", &given.workflows),
+            ("deployment_environments", &given.deployment_environments),
+        ];
+        let [
+            events,
+            branches,
+            tags,
+            repositories,
+            paths,
+            workflows,
+            deployment_environments,
+        ] = lists.map(|(key, field)| match (key, field) {
+            ("workflows" | "deployment_environments", None) => Vec::new(),
+            ("events", _) => self.rule(
                 at,
-                "events",
-                &given.events,
+                key,
+                field,
                 "the sender's events for something new",
                 glob,
             ),
-            branches: self.rule(at, "branches", &given.branches, "any", glob),
-            tags: self.rule(at, "tags", &given.tags, "any", glob),
-            repositories: self.rule(at, "repositories", &given.repositories, "any", glob),
+            _ => self.rule(at, key, field, "any", glob),
+        });
+        let prereleases = &given.prereleases;
+        let rules = Rules {
+            events,
+            branches,
+            tags,
+            repositories,
             images: self.rule(at, "images", &given.images, "any", pattern),
-            paths: self.rule(at, "paths", &given.paths, "any", glob),
-            workflows: match &given.workflows {
-                None => Vec::new(),
-                field => self.rule(at, "workflows", field, "any", glob),
-            },
-            deployment_environments: match &given.deployment_environments {
-                None => Vec::new(),
-                field => self.rule(at, "deployment_environments", field, "any", glob),
-            },
-            ignore_prereleases: given
-                .prereleases
-                .as_ref()
-                .is_some_and(|_| !self.flag(at, "prereleases", &given.prereleases)),
+            paths,
+            workflows,
+            deployment_environments,
+            ignore_prereleases: prereleases.is_some() && !self.flag(at, "prereleases", prereleases),
         };
         for (rule, text) in rules.impossible(sender) {
-            let prereleases = given.prereleases.as_ref().map(|field| &field.source);
-            let field = match rule {
-                "events" => &given.events,
-                "workflows" => &given.workflows,
-                "deployment_environments" => &given.deployment_environments,
-                "branches" => &given.branches,
-                "tags" => &given.tags,
-                "repositories" => &given.repositories,
-                "paths" => &given.paths,
-                _ => &None,
-            };
-            let source = field.as_ref().map(|field| &field.source);
-            let source = source.or(prereleases.filter(|_| rule == "prereleases"));
-            let source = source.unwrap_or(&section.source);
-            self.problem(source, &at.path(rule), text);
+            let list = lists.iter().find(|(key, _)| *key == rule);
+            let list = list.and_then(|(_, field)| field.as_ref());
+            let flag = prereleases.as_ref().filter(|_| rule == "prereleases");
+            let source = list
+                .map(|field| &field.source)
+                .or(flag.map(|field| &field.source));
+            self.problem(at, rule, source.unwrap_or(&section.source), text);
         }
-        if let (Some(field), Some(stacks), false) = (&given.images, stacks, rules.images.is_empty())
+        let is_pulled_by_portainer = |stack: &&Stack| {
+            stack.pull == PullMode::Portainer && keys.is_some_and(|keys| keys.contains(&stack.key))
+        };
+        if let Some(field) = given.images.as_ref().filter(|_| !rules.images.is_empty())
+            && let Some(stack) = stacks.iter().find(is_pulled_by_portainer)
         {
-            let pulled_by_portainer = |stack: &&crate::stack::Stack| {
-                stack.pull == PullMode::Portainer && stacks.contains(&stack.key)
-            };
-            if let Some(stack) = config.stacks.iter().find(pulled_by_portainer) {
-                let text = format!(
-                    "its stack \"{}\" has pull = \"portainer\", where Portainer pulls every image; leave \"images\" out or use pull = \
-                     \"first\"",
-                    stack.key
-                );
-                self.problem(&field.source, "hook.images", text);
-            }
+            let text = format!(
+                "its stack \"{}\" has pull = \"portainer\", where Portainer pulls every image; leave \"images\" out or use pull = \
+                 \"first\"",
+                stack.key
+            );
+            self.problem(at, "images", &field.source, text);
         }
         rules
     }
@@ -471,15 +440,13 @@ impl Checker<'_> {
         &mut self,
         at: &Section,
         key: &str,
-        field: &Option<Sourced<List>>,
+        field: &Field<List>,
         absent: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
-        if let Some(field) = field
-            && field.value.is_empty()
-        {
+        if let Some(field) = field.as_ref().filter(|field| field.value.is_empty()) {
             let text = "is empty; leave it out if it should not limit anything";
-            self.problem(&field.source, &at.path(key), text);
+            self.problem(at, key, &field.source, text);
             return Vec::new();
         }
         self.list(at, key, field, absent, parse).unwrap_or_default()
@@ -488,7 +455,7 @@ impl Checker<'_> {
     /// `[hook.payload]`: the JSON pointers of sender `custom`.
     fn payload(
         &mut self,
-        at: &Section,
+        hook: &Section,
         section: &Sourced<PayloadSection>,
         sender: Sender,
     ) -> Payload {
@@ -498,64 +465,48 @@ impl Checker<'_> {
                 "belongs to sender custom, but this hook's sender is {}, whose payload is known",
                 sender.name()
             );
-            self.problem(&section.source, "hook.payload", text);
+            self.problem(hook, "payload", &section.source, text);
         }
-        let inner = Section::named("hook.payload", "");
-        let mut pointer = |key: &str, field: &Option<Sourced<String>>| {
+        let mut value = |key: &str, field: &Field, parse: fn(&str) -> Result<String, String>| {
             let field = field.as_ref()?;
-            let parse = match key {
-                "each" => parse::pointer,
-                _ => parse::pointer_or_header,
-            };
-            let pointer = self.parse(&inner, key, field, parse)?;
-            self.show(at.label(&format!("payload.{key}")), &pointer, &field.source);
-            Some(pointer)
+            let key = format!("payload.{key}");
+            let value = self.parse(hook, &key, field, parse)?;
+            self.show(hook, &key, &value, &field.source);
+            Some(value)
         };
-        let payload = Payload {
-            each: pointer("each", &given.each),
-            event: pointer("event", &given.event),
-            branch: pointer("branch", &given.branch),
-            tag: pointer("tag", &given.tag),
-            repository: pointer("repository", &given.repository),
-            image: pointer("image", &given.image),
-            commit: pointer("commit", &given.commit),
-            id: pointer("id", &given.id),
-            image_prefix: None,
-            require: Vec::new(),
-        };
-        let image_prefix = given.image_prefix.as_ref().and_then(|field| {
-            let prefix = self.parse(&inner, "image_prefix", field, image_prefix)?;
-            self.show(at.label("payload.image_prefix"), &prefix, &field.source);
-            Some(prefix)
-        });
-        let require = self.require(at, given);
+        let pointer = parse::pointer_or_header;
         Payload {
-            image_prefix,
-            require,
-            ..payload
+            each: value("each", &given.each, parse::pointer),
+            event: value("event", &given.event, pointer),
+            branch: value("branch", &given.branch, pointer),
+            tag: value("tag", &given.tag, pointer),
+            repository: value("repository", &given.repository, pointer),
+            image: value("image", &given.image, pointer),
+            image_prefix: value("image_prefix", &given.image_prefix, image_prefix),
+            commit: value("commit", &given.commit, pointer),
+            id: value("id", &given.id, pointer),
+            require: self.require(hook, given),
         }
     }
 
     /// Pointers and the values of which one must be there, in the order of the file.
-    fn require(&mut self, at: &Section, given: &PayloadSection) -> Vec<(String, Vec<String>)> {
+    fn require(&mut self, hook: &Section, given: &PayloadSection) -> Vec<(String, Vec<String>)> {
+        const KEY: &str = "payload.require";
         let mut entries: Vec<_> = given.require.iter().collect();
         entries.sort_by(|(_, a), (_, b)| a.source.cmp(&b.source));
         let mut required = Vec::new();
         for (pointer, Sourced { value, source }) in entries {
-            let path = "hook.payload.require";
-            let pointer = match parse::pointer_or_header(pointer) {
-                Ok(pointer) => pointer,
-                Err(why) => {
-                    self.problem(source, path, why);
-                    continue;
-                }
-            };
-            if value.0.is_empty() {
-                self.problem(source, path, "an empty list can never match");
+            if value.is_empty() {
+                self.problem(hook, KEY, source, "an empty list can never match");
             }
-            let label = at.label(&format!("payload.require {pointer}"));
-            self.show(label, value.0.join(", "), source);
-            required.push((pointer, value.0.clone()));
+            match parse::pointer_or_header(pointer) {
+                Ok(pointer) => {
+                    let values = value.join(", ");
+                    self.show(hook, &format!("{KEY} {pointer}"), values, source);
+                    required.push((pointer, value.clone()));
+                }
+                Err(why) => self.problem(hook, KEY, source, why),
+            }
         }
         required
     }
@@ -592,9 +543,9 @@ fn glob(text: &str) -> Result<String, String> {
 }
 
 /// The stack of a delivery that names none; only sender `generic` may name one.
-fn default_stack(sender: Sender, stacks: &[StackKey], config: &Config) -> Option<StackKey> {
-    match (sender.is_pipeline(), stacks, &config.default_stack) {
-        (true, stacks, Some(key)) if stacks.contains(key) => Some(key.clone()),
+fn default_stack(sender: Sender, own: &[StackKey], stacks: &CheckedStacks) -> Option<StackKey> {
+    match (sender.is_pipeline(), own, &stacks.default) {
+        (true, own, Some(key)) if own.contains(key) => Some(key.clone()),
         (true, [only], _) => Some(only.clone()),
         _ => None,
     }
