@@ -1,71 +1,97 @@
-//! One HTTP exchange: the home of ureq and rustls. Knows nothing of what is asked; leaves the meaning of an answer to its callers.
+//! One outgoing HTTP exchange, with ureq and rustls. The meaning of an answer is left to the callers.
 //!
-//! No redirects, no cookies, no proxy, no connection that is used twice; every wait and every body is bounded. What went wrong says above all whether
-//! anything can have reached the other side ([`Error`]).
+//! No redirects, no cookies, no proxy, no connection that is used twice; every wait and every body is bounded. A failure tells whether the
+//! request can have reached the other side ([`FetchError`]).
 
-mod trust;
-mod connect;
-mod error;
+mod tls;
 #[cfg(test)]
 pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http;
 
 use crate::config::Trust;
 use crate::limits;
-pub(crate) use error::Error;
-use error::{broken, explain};
+use tls::ConnectError;
 
-/// Held while a large answer is read.
-static LARGE_ANSWER: Mutex<()> = Mutex::new(());
+/// True while a large answer is in memory. Several at once could exceed the memory that a container is given.
+static LARGE_ANSWER: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// Makes exchanges; may be shared by threads.
+/// The permission to keep a large answer in memory, given to one answer at a time.
+#[derive(Debug)]
+struct LargeAnswerPermit;
+
+impl LargeAnswerPermit {
+    /// Waits until no other large answer is in memory; `None` when that takes too long.
+    fn acquire(within: Duration) -> Option<LargeAnswerPermit> {
+        let (is_taken, released) = &LARGE_ANSWER;
+        let guard = is_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut is_taken, _) = released
+            .wait_timeout_while(guard, within, |is_taken| *is_taken)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *is_taken {
+            return None;
+        }
+        *is_taken = true;
+        Some(LargeAnswerPermit)
+    }
+}
+
+impl Drop for LargeAnswerPermit {
+    fn drop(&mut self) {
+        let (is_taken, released) = &LARGE_ANSWER;
+        *is_taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        released.notify_one();
+    }
+}
+
+/// An HTTP client that threads can share.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     agent: ureq::Agent,
 }
 
-/// What is asked for.
+/// The methods that stackhook uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
-    /// Changes nothing, so it may be sent again.
+    /// Reads an object.
     Get,
-    /// Makes something new.
+    /// Creates an object.
     Post,
-    /// Replaces something.
+    /// Replaces an object.
     Put,
-    /// Removes something.
+    /// Removes an object.
     Delete,
-    /// Asks what may be asked: answered by whoever is there, acted on by nobody.
+    /// Proves that a server answers, without any effect.
     Options,
 }
 
-/// One question.
-pub(crate) struct Request<'a> {
-    /// What is asked for.
+/// A request to another server. Its headers and body may hold secrets, so it cannot be printed.
+pub(crate) struct OutgoingRequest {
+    /// The HTTP method.
     pub(crate) method: Method,
-    /// The whole address, checked when it was configured.
-    pub(crate) url: &'a str,
-    /// Names and values; values may be secret.
-    pub(crate) headers: &'a [(&'a str, &'a str)],
-    /// A body with its `Content-Type`; `None` sends an empty one where the method has a body.
-    pub(crate) body: Option<(&'a str, &'a [u8])>,
-    /// Until the answer begins.
+    /// The complete address, validated with the configuration.
+    pub(crate) url: String,
+    /// Names and values.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body with its `Content-Type`; without one a POST or PUT sends an empty body.
+    pub(crate) body: Option<(&'static str, Vec<u8>)>,
+    /// The time until the answer begins.
     pub(crate) answer_within: Duration,
-    /// From there until it has ended.
+    /// The time from there until the answer has ended.
     pub(crate) body_within: Duration,
-    /// A larger answer is an error (bytes).
+    /// The largest accepted answer (bytes).
     pub(crate) body_max: usize,
 }
 
 impl Method {
-    /// As it is written.
+    /// The name on the wire.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -77,29 +103,36 @@ impl Method {
     }
 }
 
-impl<'a> Request<'a> {
-    /// A question without headers and body, with the ordinary limits.
-    pub(crate) fn new(method: Method, url: &'a str) -> Request<'a> {
-        Request {
+impl OutgoingRequest {
+    /// A request without headers and body, with the usual limits.
+    pub(crate) fn new(method: Method, url: impl Into<String>) -> OutgoingRequest {
+        OutgoingRequest {
             method,
-            url,
-            headers: &[],
+            url: url.into(),
+            headers: Vec::new(),
             body: None,
             answer_within: limits::ANSWER,
             body_within: limits::ANSWER_BODY,
             body_max: limits::ANSWER_MAX,
         }
     }
+
+    /// Sets a header, and replaces an earlier one of this name.
+    pub(crate) fn set_header(&mut self, name: &str, value: &str) {
+        self.headers
+            .retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+    }
 }
 
-/// What stands before the body of an answer; only the headers that somebody reads.
+/// The status and the used headers of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Head {
+pub(crate) struct ResponseHead {
     /// The status code.
     pub(crate) status: u16,
     /// `Content-Type`.
     pub(crate) content_type: Option<String>,
-    /// `Location`: where a redirect points. Nobody here goes there.
+    /// `Location`, the target of a redirect that is never followed.
     pub(crate) location: Option<String>,
     /// `Date`, as it was sent.
     pub(crate) date: Option<String>,
@@ -109,26 +142,72 @@ pub(crate) struct Head {
     pub(crate) api_version: Option<String>,
 }
 
-/// An answer that came to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Answer {
+/// A complete answer. While a large one exists, other large ones have to wait: drop it as soon as it is parsed.
+#[derive(Debug, Clone)]
+pub(crate) struct FetchedAnswer {
     /// Status and headers.
-    pub(crate) head: Head,
+    pub(crate) head: ResponseHead,
     /// The whole body.
     pub(crate) body: Vec<u8>,
+    _permit: Option<Arc<LargeAnswerPermit>>,
 }
 
-/// An answer whose body is still coming.
+impl FetchedAnswer {
+    /// A small answer.
+    pub(crate) fn new(head: ResponseHead, body: Vec<u8>) -> FetchedAnswer {
+        FetchedAnswer {
+            head,
+            body,
+            _permit: None,
+        }
+    }
+}
+
+/// An answer whose body is still arriving.
 pub(crate) struct Stream {
     /// Status and headers.
-    pub(crate) head: Head,
+    pub(crate) head: ResponseHead,
     body: BufReader<ureq::BodyReader<'static>>,
 }
 
+/// The reason for a missing or incomplete answer. The variants tell how much the other side can have received.
+#[derive(Debug)]
+pub(crate) enum FetchError {
+    /// No connection: not a byte of the request was sent.
+    NotSent(String),
+    /// TLS could not be established with a trusted server: not a byte of the request was sent.
+    Untrusted(String),
+    /// The request was sent, at least in part, and no complete answer came.
+    MaybeSent(String),
+    /// The request was sent, and no answer began in time.
+    TimedOut(String),
+    /// The answer is too large or not HTTP.
+    Garbled(String),
+}
+
+impl FetchError {
+    /// Tells whether not a byte of the request has been sent.
+    pub(crate) fn nothing_was_sent(&self) -> bool {
+        matches!(self, FetchError::NotSent(_) | FetchError::Untrusted(_))
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FetchError::NotSent(why)
+            | FetchError::Untrusted(why)
+            | FetchError::MaybeSent(why)
+            | FetchError::TimedOut(why)
+            | FetchError::Garbled(why) => f.write_str(why),
+        }
+    }
+}
+
 impl Fetch {
-    /// Fails, with the reason, when what `trust` names cannot be used.
+    /// Fails, with the reason, if the certificates that `trust` names cannot be used.
     pub(crate) fn new(trust: &Trust) -> Result<Fetch, String> {
-        let tls = Arc::new(trust::client(trust)?);
+        let tls = Arc::new(tls::client_config(trust)?);
         let config = ureq::Agent::config_builder()
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -144,83 +223,80 @@ impl Fetch {
             .input_buffer_size(limits::HTTP_BUFFER)
             .output_buffer_size(limits::HTTP_BUFFER)
             .max_response_header_size(limits::HTTP_HEAD)
-            // A kept connection may be closed by the other side just as the next request leaves: then nobody knows whether it arrived.
+            // The other side may close a kept connection just as the next request is sent: then it is unknown whether it arrived.
             .max_idle_connections(0)
             .max_idle_connections_per_host(0)
             .build();
-        let agent = ureq::Agent::with_parts(config, connect::connector(tls), connect::resolver());
+        let agent = ureq::Agent::with_parts(config, tls::connector(tls), tls::resolver());
         Ok(Fetch { agent })
     }
 
     /// Sends the request once and reads the whole answer.
-    pub(crate) fn exchange(&self, request: &Request<'_>) -> Result<Answer, Error> {
+    pub(crate) fn exchange(&self, request: &OutgoingRequest) -> Result<FetchedAnswer, FetchError> {
         let (head, body) = self.send(request)?;
         let mut reader = body.into_with_config().limit(limit(request)).reader();
-        let mut body = Vec::new();
+        let mut answer = FetchedAnswer::new(head, Vec::new());
         let read = reader
             .by_ref()
             .take(limits::SMALL_ANSWER)
-            .read_to_end(&mut body)
-            .and_then(|read| match u64::try_from(read) {
-                Ok(limits::SMALL_ANSWER) => {
-                    // Large answers are read one after the other, so that those of many calls at once do not add up.
-                    let _turn = LARGE_ANSWER.lock().unwrap_or_else(PoisonError::into_inner);
-                    reader.read_to_end(&mut body)
-                }
-                _ => Ok(read),
-            });
-        read.map_err(|error| explain(error.into(), request))?;
-        Ok(Answer { head, body })
+            .read_to_end(&mut answer.body)
+            .map_err(|error| explain(error.into(), request))?;
+        if u64::try_from(read).is_ok_and(|read| read == limits::SMALL_ANSWER) {
+            let Some(permit) = LargeAnswerPermit::acquire(request.body_within) else {
+                let within = seconds(request.body_within);
+                let why = format!("other large answers were not processed within {within}");
+                return Err(FetchError::MaybeSent(why));
+            };
+            answer._permit = Some(Arc::new(permit));
+            reader
+                .read_to_end(&mut answer.body)
+                .map_err(|error| explain(error.into(), request))?;
+        }
+        Ok(answer)
     }
 
-    /// Sends the request once; the body is read by the caller, line by line.
-    pub(crate) fn stream(&self, request: &Request<'_>) -> Result<Stream, Error> {
+    /// Sends the request once; the caller reads the body line by line.
+    pub(crate) fn stream(&self, request: &OutgoingRequest) -> Result<Stream, FetchError> {
         let (head, body) = self.send(request)?;
         let body = body.into_with_config().limit(limit(request)).reader();
         let body = BufReader::new(body);
         Ok(Stream { head, body })
     }
 
-    fn send(&self, request: &Request<'_>) -> Result<(Head, ureq::Body), Error> {
+    fn send(&self, request: &OutgoingRequest) -> Result<(ResponseHead, ureq::Body), FetchError> {
         let mut built = http::Request::builder()
-            .method(match request.method {
-                Method::Get => http::Method::GET,
-                Method::Post => http::Method::POST,
-                Method::Put => http::Method::PUT,
-                Method::Delete => http::Method::DELETE,
-                Method::Options => http::Method::OPTIONS,
-            })
-            .uri(request.url);
-        for (name, value) in request.headers {
-            built = built.header(*name, *value);
+            .method(request.method.as_str())
+            .uri(&request.url);
+        for (name, value) in &request.headers {
+            built = built.header(name, value);
         }
-        if let Some((kind, _)) = request.body {
-            built = built.header(http::header::CONTENT_TYPE, kind);
+        if let Some((content_type, _)) = request.body {
+            built = built.header(http::header::CONTENT_TYPE, content_type);
         }
-        let answer = match (request.method, request.body) {
-            (Method::Get | Method::Delete | Method::Options, _) => built
+        let answer = match request.method {
+            Method::Get | Method::Delete | Method::Options => built
                 .body(())
                 .map_err(ureq::Error::from)
                 .and_then(|built| self.run(built, request)),
-            (Method::Post | Method::Put, body) => built
-                .body(body.map_or(&[][..], |(_, bytes)| bytes))
+            Method::Post | Method::Put => built
+                .body(request.body.as_ref().map_or(&[][..], |(_, bytes)| bytes))
                 .map_err(ureq::Error::from)
                 .and_then(|built| self.run(built, request)),
         };
         let (parts, body) = answer
             .map_err(|error| explain(error, request))?
             .into_parts();
-        let text = |name: &str| {
+        let header = |name: &str| {
             let value = parts.headers.get(name)?.to_str().ok()?;
             Some(value.to_owned())
         };
-        let head = Head {
+        let head = ResponseHead {
             status: parts.status.as_u16(),
-            content_type: text("content-type"),
-            location: text("location"),
-            date: text("date"),
-            redirect_reason: text("redirect-reason"),
-            api_version: text("api-version"),
+            content_type: header("content-type"),
+            location: header("location"),
+            date: header("date"),
+            redirect_reason: header("redirect-reason"),
+            api_version: header("api-version"),
         };
         Ok((head, body))
     }
@@ -228,7 +304,7 @@ impl Fetch {
     fn run<B: ureq::AsSendBody>(
         &self,
         built: http::Request<B>,
-        request: &Request<'_>,
+        request: &OutgoingRequest,
     ) -> Result<http::Response<ureq::Body>, ureq::Error> {
         let built = self
             .agent
@@ -241,8 +317,8 @@ impl Fetch {
 }
 
 impl Stream {
-    /// The next line without its end, or `None` after the last. A longer line than `max` bytes, or an answer that breaks off, is an error.
-    pub(crate) fn line(&mut self, max: usize) -> Result<Option<Vec<u8>>, Error> {
+    /// The next line without its end, or `None` after the last. A line longer than `max` bytes, or an answer that breaks off, is an error.
+    pub(crate) fn line(&mut self, max: usize) -> Result<Option<Vec<u8>>, FetchError> {
         let mut line = Vec::new();
         let room = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         (&mut self.body)
@@ -253,21 +329,17 @@ impl Stream {
             return Ok(None);
         }
         if line.len() > max {
-            return Err(Error::Garbled(format!(
+            return Err(FetchError::Garbled(format!(
                 "a line of its answer is longer than {max} bytes"
             )));
         }
-        while line
-            .last()
-            .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
-        {
-            line.pop();
-        }
+        let end = line.trim_ascii_end().len();
+        line.truncate(end);
         Ok(Some(line))
     }
 
-    /// At most `max` bytes of what is left; the rest is dropped unread.
-    pub(crate) fn beginning(self, max: usize) -> Result<Vec<u8>, Error> {
+    /// At most `max` bytes of the remaining body; the rest is dropped unread.
+    pub(crate) fn beginning(self, max: usize) -> Result<Vec<u8>, FetchError> {
         let mut bytes = Vec::new();
         self.body
             .take(u64::try_from(max).unwrap_or(u64::MAX))
@@ -277,6 +349,63 @@ impl Stream {
     }
 }
 
-fn limit(request: &Request<'_>) -> u64 {
+fn limit(request: &OutgoingRequest) -> u64 {
     u64::try_from(request.body_max).unwrap_or(u64::MAX)
+}
+
+/// Converts an error of ureq. A failure that is not marked as one before the first byte counts as possibly sent.
+fn explain(error: ureq::Error, request: &OutgoingRequest) -> FetchError {
+    let error = match tls::connect_error(error) {
+        Ok(ConnectError::Connection(why)) => return FetchError::NotSent(why),
+        Ok(ConnectError::Tls(why)) => return FetchError::Untrusted(why),
+        Err(error) => error,
+    };
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::RecvResponse) => FetchError::TimedOut(format!(
+            "no answer within {}",
+            seconds(request.answer_within)
+        )),
+        ureq::Error::Timeout(ureq::Timeout::RecvBody) => FetchError::MaybeSent(format!(
+            "the answer did not end within {}",
+            seconds(request.body_within)
+        )),
+        // A server that expects TLS answers plain HTTP with a TLS alert.
+        ureq::Error::Protocol(_) if request.url.starts_with("http:") => FetchError::Garbled(
+            "its answer is not HTTP; if this port speaks TLS, the address begins with https://"
+                .to_owned(),
+        ),
+        error => broken(error),
+    }
+}
+
+/// Converts an error of ureq without knowing the request.
+fn broken(error: ureq::Error) -> FetchError {
+    match error {
+        ureq::Error::Http(_) | ureq::Error::BadUri(_) => FetchError::NotSent(
+            "the request cannot be written: its address or a header is wrong".to_owned(),
+        ),
+        ureq::Error::Timeout(ureq::Timeout::RecvBody) => {
+            FetchError::MaybeSent("the answer did not end in time".to_owned())
+        }
+        ureq::Error::Timeout(_) => {
+            FetchError::MaybeSent("it stopped taking the request".to_owned())
+        }
+        ureq::Error::BodyExceedsLimit(limit) => {
+            FetchError::Garbled(format!("its answer is larger than {limit} bytes"))
+        }
+        ureq::Error::LargeResponseHeader(_, _) => {
+            FetchError::Garbled("the headers of its answer are too large".to_owned())
+        }
+        ureq::Error::Protocol(_) => FetchError::Garbled("its answer is not HTTP".to_owned()),
+        ureq::Error::Io(error) => FetchError::MaybeSent(tls::connection_error_message(&error)),
+        _ => FetchError::MaybeSent("the connection failed".to_owned()),
+    }
+}
+
+/// Formats "30 s", or "0.2 s" for a fraction of a second.
+fn seconds(time: Duration) -> String {
+    match time.subsec_millis() {
+        0 => format!("{} s", time.as_secs()),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
 }

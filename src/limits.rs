@@ -58,7 +58,9 @@ pub(crate) const STILL_RUNNING: Duration = Duration::from_secs(5);
 pub(crate) const ANSWER_BODY: Duration = Duration::from_secs(30);
 /// An answer of Portainer larger than this is refused (bytes); hosts with thousands of containers stay below it.
 pub(crate) const ANSWER_MAX: usize = 16 * 1024 * 1024;
-/// Answers of Portainer up to this size are read side by side; larger ones wait for each other (bytes).
+/// An answer of Portainer with more list entries is refused: parsed, an entry of a few bytes takes some hundred.
+pub(crate) const ANSWER_ENTRIES: usize = 50_000;
+/// Answers of Portainer up to this size are read side by side; only one larger one is in memory at a time (bytes).
 pub(crate) const SMALL_ANSWER: u64 = 256 * 1024;
 /// Each of the two buffers of a connection to Portainer (bytes).
 pub(crate) const HTTP_BUFFER: usize = 16 * 1024;

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Clock;
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{Kind, Portainer, StackId, Status};
+use crate::portainer::{Kind, Portainer, StackId, StackStatus};
 use crate::redact::Redactor;
 use crate::redeploy::locks::Locks;
 use crate::redeploy::record::{Memory, StackRecord};
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
         trace::pulled(self.stack, &before, &inspection, &plan);
         self.leave_out_blocked(order, &found, &mut inspection, &mut plan)?;
         if let Some(end) = self.unchanged(order, &found, &inspection, &plan)? {
-            if found.record.status == Status::Error {
+            if found.record.status == StackStatus::Error {
                 let note = "Portainer's last deployment of this stack failed";
                 self.notes.push(note.to_owned());
             }

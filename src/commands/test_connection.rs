@@ -10,7 +10,7 @@ use super::table::columns;
 use super::{CommandError, Exit, Verbosity, connect, load, worst};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, ConfigScope, Trust};
-use crate::portainer::{Environment, Error, Kind, Me, Origin, Record, Status};
+use crate::portainer::{Environment, Kind, Me, Origin, PortainerError, Record, StackStatus};
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Unobserved};
 use crate::scheduler::notify::Messenger;
@@ -177,20 +177,20 @@ fn exit_of(report: &StackReport) -> Exit {
 }
 
 /// Maps an error that ends the command to its exit code.
-fn command_error(error: Error) -> CommandError {
+fn command_error(error: PortainerError) -> CommandError {
     let text = error.to_string();
     match error {
-        Error::Unreachable(_) | Error::Busy(_) => CommandError::Temporary(text),
-        Error::Unusable(_) => CommandError::Configuration(text),
-        Error::Untrusted(_)
-        | Error::Interrupted(_)
-        | Error::Login(_)
-        | Error::Denied(_)
-        | Error::NotFound(_)
-        | Error::Conflict(_)
-        | Error::Refused(_)
-        | Error::NotPortainer(_)
-        | Error::Locked(_) => CommandError::Failed(text),
+        PortainerError::Unreachable(_) | PortainerError::Busy(_) => CommandError::Temporary(text),
+        PortainerError::Unusable(_) => CommandError::Configuration(text),
+        PortainerError::Untrusted(_)
+        | PortainerError::Interrupted(_)
+        | PortainerError::Login(_)
+        | PortainerError::Denied(_)
+        | PortainerError::NotFound(_)
+        | PortainerError::Conflict(_)
+        | PortainerError::Refused(_)
+        | PortainerError::NotPortainer(_)
+        | PortainerError::Locked(_) => CommandError::Failed(text),
     }
 }
 
@@ -294,12 +294,12 @@ fn kind(kind: Kind) -> String {
     }
 }
 
-fn status(status: Status) -> &'static str {
+fn status(status: StackStatus) -> &'static str {
     match status {
-        Status::Active => "active",
-        Status::Inactive => "stopped",
-        Status::Deploying => "deploying",
-        Status::Error => "failed",
-        Status::Unsaid => "unknown",
+        StackStatus::Active => "active",
+        StackStatus::Inactive => "stopped",
+        StackStatus::Deploying => "deploying",
+        StackStatus::Error => "failed",
+        StackStatus::Unspecified => "unknown",
     }
 }

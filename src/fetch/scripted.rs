@@ -1,4 +1,4 @@
-//! A server for tests that gives prepared answers, one a connection, and keeps what it was asked. Knows nothing of Portainer.
+//! A server for tests that gives prepared answers, one per connection, and records the requests.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,45 +6,45 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What is done with one connection after the request has been read.
-pub(crate) enum Step {
-    /// These bytes are sent and the connection is closed.
-    Say(Vec<u8>),
-    /// These bytes are sent, and nothing more until the other side leaves.
-    SayAndStay(Vec<u8>),
-    /// Nothing is said until the other side leaves.
+/// The answer on one connection after the request has been read.
+pub(crate) enum ScriptStep {
+    /// Sends these bytes and closes the connection.
+    Send(Vec<u8>),
+    /// Sends these bytes, and nothing more until the client closes the connection.
+    SendAndStay(Vec<u8>),
+    /// Sends nothing until the client closes the connection.
     Silent,
 }
 
 pub(crate) struct Script {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 /// An answer with a JSON body.
-pub(crate) fn json(status: u16, body: &str) -> Step {
+pub(crate) fn json(status: u16, body: &str) -> ScriptStep {
     answer(status, &[("Content-Type", "application/json")], body)
 }
 
 /// An answer with these headers.
-pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Step {
+pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> ScriptStep {
     let mut text = format!(
-        "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n",
+        "HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\n",
         body.len()
     );
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    Step::Say(format!("{text}\r\n{body}").into_bytes())
+    ScriptStep::Send(format!("{text}\r\n{body}").into_bytes())
 }
 
 impl Script {
-    /// One step a connection, in this order; after the last the port stays open and every further connection is closed at once.
-    pub(crate) fn start(steps: Vec<Step>) -> Script {
+    /// One step per connection, in this order. After the last one, further connections are closed at once.
+    pub(crate) fn start(steps: Vec<ScriptStep>) -> Script {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&requests);
         thread::spawn(move || {
             let mut steps = steps.into_iter();
             for stream in listener.incoming().take(100) {
@@ -55,22 +55,22 @@ impl Script {
                 let request = read_request(&mut stream);
                 kept.lock().unwrap().push(request);
                 match steps.next() {
-                    Some(Step::Say(bytes)) => {
+                    Some(ScriptStep::Send(bytes)) => {
                         let _ = stream.write_all(&bytes);
                         let _ = stream.shutdown(Shutdown::Write);
                     }
-                    Some(Step::SayAndStay(bytes)) => {
+                    Some(ScriptStep::SendAndStay(bytes)) => {
                         let _ = stream.write_all(&bytes);
                         let _ = stream.read(&mut [0; 1]);
                     }
-                    Some(Step::Silent) => {
+                    Some(ScriptStep::Silent) => {
                         let _ = stream.read(&mut [0; 1]);
                     }
                     None => {}
                 }
             }
         });
-        Script { address, asked }
+        Script { address, requests }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -81,13 +81,13 @@ impl Script {
         self.address
     }
 
-    /// All requests so far, head and body.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    /// The requests so far, each with head and body.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-/// Head and, by its length, body: the client sends them in two writes.
+/// Reads the head and, by its length, the body: the client sends them in two writes.
 fn read_request(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];

@@ -1,4 +1,4 @@
-//! One exchange against servers that behave, that do not, and that are somebody else.
+//! Exchanges with correct servers, broken ones and impostors.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use super::scripted::{Script, Step, answer, json};
+use super::scripted::{Script, ScriptStep, answer, json};
 use super::*;
 use crate::tls::{Identity, TlsFront};
 
@@ -24,39 +24,39 @@ fn roots(pem: &str) -> Trust {
     }
 }
 
-fn greeting() -> Vec<Step> {
+fn greeting() -> Vec<ScriptStep> {
     vec![json(200, "\"hello\"")]
 }
 
-/// What comes of a GET over TLS, and how many requests arrived.
+/// The result of a GET over TLS, and the number of requests that arrived.
 fn over_tls(
     identity: Identity,
     versions: &[&'static rustls::SupportedProtocolVersion],
     host: &str,
     trust: Trust,
-) -> (Result<Answer, Error>, usize) {
+) -> (Result<FetchedAnswer, FetchError>, usize) {
     let script = Script::start(greeting());
     let front = TlsFront::with(script.address(), identity, versions);
     let url = format!("https://{host}:{}/x", front.addr.port());
-    let came = fetch(trust).exchange(&Request::new(Method::Get, &url));
-    (came, script.asked().len())
+    let result = fetch(trust).exchange(&OutgoingRequest::new(Method::Get, &url));
+    (result, script.requests().len())
 }
 
 #[track_caller]
-fn trusted(came: (Result<Answer, Error>, usize)) {
-    assert_eq!(came.0.unwrap().body, b"\"hello\"");
-    assert_eq!(came.1, 1);
+fn trusted(result: (Result<FetchedAnswer, FetchError>, usize)) {
+    assert_eq!(result.0.unwrap().body, b"\"hello\"");
+    assert_eq!(result.1, 1);
 }
 
 #[track_caller]
-fn not_trusted(came: (Result<Answer, Error>, usize), words: &[&str]) {
-    let Err(Error::Untrusted(why)) = came.0 else {
-        panic!("{:?}", came.0);
+fn not_trusted(result: (Result<FetchedAnswer, FetchError>, usize), words: &[&str]) {
+    let Err(FetchError::Untrusted(why)) = result.0 else {
+        panic!("{:?}", result.0);
     };
     for word in words {
         assert!(why.contains(word), "{word:?} is missing in {why:?}");
     }
-    assert_eq!(came.1, 0, "something was sent");
+    assert_eq!(result.1, 0, "something was sent");
 }
 
 fn colons(sha256: &[u8; 32]) -> String {
@@ -86,18 +86,34 @@ fn the_pinned_certificate_with_another_key_is_refused_before_anything_is_sent() 
 }
 
 #[test]
-fn another_certificate_than_the_pinned_one_is_refused_and_shown() {
+fn a_certificate_that_is_not_pinned_is_refused_and_shown() {
     let identity = Identity::like_portainers();
     let seen = colons(&identity.sha256);
     let pin = Trust::Certificate([7; 32]);
     not_trusted(
         over_tls(identity, TLS13, "127.0.0.1", pin),
-        &["not trusted", "another one", &seen],
+        &["not trusted", "not the pinned one", &seen],
     );
 }
 
 #[test]
-fn a_certificate_of_nobody_is_refused_with_what_pins_it() {
+fn every_byte_of_the_pin_counts() {
+    let identity = Identity::like_portainers();
+    for byte in [0, 15, 16, 31] {
+        let mut pin = identity.sha256;
+        pin[byte] ^= 1;
+        let result = over_tls(
+            identity.clone(),
+            TLS13,
+            "127.0.0.1",
+            Trust::Certificate(pin),
+        );
+        not_trusted(result, &["not the pinned one"]);
+    }
+}
+
+#[test]
+fn an_unknown_certificate_is_refused_with_the_setting_that_pins_it() {
     let identity = Identity::like_portainers();
     let seen = colons(&identity.sha256);
     let line = format!(
@@ -132,7 +148,7 @@ fn portainer_s_own_certificate_may_be_the_file_where_its_name_fits() {
 }
 
 #[test]
-fn insecure_trusts_everybody() {
+fn insecure_trusts_every_certificate() {
     let identity = Identity::like_portainers();
     trusted(over_tls(identity, TLS13, "127.0.0.1", Trust::Insecure));
 }
@@ -147,13 +163,10 @@ fn a_file_without_a_usable_certificate_is_refused() {
         assert!(why.starts_with("cannot use \"/etc/ca.pem\": "), "{why}");
         assert!(why.contains(words), "{why}");
     };
-    check("", "there is no certificate in it");
-    check(
-        &block("PRIVATE KEY", "AAAA"),
-        "there is no certificate in it",
-    );
+    check("", "it contains no certificate");
+    check(&block("PRIVATE KEY", "AAAA"), "it contains no certificate");
     check(&block("CERTIFICATE", "AAAA"), "cannot be read");
-    check(&block("CERTIFICATE", "!"), "no PEM");
+    check(&block("CERTIFICATE", "!"), "not PEM");
 }
 
 #[test]
@@ -161,90 +174,91 @@ fn plain_http_to_a_tls_port_is_recognised() {
     let script = Script::start(greeting());
     let front = TlsFront::start(script.address());
     let url = format!("http://{}/x", front.addr);
-    let came = fetch(Trust::PublicRoots).exchange(&Request::new(Method::Get, &url));
+    let result = fetch(Trust::PublicRoots).exchange(&OutgoingRequest::new(Method::Get, &url));
     assert!(
-        came.unwrap_err()
+        result
+            .unwrap_err()
             .to_string()
             .contains("begins with https://")
     );
 }
 
-/// What comes of a GET in TLS from a server that deals so with a greeting.
-fn of_a_plain_port(deal: fn(&mut TcpStream)) -> Result<Answer, Error> {
+/// The result of a GET over TLS from a server that handles the handshake like this.
+fn fetch_from_plain_port(handle: fn(&mut TcpStream)) -> Result<FetchedAnswer, FetchError> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/x", listener.local_addr().unwrap());
-    thread::spawn(move || deal(&mut listener.accept().unwrap().0));
-    fetch(Trust::PublicRoots).exchange(&Request::new(Method::Get, &url))
+    thread::spawn(move || handle(&mut listener.accept().unwrap().0));
+    fetch(Trust::PublicRoots).exchange(&OutgoingRequest::new(Method::Get, &url))
 }
 
 #[test]
 fn tls_to_a_plain_port_is_recognised() {
-    let came = of_a_plain_port(|stream| {
+    let result = fetch_from_plain_port(|stream| {
         let _ = stream.read(&mut [0; 4096]);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });
-    let Err(Error::Untrusted(why)) = came else {
-        panic!("{came:?}");
+    let Err(FetchError::Untrusted(why)) = result else {
+        panic!("{result:?}");
     };
     assert!(why.contains("begins with http://"), "{why}");
 }
 
 #[test]
-fn a_plain_port_that_hangs_up_is_recognised() {
+fn a_plain_port_that_closes_the_connection_is_recognised() {
     let read_and_leave = |stream: &mut TcpStream| {
         let _ = stream.read(&mut [0; 4096]);
     };
-    // What is left unread resets the connection.
-    for deal in [read_and_leave, |_: &mut TcpStream| {}] {
-        let came = of_a_plain_port(deal);
-        let Err(Error::NotSent(why)) = came else {
-            panic!("{came:?}");
+    // Unread data resets the connection.
+    for handle in [read_and_leave, |_: &mut TcpStream| {}] {
+        let result = fetch_from_plain_port(handle);
+        let Err(FetchError::NotSent(why)) = result else {
+            panic!("{result:?}");
         };
         assert!(why.contains("closed at once; if this port"), "{why}");
         assert!(why.contains("begins with http://"), "{why}");
     }
 }
 
-/// What comes of a GET, with little patience where an answer never comes or never ends.
-fn of(step: Step) -> Result<Answer, Error> {
+/// The result of a GET, with short limits where an answer never comes or never ends.
+fn fetch_from(step: ScriptStep) -> Result<FetchedAnswer, FetchError> {
     let patience = match step {
-        Step::Say(_) => Duration::from_secs(20),
-        Step::SayAndStay(_) | Step::Silent => Duration::from_millis(300),
+        ScriptStep::Send(_) => Duration::from_secs(20),
+        ScriptStep::SendAndStay(_) | ScriptStep::Silent => Duration::from_millis(300),
     };
     let script = Script::start(vec![step]);
     let url = script.url();
-    let mut request = Request::new(Method::Get, &url);
+    let mut request = OutgoingRequest::new(Method::Get, &url);
     request.answer_within = patience;
     request.body_within = patience;
     request.body_max = 20;
     fetch(Trust::PublicRoots).exchange(&request)
 }
 
-fn say(text: &str) -> Step {
-    Step::Say(text.as_bytes().to_vec())
+fn say(text: &str) -> ScriptStep {
+    ScriptStep::Send(text.as_bytes().to_vec())
 }
 
 #[track_caller]
-fn maybe_sent(step: Step, words: &str) {
-    let came = of(step);
-    let Err(Error::MaybeSent(why) | Error::TimedOut(why)) = &came else {
-        panic!("{came:?}");
+fn maybe_sent(step: ScriptStep, words: &str) {
+    let result = fetch_from(step);
+    let Err(FetchError::MaybeSent(why) | FetchError::TimedOut(why)) = &result else {
+        panic!("{result:?}");
     };
     assert!(why.contains(words), "{why}");
 }
 
 #[track_caller]
-fn garbled(step: Step, words: &str) {
-    let came = of(step);
-    let Err(Error::Garbled(why)) = &came else {
-        panic!("{came:?}");
+fn garbled(step: ScriptStep, words: &str) {
+    let result = fetch_from(step);
+    let Err(FetchError::Garbled(why)) = &result else {
+        panic!("{result:?}");
     };
     assert!(why.contains(words), "{why}");
 }
 
 #[test]
-fn an_answer_that_breaks_off_may_have_been_meant() {
-    maybe_sent(Step::Silent, "no answer within 0.3 s");
+fn an_incomplete_answer_means_that_the_request_may_have_arrived() {
+    maybe_sent(ScriptStep::Silent, "no answer within 0.3 s");
     maybe_sent(say(""), "closed");
     maybe_sent(say("HTTP/1.1 200 OK\r\nContent-Le"), "closed");
     maybe_sent(
@@ -255,13 +269,14 @@ fn an_answer_that_breaks_off_may_have_been_meant() {
         say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
         "closed",
     );
-    // Its beginning may come too late as well, where much else is going on.
-    let stays = Step::SayAndStay(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec());
+    // On a busy machine even the beginning may arrive too late.
+    let stays =
+        ScriptStep::SendAndStay(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec());
     maybe_sent(stays, " within 0.3 s");
 }
 
 #[test]
-fn an_answer_that_is_too_large_or_no_http_is_no_answer() {
+fn an_answer_that_is_too_large_or_not_http_is_refused() {
     let large = "x".repeat(21);
     garbled(json(200, &large), "larger than 20 bytes");
     garbled(
@@ -275,12 +290,12 @@ fn an_answer_that_is_too_large_or_no_http_is_no_answer() {
         )),
         "headers",
     );
-    garbled(say("SSH-2.0-OpenSSH_9.6\r\n\r\n"), "no HTTP");
+    garbled(say("SSH-2.0-OpenSSH_9.6\r\n\r\n"), "not HTTP");
 }
 
 #[test]
 fn whole_answers_are_read_in_every_framing() {
-    let check = |step, body: &str| assert_eq!(of(step).unwrap().body, body.as_bytes());
+    let check = |step, body: &str| assert_eq!(fetch_from(step).unwrap().body, body.as_bytes());
     check(json(200, "twenty bytes exactly"), "twenty bytes exactly");
     check(
         say(
@@ -293,32 +308,32 @@ fn whole_answers_are_read_in_every_framing() {
 }
 
 #[test]
-fn nobody_there_means_that_nothing_was_sent() {
-    // At an address of its own: nobody else listens there meanwhile.
+fn a_refused_connection_means_that_nothing_was_sent() {
+    // An address of its own, so that no other test listens there meanwhile.
     let address = TcpListener::bind("127.98.76.54:0").unwrap().local_addr();
     let url = format!("http://{}/", address.unwrap());
-    let came = fetch(Trust::PublicRoots).exchange(&Request::new(Method::Get, &url));
-    let Err(error @ Error::NotSent(_)) = came else {
-        panic!("{came:?}");
+    let result = fetch(Trust::PublicRoots).exchange(&OutgoingRequest::new(Method::Get, &url));
+    let Err(error @ FetchError::NotSent(_)) = result else {
+        panic!("{result:?}");
     };
     assert!(error.nothing_was_sent());
     assert_eq!(error.to_string(), "connection refused");
 }
 
 #[test]
-fn a_redirect_is_an_answer_and_nobody_goes_there() {
+fn a_redirect_is_not_followed() {
     let elsewhere = Script::start(greeting());
     let target = format!("{}/secret", elsewhere.url());
     for (method, status) in [(Method::Get, 302), (Method::Put, 307), (Method::Post, 303)] {
         let script = Script::start(vec![answer(status, &[("Location", &target)], "")]);
         let url = script.url();
-        let mut request = Request::new(method, &url);
-        request.headers = &[("X-API-Key", "secret")];
-        let came = fetch(Trust::PublicRoots).exchange(&request).unwrap();
-        assert_eq!(came.head.status, status);
-        assert_eq!(came.head.location.as_deref(), Some(&*target));
+        let mut request = OutgoingRequest::new(method, &url);
+        request.set_header("X-API-Key", "secret");
+        let result = fetch(Trust::PublicRoots).exchange(&request).unwrap();
+        assert_eq!(result.head.status, status);
+        assert_eq!(result.head.location.as_deref(), Some(&*target));
     }
-    assert_eq!(elsewhere.asked(), Vec::<String>::new());
+    assert_eq!(elsewhere.requests(), Vec::<String>::new());
 }
 
 #[test]
@@ -326,11 +341,11 @@ fn a_body_arrives_whole_with_its_type_and_length() {
     let script = Script::start(greeting());
     let url = format!("{}/a?b=c", script.url());
     let body = "0123456789".repeat(5_000);
-    let mut request = Request::new(Method::Put, &url);
-    request.headers = &[("X-Registry-Auth", "e30=")];
-    request.body = Some(("application/json", body.as_bytes()));
+    let mut request = OutgoingRequest::new(Method::Put, &url);
+    request.set_header("X-Registry-Auth", "e30=");
+    request.body = Some(("application/json", body.clone().into_bytes()));
     fetch(Trust::PublicRoots).exchange(&request).unwrap();
-    let asked = script.asked();
+    let asked = script.requests();
     let (head, sent) = asked[0].split_once("\r\n\r\n").unwrap();
     assert_eq!(sent, body);
     assert!(head.starts_with("PUT /a?b=c HTTP/1.1\r\n"), "{head}");
@@ -347,11 +362,11 @@ fn a_body_arrives_whole_with_its_type_and_length() {
 }
 
 #[test]
-fn lines_are_read_as_they_come_and_long_ones_are_refused() {
+fn reads_lines_and_refuses_long_ones() {
     let script = Script::start(vec![json(200, "one\r\ntwo\n\nlast")]);
     let url = script.url();
     let mut stream = fetch(Trust::PublicRoots)
-        .stream(&Request::new(Method::Get, &url))
+        .stream(&OutgoingRequest::new(Method::Get, &url))
         .unwrap();
     let mut lines = Vec::new();
     while let Some(line) = stream.line(5).unwrap() {
@@ -362,9 +377,9 @@ fn lines_are_read_as_they_come_and_long_ones_are_refused() {
     let script = Script::start(vec![json(200, "a long line\n")]);
     let url = script.url();
     let mut stream = fetch(Trust::PublicRoots)
-        .stream(&Request::new(Method::Get, &url))
+        .stream(&OutgoingRequest::new(Method::Get, &url))
         .unwrap();
-    assert!(matches!(stream.line(5), Err(Error::Garbled(_))));
+    assert!(matches!(stream.line(5), Err(FetchError::Garbled(_))));
 }
 
 #[test]
@@ -379,7 +394,7 @@ fn no_proxy_of_the_environment_is_used() {
         assert!(fetch.agent.config().proxy().is_none());
         let script = Script::start(greeting());
         fetch
-            .exchange(&Request::new(Method::Get, &script.url()))
+            .exchange(&OutgoingRequest::new(Method::Get, script.url()))
             .unwrap();
         return;
     }
@@ -420,4 +435,46 @@ fn every_wait_is_bounded_and_buffers_are_small() {
     assert_eq!(config.input_buffer_size(), limits::HTTP_BUFFER);
     assert_eq!(config.output_buffer_size(), limits::HTTP_BUFFER);
     assert_eq!(config.max_idle_connections(), 0);
+}
+
+/// An answer of one megabyte, sent whole or without its end.
+fn large(is_whole: bool) -> ScriptStep {
+    let body = "x".repeat(1024 * 1024);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    match is_whole {
+        true => ScriptStep::Send(answer.into_bytes()),
+        false => ScriptStep::SendAndStay(answer.as_bytes()[..900_000].to_vec()),
+    }
+}
+
+#[test]
+fn one_large_answer_is_in_memory_at_a_time_and_the_wait_for_it_is_bounded() {
+    let get = |steps: Vec<ScriptStep>, within: Duration| {
+        let script = Script::start(steps);
+        let mut request = OutgoingRequest::new(Method::Get, script.url());
+        request.body_within = within;
+        fetch(Trust::PublicRoots).exchange(&request)
+    };
+    let (long, short) = (Duration::from_secs(20), Duration::from_millis(300));
+    // While the first one is not dropped, a small answer arrives, and a large one gives up.
+    let first = get(vec![large(true)], long).unwrap();
+    assert_eq!(get(vec![json(200, "[]")], long).unwrap().body, b"[]");
+    let Err(FetchError::MaybeSent(why)) = get(vec![large(true)], short) else {
+        panic!("two large answers at once");
+    };
+    assert_eq!(why, "other large answers were not processed within 0.3 s");
+    // A large one that waits is read as soon as the first one is dropped.
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| get(vec![large(true)], long).map(|answer| answer.body.len()));
+        thread::sleep(Duration::from_millis(200));
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert_eq!(waiting.join().unwrap().unwrap(), 1024 * 1024);
+    });
+    // One that breaks off does not keep the permit.
+    get(vec![large(false)], short).unwrap_err();
+    get(vec![large(true)], long).unwrap();
 }

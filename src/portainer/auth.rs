@@ -1,365 +1,396 @@
-//! Who we are at Portainer: puts the credentials on every call, logs in when it must, and never more often than it may.
+//! Authenticated calls: adds the credentials, logs in when needed, and renews a rejected session once per call.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::error::{Error, Failure};
-use super::wire;
-use super::words::{self, Again};
-use crate::clock::Clock;
-use crate::config::{self, Credentials};
-use crate::fetch::{self, Answer, Fetch, Head, Method, Stream};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::response::{
+    self, CallFailure, Entries, PortainerError, is_repeatable, nullable, one_line,
+};
+use super::{Environment, EnvironmentId, Portainer};
+use crate::config::Credentials;
+use crate::fetch::{FetchError, FetchedAnswer, Method, OutgoingRequest, Stream};
 use crate::limits;
 use crate::secret::Secret;
 
-/// One call, before anybody has put credentials on it.
-pub(super) struct Call {
-    pub(super) method: Method,
-    /// From `/api` on, with its query.
-    pub(super) path: String,
-    /// "cannot list the stacks": how an error about it begins.
-    pub(super) step: String,
-    pub(super) again: Again,
-    pub(super) json: Option<Vec<u8>>,
-    pub(super) header: Option<(&'static str, String)>,
-    pub(super) answer_within: Duration,
-    pub(super) body_within: Duration,
-    pub(super) body_max: usize,
-}
-
-impl Call {
-    pub(super) fn new(method: Method, path: impl Into<String>, step: impl Into<String>) -> Call {
-        Call {
-            method,
-            path: path.into(),
-            step: step.into(),
-            again: Again::Harmless,
-            json: None,
-            header: None,
-            answer_within: limits::ANSWER,
-            body_within: limits::ANSWER_BODY,
-            body_max: limits::ANSWER_MAX,
-        }
-    }
-}
-
-/// The way to Portainer, with the credentials for it.
-pub(super) struct Door {
-    fetch: Fetch,
-    url: String,
-    credentials: Credentials,
-    /// For a gateway in front of Portainer.
-    headers: Vec<(String, Secret)>,
-    clock: Arc<dyn Clock>,
-    login: Mutex<Login>,
-}
-
-/// What is known of our logins. Whoever holds the lock may log in; the others wait and take what came of it.
+/// The state of the login. The thread that holds the lock may log in; the others wait for it and use its result.
 #[derive(Default)]
-struct Login {
-    pass: Option<Pass>,
-    /// How many there were, so that a pass that was replaced meanwhile is not replaced again.
+pub(super) struct Session {
+    token: Option<Token>,
+    /// The number of logins, so that a token that was replaced meanwhile is not replaced again.
     number: u64,
-    refused: Option<(Instant, Error)>,
+    rejected: Option<(Instant, PortainerError)>,
 }
 
-/// What a call shows.
+/// The credentials of one call.
 #[derive(Clone)]
-struct Pass {
+struct Token {
     header: &'static str,
     value: Secret,
     number: u64,
 }
 
-impl fmt::Debug for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
-    }
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LoginRequest<'a> {
+    username: &'a str,
+    password: &'a str,
 }
 
-impl Door {
-    pub(super) fn new(
-        settings: &config::PortainerSettings,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Door, Error> {
-        let fetch = Fetch::new(&settings.trust)
-            .map_err(|why| Error::Unusable(Failure::new("cannot speak TLS with Portainer", why)))?;
-        Ok(Door {
-            fetch,
-            url: settings.url.clone(),
-            credentials: settings.credentials.clone(),
-            headers: settings.headers.clone(),
-            clock,
-            login: Mutex::default(),
-        })
-    }
+#[derive(Deserialize)]
+pub(super) struct LoginAnswer {
+    jwt: String,
+}
 
-    /// Sends a call with our credentials; anything but 2xx is an error.
-    pub(super) fn call(&self, call: &Call) -> Result<Answer, Error> {
-        let pass = self.pass()?;
-        let answer = self.exchange(call, Some(&pass))?;
-        // Where a repetition does harm, only Portainer's own words are proof that it refused before it did anything.
-        let certain = call.again == Again::Harmless || words::said(&answer).is_some();
-        let answer = match answer.head.status {
-            401 if certain && self.logs_in() => {
-                let pass = self.renew(&pass)?;
-                self.exchange(call, Some(&pass))?
-            }
-            _ => answer,
-        };
-        let status = answer.head.status;
-        let judged = words::judge(&call.step, call.again, answer);
-        match judged {
-            Err(Error::Unreachable(_)) if matches!(status, 502..=504) => {
-                Err(self.explain_gateway_error(call, status, judged))
-            }
-            judged => judged,
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PublicSettings {
+    #[serde(default, deserialize_with = "nullable")]
+    authentication_method: i64,
+}
+
+/// A JSON body for a request.
+pub(super) fn json_body(value: &impl Serialize) -> Option<(&'static str, Vec<u8>)> {
+    let bytes = serde_json::to_vec(value).ok()?;
+    Some(("application/json", bytes))
+}
+
+impl Portainer {
+    /// A request for a path from `/api` on, with the headers for a gateway in front of Portainer.
+    pub(super) fn request(&self, method: Method, path: &str) -> OutgoingRequest {
+        let mut request = OutgoingRequest::new(method, format!("{}{path}", self.url));
+        request.set_header("Accept", "application/json");
+        for (name, value) in &self.headers {
+            request.set_header(name, value.expose());
         }
+        request
     }
 
-    /// A gateway's error for a call that Portainer passes on to an environment: where Portainer itself still answers, it is the
-    /// environment that is away, or a time limit of a proxy.
-    fn explain_gateway_error(
+    /// Reads one object.
+    pub(super) fn get<T: DeserializeOwned>(
         &self,
-        call: &Call,
-        status: u16,
-        judged: Result<Answer, Error>,
-    ) -> Error {
-        let environment = wire::environment_of(&call.path).and_then(|environment| {
-            let step = "cannot read the environment";
-            let ask = Call::new(Method::Get, wire::environment(environment), step);
-            let answer = self.exchange(&ask, Some(&self.pass().ok()?)).ok()?;
-            let answer = words::judge(step, ask.again, answer).ok()?;
-            words::read::<wire::Endpoint>(step, ask.again, &answer).ok()
-        });
-        match (environment, judged) {
-            (Some(environment), _) if environment.status == wire::ENVIRONMENT_DOWN => {
-                let why = format!(
-                    "Portainer answers, but the environment {:?} is down",
-                    words::shown(&environment.name)
-                );
-                let next = "check its Docker host, and its agent if it has one";
-                Error::Unreachable(Failure::new(&call.step, why).next(next))
-            }
-            (Some(environment), _) => {
-                let why = format!(
-                    "Portainer answers, but this call to the environment {:?} ended with {status}",
-                    words::shown(&environment.name)
-                );
-                let next = "check its Docker host and its agent, and the time limit of a proxy in front of Portainer";
-                Error::Unreachable(Failure::new(&call.step, why).next(next))
-            }
-            (None, Err(error)) => error,
-            (None, Ok(_)) => Error::Unreachable(Failure::new(&call.step, "no answer")),
+        step: &str,
+        path: &str,
+    ) -> Result<T, PortainerError> {
+        let answer = self.call(step, self.request(Method::Get, path))?;
+        response::parse(step, true, &answer)
+    }
+
+    /// Reads a list.
+    pub(super) fn get_list<T: DeserializeOwned>(
+        &self,
+        step: &str,
+        path: &str,
+    ) -> Result<Vec<T>, PortainerError> {
+        self.get::<Entries<T>>(step, path).map(|list| list.0)
+    }
+
+    /// Reads one object without credentials, from a route that is open to all.
+    pub(super) fn get_public<T: DeserializeOwned>(
+        &self,
+        step: &str,
+        path: &str,
+    ) -> Result<T, PortainerError> {
+        let request = self.request(Method::Get, path);
+        let answer = self.exchange_public(step, &request)?;
+        response::parse(step, true, &response::classify(step, &request, answer)?)
+    }
+
+    /// Sends a call with the credentials; every status but 2xx is an error. `step` begins its message.
+    pub(super) fn call(
+        &self,
+        step: &str,
+        mut request: OutgoingRequest,
+    ) -> Result<FetchedAnswer, PortainerError> {
+        let token = self.token()?;
+        let mut answer = self.exchange(step, &mut request, &token)?;
+        // A call that must not be repeated is only certain to have been rejected if Portainer itself says so.
+        let is_certain = is_repeatable(&request) || response::error_message(&answer).is_some();
+        if answer.head.status == 401
+            && is_certain
+            && let Some(token) = self.renew(&token)?
+        {
+            // A large answer would block the next one.
+            drop(answer);
+            answer = self.exchange(step, &mut request, &token)?;
         }
+        self.classify(step, &request, answer)
     }
 
-    /// Sends a call without credentials, for what Portainer tells everybody.
-    pub(super) fn call_as_nobody(&self, call: &Call) -> Result<Answer, Error> {
-        words::judge(&call.step, call.again, self.exchange(call, None)?)
-    }
-
-    /// Sends a call with our credentials; a 2xx answer is read by the caller, line by line.
-    pub(super) fn stream(&self, call: &Call) -> Result<Stream, Error> {
-        let pass = self.pass()?;
-        let stream = self.begin(call, &pass)?;
-        let stream = match stream.head.status {
-            401 if self.logs_in() => {
-                let pass = self.renew(&pass)?;
-                self.begin(call, &pass)?
-            }
-            _ => stream,
-        };
+    /// Sends a call with the credentials; the caller reads the body of a 2xx answer piece by piece.
+    pub(super) fn stream(
+        &self,
+        step: &str,
+        mut request: OutgoingRequest,
+    ) -> Result<Stream, PortainerError> {
+        let token = self.token()?;
+        let mut stream = self.begin(step, &mut request, &token)?;
+        if stream.head.status == 401
+            && let Some(token) = self.renew(&token)?
+        {
+            stream = self.begin(step, &mut request, &token)?;
+        }
         if (200..300).contains(&stream.head.status) {
             return Ok(stream);
         }
         let head = stream.head.clone();
         let body = stream
             .beginning(limits::FOREIGN_TEXT * 4)
-            .map_err(|error| words::unanswered(&call.step, call.again, error))?;
-        match words::judge(&call.step, call.again, Answer { head, body }) {
+            .map_err(|error| response::no_response(step, true, error))?;
+        match self.classify(step, &request, FetchedAnswer::new(head, body)) {
             Err(error) => Err(error),
-            Ok(_) => Err(Error::Refused(Failure::new(&call.step, "no answer"))),
+            Ok(_) => Err(PortainerError::Refused(CallFailure::new(step, "no answer"))),
         }
     }
 
-    fn logs_in(&self) -> bool {
-        matches!(self.credentials, Credentials::Login { .. })
+    /// Classifies an answer. A gateway's error for a call to an environment means something else if Portainer itself still answers: the
+    /// environment is down, or a proxy's time limit has passed.
+    fn classify(
+        &self,
+        step: &str,
+        request: &OutgoingRequest,
+        answer: FetchedAnswer,
+    ) -> Result<FetchedAnswer, PortainerError> {
+        let status = answer.head.status;
+        let error = match response::classify(step, request, answer) {
+            Err(error @ PortainerError::Unreachable(_)) => error,
+            other => return other,
+        };
+        let path = request.url.strip_prefix(&self.url).unwrap_or_default();
+        let environment = environment_of(path).and_then(|id| {
+            let step = "cannot read the environment";
+            let path = format!("/api/endpoints/{id}?excludeSnapshots=true");
+            let mut request = self.request(Method::Get, &path);
+            let answer = self
+                .exchange(step, &mut request, &self.token().ok()?)
+                .ok()?;
+            let answer = response::classify(step, &request, answer).ok()?;
+            response::parse::<Environment>(step, true, &answer).ok()
+        });
+        let Some(environment) = environment else {
+            return Err(error);
+        };
+        let name = one_line(&environment.name);
+        let (why, next) = match environment.is_down() {
+            true => (
+                format!("Portainer answers, but the environment {name:?} is down"),
+                "check its Docker host, and its agent if it has one",
+            ),
+            false => (
+                format!(
+                    "Portainer answers, but this call to the environment {name:?} ended with {status}"
+                ),
+                "check its Docker host and its agent, and the time limit of a proxy in front of Portainer",
+            ),
+        };
+        Err(PortainerError::Unreachable(
+            CallFailure::new(step, why).next(next),
+        ))
     }
 
-    fn pass(&self) -> Result<Pass, Error> {
+    /// The token of the session, or the API key.
+    fn token(&self) -> Result<Token, PortainerError> {
         match &self.credentials {
-            Credentials::ApiKey(key) => Ok(Pass {
+            Credentials::ApiKey(key) => Ok(Token {
                 header: "X-API-Key",
                 value: key.clone(),
                 number: 0,
             }),
             Credentials::Login { user, password } => {
-                let mut login = self.lock();
-                match &login.pass {
-                    Some(pass) => Ok(pass.clone()),
-                    None => self.log_in(&mut login, user, password),
+                let mut session = self.lock_session();
+                match &session.token {
+                    Some(token) => Ok(token.clone()),
+                    None => self.log_in(&mut session, user, password),
                 }
             }
         }
     }
 
-    /// Another pass than `used`, which was refused: the one that somebody else got meanwhile, or a new one.
-    fn renew(&self, used: &Pass) -> Result<Pass, Error> {
+    /// Replaces the token `used`, which was rejected, by a new one or by the one that another thread got meanwhile. `None` for an API
+    /// key, which cannot be renewed.
+    fn renew(&self, used: &Token) -> Result<Option<Token>, PortainerError> {
         let Credentials::Login { user, password } = &self.credentials else {
-            return Ok(used.clone());
+            return Ok(None);
         };
-        let mut login = self.lock();
-        match &login.pass {
-            Some(pass) if pass.number != used.number => Ok(pass.clone()),
-            _ => self.log_in(&mut login, user, password),
+        let mut session = self.lock_session();
+        match &session.token {
+            Some(token) if token.number != used.number => Ok(Some(token.clone())),
+            _ => self.log_in(&mut session, user, password).map(Some),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Login> {
-        self.login.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log_in(&self, login: &mut Login, user: &str, password: &Secret) -> Result<Pass, Error> {
+    /// Logs in, unless Portainer has just rejected a login: then the same error is returned without another attempt.
+    fn log_in(
+        &self,
+        session: &mut Session,
+        user: &str,
+        password: &Secret,
+    ) -> Result<Token, PortainerError> {
         let now = self.clock.now();
-        if let Some((when, error)) = &login.refused
+        if let Some((when, error)) = &session.rejected
             && now.saturating_duration_since(*when) < limits::LOGIN_PAUSE
         {
             return Err(error.clone());
         }
-        login.pass = None;
+        session.token = None;
         let step = format!("cannot log in to Portainer as {user:?}");
-        let mut call = Call::new(Method::Post, wire::LOGIN, step);
-        call.json = serde_json::to_vec(&wire::Login {
+        let mut request = self.request(Method::Post, "/api/auth");
+        request.body = json_body(&LoginRequest {
             username: user,
             password: password.expose(),
-        })
-        .ok();
-        let answer = self.exchange(&call, None)?;
-        if let Some(error) = refused(&call.step, &answer, || self.uses_oauth()) {
-            login.refused = Some((now, error.clone()));
+        });
+        let answer = self.exchange_public(&step, &request)?;
+        if let Some(error) = self.login_error(&step, &answer) {
+            session.rejected = Some((now, error.clone()));
             return Err(error);
         }
-        let answer = words::judge(&call.step, call.again, answer)?;
-        let given: wire::LoggedIn = words::read(&call.step, call.again, &answer)?;
-        let value = Secret::new(format!("Bearer {}", given.jwt)).map_err(|why| {
-            Error::NotPortainer(Failure::new(
-                &call.step,
-                format!("the JWT in the answer {why}"),
-            ))
+        let answer = response::classify(&step, &request, answer)?;
+        let login: LoginAnswer = response::parse(&step, true, &answer)?;
+        let value = Secret::new(format!("Bearer {}", login.jwt)).map_err(|why| {
+            let why = format!("the JWT in the answer {why}");
+            PortainerError::NotPortainer(CallFailure::new(&step, why))
         })?;
-        login.number += 1;
-        login.refused = None;
-        let pass = Pass {
+        session.number += 1;
+        session.rejected = None;
+        let token = Token {
             header: "Authorization",
             value,
-            number: login.number,
+            number: session.number,
         };
-        login.pass = Some(pass.clone());
-        Ok(pass)
+        session.token = Some(token.clone());
+        Ok(token)
     }
 
-    /// Whether people sign in with OAuth here, which no password of ours can.
+    /// The error for a login that Portainer itself rejected.
+    fn login_error(&self, step: &str, answer: &FetchedAnswer) -> Option<PortainerError> {
+        let failure = CallFailure::with_message(step, response::error_message(answer)?);
+        Some(PortainerError::Login(match answer.head.status {
+            422 if self.uses_oauth() => {
+                failure.next("this Portainer signs people in with OAuth: use an API key")
+            }
+            422 => failure.next(
+                "check user and password; a $ of the password is written $$ in a compose file",
+            ),
+            403 => failure.next(
+                "Portainer bans an address for an hour after ten logins within a second: wait, or restart Portainer",
+            ),
+            _ => return None,
+        }))
+    }
+
+    /// Tells whether users sign in with OAuth, so that no password can work.
     fn uses_oauth(&self) -> bool {
+        const OAUTH: i64 = 3;
         let step = "cannot read the public settings";
-        let call = Call::new(Method::Get, wire::PUBLIC_SETTINGS, step);
-        let settings = self
-            .call_as_nobody(&call)
-            .and_then(|answer| words::read::<wire::PublicSettings>(step, call.again, &answer));
-        settings.is_ok_and(|settings| settings.authentication_method == wire::OAUTH)
+        let settings = self.get_public::<PublicSettings>(step, "/api/settings/public");
+        settings.is_ok_and(|settings| settings.authentication_method == OAUTH)
     }
 
-    fn exchange(&self, call: &Call, pass: Option<&Pass>) -> Result<Answer, Error> {
-        self.send(call, pass, |request| {
-            let answer = self.fetch.exchange(request)?;
-            Ok((answer.head.status, answer))
-        })
-    }
-
-    fn begin(&self, call: &Call, pass: &Pass) -> Result<Stream, Error> {
-        self.send(call, Some(pass), |request| {
-            let stream = self.fetch.stream(request)?;
-            Ok((stream.head.status, stream))
-        })
-    }
-
-    fn send<T>(
+    fn exchange(
         &self,
-        call: &Call,
-        pass: Option<&Pass>,
-        send: impl FnOnce(&fetch::Request<'_>) -> Result<(u16, T), fetch::Error>,
-    ) -> Result<T, Error> {
-        let url = format!("{}{}", self.url, call.path);
-        let mut headers = vec![("Accept", "application/json")];
-        let further = self.headers.iter();
-        headers.extend(further.map(|(name, value)| (name.as_str(), value.expose())));
-        headers.extend(pass.map(|pass| (pass.header, pass.value.expose())));
-        headers.extend(
-            call.header
-                .as_ref()
-                .map(|(name, value)| (*name, value.as_str())),
+        step: &str,
+        request: &mut OutgoingRequest,
+        token: &Token,
+    ) -> Result<FetchedAnswer, PortainerError> {
+        request.set_header(token.header, token.value.expose());
+        let answer = self.logged(
+            request,
+            || self.fetch.exchange(request),
+            |answer| answer.head.status,
         );
-        let mut request = fetch::Request::new(call.method, &url);
-        request.headers = &headers;
-        request.body = call.json.as_deref().map(|body| ("application/json", body));
-        request.answer_within = call.answer_within;
-        request.body_within = call.body_within;
-        request.body_max = call.body_max;
+        answer.map_err(|error| self.no_response(step, request, error))
+    }
+
+    fn begin(
+        &self,
+        step: &str,
+        request: &mut OutgoingRequest,
+        token: &Token,
+    ) -> Result<Stream, PortainerError> {
+        request.set_header(token.header, token.value.expose());
+        let stream = self.logged(
+            request,
+            || self.fetch.stream(request),
+            |stream| stream.head.status,
+        );
+        stream.map_err(|error| self.no_response(step, request, error))
+    }
+
+    fn exchange_public(
+        &self,
+        step: &str,
+        request: &OutgoingRequest,
+    ) -> Result<FetchedAnswer, PortainerError> {
+        self.logged(
+            request,
+            || self.fetch.exchange(request),
+            |answer| answer.head.status,
+        )
+        .map_err(|error| response::no_response(step, true, error))
+    }
+
+    /// Sends a request and logs its path, result and duration; never its query, headers or body, which may be secret.
+    fn logged<T>(
+        &self,
+        request: &OutgoingRequest,
+        send: impl FnOnce() -> Result<T, FetchError>,
+        status: impl FnOnce(&T) -> u16,
+    ) -> Result<T, FetchError> {
+        let path = request.url.strip_prefix(&self.url).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
         let begun = self.clock.now();
-        let answer = send(&request);
-        let ended = match &answer {
-            Ok((status, _)) => status.to_string(),
+        let answer = send();
+        let result = match &answer {
+            Ok(answer) => status(answer).to_string(),
             Err(error) => error.to_string(),
         };
+        let duration = self.clock.now().saturating_duration_since(begun);
         log::debug!(
-            "portainer: {} {} {ended} in {} ms",
-            call.method.as_str(),
-            call.path.split('?').next().unwrap_or_default(),
-            self.clock
-                .now()
-                .saturating_duration_since(begun)
-                .as_millis(),
+            "portainer: {} {path} {result} in {} ms",
+            request.method.as_str(),
+            duration.as_millis(),
         );
-        match answer {
-            Ok((_, answer)) => Ok(answer),
-            Err(fetch::Error::TimedOut(why))
-                if call.again == Again::Harmless && pass.is_some() && self.is_running() =>
-            {
+        answer
+    }
+
+    /// The error of an authenticated call without an answer. If Portainer answers a call that needs no database, it is busy.
+    fn no_response(
+        &self,
+        step: &str,
+        request: &OutgoingRequest,
+        error: FetchError,
+    ) -> PortainerError {
+        match error {
+            FetchError::TimedOut(why) if is_repeatable(request) && self.is_running() => {
                 let why = format!(
                     "{why}, although Portainer runs: another deployment may be locking its database"
                 );
-                Err(Error::Busy(Failure::new(&call.step, why)))
+                PortainerError::Busy(CallFailure::new(step, why))
             }
-            Err(error) => Err(words::unanswered(&call.step, call.again, error)),
+            error => response::no_response(step, is_repeatable(request), error),
         }
     }
 
-    /// Whether Portainer answers a call that needs no database.
+    /// Tells whether Portainer answers a call that needs no database.
     fn is_running(&self) -> bool {
-        let mut call = Call::new(Method::Get, wire::STATUS, "cannot read the status");
-        call.answer_within = limits::STILL_RUNNING;
-        self.call_as_nobody(&call).is_ok()
+        let mut request = self.request(Method::Get, super::STATUS);
+        request.answer_within = limits::STILL_RUNNING;
+        let step = "cannot read the status";
+        let answer = self.exchange_public(step, &request);
+        answer.is_ok_and(|answer| response::classify(step, &request, answer).is_ok())
     }
 }
 
-/// A login that Portainer refused: the same words are given again for a while instead of a second try.
-fn refused(step: &str, answer: &Answer, uses_oauth: impl Fn() -> bool) -> Option<Error> {
-    let said = words::said(answer)?;
-    let Head { status, .. } = answer.head;
-    let failure = Failure::said(step, said);
-    Some(Error::Login(match status {
-        422 if uses_oauth() => {
-            failure.next("this Portainer signs people in with OAuth: use an API key")
-        }
-        422 => failure.next(
-            "check user and password; a $ of the password is written $$ in a compose file",
-        ),
-        403 => failure.next(
-            "Portainer bans an address for an hour after ten logins within a second: wait, or restart Portainer",
-        ),
-        _ => return None,
-    }))
+/// The environment that Portainer passes this path on to.
+fn environment_of(path: &str) -> Option<EnvironmentId> {
+    let rest = path.strip_prefix("/api/endpoints/")?;
+    let (id, rest) = rest.split_once('/')?;
+    let is_passed_on = rest.starts_with("docker/") || rest == "forceupdateservice";
+    id.parse().ok().filter(|_| is_passed_on).map(EnvironmentId)
 }

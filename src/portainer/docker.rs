@@ -1,303 +1,372 @@
-//! What the Docker engine says of containers and images, as far as somebody reads it. Leaves it to others whether they are well.
+//! Calls that Portainer passes on to the Docker engine: containers, images, pulls and logs.
 
-mod spelled;
+mod objects;
 
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 
-use super::error::{Error, Failure};
-use super::wire::nullable;
+use super::pull::{PullProgress, StreamEnd};
+use super::response::{self, CallFailure, Entries, PortainerError, one_line};
+use super::{EnvironmentId, Portainer, RegistryId};
+use crate::fetch::Method;
 use crate::image::Reference;
-pub(super) use spelled::{Distribution, Inspection};
+use crate::limits;
+use crate::secret::to_base64;
+pub(crate) use objects::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
 
-/// An image's id: 12 to 64 hexadecimal digits, with or without `sha256:`. A compromised Docker host may report anything, and
-/// the id becomes part of a URL whose `..` a proxy resolves: into another environment, or another call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ImageId(String);
+impl Portainer {
+    /// The containers of a compose project. An empty list does not prove that there are none: they may not be shared with this user.
+    pub(crate) fn containers(
+        &self,
+        environment: EnvironmentId,
+        project: &str,
+    ) -> Result<Containers, PortainerError> {
+        let step = format!("cannot list the containers of {project:?}");
+        let filters = filters("label", &format!("com.docker.compose.project={project}"));
+        let path = docker_path(
+            environment,
+            &format!("/containers/json?all=1&filters={filters}"),
+        );
+        let answer = self.call(&step, self.request(Method::Get, &path))?;
+        let list: Entries<Listed> = response::parse(&step, true, &answer)?;
+        let list = list.0;
+        check_ids(&step, &list)?;
+        Ok(Containers {
+            list,
+            date: answer.head.date.as_deref().and_then(parse_date),
+        })
+    }
 
-/// A container's id, of the same form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ContainerId(String);
+    /// The containers of an environment that this user may see, of all stacks.
+    pub(crate) fn all_containers(
+        &self,
+        environment: EnvironmentId,
+    ) -> Result<Vec<Listed>, PortainerError> {
+        let step = "cannot list the containers of the environment";
+        let list: Vec<Listed> =
+            self.get_list(step, &docker_path(environment, "/containers/json?all=1"))?;
+        check_ids(step, &list)?;
+        Ok(list)
+    }
 
-impl ImageId {
-    /// Checks an id that a Docker host reported; `step` begins the error.
-    pub(super) fn parse(step: &str, text: &str) -> Result<ImageId, Error> {
-        match is_id(text) {
-            true => Ok(ImageId(text.to_owned())),
-            false => Err(not_an_id(step, "image", text)),
+    /// Removes an image by its id without force: an image that is in use, or has several tags, stays.
+    pub(crate) fn remove_image(
+        &self,
+        environment: EnvironmentId,
+        image_id: &str,
+    ) -> Result<(), PortainerError> {
+        let step = format!("cannot remove the image {:?}", short(image_id));
+        let image = checked_id(&step, "image", image_id)?;
+        let path = docker_path(environment, &format!("/images/{image}"));
+        self.call(&step, self.request(Method::Delete, &path))
+            .map(drop)
+    }
+
+    /// One container; `None` if it is gone.
+    pub(crate) fn inspect(
+        &self,
+        environment: EnvironmentId,
+        container: &str,
+    ) -> Result<Option<Inspected>, PortainerError> {
+        let step = format!("cannot inspect the container {:?}", short(container));
+        let id = checked_id(&step, "container", container)?;
+        let path = docker_path(environment, &format!("/containers/{id}/json"));
+        let found: Option<Inspected> = unless_missing(self.get(&step, &path))?;
+        if let Some(found) = &found {
+            checked_id(&step, "container", &found.id)?;
+            checked_id(&step, "image", &found.image_id)?;
+        }
+        Ok(found)
+    }
+
+    /// The image on the host that has this reference or id; `None` if there is none.
+    pub(crate) fn image(
+        &self,
+        environment: EnvironmentId,
+        reference: &str,
+    ) -> Result<Option<LocalImage>, PortainerError> {
+        let step = format!("cannot inspect the image {reference:?}");
+        let name = checked_image_name(&step, reference)?;
+        let path = docker_path(environment, &format!("/images/{name}/json"));
+        let answer = self.call(&step, self.request(Method::Get, &path));
+        let Some(answer) = unless_missing(answer)? else {
+            return Ok(None);
+        };
+        let mut image: LocalImage = response::parse(&step, true, &answer)?;
+        checked_id(&step, "image", &image.id)?;
+        let api_version = answer.head.api_version.as_deref();
+        image.knows_identity = api_version.is_some_and(|version| is_at_least(version, (1, 53)));
+        Ok(Some(image))
+    }
+
+    /// The digest that a registry has for a reference; `None` if the registry does not know the reference. Portainer does not add its
+    /// registry credentials to this call.
+    pub(crate) fn distribution(
+        &self,
+        environment: EnvironmentId,
+        reference: &Reference,
+    ) -> Result<Option<String>, PortainerError> {
+        let name = reference.clone().with_default_tag().familiar();
+        let step = format!("cannot ask the registry for {name:?}");
+        let name = checked_image_name(&step, &name)?;
+        let path = docker_path(environment, &format!("/distribution/{name}/json"));
+        match unless_missing(self.get::<Distribution>(&step, &path)) {
+            Ok(found) => Ok(found.map(|found| found.descriptor.digest)),
+            Err(error) => Err(error.of_registry()),
         }
     }
 
-    /// The id as one segment of a path.
-    pub(super) fn segment(&self) -> &str {
-        &self.0
+    /// Pulls one image with the credentials that Portainer has stored for `registry`, and waits until the pull has finished.
+    /// Without a `platform` the engine takes the host's.
+    pub(crate) fn pull(
+        &self,
+        environment: EnvironmentId,
+        reference: &Reference,
+        platform: Option<&str>,
+        registry: Option<RegistryId>,
+        within: Duration,
+    ) -> Result<(), PortainerError> {
+        // Without a tag Docker would pull every tag of the repository.
+        let reference = reference.clone().with_default_tag();
+        let name = reference.familiar();
+        let step = format!("cannot pull {name:?}");
+        let mut path = format!(
+            "/images/create?fromImage={}&tag={}",
+            in_query(&reference.familiar_repository()),
+            in_query(reference.digest().or(reference.tag()).unwrap_or("latest"))
+        );
+        if let Some(platform) = platform {
+            path.push_str(&format!("&platform={}", in_query(platform)));
+        }
+        let mut request = self.request(Method::Post, &docker_path(environment, &path));
+        if let Some(id) = registry {
+            let credentials = to_base64(format!("{{\"registryId\":{id}}}").as_bytes());
+            request.set_header("X-Registry-Auth", &credentials);
+        }
+        request.answer_within = within;
+        request.body_within = within;
+        request.body_max = limits::PULL_PROGRESS;
+        let mut stream = self
+            .stream(&step, request)
+            .map_err(PortainerError::of_registry)?;
+        let failed = |why: String| {
+            PortainerError::Refused(CallFailure::new(&step, one_line(&why)).of_registry())
+        };
+        let mut progress = PullProgress::default();
+        while let Some(line) = stream
+            .line(limits::PULL_LINE)
+            .map_err(|error| response::no_response(&step, false, error))?
+        {
+            progress.line(&line).map_err(failed)?;
+        }
+        match progress.end().map_err(failed)? {
+            StreamEnd::Pulled => Ok(()),
+            StreamEnd::CheckHost => match self.image(environment, &name)? {
+                Some(_) => Ok(()),
+                None => Err(failed(
+                    "the pull ended without an error, but the image is not on the host".to_owned(),
+                )),
+            },
+        }
+    }
+
+    /// Puts a tag on an image that is on the host.
+    pub(crate) fn tag(
+        &self,
+        environment: EnvironmentId,
+        image_id: &str,
+        reference: &Reference,
+    ) -> Result<(), PortainerError> {
+        let reference = reference.clone().with_default_tag();
+        let (image, name) = (short(image_id), reference.familiar());
+        let step = format!("cannot tag the image {image:?} as {name:?}");
+        let path = format!(
+            "/images/{}/tag?repo={}&tag={}",
+            checked_id(&step, "image", image_id)?,
+            in_query(&reference.familiar_repository()),
+            in_query(reference.tag().unwrap_or("latest"))
+        );
+        let request = self.request(Method::Post, &docker_path(environment, &path));
+        self.call(&step, request).map(drop)
+    }
+
+    /// The last lines of a container's log.
+    pub(crate) fn logs(
+        &self,
+        environment: EnvironmentId,
+        container: &str,
+        lines: usize,
+    ) -> Result<String, PortainerError> {
+        let step = format!(
+            "cannot read the log of the container {:?}",
+            short(container)
+        );
+        let id = checked_id(&step, "container", container)?;
+        let path = format!("/containers/{id}/logs?stdout=1&stderr=1&tail={lines}");
+        let request = self.request(Method::Get, &docker_path(environment, &path));
+        let bytes = self
+            .stream(&step, request)?
+            .beginning(limits::LOG_READ)
+            .map_err(|error| response::no_response(&step, true, error))?;
+        Ok(log_text(&bytes))
     }
 }
 
-impl ContainerId {
-    /// Checks an id that a Docker host reported; `step` begins the error.
-    pub(super) fn parse(step: &str, text: &str) -> Result<ContainerId, Error> {
-        match is_id(text) {
-            true => Ok(ContainerId(text.to_owned())),
-            false => Err(not_an_id(step, "container", text)),
-        }
-    }
+/// A path of the Docker API of an environment.
+pub(super) fn docker_path(environment: EnvironmentId, rest: &str) -> String {
+    format!("/api/endpoints/{environment}/docker{rest}")
+}
 
-    /// The id as one segment of a path.
-    pub(super) fn segment(&self) -> &str {
-        &self.0
+/// Docker's `filters` parameter for one label or name.
+pub(super) fn filters(by: &str, value: &str) -> String {
+    in_query(&serde_json::json!({ by: [value] }).to_string())
+}
+
+/// Escapes a value of a query.
+fn in_query(text: &str) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(text, KEPT).to_string()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Distribution {
+    descriptor: Descriptor,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+/// Checks an id before it becomes a segment of a path. A compromised Docker host may report anything, and a proxy resolves `..`: into
+/// another environment, or another call.
+fn checked_id<'a>(step: &str, what: &str, id: &'a str) -> Result<&'a str, PortainerError> {
+    match is_id(id) {
+        true => Ok(id),
+        false => Err(invalid_id(step, what, id)),
     }
 }
 
 /// Checks the ids of listed containers; an image id may be missing.
-pub(super) fn check_ids(step: &str, list: &[Listed]) -> Result<(), Error> {
+fn check_ids(step: &str, list: &[Listed]) -> Result<(), PortainerError> {
     for listed in list {
-        ContainerId::parse(step, &listed.id)?;
+        checked_id(step, "container", &listed.id)?;
         if !listed.image_id.is_empty() {
-            ImageId::parse(step, &listed.image_id)?;
+            checked_id(step, "image", &listed.image_id)?;
         }
     }
     Ok(())
 }
 
-/// An id or a reference as part of a path. A valid reference holds no `..`, so its slashes are harmless.
-pub(super) fn image_segment(step: &str, name: &str) -> Result<String, Error> {
+/// Checks an id or a reference before it becomes part of a path. A valid reference has no `..`, so its slashes are harmless.
+fn checked_image_name<'a>(step: &str, name: &'a str) -> Result<&'a str, PortainerError> {
     match is_id(name) || Reference::parse(name).is_ok() {
-        true => Ok(name.to_owned()),
-        false => Err(not_an_id(step, "image", name)),
+        true => Ok(name),
+        false => Err(invalid_id(step, "image", name)),
     }
 }
 
+/// Tells whether a text is 12 to 64 hexadecimal digits, with or without `sha256:`.
 fn is_id(text: &str) -> bool {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     (12..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn not_an_id(step: &str, what: &str, text: &str) -> Error {
-    let shown: String = super::words::shown(text).chars().take(80).collect();
-    Error::Refused(
-        Failure::new(
-            step,
-            format!("the Docker host reports the {what} id {shown:?}, which is not a valid id"),
-        )
-        .next("check this Docker host: it may be compromised"),
-    )
+fn invalid_id(step: &str, what: &str, id: &str) -> PortainerError {
+    let shown: String = one_line(id).chars().take(80).collect();
+    let why = format!("the Docker host reports the {what} id {shown:?}, which is not a valid id");
+    let next = "check this Docker host: it may be compromised";
+    PortainerError::Refused(CallFailure::new(step, why).next(next))
 }
 
-/// The containers of one stack.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Containers {
-    /// All of them, also those that do not run, as far as we may see them (contract 7).
-    pub(crate) list: Vec<Listed>,
-    /// `Date` of the answer, in seconds since 1970: the clock that the containers' times are compared with.
-    pub(crate) date: Option<u64>,
-}
-
-/// A container in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Listed {
-    /// Docker's id.
-    pub(crate) id: String,
-    /// The id of the image it runs.
-    #[serde(default, rename = "ImageID", deserialize_with = "nullable")]
-    pub(crate) image_id: String,
-    /// Docker's word: `created`, `running`, `restarting`, `exited`, ….
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) state: String,
-    /// What compose wrote on it.
-    #[serde(default, deserialize_with = "nullable")]
-    pub(crate) labels: Labels,
-}
-
-/// What compose writes on its containers, as far as it is read; all of it may be empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(crate) struct Labels {
-    /// The project: for Portainer the stack's name.
-    #[serde(rename = "com.docker.compose.project", deserialize_with = "nullable")]
-    pub(crate) project: String,
-    /// The service in the compose file.
-    #[serde(rename = "com.docker.compose.service", deserialize_with = "nullable")]
-    pub(crate) service: String,
-    /// `True` for `docker compose run`.
-    #[serde(rename = "com.docker.compose.oneoff", deserialize_with = "nullable")]
-    one_off: String,
-    /// What its service depends on, as compose writes it: `db:service_healthy:false,…`.
-    #[serde(
-        rename = "com.docker.compose.depends_on",
-        deserialize_with = "nullable"
-    )]
-    pub(crate) depends_on: String,
-    /// The container that it is about to replace; stays on it afterwards.
-    #[serde(rename = "com.docker.compose.replace", deserialize_with = "nullable")]
-    pub(crate) replace: String,
-}
-
-impl Labels {
-    /// Whether a person started it by `docker compose run`: no part of the stack.
-    pub(crate) fn is_one_off(&self) -> bool {
-        self.one_off.eq_ignore_ascii_case("true")
+/// `None` instead of Docker's 404. Portainer's own 404, for an environment that is gone, has details and stays an error.
+fn unless_missing<T>(found: Result<T, PortainerError>) -> Result<Option<T>, PortainerError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(PortainerError::NotFound(failure)) if failure.comes_from_docker() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// A container, looked at closely.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Inspected {
-    /// Docker's id.
-    pub(crate) id: String,
-    /// The id of the image it runs.
-    pub(crate) image_id: String,
-    /// The reference it was made from.
-    pub(crate) reference: String,
-    /// Docker's word: `created`, `running`, `restarting`, `exited`, ….
-    pub(crate) state: String,
-    /// The code of its last end.
-    pub(crate) exit_code: i64,
-    /// `starting`, `healthy`, `unhealthy`; absent without a health check.
-    pub(crate) health: Option<String>,
-    /// How often the engine started it again.
-    pub(crate) restart_count: u64,
-    /// When it was last started, as Docker writes it.
-    pub(crate) started_at: String,
-    /// `no`, `on-failure`, `always`, `unless-stopped`.
-    pub(crate) restart_policy: String,
-    /// Its health check, its own or its image's.
-    pub(crate) healthcheck: Option<Healthcheck>,
+/// Compares a version of the Docker API, such as `1.55`.
+fn is_at_least(version: &str, least: (u32, u32)) -> bool {
+    let parsed = version
+        .split_once('.')
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    parsed.is_some_and(|version: (u32, u32)| version >= least)
 }
 
-/// The times of a health check; where none are set, Docker's defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Healthcheck {
-    /// Between two checks; 30 s.
-    pub(crate) interval: Duration,
-    /// How long one check may take; 30 s.
-    pub(crate) timeout: Duration,
-    /// How long failures do not count after a start; none.
-    pub(crate) start_period: Duration,
-    /// So many failures in a row are "unhealthy"; 3.
-    pub(crate) retries: u32,
+/// The first 12 digits of an id, as Docker's own commands print it.
+fn short(id: &str) -> &str {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id);
+    digits.get(..12).unwrap_or(digits)
 }
 
-impl Healthcheck {
-    /// How long it may take from a start until it has said something for certain.
-    pub(crate) fn takes(&self) -> Duration {
-        let rounds = (self.interval.saturating_add(self.timeout)).saturating_mul(self.retries);
-        self.start_period.saturating_add(rounds)
+/// Parses a `Date` header (RFC 9110 section 5.6.7, without the two obsolete forms) into seconds since 1970.
+fn parse_date(date: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, date) = date.split_once(", ")?;
+    let mut parts = date.strip_suffix(" GMT")?.splitn(4, ' ');
+    let day: u64 = parts.next()?.parse().ok()?;
+    let name = parts.next()?;
+    let month = MONTHS.iter().position(|month| *month == name)?;
+    let year: u64 = parts.next()?.parse().ok()?;
+    let mut time = parts.next()?.splitn(3, ':').map(str::parse::<u64>);
+    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
+    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // The year is counted from March, so that the leap day is its last.
+    let (year, month) = match month {
+        0 | 1 => (year - 1, month + 10),
+        _ => (year, month - 2),
+    };
+    let months = (153 * u64::try_from(month).ok()? + 2) / 5;
+    let days =
+        (365 * year + year / 4 - year / 100 + year / 400 + months + day).checked_sub(719_469)?;
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+/// The end of a container's log as text. Docker puts eight bytes before every piece (stream, three zeros, length) unless the container
+/// has a terminal.
+pub(super) fn log_text(bytes: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((frame, after)) = log_frame(rest) {
+        plain.extend_from_slice(frame);
+        rest = after;
+    }
+    // Without a terminal nothing is left here; with one, everything is.
+    plain.extend_from_slice(rest);
+    let start = plain.len().saturating_sub(limits::LOG_KEPT);
+    let end = plain.get(start..).unwrap_or_default();
+    let text = String::from_utf8_lossy(end);
+    // A character cut in two leaves replacement characters at the beginning.
+    match start {
+        0 => text.into_owned(),
+        _ => text
+            .trim_start_matches(char::REPLACEMENT_CHARACTER)
+            .to_owned(),
     }
 }
 
-/// An image that is on the host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct LocalImage {
-    /// Its id: the digest of its configuration or, in the containerd image store, of its index or manifest.
-    pub(crate) id: String,
-    /// The references that name this image now.
-    #[serde(deserialize_with = "nullable")]
-    pub(crate) repo_tags: Vec<String>,
-    /// Repositories with digests. Only the graph driver store leaves this empty for images that were built on the host.
-    #[serde(deserialize_with = "nullable")]
-    pub(crate) repo_digests: Vec<String>,
-    /// The time at which it was built, as Docker writes it; empty if unknown.
-    #[serde(deserialize_with = "nullable")]
-    pub(crate) created: String,
-    /// The operating system it is built for.
-    #[serde(deserialize_with = "nullable")]
-    os: String,
-    /// The processor it is built for.
-    #[serde(deserialize_with = "nullable")]
-    architecture: String,
-    /// The variant of the processor (`v7`); mostly empty.
-    #[serde(deserialize_with = "nullable")]
-    variant: String,
-    /// Present only in the containerd image store.
-    #[serde(deserialize_with = "is_present")]
-    descriptor: bool,
-    /// The image's history in the containerd image store, from API 1.53 on.
-    identity: Option<Identity>,
-    /// Whether the engine's API (1.53 or later) fills `Identity`.
-    #[serde(skip)]
-    pub(super) knows_identity: bool,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Identity {
-    #[serde(deserialize_with = "nullable")]
-    pull: Vec<PulledFrom>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct PulledFrom {
-    /// Registry and path; the port is missing.
-    #[serde(deserialize_with = "nullable")]
-    repository: String,
-}
-
-/// The way an image came to the host, seen from one reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ImageOrigin {
-    /// It was pulled from the reference's repository.
-    Pulled,
-    /// It was built, imported or tagged on the host.
-    Local,
-    /// The engine does not record it.
-    Unknown,
-}
-
-impl LocalImage {
-    /// Tells whether the image was pulled from the repository of `reference`.
-    pub(crate) fn origin(&self, reference: &Reference) -> ImageOrigin {
-        let repository = reference.repository();
-        let pulled = match (&self.identity, self.descriptor) {
-            (_, false) => self.repo_digests.iter().any(|digest| {
-                Reference::parse(digest).is_ok_and(|one| one.repository() == repository)
-            }),
-            (None, true) if !self.knows_identity => return ImageOrigin::Unknown,
-            (None, true) => false,
-            (Some(identity), true) => identity.pull.iter().any(|from| {
-                Reference::parse(&from.repository)
-                    .is_ok_and(|one| without_port(&one.repository()) == without_port(&repository))
-            }),
-        };
-        match pulled {
-            true => ImageOrigin::Pulled,
-            false => ImageOrigin::Local,
-        }
-    }
-
-    /// Whether the image is built for `platform` (`linux/arm64`, `linux/arm/v7`); parts that are not given match.
-    pub(crate) fn is_for(&self, platform: &str) -> bool {
-        let mut parts = platform.split('/');
-        let fits = |own: &str, part: Option<&str>| match part {
-            None => true,
-            Some(part) => own.is_empty() || own.eq_ignore_ascii_case(part),
-        };
-        fits(&self.os, parts.next())
-            && fits(&self.architecture, parts.next())
-            && fits(&self.variant, parts.next())
-    }
-}
-
-/// A repository without the port of its registry.
-fn without_port(repository: &str) -> String {
-    match repository.split_once('/') {
-        Some((registry, path)) => match registry.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-                format!("{host}/{path}")
-            }
-            _ => repository.to_owned(),
-        },
-        None => repository.to_owned(),
-    }
-}
-
-fn is_present<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    Option::<IgnoredAny>::deserialize(from).map(|value| value.is_some())
+fn log_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<8>()?;
+    let [0..=2, 0, 0, 0, length @ ..] = *header else {
+        return None;
+    };
+    let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
+    // The last frame may have been cut off by the limit on the amount that is read.
+    Some(rest.split_at(length.min(rest.len())))
 }
 
 #[cfg(test)]

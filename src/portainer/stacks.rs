@@ -1,112 +1,168 @@
-//! What a stack object means, and the update that is made from it: of everything Portainer would erase, nothing can be forgotten, because the
-//! only maker of an [`Update`] takes it from the record.
+//! Stack records, and the updates made from them. Only [`Update::new`] makes an update, and it takes from the record every field that
+//! Portainer would otherwise erase.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::{self, EnvironmentId, StackId, Variable};
+use super::auth::json_body;
+use super::response::{self, PortainerError, entries, nullable, one_line};
+use super::{EnvironmentId, Portainer, RegistryId, StackId};
+use crate::fetch::Method;
 
-/// A stack as Portainer has it.
-#[derive(Clone)]
+impl Portainer {
+    /// The stacks that this user may see. A missing one may exist without being shared with this user.
+    pub(crate) fn stacks(&self) -> Result<Vec<Record>, PortainerError> {
+        self.get_list("cannot list the stacks", "/api/stacks")
+    }
+
+    /// The record of one stack.
+    pub(crate) fn stack(&self, id: StackId) -> Result<Record, PortainerError> {
+        let step = format!("cannot read the stack {id}");
+        self.get(&step, &format!("/api/stacks/{id}"))
+    }
+
+    /// A stack's compose file; only the first one if the stack has several.
+    pub(crate) fn file(&self, id: StackId) -> Result<String, PortainerError> {
+        let step = format!("cannot read the file of the stack {id}");
+        let file: StackFile = self.get(&step, &format!("/api/stacks/{id}/file"))?;
+        Ok(file.stack_file_content)
+    }
+
+    /// Redeploys a stack and waits for the answer. [`PortainerError::Interrupted`] means that it is unknown whether Portainer did it.
+    pub(crate) fn update(
+        &self,
+        update: Update,
+        answer_within: Duration,
+    ) -> Result<Record, PortainerError> {
+        let step = format!("cannot update the stack {:?}", update.name);
+        let mut request = self.request(Method::Put, &update.path());
+        request.body = json_body(&update.body);
+        request.answer_within = answer_within;
+        let answer = self.call(&step, request)?;
+        response::parse(&step, false, &answer)
+    }
+}
+
+/// A stack as Portainer has recorded it.
+#[derive(Clone, Deserialize)]
+#[serde(from = "StackObject")]
 pub(crate) struct Record {
-    /// Portainer's number of it.
+    /// Portainer's number of the stack.
     pub(crate) id: StackId,
-    /// Its name, normalised by Portainer.
+    /// The name, normalised by Portainer.
     pub(crate) name: String,
-    /// What runs it.
+    /// The orchestrator of the stack.
     pub(crate) kind: Kind,
-    /// What it runs on.
+    /// The environment that the stack runs on.
     pub(crate) environment: EnvironmentId,
-    /// What Portainer says of it; never proof that anything runs (contract 1).
-    pub(crate) status: Status,
-    /// Its variables, in Portainer's order.
+    /// The recorded status; never proof that a container runs.
+    pub(crate) status: StackStatus,
+    /// The variables, in Portainer's order.
     pub(crate) env: Vec<Variable>,
-    /// The last successful update in seconds since 1970, by Portainer's clock; 0 after creation.
+    /// The last update in seconds since 1970, by Portainer's clock; 0 after creation. Until 2.40 failed updates do not change it.
     pub(crate) update_date: i64,
-    /// The rights its git settings ask for.
-    pub(crate) source: Source,
-    /// Whether it has further files, which the API does not show.
+    /// This user's access to the stack's git Source.
+    pub(crate) source: SourceAccess,
+    /// True if the stack has further files, which the API does not show.
     pub(crate) has_more_files: bool,
-    /// The last words of a deploy, where the release tells them (2.41 and later).
+    /// The last message of a deployment, in 2.41 and later.
     pub(crate) deployment_message: Option<String>,
-    echo: Echo,
+    preserved: PreservedFields,
 }
 
-/// What the next update would erase if it were left out.
+/// Fields that an update would erase if it left them out.
 #[derive(Clone)]
-struct Echo {
+struct PreservedFields {
     prune: bool,
-    git: Option<Git>,
+    git: Option<GitSettings>,
     webhook: Option<String>,
-    registries: Option<Vec<wire::RegistryId>>,
+    registries: Option<Vec<RegistryId>>,
 }
 
-#[derive(Clone)]
-struct Git {
+#[derive(Clone, Default)]
+struct GitSettings {
     reference: String,
     config_hash: String,
     user: Option<(String, i64)>,
 }
 
-/// What runs a stack.
+/// A variable of a stack; its value may be an application's secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Variable {
+    /// The variable's name.
+    pub(crate) name: String,
+    /// The value, which is never shown and never logged.
+    #[serde(default, deserialize_with = "nullable")]
+    pub(crate) value: String,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=***", self.name)
+    }
+}
+
+/// The orchestrator of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A swarm's manager.
+    /// A Docker swarm.
     Swarm,
     /// Compose on one engine.
     Compose,
-    /// Kubernetes.
+    /// A Kubernetes cluster.
     Kubernetes,
-    /// A number that is not known here.
+    /// An unknown number.
     Other(i64),
 }
 
-/// What Portainer says of a stack.
+/// The status that Portainer has recorded for a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
-    /// Deployed once, and not stopped.
+pub(crate) enum StackStatus {
+    /// Deployed and not stopped.
     Active,
-    /// Stopped by a person.
+    /// Stopped by a user.
     Inactive,
-    /// Being deployed just now.
+    /// A deployment is under way.
     Deploying,
-    /// The last deploy failed; the next update takes it down first.
+    /// The last deployment failed. Some releases take the stack down before the next update.
     Error,
-    /// Very old records and unknown numbers.
-    Unsaid,
+    /// A very old record, or an unknown number.
+    #[serde(rename = "unsaid")]
+    Unspecified,
 }
 
-/// The rights to a git stack's Source, an object of its own since Portainer 2.43.
+/// This user's access to a git stack's Source, which is an object of its own since Portainer 2.43.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The stack has none: a file stack, or an older release.
-    Open,
-    /// This user sees it. Only its owner and administrators may redeploy.
+pub(crate) enum SourceAccess {
+    /// The stack has no Source: a file stack, or an older release.
+    NotNeeded,
+    /// The Source is shared with this user. Only its owner and administrators may redeploy.
     Visible,
-    /// It is not shared with this user, and Portainer refuses the redeploy.
+    /// The Source is not shared with this user, and Portainer refuses the redeploy.
     Hidden,
 }
 
-/// Where a stack's file comes from.
+/// The origin of a stack's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Portainer keeps it.
+    /// A file that Portainer stores.
     File,
     /// A Git repository.
     Git {
-        /// The commit that is deployed; empty where the release does not tell.
+        /// The commit that is deployed; empty if unknown.
         config_hash: String,
-        /// The reference it follows, such as `refs/heads/main`.
+        /// The reference that the stack follows, such as `refs/heads/main`.
         reference: String,
     },
 }
 
 impl Record {
-    /// The project that its containers carry in a label. Compose writes project names in lower case, with letters, digits, `_` and
-    /// `-` only; Swarm uses the name as it is.
+    /// The project in the labels of the stack's containers. Compose writes project names in lower case, with letters, digits, `_`
+    /// and `-` only; Swarm uses the name as it is.
     pub(crate) fn project(&self) -> String {
         if self.kind != Kind::Compose {
             return self.name.clone();
@@ -118,9 +174,9 @@ impl Record {
         name.trim_start_matches(['_', '-']).to_owned()
     }
 
-    /// Where its file comes from (contract 4).
+    /// The origin of the stack's file.
     pub(crate) fn origin(&self) -> Origin {
-        match &self.echo.git {
+        match &self.preserved.git {
             None => Origin::File,
             Some(git) => Origin::Git {
                 config_hash: git.config_hash.clone(),
@@ -129,12 +185,12 @@ impl Record {
         }
     }
 
-    /// The registries that are assigned to it, where the release has that setting.
-    pub(crate) fn registries(&self) -> &[wire::RegistryId] {
-        self.echo.registries.as_deref().unwrap_or_default()
+    /// The registries that are assigned to the stack, in editions with that setting.
+    pub(crate) fn registries(&self) -> &[RegistryId] {
+        self.preserved.registries.as_deref().unwrap_or_default()
     }
 
-    /// Its variables by name; of a repeated one the last.
+    /// The variables by name, with the last value of a repeated one.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         let pair = |variable: &Variable| (variable.name.clone(), variable.value.clone());
         self.env.iter().map(pair).collect()
@@ -156,30 +212,93 @@ impl fmt::Debug for Record {
     }
 }
 
-impl From<wire::Stack> for Record {
-    fn from(stack: wire::Stack) -> Record {
+/// A stack on the wire: the fields that are read or must be sent back.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StackObject {
+    id: StackId,
+    name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    r#type: i64,
+    endpoint_id: EnvironmentId,
+    #[serde(default, deserialize_with = "nullable")]
+    status: i64,
+    #[serde(default, deserialize_with = "entries")]
+    env: Vec<Variable>,
+    #[serde(default, deserialize_with = "nullable")]
+    update_date: i64,
+    #[serde(default, deserialize_with = "entries")]
+    additional_files: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    option: StackOption,
+    git_config: Option<GitConfig>,
+    #[serde(default, deserialize_with = "nullable")]
+    from_app_template: bool,
+    #[serde(default, rename = "WorkflowID", deserialize_with = "nullable")]
+    workflow_id: i64,
+    webhook: Option<String>,
+    registries: Option<Vec<RegistryId>>,
+    #[serde(default, deserialize_with = "entries")]
+    deployment_status: Vec<DeploymentStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct StackOption {
+    #[serde(deserialize_with = "nullable")]
+    prune: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GitConfig {
+    #[serde(default, deserialize_with = "nullable")]
+    reference_name: String,
+    authentication: Option<GitAuthentication>,
+    #[serde(default, deserialize_with = "nullable")]
+    config_hash: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GitAuthentication {
+    #[serde(default, deserialize_with = "nullable")]
+    username: String,
+    #[serde(default, rename = "GitCredentialID", deserialize_with = "nullable")]
+    git_credential_id: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeploymentStatus {
+    #[serde(default, deserialize_with = "nullable")]
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StackFile {
+    stack_file_content: String,
+}
+
+impl From<StackObject> for Record {
+    fn from(stack: StackObject) -> Record {
         // From 2.43 on a stack from an app template has a workflow, too.
-        let from_git =
+        let is_from_git =
             !stack.from_app_template && (stack.git_config.is_some() || stack.workflow_id != 0);
-        let source = match (from_git && stack.workflow_id != 0, &stack.git_config) {
-            (false, _) => Source::Open,
-            (true, Some(_)) => Source::Visible,
-            (true, None) => Source::Hidden,
+        let source = match (is_from_git && stack.workflow_id != 0, &stack.git_config) {
+            (false, _) => SourceAccess::NotNeeded,
+            (true, Some(_)) => SourceAccess::Visible,
+            (true, None) => SourceAccess::Hidden,
         };
-        let git = from_git.then(|| match stack.git_config {
-            None => Git {
-                reference: String::new(),
-                config_hash: String::new(),
-                user: None,
-            },
-            Some(git) => Git {
-                reference: git.reference_name,
-                config_hash: git.config_hash,
-                user: git
-                    .authentication
-                    .map(|user| (user.username, user.git_credential_id)),
-            },
+        let git = stack.git_config.map(|git| GitSettings {
+            reference: git.reference_name,
+            config_hash: git.config_hash,
+            user: git
+                .authentication
+                .map(|user| (user.username, user.git_credential_id)),
         });
+        let deployment = stack.deployment_status.into_iter();
         Record {
             id: stack.id,
             name: stack.name,
@@ -191,24 +310,22 @@ impl From<wire::Stack> for Record {
             },
             environment: stack.endpoint_id,
             status: match stack.status {
-                1 => Status::Active,
-                2 => Status::Inactive,
-                3 => Status::Deploying,
-                4 => Status::Error,
-                _ => Status::Unsaid,
+                1 => StackStatus::Active,
+                2 => StackStatus::Inactive,
+                3 => StackStatus::Deploying,
+                4 => StackStatus::Error,
+                _ => StackStatus::Unspecified,
             },
             env: stack.env,
             update_date: stack.update_date,
             source,
             has_more_files: !stack.additional_files.is_empty(),
-            deployment_message: stack
-                .deployment_status
-                .into_iter()
-                .map(|status| super::words::shown(&status.message))
+            deployment_message: deployment
+                .map(|status| one_line(&status.message))
                 .rfind(|message| !message.is_empty()),
-            echo: Echo {
+            preserved: PreservedFields {
                 prune: stack.option.prune,
-                git,
+                git: is_from_git.then(|| git.unwrap_or_default()),
                 webhook: stack.webhook,
                 registries: stack.registries,
             },
@@ -216,72 +333,107 @@ impl From<wire::Stack> for Record {
     }
 }
 
-/// One update, ready to be sent, and sent at most once: it is taken by value.
+/// An update ready to be sent. Sending takes it by value, so it is sent at most once.
 pub(crate) struct Update {
-    pub(super) stack: StackId,
-    pub(super) name: String,
-    pub(super) environment: EnvironmentId,
-    pub(super) body: Body,
+    stack: StackId,
+    name: String,
+    environment: EnvironmentId,
+    pub(super) body: UpdateBody,
 }
 
-pub(super) enum Body {
-    File(wire::FileUpdate),
-    Git(wire::GitUpdate),
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateBody {
+    env: Vec<Variable>,
+    prune: bool,
+    /// Until 2.35 this field makes Portainer pull, from 2.36 on either of the two.
+    pull_image: bool,
+    repull_image_and_redeploy: bool,
+    #[serde(flatten)]
+    origin: OriginFields,
+}
+
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "PascalCase")]
+enum OriginFields {
+    File {
+        stack_file_content: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        webhook: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        registries: Option<Vec<RegistryId>>,
+    },
+    Git {
+        repository_reference_name: String,
+        repository_authentication: bool,
+        repository_username: String,
+        /// Empty for the stored password.
+        repository_password: &'static str,
+        #[serde(
+            rename = "RepositoryGitCredentialID",
+            skip_serializing_if = "Option::is_none"
+        )]
+        repository_git_credential_id: Option<i64>,
+    },
 }
 
 impl Update {
-    /// The stack as `record` has it, with `file` (which a stack from Git ignores), the variables of `set` on top of its own, and, with
-    /// `repull`, every image pulled by Portainer.
-    pub(crate) fn of(
+    /// An update of the stack in `record` with `file` (ignored for a stack from Git) and the variables of `set` added to its own; with
+    /// `repull` Portainer pulls every image.
+    pub(crate) fn new(
         record: &Record,
         file: &str,
         set: &BTreeMap<String, String>,
         repull: bool,
     ) -> Update {
-        let env = merged(&record.env, set);
-        let echo = record.echo.clone();
-        let body = match echo.git {
-            None => Body::File(wire::FileUpdate {
+        let preserved = record.preserved.clone();
+        let origin = match preserved.git {
+            None => OriginFields::File {
                 stack_file_content: file.to_owned(),
-                env,
-                prune: echo.prune,
-                pull_image: repull,
-                repull_image_and_redeploy: repull,
-                webhook: echo.webhook,
-                registries: echo.registries,
-            }),
+                webhook: preserved.webhook,
+                registries: preserved.registries,
+            },
             Some(git) => {
                 let repository_authentication = git.user.is_some();
-                let (user, credential) = git.user.unwrap_or_default();
-                Body::Git(wire::GitUpdate {
+                let (repository_username, credential) = git.user.unwrap_or_default();
+                OriginFields::Git {
                     repository_reference_name: git.reference,
                     repository_authentication,
-                    repository_username: user,
+                    repository_username,
                     repository_password: "",
-                    repository_git_credential_id: credential,
-                    env,
-                    prune: echo.prune,
-                    pull_image: repull,
-                    repull_image_and_redeploy: repull,
-                })
+                    repository_git_credential_id: Some(credential).filter(|id| *id != 0),
+                }
             }
         };
         Update {
             stack: record.id,
             name: record.name.clone(),
             environment: record.environment,
-            body,
+            body: UpdateBody {
+                env: merged(&record.env, set),
+                prune: preserved.prune,
+                pull_image: repull,
+                repull_image_and_redeploy: repull,
+                origin,
+            },
         }
     }
-}
 
-impl Update {
-    /// The same without these variables: they did not exist before an update that is taken back.
+    /// Removes variables, which did not exist before the update that is rolled back.
     pub(crate) fn without(mut self, names: &[&str]) -> Update {
-        let (Body::File(wire::FileUpdate { env, .. }) | Body::Git(wire::GitUpdate { env, .. })) =
-            &mut self.body;
-        env.retain(|variable| !names.contains(&variable.name.as_str()));
+        let is_kept = |variable: &Variable| !names.contains(&variable.name.as_str());
+        self.body.env.retain(is_kept);
         self
+    }
+
+    /// The path of the call. It always names the stack's own environment: another one would move the stack there.
+    fn path(&self) -> String {
+        let git = match self.body.origin {
+            OriginFields::File { .. } => "",
+            OriginFields::Git { .. } => "/git/redeploy",
+        };
+        let (stack, environment) = (self.stack, self.environment);
+        format!("/api/stacks/{stack}{git}?endpointId={environment}")
     }
 }
 
@@ -294,20 +446,23 @@ impl fmt::Debug for Update {
     }
 }
 
-/// Portainer's order is kept, new variables follow.
+/// Applies `set` to the variables: their order is kept, and new variables follow.
 fn merged(env: &[Variable], set: &BTreeMap<String, String>) -> Vec<Variable> {
-    let kept = env.iter().map(|variable| Variable {
-        name: variable.name.clone(),
-        value: set.get(&variable.name).unwrap_or(&variable.value).clone(),
-    });
-    let new = set
-        .iter()
-        .filter(|(name, _)| !env.iter().any(|variable| variable.name == **name))
-        .map(|(name, value)| Variable {
-            name: name.clone(),
-            value: value.clone(),
-        });
-    kept.chain(new).collect()
+    let mut merged = env.to_vec();
+    for (name, value) in set {
+        let mut is_new = true;
+        for variable in merged.iter_mut().filter(|variable| variable.name == *name) {
+            variable.value.clone_from(value);
+            is_new = false;
+        }
+        if is_new {
+            merged.push(Variable {
+                name: name.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    merged
 }
 
 #[cfg(test)]

@@ -1,75 +1,136 @@
-//! What a swarm says of services and tasks, as far as somebody reads it (contract 8).
+//! Swarm services and their tasks, and the call that makes a swarm update a service.
 
-use serde::Deserialize;
+use std::time::Duration;
 
-use super::wire::nullable;
+use serde::{Deserialize, Serialize};
+
+use super::auth::json_body;
+use super::docker::{docker_path, filters};
+use super::response::{PortainerError, nullable, one_line};
+use super::{EnvironmentId, Portainer};
+use crate::fetch::Method;
+
+impl Portainer {
+    /// The services of a swarm stack.
+    pub(crate) fn services(
+        &self,
+        environment: EnvironmentId,
+        stack: &str,
+    ) -> Result<Vec<SwarmService>, PortainerError> {
+        let filters = filters("label", &format!("com.docker.stack.namespace={stack}"));
+        let path = docker_path(environment, &format!("/services?filters={filters}"));
+        self.get_list(&format!("cannot list the services of {stack:?}"), &path)
+    }
+
+    /// The tasks of a service, by its name or id; old ones too.
+    pub(crate) fn tasks(
+        &self,
+        environment: EnvironmentId,
+        service: &str,
+    ) -> Result<Vec<SwarmTask>, PortainerError> {
+        let filters = filters("service", service);
+        let path = docker_path(environment, &format!("/tasks?filters={filters}"));
+        self.get_list(&format!("cannot list the tasks of {service:?}"), &path)
+    }
+
+    /// Makes the swarm recreate a service's tasks, with `pull` from the newest image. [`PortainerError::Interrupted`] as with
+    /// [`Portainer::update`].
+    pub(crate) fn force_update_service(
+        &self,
+        environment: EnvironmentId,
+        id: &str,
+        name: &str,
+        pull: bool,
+        answer_within: Duration,
+    ) -> Result<(), PortainerError> {
+        let path = format!("/api/endpoints/{environment}/forceupdateservice");
+        let mut request = self.request(Method::Put, &path);
+        request.body = json_body(&ForceUpdate {
+            service_id: id,
+            pull_image: pull,
+        });
+        request.answer_within = answer_within;
+        let step = format!("cannot update the service {name:?}");
+        self.call(&step, request).map(drop)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ForceUpdate<'a> {
+    #[serde(rename = "ServiceID")]
+    service_id: &'a str,
+    pull_image: bool,
+}
 
 /// A service of a swarm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Service {
-    /// Docker's id.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "ServiceObject")]
+pub(crate) struct SwarmService {
+    /// The id that Docker assigned.
     pub(crate) id: String,
-    /// `stack_service`.
+    /// The name, `STACK_SERVICE`.
     pub(crate) name: String,
-    /// The reference, with the digest it is pinned to; without one it could not be resolved.
+    /// The reference with the digest that it is pinned to; without a digest if it could not be resolved.
     pub(crate) image: String,
-    /// Grows with every change, also by the swarm itself.
+    /// A number that grows with every change, also of the swarm itself.
     pub(crate) version: u64,
-    /// Grows with every forced update; its tasks carry the number they were made by.
+    /// A number that grows with every forced update; a task carries the number by which it was created.
     pub(crate) force_update: u64,
-    /// How many tasks there should be.
+    /// The kind and number of its tasks.
     pub(crate) mode: Mode,
-    /// How its last update goes; absent until the first one, and after one that changed nothing.
+    /// The state of the last update; absent before the first one and after one that changed nothing.
     pub(crate) update: Option<Rollout>,
 }
 
-/// How many tasks a service should have.
+/// The kind and number of a service's tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// So many that run.
+    /// A number of running tasks.
     Replicated(u64),
-    /// One a node.
+    /// A running task on each node.
     Global,
-    /// So many that complete.
+    /// A number of tasks that complete.
     Job(u64),
-    /// One a node that completes.
+    /// A task on each node that completes.
     GlobalJob,
 }
 
-/// How an update of a service goes.
+/// The state of a service's update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rollout {
     /// `updating`, `completed`, `paused`, `rollback_started`, `rollback_paused`, `rollback_completed`.
     pub(crate) state: String,
-    /// Docker's words.
+    /// Docker's explanation.
     pub(crate) message: String,
 }
 
 /// A task of a service; old ones stay in the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Task {
-    /// The reference it was made from, with its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "TaskObject")]
+pub(crate) struct SwarmTask {
+    /// The reference that it was created from, with its digest.
     pub(crate) image: String,
-    /// [`Service::force_update`] when it was made.
+    /// [`SwarmService::force_update`] when it was created.
     pub(crate) force_update: u64,
     /// `running`, `complete`, `failed`, `rejected`, `preparing`, ….
     pub(crate) state: String,
-    /// What the swarm wants it to be: `running`, `shutdown`, ….
+    /// The state that the swarm aims for: `running`, `shutdown`, ….
     pub(crate) desired_state: String,
-    /// Why it failed; mostly empty.
+    /// The reason for a failure; empty otherwise.
     pub(crate) error: String,
-    /// The code of its end.
+    /// The exit code of its container.
     pub(crate) exit_code: i64,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ServiceEntry {
+struct ServiceObject {
     #[serde(rename = "ID")]
     id: String,
     #[serde(default, deserialize_with = "nullable")]
     version: Version,
-    spec: ServiceSpec,
+    spec: ServiceSpecObject,
     update_status: Option<UpdateStatus>,
 }
 
@@ -81,7 +142,7 @@ struct Version {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ServiceSpec {
+struct ServiceSpecObject {
     name: String,
     #[serde(default, deserialize_with = "nullable")]
     task_template: TaskSpec,
@@ -135,10 +196,10 @@ struct UpdateStatus {
     message: String,
 }
 
-impl From<ServiceEntry> for Service {
-    fn from(entry: ServiceEntry) -> Service {
+impl From<ServiceObject> for SwarmService {
+    fn from(entry: ServiceObject) -> SwarmService {
         let mode = entry.spec.mode;
-        Service {
+        SwarmService {
             id: entry.id,
             name: entry.spec.name,
             image: entry.spec.task_template.container_spec.image,
@@ -157,7 +218,7 @@ impl From<ServiceEntry> for Service {
                 .filter(|status| !status.state.is_empty())
                 .map(|status| Rollout {
                     state: status.state,
-                    message: super::words::shown(&status.message),
+                    message: one_line(&status.message),
                 }),
         }
     }
@@ -165,7 +226,7 @@ impl From<ServiceEntry> for Service {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct TaskEntry {
+struct TaskObject {
     #[serde(default, deserialize_with = "nullable")]
     spec: TaskSpec,
     #[serde(default, deserialize_with = "nullable")]
@@ -192,14 +253,14 @@ struct ContainerStatus {
     exit_code: i64,
 }
 
-impl From<TaskEntry> for Task {
-    fn from(entry: TaskEntry) -> Task {
-        Task {
+impl From<TaskObject> for SwarmTask {
+    fn from(entry: TaskObject) -> SwarmTask {
+        SwarmTask {
             image: entry.spec.container_spec.image,
             force_update: entry.spec.force_update,
             state: entry.status.state,
             desired_state: entry.desired_state,
-            error: super::words::shown(&entry.status.err),
+            error: one_line(&entry.status.err),
             exit_code: entry.status.container_status.exit_code,
         }
     }
@@ -210,8 +271,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn service(text: &str) -> Service {
-        serde_json::from_str::<ServiceEntry>(text).unwrap().into()
+    fn service(text: &str) -> SwarmService {
+        serde_json::from_str(text).unwrap()
     }
 
     #[test]
@@ -227,7 +288,7 @@ mod tests {
         };
         assert_eq!(
             read,
-            Service {
+            SwarmService {
                 id: "rso".to_owned(),
                 name: "shop_web".to_owned(),
                 image: "acme/web:1@sha256:ab".to_owned(),
@@ -262,10 +323,10 @@ mod tests {
     fn tasks_are_read_with_what_became_of_them() {
         let text = r#"{"ID":"t1","Version":{"Index":1},"Spec":{"ContainerSpec":{"Image":"acme/web:nope"},"ForceUpdate":1},"ServiceID":"rso","Slot":1,
             "Status":{"Timestamp":"x","State":"rejected","Message":"preparing","Err":"No such image: acme/web:nope","ContainerStatus":null},"DesiredState":"shutdown"}"#;
-        let read = Task::from(serde_json::from_str::<TaskEntry>(text).unwrap());
+        let read = serde_json::from_str::<SwarmTask>(text).unwrap();
         assert_eq!(
             read,
-            Task {
+            SwarmTask {
                 image: "acme/web:nope".to_owned(),
                 force_update: 1,
                 state: "rejected".to_owned(),

@@ -1,7 +1,7 @@
 //! What `test-connection` says of a configured stack: how it would be redeployed, by the very code that would do it, and
 //! what a person should know before the first delivery comes.
 
-use crate::portainer::{Kind, Origin, Source};
+use crate::portainer::{Kind, Origin, SourceAccess};
 use crate::redeploy::find::Found;
 use crate::redeploy::inspect::Inspection;
 use crate::redeploy::plan::{self, Plan};
@@ -53,8 +53,8 @@ impl Run<'_> {
         }
         let plan = plan::plan(self.stack, &order, &found, &inspection)?;
         let mut doubts = doubts(self.stack, &found, &inspection, &plan);
-        if found.record.source == Source::Visible && !self.is_administrator() {
-            doubts.push("Portainer redeploys a git stack only for an administrator or the owner of its git Source; this user sees the Source, but whether it owns it cannot be seen".to_owned());
+        if found.record.source == SourceAccess::Visible && !self.is_administrator() {
+            doubts.push("Portainer redeploys a git stack only for an administrator or the owner of its git SourceAccess; this user sees the SourceAccess, but whether it owns it cannot be seen".to_owned());
         }
         Ok(Checked {
             facts: facts(self.stack, &found, &inspection, &plan),

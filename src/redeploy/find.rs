@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::compose::{self, Variables};
-use crate::portainer::{Environment, Error, Kind, Origin, Portainer, Record, Source, Status};
+use crate::portainer::{
+    Environment, Kind, Origin, Portainer, PortainerError, Record, SourceAccess, StackStatus,
+};
 use crate::redact::Redactor;
 use crate::redeploy::{AttemptError, RedeployResult, UnderWay};
 use crate::stack::Stack;
@@ -49,17 +51,17 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
         }
     }
     match record.status {
-        Status::Active | Status::Error | Status::Unsaid => {}
-        Status::Deploying => return Err(AttemptError::Busy(UnderWay::Reported)),
-        Status::Inactive => {
+        StackStatus::Active | StackStatus::Error | StackStatus::Unspecified => {}
+        StackStatus::Deploying => return Err(AttemptError::Busy(UnderWay::Reported)),
+        StackStatus::Inactive => {
             return Err(RedeployResult::skipped(format!("{what} is stopped in Portainer, and an update would start it; start it there (Stacks > {} > Start this stack) to have it updated again", record.name)).into());
         }
     }
     if environment.is_none() && !environments.is_empty() {
         return Err(RedeployResult::refused(format!("{what} belongs to environment {}, which Portainer no longer has (or does not show to this user); associate the stack with an environment in Portainer", record.environment)).into());
     }
-    if record.source == Source::Hidden {
-        return Err(RedeployResult::refused(format!("Portainer does not show this user the git Source of {what} and refuses to redeploy it; share the Source with this user in Portainer, or use an administrator's API key")).into());
+    if record.source == SourceAccess::Hidden {
+        return Err(RedeployResult::refused(format!("Portainer does not show this user the git SourceAccess of {what} and refuses to redeploy it; share the SourceAccess with this user in Portainer, or use an administrator's API key")).into());
     }
     let (file, unreadable) = read_file(portainer, &record)?;
     Ok(Found {
@@ -74,10 +76,10 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
 pub(super) fn read_file(
     portainer: &Portainer,
     record: &Record,
-) -> Result<(String, Option<String>), Error> {
+) -> Result<(String, Option<String>), PortainerError> {
     match portainer.file(record.id) {
         Ok(file) => Ok((file, None)),
-        Err(Error::Conflict(_)) if record.origin() != Origin::File => {
+        Err(PortainerError::Conflict(_)) if record.origin() != Origin::File => {
             let why = "its git settings were changed in Portainer and not deployed since";
             Ok((String::new(), Some(why.to_owned())))
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::health::{ContainerSnapshot, Roles, Snapshot, snapshot, swarm};
 use crate::limits;
-use crate::portainer::{Error, Origin, Record, Status};
+use crate::portainer::{Origin, PortainerError, Record, StackStatus, says_engine_is_away};
 use crate::redeploy::find::Found;
 use crate::redeploy::result::Culprits;
 use crate::redeploy::{AttemptError, Direction, RedeployResult, Run, Step, Submission, inspect};
@@ -20,7 +20,7 @@ pub(super) enum Watched {
     /// Portainer took the update and deploys it in the background.
     Deploying,
     /// Portainer's answer was lost.
-    Lost(Error),
+    Lost(PortainerError),
     /// stackhook was restarted after it had recorded the update as sent.
     Resumed,
 }
@@ -38,7 +38,7 @@ pub(super) enum Followed {
 /// The time since which record and containers are the same.
 struct Quiet {
     since: Instant,
-    record: (i64, Status),
+    record: (i64, StackStatus),
     snapshot: Snapshot,
 }
 
@@ -47,14 +47,14 @@ impl Run<'_> {
     pub(super) fn follow(
         &mut self,
         submission: &Submission,
-        answer: Result<Record, Error>,
+        answer: Result<Record, PortainerError>,
     ) -> Result<(), RedeployResult> {
         let watched = match answer {
             Ok(record) => match deployment_result(&record) {
                 Some(end) => return end.map_err(|why| self.failed(submission, why)),
                 None => Watched::Deploying,
             },
-            Err(error @ Error::Interrupted(_)) => Watched::Lost(error),
+            Err(error @ PortainerError::Interrupted(_)) => Watched::Lost(error),
             Err(error) => return Err(self.failed(submission, error.to_string())),
         };
         match self.watch_deployment(submission, &watched) {
@@ -88,7 +88,7 @@ impl Run<'_> {
             let record = match self.cx.portainer.stack(submission.id) {
                 Ok(record) => Some(record),
                 Err(error) => {
-                    was_away |= error.is_away() || matches!(error, Error::Denied(_));
+                    was_away |= error.is_away() || matches!(error, PortainerError::Denied(_));
                     None
                 }
             };
@@ -105,7 +105,7 @@ impl Run<'_> {
             let uncertain = was_away || !matches!(watched, Watched::Deploying);
             let deploying = record
                 .as_ref()
-                .is_some_and(|record| record.status == Status::Deploying);
+                .is_some_and(|record| record.status == StackStatus::Deploying);
             began_anew |= deploying;
             let end = record.as_ref().and_then(|record| match uncertain {
                 true => self.unanswered_result(submission, record, began_anew),
@@ -210,7 +210,7 @@ impl Run<'_> {
         let end = deployment_result(record)?;
         let other_status = submission.status.is_some_and(|old| old != record.status);
         let moved = began_anew || other_status || record.update_date != submission.update_date;
-        if submission.forced.is_empty() || record.status == Status::Inactive {
+        if submission.forced.is_empty() || record.status == StackStatus::Inactive {
             return moved.then_some(end);
         }
         // Services that are updated one by one leave the record as it is; before them, variables may have failed.
@@ -234,12 +234,15 @@ impl Run<'_> {
 
     /// Repeats a look at the engine for a while when it, its environment or Portainer cannot be reached: after something was
     /// submitted, one failed look must not decide. What failed in that time is no image's fault.
-    pub(super) fn patiently<T>(&self, look: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn patiently<T>(
+        &self,
+        look: impl Fn() -> Result<T, PortainerError>,
+    ) -> Result<T, PortainerError> {
         let began = self.cx.clock.now();
         loop {
             match look() {
                 // While another deployment locks Portainer's database, as long as the time for all lasts.
-                Err(Error::Busy(_)) if !self.left().is_zero() => {
+                Err(PortainerError::Busy(_)) if !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
                 Err(error) if error.is_away() => {
@@ -256,7 +259,10 @@ impl Run<'_> {
     }
 
     /// The stack as it is now; looks again for a while where it cannot be seen.
-    pub(super) fn look_patiently(&self, submission: &Submission) -> Result<Snapshot, Error> {
+    pub(super) fn look_patiently(
+        &self,
+        submission: &Submission,
+    ) -> Result<Snapshot, PortainerError> {
         self.patiently(|| inspect::again(self.cx.portainer, submission))
     }
 
@@ -287,7 +293,7 @@ impl Run<'_> {
 
     /// A failed update: Portainer's reason, and what runs now.
     pub(super) fn failed(&self, submission: &Submission, why: String) -> RedeployResult {
-        if Error::tells_of_the_engine(&why) {
+        if says_engine_is_away(&why) {
             self.disturbed.store(true, Ordering::Relaxed);
         }
         let (runs, services, snapshot) = self.now(submission);
@@ -490,10 +496,10 @@ fn is_alike(one: &Snapshot, other: &Snapshot) -> bool {
 /// The result of the last deployment by the stack record; `None` while it is under way.
 fn deployment_result(record: &Record) -> Option<Result<(), String>> {
     match record.status {
-        Status::Deploying => None,
-        Status::Active | Status::Unsaid => Some(Ok(())),
-        Status::Inactive => Some(Err("the stack was stopped meanwhile".to_owned())),
-        Status::Error => {
+        StackStatus::Deploying => None,
+        StackStatus::Active | StackStatus::Unspecified => Some(Ok(())),
+        StackStatus::Inactive => Some(Err("the stack was stopped meanwhile".to_owned())),
+        StackStatus::Error => {
             let said = record.deployment_message.as_deref();
             let said = said.unwrap_or("Portainer gives no reason");
             Some(Err(format!("the deployment failed: {said}")))

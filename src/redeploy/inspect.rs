@@ -10,8 +10,8 @@ use crate::health::snapshot::waits_for_completion;
 use crate::health::{Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{
-    self, Containers, EnvironmentId, Error, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
-    Origin, Portainer, PullFailure,
+    self, Containers, EnvironmentId, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
+    Origin, Portainer, PortainerError, PullFailure,
 };
 use crate::redeploy::find::{self, Found};
 use crate::redeploy::{AttemptError, Images, Submission, UnderWay};
@@ -130,7 +130,7 @@ pub(super) fn ask_origins(
     portainer: &Portainer,
     environment: EnvironmentId,
     inspection: &mut Inspection,
-) -> Result<(), Error> {
+) -> Result<(), PortainerError> {
     let wanted = inspection
         .wanted
         .iter()
@@ -249,7 +249,7 @@ pub(super) fn containers(
     portainer: &Portainer,
     environment: EnvironmentId,
     project: &str,
-) -> Result<ContainerSnapshot, Error> {
+) -> Result<ContainerSnapshot, PortainerError> {
     let listed = portainer.containers(environment, project)?;
     inspected(portainer, environment, &listed, Vec::new())
 }
@@ -260,7 +260,7 @@ pub(super) fn inspected(
     environment: EnvironmentId,
     listed: &Containers,
     known: Vec<Container>,
-) -> Result<ContainerSnapshot, Error> {
+) -> Result<ContainerSnapshot, PortainerError> {
     let open =
         |one: &&Listed| !one.labels.is_one_off() && !known.iter().any(|known| known.id == one.id);
     let services: Vec<&Listed> = listed.list.iter().filter(open).collect();
@@ -284,7 +284,7 @@ fn services(
     portainer: &Portainer,
     environment: EnvironmentId,
     stack: &str,
-) -> Result<ServiceSnapshot, Error> {
+) -> Result<ServiceSnapshot, PortainerError> {
     let services = portainer.services(environment, stack)?;
     let tasks = side_by_side(&services, |service| {
         portainer.tasks(environment, &service.id)
@@ -297,7 +297,10 @@ fn services(
 }
 
 /// The same look as before an update, once more.
-pub(super) fn again(portainer: &Portainer, submission: &Submission) -> Result<Snapshot, Error> {
+pub(super) fn again(
+    portainer: &Portainer,
+    submission: &Submission,
+) -> Result<Snapshot, PortainerError> {
     let (environment, project) = (submission.environment, submission.project.as_str());
     match submission.before {
         Some(Snapshot::Swarm(_)) => services(portainer, environment, project).map(Snapshot::Swarm),
@@ -312,7 +315,7 @@ pub(super) fn local_images(
     portainer: &Portainer,
     environment: EnvironmentId,
     inspection: &mut Inspection,
-) -> Result<(), Error> {
+) -> Result<(), PortainerError> {
     let mut references = BTreeSet::new();
     if let Ok(wanted) = &inspection.wanted {
         references.extend(
@@ -359,7 +362,7 @@ pub(super) fn reference_of(container: &Container) -> Option<Reference> {
 }
 
 /// What cannot be seen is said, an unreachable Portainer is an error.
-fn reachable<T>(answer: Result<T, Error>) -> Result<Result<T, String>, AttemptError> {
+fn reachable<T>(answer: Result<T, PortainerError>) -> Result<Result<T, String>, AttemptError> {
     match answer {
         Ok(value) => Ok(Ok(value)),
         Err(error) if error.is_temporary() => Err(error.into()),
@@ -391,10 +394,10 @@ fn container(listed: &Listed, inspected: Inspected) -> Container {
 
 fn service(
     stack: &str,
-    service: portainer::Service,
-    tasks: Vec<portainer::Task>,
+    service: portainer::SwarmService,
+    tasks: Vec<portainer::SwarmTask>,
 ) -> snapshot::Service {
-    let task = |task: portainer::Task| snapshot::Task {
+    let task = |task: portainer::SwarmTask| snapshot::Task {
         image: task.image,
         force_update: task.force_update,
         state: task.state,
@@ -473,7 +476,7 @@ impl PartialSnapshot {
         portainer: &Portainer,
         submission: &Submission,
         last: &Snapshot,
-    ) -> Result<PartialSnapshot, Error> {
+    ) -> Result<PartialSnapshot, PortainerError> {
         let Snapshot::Compose(last) = last else {
             let seen = again(portainer, submission)?;
             return Ok(PartialSnapshot { seen, open: None });
@@ -500,7 +503,7 @@ impl PartialSnapshot {
         self,
         portainer: &Portainer,
         submission: &Submission,
-    ) -> Result<Snapshot, Error> {
+    ) -> Result<Snapshot, PortainerError> {
         match self.open {
             Some((listed, fresh)) => {
                 inspected(portainer, submission.environment, &listed, fresh).map(Snapshot::Compose)

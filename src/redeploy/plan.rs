@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::compose::{ComposeSpec, ImageSource, ServiceSpec};
 use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
-use crate::portainer::{ImageOrigin, Kind, LocalImage, Origin, Status};
+use crate::portainer::{ImageOrigin, Kind, LocalImage, Origin, StackStatus};
 use crate::redeploy::find::Found;
 use crate::redeploy::inspect::{Inspection, reference_of};
 use crate::redeploy::{Images, RedeployResult};
@@ -71,8 +71,11 @@ impl Plan {
 
     /// Adds what a release that pulls only missing images would leave out: the file's images and those that run. Neither is
     /// certain to be what the next commit wants, so a failing pull ends nothing.
-    pub(super) fn pull_for_portainer(&mut self, inspection: &Inspection, status: Status) {
-        let wanted = inspection.wanted.iter().filter(|_| status != Status::Error);
+    pub(super) fn pull_for_portainer(&mut self, inspection: &Inspection, status: StackStatus) {
+        let wanted = inspection
+            .wanted
+            .iter()
+            .filter(|_| status != StackStatus::Error);
         let wanted = wanted.flat_map(|file| file.services.values());
         for wants in wanted {
             if let Some(reference) = &wants.image
@@ -86,7 +89,7 @@ impl Plan {
             }
         }
         // Where the file is known, its policies decide about what runs, too.
-        let is_certain = inspection.wanted.is_ok() && status != Status::Error;
+        let is_certain = inspection.wanted.is_ok() && status != StackStatus::Error;
         let containers = inspection.seen.iter().flat_map(|seen| &seen.containers);
         for reference in containers.filter_map(reference_of) {
             let local = inspection.local.get(&reference).and_then(Option::as_ref);
@@ -171,7 +174,7 @@ fn git_stack(
     order: &Order,
     inspection: &Inspection,
     config_hash: &str,
-    status: Status,
+    status: StackStatus,
 ) -> Result<Plan, RedeployResult> {
     if !stack.except.is_empty() {
         return whole(stack, order, "Portainer redeploys a git stack as a whole");
@@ -196,7 +199,7 @@ fn git_stack(
             Some((container.service.clone(), reference))
         });
         // After a failed deployment the checked-out file may be the bad commit's, and the next commit decides.
-        if status == Status::Error {
+        if status == StackStatus::Error {
             for (service, reference) in running.clone() {
                 if order.images != Selection::All && !has(&plan.selected, &service) {
                     if stack.pull == PullMode::First && reference.digest().is_none() {
@@ -249,7 +252,7 @@ fn git_stack(
         Cause::Asked | Cause::Push(None) => Idle::Never,
         Cause::Image if plan.selected.is_empty() => Idle::Never,
         Cause::Image => Idle::UpToDate,
-        Cause::Push(Some(commit)) if commit == config_hash && status != Status::Error => {
+        Cause::Push(Some(commit)) if commit == config_hash && status != StackStatus::Error => {
             Idle::Deployed
         }
         Cause::Push(Some(_)) => Idle::Never,
@@ -552,7 +555,7 @@ fn status_allows(
     plan: &Plan,
     inspection: &Inspection,
 ) -> Result<(), RedeployResult> {
-    if found.record.status != Status::Error || order.force {
+    if found.record.status != StackStatus::Error || order.force {
         return Ok(());
     }
     let none_runs = inspection

@@ -6,7 +6,7 @@ use crate::health::Verdict;
 use crate::health::compose::{Criteria, Watch};
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{Error, PullFailure, Registry, RegistryId, Status};
+use crate::portainer::{PortainerError, PullFailure, Registry, RegistryId, StackStatus};
 use crate::redeploy::find::Found;
 use crate::redeploy::inspect::{self, Inspection};
 use crate::redeploy::plan::{self, Idle, Plan};
@@ -197,7 +197,10 @@ impl Run<'_> {
             Idle::Deployed => true,
         };
         // After a failed deployment, another submit would at best change nothing, and some releases take the stack down first.
-        let was_deployed = matches!(found.record.status, Status::Active | Status::Error);
+        let was_deployed = matches!(
+            found.record.status,
+            StackStatus::Active | StackStatus::Error
+        );
         let idle = may_be && sets_nothing && !order.force && was_deployed;
         if !idle {
             return Ok(None);
@@ -259,12 +262,12 @@ fn nothing_newer(verdict: Verdict) -> RedeployResult {
 
 /// A pull that failed, and the credentials that were tried.
 struct PullError {
-    error: Error,
+    error: PortainerError,
     note: String,
 }
 
 impl PullError {
-    fn plain(error: Error) -> PullError {
+    fn plain(error: PortainerError) -> PullError {
         PullError {
             error,
             note: String::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::portainer::Error;
+use crate::portainer::PortainerError;
 use crate::redeploy::NotWritten;
 use crate::stack::outcome::{Fault, Outcome, ServiceLog, ServiceReport};
 
@@ -44,7 +44,7 @@ pub(super) enum AttemptError {
     /// The stack was changed in Portainer meanwhile: try again.
     Edited,
     /// Portainer could not be reached and nothing was sent: try again for a while.
-    Away(Error),
+    Away(PortainerError),
     /// Another deployment of this stack is under way: try again when it is over.
     Busy(UnderWay),
 }
@@ -102,11 +102,11 @@ impl AttemptError {
     }
 }
 
-impl From<Error> for AttemptError {
-    fn from(error: Error) -> AttemptError {
+impl From<PortainerError> for AttemptError {
+    fn from(error: PortainerError) -> AttemptError {
         match error {
             error if error.is_away() => AttemptError::Away(error),
-            Error::Busy(_) => AttemptError::Busy(UnderWay::Reported),
+            PortainerError::Busy(_) => AttemptError::Busy(UnderWay::Reported),
             _ => AttemptError::Over(RedeployResult::refused(error.to_string())),
         }
     }

@@ -371,7 +371,7 @@ impl Run<'_> {
             .collect();
         let gone = variables.filter(|(_, value)| value.is_none());
         let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
-        let update = || Update::of(&found.record, &found.file, &set, false).without(&gone);
+        let update = || Update::new(&found.record, &found.file, &set, false).without(&gone);
         let images_before = newer.iter();
         let submission = Submission {
             direction: Direction::Rollback,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::health::{ContainerSnapshot, Roles, Snapshot};
 use crate::image::Reference;
-use crate::portainer::{EnvironmentId, Record, StackId, Status};
+use crate::portainer::{EnvironmentId, Record, StackId, StackStatus};
 
 /// The image id that each reference has on the host; `None`: the host does not have it.
 pub(crate) type Images = BTreeMap<Reference, Option<String>>;
@@ -55,7 +55,7 @@ pub(crate) struct Submission {
     /// The stack's status before: a failure of an earlier deployment says nothing about this one. `None`: written by an older
     /// release of stackhook.
     #[serde(default)]
-    pub(crate) status: Option<Status>,
+    pub(crate) status: Option<StackStatus>,
     /// The containers or services before; `None`: they could not be seen.
     pub(crate) before: Option<Snapshot>,
     /// Services that must have a container afterwards; empty: those of the file that Portainer has then.

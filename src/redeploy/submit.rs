@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::health::Snapshot;
 use crate::limits;
-use crate::portainer::{Error, Kind, Origin, Record, Service, Status, Update};
+use crate::portainer::{Kind, Origin, PortainerError, Record, StackStatus, SwarmService, Update};
 use crate::redeploy::find::{self, Found};
 use crate::redeploy::inspect::{self, Inspection};
 use crate::redeploy::pin::{PinnedTags, pin_unselected};
@@ -17,7 +17,7 @@ use crate::stack::order::Order;
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) submission: Submission,
-    pub(super) answer: Result<Record, Error>,
+    pub(super) answer: Result<Record, PortainerError>,
     pub(super) pinned: PinnedTags,
     pub(super) variables: Variables,
 }
@@ -164,7 +164,7 @@ impl Run<'_> {
                 .collect(),
             ..Submission::of(&found.record)
         };
-        let whole = || Update::of(&found.record, &found.file, &order.set, plan.repull);
+        let whole = || Update::new(&found.record, &found.file, &order.set, plan.repull);
         match plan.forced.is_empty() {
             true => self.send(submission, |_| {
                 self.cx.portainer.update(whole(), self.left())
@@ -184,22 +184,25 @@ impl Run<'_> {
         plan: &Plan,
         record: &Record,
         done: &mut usize,
-    ) -> Result<Record, Error> {
+    ) -> Result<Record, PortainerError> {
         let portainer = self.cx.portainer;
         let before = usize::from(!order.set.is_empty());
         if *done < before {
             let answer = portainer.update(variables(), self.left());
-            let lost = matches!(answer, Err(Error::Interrupted(_)));
-            let answer = match lost || matches!(&answer, Ok(now) if now.status == Status::Deploying)
-            {
-                true => self.until_seen(answer, || {
-                    let now = portainer.stack(record.id).ok()?;
-                    let moved = !lost || now.update_date != record.update_date;
-                    (moved && now.status != Status::Deploying).then_some(now)
-                }),
-                false => answer,
-            }?;
-            if !matches!(answer.status, Status::Active | Status::Unsaid) {
+            let lost = matches!(answer, Err(PortainerError::Interrupted(_)));
+            let answer =
+                match lost || matches!(&answer, Ok(now) if now.status == StackStatus::Deploying) {
+                    true => self.until_seen(answer, || {
+                        let now = portainer.stack(record.id).ok()?;
+                        let moved = !lost || now.update_date != record.update_date;
+                        (moved && now.status != StackStatus::Deploying).then_some(now)
+                    }),
+                    false => answer,
+                }?;
+            if !matches!(
+                answer.status,
+                StackStatus::Active | StackStatus::Unspecified
+            ) {
                 return Ok(answer);
             }
             *done += 1;
@@ -207,12 +210,13 @@ impl Run<'_> {
         for service in plan.forced.iter().skip(*done - before) {
             let (id, name) = (&service.id, &service.name);
             match portainer.force_update_service(record.environment, id, name, true, self.left()) {
-                lost @ Err(Error::Interrupted(_)) => self.until_seen(lost, || {
+                lost @ Err(PortainerError::Interrupted(_)) => self.until_seen(lost, || {
                     let now = portainer
                         .services(record.environment, &record.project())
                         .ok()?;
-                    let forced =
-                        |one: &Service| one.id == *id && one.force_update > service.force_update;
+                    let forced = |one: &SwarmService| {
+                        one.id == *id && one.force_update > service.force_update
+                    };
                     now.iter().any(forced).then_some(())
                 }),
                 answer => answer,
@@ -221,16 +225,16 @@ impl Run<'_> {
         }
         // What the record says of an earlier deployment says nothing of these.
         let mut record = record.clone();
-        record.status = Status::Active;
+        record.status = StackStatus::Active;
         Ok(record)
     }
 
     /// What is seen of a part that is under way once it is over; where that is not seen in time, its own `answer`.
     fn until_seen<T>(
         &self,
-        answer: Result<T, Error>,
+        answer: Result<T, PortainerError>,
         seen: impl Fn() -> Option<T>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, PortainerError> {
         self.step(Step::Following);
         while !self.left().is_zero() {
             self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
@@ -248,14 +252,14 @@ impl Run<'_> {
     pub(super) fn send(
         &self,
         submission: Submission,
-        act: impl Fn(&mut usize) -> Result<Record, Error>,
+        act: impl Fn(&mut usize) -> Result<Record, PortainerError>,
     ) -> Result<Sent, AttemptError> {
         let (mut again, mut done) = (true, 0);
         loop {
             self.cx.observer.submitting(&submission)?;
             self.step(Step::Submitting);
             match act(&mut done) {
-                Err(Error::Conflict(_)) if done == 0 => {
+                Err(PortainerError::Conflict(_)) if done == 0 => {
                     self.tell_not_sent(again);
                     return Err(AttemptError::Busy(UnderWay::Reported));
                 }
@@ -303,7 +307,7 @@ impl Run<'_> {
     }
 }
 
-fn says(error: &Error, words: &str) -> bool {
+fn says(error: &PortainerError, words: &str) -> bool {
     error
         .portainer_says()
         .is_some_and(|(message, _)| message.contains(words))

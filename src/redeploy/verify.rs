@@ -9,7 +9,7 @@ use crate::health::{
     compose as containers, snapshot, swarm,
 };
 use crate::limits;
-use crate::portainer::{Error, Record};
+use crate::portainer::{PortainerError, Record};
 use crate::redeploy::find;
 use crate::redeploy::inspect::{self, PartialSnapshot};
 use crate::redeploy::result::Culprits;
@@ -80,7 +80,7 @@ impl Run<'_> {
         submission: &Submission,
         last: &Snapshot,
         watch: &mut Watch,
-    ) -> Result<(Snapshot, Option<Verdict>), Error> {
+    ) -> Result<(Snapshot, Option<Verdict>), PortainerError> {
         let watch = std::cell::RefCell::new(watch);
         self.patiently(|| self.observe_once(submission, last, &mut watch.borrow_mut()))
     }
@@ -91,7 +91,7 @@ impl Run<'_> {
         submission: &Submission,
         last: &Snapshot,
         watch: &mut Watch,
-    ) -> Result<(Snapshot, Option<Verdict>), Error> {
+    ) -> Result<(Snapshot, Option<Verdict>), PortainerError> {
         let partial = PartialSnapshot::at(self.cx.portainer, submission, last)?;
         let (now, time_over) = (self.cx.clock.now(), self.left().is_zero());
         if watch.observe(now, &partial.seen).is_none() && !time_over {

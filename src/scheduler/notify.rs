@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Notify, NotifyEvent, NotifyFormat, Trust};
-use crate::fetch::{Fetch, Method, Request};
+use crate::fetch::{Fetch, Method, OutgoingRequest};
 use crate::image::short_id;
 use crate::limits;
 use crate::redact::Redactor;
@@ -217,12 +217,15 @@ impl Messenger {
     /// # Errors
     /// The receiver does not answer, or answers with a server error.
     pub(crate) fn ping(&self) -> Result<(), String> {
-        self.fetched(Request::new(Method::Options, self.settings.url.expose()))
-            .and_then(|status| match status {
-                // Receivers answer OPTIONS differently; any answer proves the address.
-                ..500 => Ok(()),
-                _ => Err(format!("the receiver answered {status}")),
-            })
+        self.fetched(OutgoingRequest::new(
+            Method::Options,
+            self.settings.url.expose(),
+        ))
+        .and_then(|status| match status {
+            // Receivers answer OPTIONS differently; any answer proves the address.
+            ..500 => Ok(()),
+            _ => Err(format!("the receiver answered {status}")),
+        })
     }
 
     /// Sends a test notice.
@@ -332,15 +335,11 @@ impl Messenger {
                     .into_bytes()
             }
         };
-        let headers: Vec<(&str, &str)> = headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        let request = Request {
-            headers: &headers,
-            body: Some((content, &body)),
-            ..Request::new(Method::Post, self.settings.url.expose())
-        };
+        let mut request = OutgoingRequest::new(Method::Post, self.settings.url.expose());
+        for (name, value) in &headers {
+            request.set_header(name, value);
+        }
+        request.body = Some((content, body));
         match self.fetched(request)? {
             200..300 => Ok(()),
             status => Err(format!("the receiver answered {status}")),
@@ -348,13 +347,10 @@ impl Messenger {
     }
 
     /// The status of the reply.
-    fn fetched(&self, request: Request<'_>) -> Result<u16, String> {
-        let request = Request {
-            answer_within: limits::NOTICE,
-            body_within: limits::NOTICE,
-            body_max: limits::NOTICE_ANSWER,
-            ..request
-        };
+    fn fetched(&self, mut request: OutgoingRequest) -> Result<u16, String> {
+        request.answer_within = limits::NOTICE;
+        request.body_within = limits::NOTICE;
+        request.body_max = limits::NOTICE_ANSWER;
         match self.fetch.exchange(&request) {
             Ok(answer) => Ok(answer.head.status),
             Err(error) => Err(self.redactor.show(&error.to_string())),

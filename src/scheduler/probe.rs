@@ -14,7 +14,7 @@ use crate::delivery::ledger::report;
 use crate::image::{Reference, short_id};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::portainer::{Error, Portainer, StackId};
+use crate::portainer::{Portainer, PortainerError, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::record::{Memory as _, StackRecord};
 use crate::redeploy::{self, Context, Unobserved};
@@ -274,7 +274,7 @@ impl Probe {
 
     fn look(&self) {
         let portainer = self.portal().map_err(|error| Away {
-            unreachable: matches!(error, Error::Unreachable(_)),
+            unreachable: matches!(error, PortainerError::Unreachable(_)),
             why: self.show(&error.to_string()),
         });
         self.means.metrics.portainer(portainer.is_ok());
@@ -297,7 +297,7 @@ impl Probe {
         self.lock().look = Some(Arc::new(look));
     }
 
-    fn portal(&self) -> Result<Portal, Error> {
+    fn portal(&self) -> Result<Portal, PortainerError> {
         let portainer = &self.means.portainer;
         Ok(Portal {
             version: portainer.version()?,

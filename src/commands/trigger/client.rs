@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::address::beside;
 use crate::clock::{Clock as _, SystemClock};
 use crate::commands::Exit;
-use crate::fetch::{Error, Fetch, Method, Request};
+use crate::fetch::{Fetch, FetchError, Method, OutgoingRequest};
 use crate::limits;
 use crate::secret::{Secret, to_hex};
 use crate::terminal::ProgressLine;
@@ -60,21 +60,21 @@ enum ExchangeResult {
     GiveUp(TriggerError),
 }
 
+fn outgoing(method: Method, url: &str, prefer: &str) -> OutgoingRequest {
+    let mut request = OutgoingRequest::new(method, url);
+    request.set_header("Prefer", prefer);
+    request.answer_within = limits::TRIGGER_ANSWER;
+    request.body_max = limits::TRIGGER_BODY;
+    request
+}
+
 impl TriggerClient<'_> {
     /// Sends a body. Retries are safe, because the id and the time in the body make the delivery run only once.
     pub(super) fn post(&self, body: &[u8], prefer: &str) -> Result<TriggerReply, TriggerError> {
         let signature = format!("sha256={}", to_hex(&self.secret.sign(&[body])));
-        let headers = [
-            ("X-Portainer-Signature", signature.as_str()),
-            ("Prefer", prefer),
-        ];
-        let request = Request {
-            headers: &headers,
-            body: Some(("application/json", body)),
-            answer_within: limits::TRIGGER_ANSWER,
-            body_max: limits::TRIGGER_BODY,
-            ..Request::new(Method::Post, &self.url)
-        };
+        let mut request = outgoing(Method::Post, &self.url, prefer);
+        request.set_header("X-Portainer-Signature", &signature);
+        request.body = Some(("application/json", body.to_vec()));
         self.request_with_retries(&request, true, &ProgressLine::new())
     }
 
@@ -97,13 +97,7 @@ impl TriggerClient<'_> {
                 let why = format!("the reply's status_url {path:?} is not a path on the same host");
                 return Err(TriggerError::new(Exit::Temporary, why));
             };
-            let headers = [("Prefer", WAIT)];
-            let request = Request {
-                headers: &headers,
-                answer_within: limits::TRIGGER_ANSWER,
-                body_max: limits::TRIGGER_BODY,
-                ..Request::new(Method::Get, &url)
-            };
+            let request = outgoing(Method::Get, &url, WAIT);
             reply = self.request_with_retries(&request, false, &progress)?;
         }
         Ok(reply)
@@ -112,7 +106,7 @@ impl TriggerClient<'_> {
     /// Retries errors that a restart of stackhook or of a proxy may cause, for a limited time.
     fn request_with_retries(
         &self,
-        request: &Request<'_>,
+        request: &OutgoingRequest,
         first: bool,
         progress: &ProgressLine,
     ) -> Result<TriggerReply, TriggerError> {
@@ -132,7 +126,7 @@ impl TriggerClient<'_> {
         }
     }
 
-    fn exchange(&self, request: &Request<'_>, first: bool) -> ExchangeResult {
+    fn exchange(&self, request: &OutgoingRequest, first: bool) -> ExchangeResult {
         let answer = match self.fetch.exchange(request) {
             Ok(answer) => answer,
             Err(error) => {
@@ -140,7 +134,7 @@ impl TriggerClient<'_> {
                 // A server that was never reached is not waited for.
                 let never_reached = first && error.nothing_was_sent();
                 return match (&error, never_reached) {
-                    (Error::Untrusted(_) | Error::Garbled(_), _) | (_, true) => {
+                    (FetchError::Untrusted(_) | FetchError::Garbled(_), _) | (_, true) => {
                         ExchangeResult::GiveUp(failure)
                     }
                     _ => ExchangeResult::Retry(failure),

@@ -5,11 +5,11 @@ fn listed(text: &str) -> Listed {
 }
 
 fn inspected(text: &str) -> Inspected {
-    serde_json::from_str::<Inspection>(text).unwrap().into()
+    serde_json::from_str(text).unwrap()
 }
 
 #[test]
-fn a_container_is_listed_with_what_compose_wrote_on_it() {
+fn a_container_is_listed_with_the_labels_of_compose() {
     let read = listed(
         r#"{"Id":"3d36","Names":["/shop-web-2"],"Image":"acme/web:1","ImageID":"sha256:1b","State":"running","Status":"Up","Created":1795494135,
         "Labels":{"com.docker.compose.service":"web","com.docker.compose.container-number":"2","com.docker.compose.oneoff":"False",
@@ -68,7 +68,7 @@ fn an_inspection_is_read_without_the_environment() {
 }
 
 #[test]
-fn an_inspection_of_next_to_nothing_is_read() {
+fn an_almost_empty_inspection_is_read() {
     let read = inspected(
         r#"{"Id":"a","State":{"Status":"created","Health":null},"Config":{"Labels":null},"HostConfig":null}"#,
     );
@@ -109,8 +109,7 @@ fn health_without_a_check_is_none() {
 fn rejects_ids_that_would_change_the_path() {
     let digits = "0123456789abcdef".repeat(4);
     let check = |text: &str, is_valid| {
-        assert_eq!(ImageId::parse("x", text).is_ok(), is_valid, "{text}");
-        assert_eq!(ContainerId::parse("x", text).is_ok(), is_valid, "{text}");
+        assert_eq!(checked_id("x", "image", text).is_ok(), is_valid, "{text}");
     };
     check(&digits, true);
     check(&format!("sha256:{digits}"), true);
@@ -140,7 +139,7 @@ fn rejects_references_that_would_change_the_path() {
         "127.0.0.1:5000/a/web:1",
         "ghcr.io/acme/web@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     ] {
-        assert_eq!(image_segment("x", valid).unwrap(), valid);
+        assert_eq!(checked_image_name("x", valid).unwrap(), valid);
     }
     for hostile in [
         "../web",
@@ -156,6 +155,66 @@ fn rejects_references_that_would_change_the_path() {
         "/web",
         "web/",
     ] {
-        assert!(image_segment("x", hostile).is_err(), "{hostile}");
+        assert!(checked_image_name("x", hostile).is_err(), "{hostile}");
     }
+}
+
+fn framed(stream: u8, text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+    [&[stream, 0, 0, 0][..], &length, text.as_bytes()].concat()
+}
+
+#[track_caller]
+fn check_log(bytes: &[u8], plain: &str) {
+    assert_eq!(log_text(bytes), plain);
+}
+
+#[test]
+fn removes_the_frames_of_a_log() {
+    check_log(b"", "");
+    check_log(
+        &[framed(1, "starting\n"), framed(2, "fatal\n")].concat(),
+        "starting\nfatal\n",
+    );
+    check_log(&framed(1, ""), "");
+    let cut_off = framed(2, "fatal\n");
+    check_log(&cut_off[..11], "fat");
+}
+
+#[test]
+fn keeps_the_log_of_a_terminal() {
+    check_log(b"> hello\r\n> bye\r\n", "> hello\r\n> bye\r\n");
+}
+
+#[test]
+fn keeps_the_end_of_a_long_log() {
+    let long = "é".repeat(limits::LOG_KEPT);
+    let kept = log_text(&framed(1, &format!("{long}!")));
+    assert!(kept.len() <= limits::LOG_KEPT);
+    assert!(kept.ends_with("éé!"));
+    assert!(kept.starts_with('é'));
+}
+
+#[test]
+fn parses_the_date_of_an_answer() {
+    let check = |date: &str, seconds| assert_eq!(parse_date(date), seconds, "{date}");
+    // The first is the example of RFC 9110; the others are from `date -u -d @N`.
+    check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777));
+    check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
+    check("Tue, 29 Feb 2000 12:00:00 GMT", Some(951_825_600));
+    check("Mon, 01 Mar 2100 00:00:00 GMT", Some(4_107_542_400));
+    check("Tue, 24 Nov 2026 11:40:41 GMT", Some(1_795_520_441));
+    check("Sunday, 06-Nov-94 08:49:37 GMT", None);
+    check("Sun, 06 Nov 1994 08:49:37 CET", None);
+    check("Sun, 00 Foo 1994 08:49:37 GMT", None);
+    check("", None);
+}
+
+#[test]
+fn escapes_query_values() {
+    assert_eq!(
+        filters("label", "a=b \"c\""),
+        "%7B%22label%22%3A%5B%22a%3Db%20%5C%22c%5C%22%22%5D%7D"
+    );
+    assert_eq!(in_query("127.0.0.1:5000/web"), "127.0.0.1%3A5000%2Fweb");
 }

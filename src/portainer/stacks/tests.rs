@@ -3,9 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn record(object: Value) -> Record {
-    serde_json::from_value::<wire::Stack>(object)
-        .unwrap()
-        .into()
+    serde_json::from_value(object).unwrap()
 }
 
 fn file_stack() -> Value {
@@ -37,16 +35,12 @@ fn set(name: &str, value: &str) -> BTreeMap<String, String> {
 
 /// The body of an update of this stack, with nothing set.
 fn body(stack: Value, repull: bool) -> Value {
-    let update = Update::of(&record(stack), "services: {}", &BTreeMap::new(), repull);
-    match update.body {
-        Body::File(body) => serde_json::to_value(body),
-        Body::Git(body) => serde_json::to_value(body),
-    }
-    .unwrap()
+    let update = Update::new(&record(stack), "services: {}", &BTreeMap::new(), repull);
+    serde_json::to_value(update.body).unwrap()
 }
 
 #[test]
-fn a_record_says_what_portainer_says() {
+fn a_record_has_the_fields_of_portainer() {
     let record = record(file_stack());
     assert_eq!(
         (record.id, &*record.name, record.environment),
@@ -54,7 +48,7 @@ fn a_record_says_what_portainer_says() {
     );
     assert_eq!(
         (record.kind, record.status),
-        (Kind::Compose, Status::Active)
+        (Kind::Compose, StackStatus::Active)
     );
     assert_eq!(record.update_date, 1_795_493_271);
     assert_eq!(record.variables().get("TAG").map(String::as_str), Some("1"));
@@ -63,9 +57,12 @@ fn a_record_says_what_portainer_says() {
 }
 
 #[test]
-fn what_is_missing_or_null_is_tolerated_but_not_an_id() {
+fn a_missing_or_null_field_is_tolerated_except_the_ids() {
     let bare = record(json!({ "Id": 3, "Name": "shop", "EndpointId": 1 }));
-    assert_eq!((bare.kind, bare.status), (Kind::Other(0), Status::Unsaid));
+    assert_eq!(
+        (bare.kind, bare.status),
+        (Kind::Other(0), StackStatus::Unspecified)
+    );
     assert!(bare.env.is_empty());
     let mut nulls = file_stack();
     for field in nulls.as_object_mut().unwrap().iter_mut() {
@@ -79,15 +76,12 @@ fn what_is_missing_or_null_is_tolerated_but_not_an_id() {
     for needed in ["Id", "Name", "EndpointId"] {
         let mut stack = file_stack();
         stack.as_object_mut().unwrap().remove(needed);
-        assert!(
-            serde_json::from_value::<wire::Stack>(stack).is_err(),
-            "{needed}"
-        );
+        assert!(serde_json::from_value::<Record>(stack).is_err(), "{needed}");
     }
 }
 
 #[test]
-fn numbers_become_words() {
+fn numbers_become_kinds_and_statuses() {
     let kinds = [
         (1, Kind::Swarm),
         (2, Kind::Compose),
@@ -98,12 +92,12 @@ fn numbers_become_words() {
         assert_eq!(record(with(file_stack(), "Type", json!(number))).kind, kind);
     }
     let statuses = [
-        (0, Status::Unsaid),
-        (1, Status::Active),
-        (2, Status::Inactive),
-        (3, Status::Deploying),
-        (4, Status::Error),
-        (5, Status::Unsaid),
+        (0, StackStatus::Unspecified),
+        (1, StackStatus::Active),
+        (2, StackStatus::Inactive),
+        (3, StackStatus::Deploying),
+        (4, StackStatus::Error),
+        (5, StackStatus::Unspecified),
     ];
     for (number, status) in statuses {
         assert_eq!(
@@ -134,13 +128,13 @@ fn only_a_linked_stack_is_from_git() {
 }
 
 #[test]
-fn the_last_words_of_a_deploy_are_kept() {
-    let told = json!([
+fn the_last_message_of_a_deployment_is_kept() {
+    let list = json!([
         { "Status": 3, "Time": 1, "Message": "" },
         { "Status": 4, "Time": 2, "Message": "compose up\nfailed" },
         { "Status": 4, "Time": 3, "Message": null },
     ]);
-    let record = record(with(file_stack(), "DeploymentStatus", told));
+    let record = record(with(file_stack(), "DeploymentStatus", list));
     assert_eq!(
         record.deployment_message.as_deref(),
         Some("compose up failed")
@@ -148,7 +142,7 @@ fn the_last_words_of_a_deploy_are_kept() {
 }
 
 #[test]
-fn an_update_of_a_file_stack_echoes_what_would_be_erased() {
+fn an_update_of_a_file_stack_preserves_every_field() {
     assert_eq!(
         body(file_stack(), true),
         json!({
@@ -206,16 +200,10 @@ fn an_app_template_is_updated_as_a_file() {
 }
 
 #[test]
-fn the_environment_is_always_the_stack_s_own() {
-    let update = Update::of(&record(file_stack()), "", &BTreeMap::new(), true);
-    assert_eq!(
-        wire::update(update.stack, update.environment),
-        "/api/stacks/3?endpointId=7"
-    );
-    assert_eq!(
-        wire::redeploy_from_git(update.stack, update.environment),
-        "/api/stacks/3/git/redeploy?endpointId=7"
-    );
+fn an_update_names_the_environment_of_the_stack() {
+    let path = |stack| Update::new(&record(stack), "", &BTreeMap::new(), true).path();
+    assert_eq!(path(file_stack()), "/api/stacks/3?endpointId=7");
+    assert_eq!(path(git_stack()), "/api/stacks/3/git/redeploy?endpointId=7");
 }
 
 #[test]
@@ -236,7 +224,7 @@ fn variables_keep_their_order_and_new_ones_follow() {
 #[test]
 fn values_of_variables_are_never_shown() {
     let record = record(with(git_stack(), "Webhook", json!("9f1c")));
-    let update = Update::of(&record, "services: {}", &set("TOKEN", "hunter3"), true);
+    let update = Update::new(&record, "services: {}", &set("TOKEN", "hunter3"), true);
     let shown = format!("{record:?} {update:?} {:?}", record.env);
     for secret in ["hunter2", "hunter3", "9f1c"] {
         assert!(!shown.contains(secret), "{shown}");

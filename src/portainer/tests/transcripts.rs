@@ -1,19 +1,21 @@
-//! The recorded exchanges of a real Portainer, where they lie beside the repository: everything in them can be read and judged.
+//! The recorded exchanges of a real Portainer, if they lie beside the repository: all of them can be parsed and classified.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
+use serde::de::DeserializeOwned;
+
 use super::super::*;
-use crate::fetch::Head;
+use crate::fetch::{FetchedAnswer, Method, OutgoingRequest, ResponseHead};
 
 struct Recorded {
     name: String,
     method: String,
     path: String,
     sent: Value,
-    answer: Answer,
+    answer: FetchedAnswer,
 }
 
 /// All exchanges, in order; none where the records are not there.
@@ -54,22 +56,20 @@ fn one(name: &str, exchange: &Value) -> Recorded {
         Value::String(text) => text.clone().into_bytes(),
         json => serde_json::to_vec(json).unwrap(),
     };
+    let head = ResponseHead {
+        status: u16::try_from(response["status"].as_u64().unwrap()).unwrap(),
+        content_type: header("content-type"),
+        location: header("location"),
+        date: header("date"),
+        redirect_reason: header("redirect-reason"),
+        api_version: None,
+    };
     Recorded {
         name: name.to_owned(),
         method: request["method"].as_str().unwrap().to_owned(),
         path: request["path"].as_str().unwrap().to_owned(),
         sent: request["body"].clone(),
-        answer: Answer {
-            head: Head {
-                status: u16::try_from(response["status"].as_u64().unwrap()).unwrap(),
-                content_type: header("content-type"),
-                location: header("location"),
-                date: header("date"),
-                redirect_reason: header("redirect-reason"),
-                api_version: None,
-            },
-            body,
-        },
+        answer: FetchedAnswer::new(head, body),
     }
 }
 
@@ -98,7 +98,7 @@ impl Recorded {
             .join("/")
     }
 
-    /// The records shorten some objects to the fields that they are about.
+    /// Tells whether the recording has not shortened the objects.
     fn is_whole(&self) -> bool {
         let body: Value = serde_json::from_slice(&self.answer.body).unwrap_or_default();
         let objects = body.as_array().cloned().unwrap_or_else(|| vec![body]);
@@ -110,15 +110,20 @@ impl Recorded {
         self.path.starts_with("/api/stacks") && objects.iter().all(whole)
     }
 
-    /// Whether every listed object kept its id; one recording lists containers without.
+    /// Tells whether every listed object kept its id; one recording lists containers without.
     fn has_ids(&self) -> bool {
         let body: Value = serde_json::from_slice(&self.answer.body).unwrap_or_default();
         let mut objects = body.as_array().into_iter().flatten();
         objects.all(|object| !object["Id"].is_null())
     }
 
+    /// An update to this path, which must not be repeated.
+    fn request(&self) -> OutgoingRequest {
+        OutgoingRequest::new(Method::Put, self.path.as_str())
+    }
+
     fn read<T: DeserializeOwned>(&self) -> T {
-        words::read("x", Again::Harmless, &self.answer)
+        response::parse("x", true, &self.answer)
             .unwrap_or_else(|error| panic!("{} {} {}: {error}", self.name, self.method, self.path))
     }
 }
@@ -134,23 +139,18 @@ fn every_recorded_success_is_read() {
         }
         let route = format!("{} {}", one.method, one.route());
         match &*route {
-            "GET /api/stacks" if one.is_whole() => drop(
-                one.read::<Vec<wire::Stack>>()
-                    .into_iter()
-                    .map(Record::from)
-                    .count(),
-            ),
+            "GET /api/stacks" if one.is_whole() => drop(one.read::<Vec<Record>>()),
             "GET /api/stacks/*" | "PUT /api/stacks/*" | "PUT /api/stacks/*/git/redeploy"
                 if one.is_whole() =>
             {
-                assert_ne!(Record::from(one.read::<wire::Stack>()).kind, Kind::Other(0));
+                assert_ne!(one.read::<Record>().kind, Kind::Other(0));
             }
-            "GET /api/stacks/*/file" => drop(one.read::<wire::File>()),
-            "GET /api/endpoints" => drop(one.read::<Vec<wire::Endpoint>>()),
-            "GET /api/endpoints/*/registries" => drop(one.read::<Vec<wire::Registry>>()),
-            "GET /api/users/me" => drop(one.read::<wire::User>()),
-            "GET /api/system/status" | "GET /api/status" => drop(one.read::<wire::Release>()),
-            "POST /api/auth" => drop(one.read::<wire::LoggedIn>()),
+            "GET /api/stacks/*/file" => drop(one.read::<stacks::StackFile>()),
+            "GET /api/endpoints" => drop(one.read::<Vec<Environment>>()),
+            "GET /api/endpoints/*/registries" => drop(one.read::<Vec<Registry>>()),
+            "GET /api/users/me" => drop(one.read::<Me>()),
+            "GET /api/system/status" | "GET /api/status" => drop(one.read::<Release>()),
+            "POST /api/auth" => drop(one.read::<auth::LoginAnswer>()),
             "GET containers/json" if one.has_ids() => {
                 for listed in one.read::<Vec<Listed>>() {
                     assert!(!listed.state.is_empty(), "{listed:?}");
@@ -160,19 +160,19 @@ fn every_recorded_success_is_read() {
                 }
             }
             "GET containers/*/json" => {
-                let inspected = Inspected::from(one.read::<docker::Inspection>());
+                let inspected = one.read::<Inspected>();
                 whole += usize::from(
                     !inspected.reference.is_empty() && !inspected.restart_policy.is_empty(),
                 );
             }
-            "GET containers/*/logs" => assert!(!logs::text(&one.answer.body).contains('\0')),
+            "GET containers/*/logs" => assert!(!docker::log_text(&one.answer.body).contains('\0')),
             "GET /docker/images/*/json" if one.answer.body.starts_with(b"{") => {
                 drop(one.read::<LocalImage>())
             }
             "GET /docker/distribution/*" => drop(one.read::<docker::Distribution>()),
-            "GET tasks" => drop(one.read::<Vec<swarm::TaskEntry>>()),
+            "GET tasks" => drop(one.read::<Vec<SwarmTask>>()),
             "POST /docker/images/*/create" => {
-                let mut progress = pull::Progress::default();
+                let mut progress = pull::PullProgress::default();
                 for line in one.answer.body.split(|byte| *byte == b'\n') {
                     progress.line(line).unwrap();
                 }
@@ -188,18 +188,18 @@ fn every_recorded_success_is_read() {
 }
 
 #[test]
-fn every_recorded_failure_keeps_portainer_s_words() {
+fn every_recorded_failure_keeps_the_message_of_portainer() {
     for one in recorded() {
         let status = one.answer.head.status;
         if status < 300 {
             continue;
         }
         let json = one.answer.head.content_type.as_deref() == Some("application/json");
-        let told = json.then(|| serde_json::from_slice::<Value>(&one.answer.body).unwrap());
-        let error = words::judge("cannot", Again::Never, one.answer.clone()).unwrap_err();
-        let Some(told) = told else {
+        let body = json.then(|| serde_json::from_slice::<Value>(&one.answer.body).unwrap());
+        let error = response::classify("cannot", &one.request(), one.answer.clone()).unwrap_err();
+        let Some(body) = body else {
             assert!(
-                matches!(error, Error::Interrupted(_)),
+                matches!(error, PortainerError::Interrupted(_)),
                 "{} {error:?}",
                 one.path
             );
@@ -208,7 +208,7 @@ fn every_recorded_failure_keeps_portainer_s_words() {
         let (message, _) = error.portainer_says().unwrap();
         assert_eq!(
             message,
-            told["message"].as_str().unwrap().replace('\n', " ").trim(),
+            body["message"].as_str().unwrap().replace('\n', " ").trim(),
             "{}",
             one.path
         );
@@ -239,24 +239,19 @@ fn recorded_updates_are_what_an_update_sends() {
             && let Some(record) = records.get(&key)
             && one.sent["PullImage"] == one.sent["RepullImageAndRedeploy"]
         {
-            let env: Vec<wire::Variable> =
+            let env: Vec<stacks::Variable> =
                 serde_json::from_value(one.sent["Env"].clone()).unwrap_or_default();
             let set = env
                 .into_iter()
                 .map(|variable| (variable.name, variable.value))
                 .collect();
             let file = one.sent["StackFileContent"].as_str().unwrap_or_default();
-            let update = Update::of(record, file, &set, one.sent["PullImage"] == true);
-            let body = match (update.body, one.path.contains("/git/")) {
-                (stacks::Body::File(body), false) => serde_json::to_value(body),
-                (stacks::Body::Git(body), true) => serde_json::to_value(body),
-                _ => continue,
-            }
-            .unwrap();
+            let update = Update::new(record, file, &set, one.sent["PullImage"] == true);
+            let body = serde_json::to_value(update.body).unwrap();
             same += usize::from(body == one.sent);
         }
         if one.answer.head.status == 200 && one.is_whole() && one.answer.body.starts_with(b"{") {
-            records.insert(key, Record::from(one.read::<wire::Stack>()));
+            records.insert(key, one.read::<Record>());
         }
     }
     if !recorded().is_empty() {

@@ -76,7 +76,7 @@ fn person(scene: &Scene, stack: &str, pull: bool) -> impl Fn() -> bool + Send + 
         let records = portainer.stacks().unwrap();
         let record = records.into_iter().find(|one| one.name == stack).unwrap();
         let file = portainer.file(record.id).unwrap();
-        let update = Update::of(&record, &file, &Default::default(), pull);
+        let update = Update::new(&record, &file, &Default::default(), pull);
         let done = portainer.update(update, Duration::from_secs(60)).is_ok();
         // Its jobs have ended before we look.
         fake.clock().fetch_add(2_000, Ordering::SeqCst);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::clock::skipping::SkippingClock;
 use crate::delivery::ledger::report;
-use crate::fetch::scripted::{Script, Step, json};
+use crate::fetch::scripted::{Script, ScriptStep, json};
 use crate::secret::{Secret, from_base64};
 use crate::stack::StackKey;
 use crate::stack::outcome::{ServiceReport, ServiceState, Stage};
@@ -73,7 +73,7 @@ fn one_notice_when_a_stack_starts_to_fail_and_one_when_it_recovers() {
         messenger.ended(&ended(outcome, "so it went"));
     }
     let said: Vec<String> = receiver
-        .asked()
+        .requests()
         .iter()
         .map(|asked| {
             let body = body(asked);
@@ -99,7 +99,7 @@ fn the_notification_state_outlives_the_process_and_a_lost_notice_is_sent_next_ti
     let url = broken.url();
     messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Failed, "one"));
     assert_eq!(
-        broken.asked().len(),
+        broken.requests().len(),
         limits::NOTICE_PAUSES.len() + 1,
         "attempts are bounded"
     );
@@ -109,7 +109,7 @@ fn the_notification_state_outlives_the_process_and_a_lost_notice_is_sent_next_ti
     messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Failed, "three"));
     messenger(&url, NotifyFormat::Json, None, &store).ended(&ended(Outcome::Updated, "four"));
     let messages: Vec<Value> = receiver
-        .asked()
+        .requests()
         .iter()
         .map(|asked| body(asked)["data"]["message"].clone())
         .collect();
@@ -118,12 +118,12 @@ fn the_notification_state_outlives_the_process_and_a_lost_notice_is_sent_next_ti
 
 #[test]
 fn every_attempt_of_a_signed_notice_has_the_same_id_and_a_valid_signature() {
-    let steps = vec![Step::Say(Vec::new()), json(503, "{}"), json(204, "")];
+    let steps = vec![ScriptStep::Send(Vec::new()), json(503, "{}"), json(204, "")];
     let (receiver, store) = (Script::start(steps), StackStore::new(None).unwrap());
     let url = receiver.url();
     messenger(&url, NotifyFormat::Json, Some(SECRET), &store)
         .ended(&ended(Outcome::Failed, "web is unhealthy"));
-    let asked = receiver.asked();
+    let asked = receiver.requests();
     assert_eq!(asked.len(), 3);
     let ids: Vec<_> = asked
         .iter()
@@ -160,7 +160,7 @@ fn every_format_is_what_its_receiver_reads() {
         let (receiver, store) = (fine(1), StackStore::new(None).unwrap());
         let url = receiver.url();
         messenger(&url, format, None, &store).ended(&ended(Outcome::Failed, message));
-        let asked = receiver.asked();
+        let asked = receiver.requests();
         assert!(asked[0].starts_with("POST / HTTP/1.1\r\n"), "{}", asked[0]);
         asked[0].clone()
     }
@@ -196,7 +196,7 @@ fn every_format_is_what_its_receiver_reads() {
 
 #[test]
 fn a_receiver_that_never_answers_delays_no_redeploy() {
-    let silent = Script::start(vec![Step::Silent]);
+    let silent = Script::start(vec![ScriptStep::Silent]);
     let settings = Notify {
         url: Secret::new(silent.url()).unwrap(),
         format: NotifyFormat::Json,
@@ -223,7 +223,7 @@ fn reports_wanted_events_with_link_and_images() {
     messenger.ended(&ended(Outcome::Failed, "not wanted"));
     messenger.ended(&ended(Outcome::Updated, "a recovery, not wanted"));
     messenger.ended(&ended(Outcome::Updated, "wanted"));
-    let asked = receiver.asked();
+    let asked = receiver.requests();
     assert_eq!(asked.len(), 1, "{asked:?}");
     let body = body(&asked[0]);
     assert_eq!(
@@ -312,7 +312,7 @@ fn foreign_text_is_escaped_for_every_format() {
         let mut finished = ended(Outcome::Failed, HOSTILE);
         finished.report.name = HOSTILE.to_owned();
         messenger(&url, format, None, &store).ended(&finished);
-        receiver.asked()[0].clone()
+        receiver.requests()[0].clone()
     };
     let slack = body(&sent(NotifyFormat::Slack));
     let slack = slack["text"].as_str().unwrap();

@@ -1,6 +1,6 @@
 //! The connection to Portainer on the page: its answer, our user there, and how each configured stack would be redeployed.
 
-use crate::portainer::{Kind, Origin, Record, Status};
+use crate::portainer::{Kind, Origin, Record, StackStatus};
 use crate::scheduler::probe::Portal;
 use crate::site::page::text::{Moment, sentence};
 use crate::site::page::{PageData, Tone};
@@ -131,11 +131,11 @@ fn rows(portal: &Portal) -> Vec<RecordRow> {
             Origin::Git { .. } => "git",
         };
         let status = match record.status {
-            Status::Active => "active",
-            Status::Inactive => "stopped",
-            Status::Deploying => "deploying",
-            Status::Error => "failed",
-            Status::Unsaid => "unknown",
+            StackStatus::Active => "active",
+            StackStatus::Inactive => "stopped",
+            StackStatus::Deploying => "deploying",
+            StackStatus::Error => "failed",
+            StackStatus::Unspecified => "unknown",
         };
         RecordRow {
             name: record.name.clone(),
