@@ -25,7 +25,7 @@ pub(crate) enum Invocation {
     Completions(Shell),
     /// Runs a command.
     Run {
-        /// `--config`
+        /// The file that `--config` names.
         config: Option<PathBuf>,
         /// The command and its options.
         command: Command,
@@ -90,9 +90,9 @@ pub(crate) enum Command {
 string_enum! {
     /// A shell with completions.
     Shell:
-    /// GNU bash.
+    /// The Bourne-again shell.
     Bash = "bash",
-    /// The Z shell.
+    /// The Z shell, which runs bash completions.
     Zsh = "zsh",
     /// The friendly interactive shell.
     Fish = "fish",

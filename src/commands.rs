@@ -122,7 +122,7 @@ enum Verbosity {
     Service,
     /// A command: warnings, and log lines from warnings on unless another level is configured.
     Command,
-    /// Errors only.
+    /// Errors, without warnings.
     Quiet,
 }
 
@@ -150,7 +150,7 @@ fn print(text: &str) -> Result<Exit, CommandError> {
 /// The exit codes, which scripts depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
-    /// Success.
+    /// The command succeeded.
     Success,
     /// The command ran and failed.
     Failed,

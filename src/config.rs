@@ -301,7 +301,7 @@ pub(crate) struct Notify {
 }
 
 string_enum! {
-    /// An event that a receiver is told of.
+    /// An event that is sent to a receiver.
     NotifyEvent:
     /// A stack starts to fail.
     Failed = "failed",

@@ -50,7 +50,7 @@ pub(crate) struct OptionSpec {
     pub(crate) about: &'static str,
     /// The possible values, if they are few.
     pub(crate) values: &'static [&'static str],
-    /// Whether it may be given several times.
+    /// It may be given several times.
     pub(crate) repeats: bool,
 }
 

@@ -425,7 +425,7 @@ impl Checker<'_> {
         None
     }
 
-    /// Whether the secrets of Portainer and of notices are needed; unneeded ones are not even read.
+    /// Returns true if the secrets of Portainer and of notices are needed; others are not even read.
     fn needs_portainer(&self) -> bool {
         self.scope != ConfigScope::Sender
     }
