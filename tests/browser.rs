@@ -140,6 +140,8 @@ fn every_code_block_is_copied_over_http_and_https() {
         sign_in(&browser, scheme, &host);
         browser.wait_for("shop: update failed");
         assert_eq!(browser.run("return isSecureContext"), is_secure);
+        // No live update may replace a block between two steps of this test.
+        browser.run("window.fetch = () => new Promise(() => {})");
         browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })");
         let blocks = browser.run("return document.querySelectorAll('pre').length");
         let buttons = browser.run("return document.querySelectorAll('pre').values().filter(pre => pre.parentNode.querySelector('[data-copy]')).toArray().length");

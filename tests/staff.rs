@@ -103,6 +103,22 @@ fn forbids_caching_and_framing() {
     assert_eq!(header("X-Content-Type-Options"), "nosniff");
     assert_eq!(header("Referrer-Policy"), "same-origin");
     let policy = header("Content-Security-Policy");
+    // Style and script are allowed by one hash each, and nothing else is.
+    assert!(
+        !policy.contains("unsafe") && !policy.contains('*'),
+        "{policy}"
+    );
+    for directive in ["style-src", "script-src"] {
+        let mut allowed = policy
+            .split("; ")
+            .filter(|part| part.starts_with(directive));
+        let sources: Vec<&str> = allowed.next().unwrap().split(' ').collect();
+        assert!(
+            sources.len() == 2 && sources[1].starts_with("'sha256-"),
+            "{policy}"
+        );
+        assert_eq!(allowed.next(), None, "{policy}");
+    }
     for part in [
         "default-src 'none'",
         "frame-ancestors 'none'",
@@ -517,17 +533,13 @@ fn shows_digests_where_images_are_named() {
         (&new.as_str().into(), &old.as_str().into())
     );
     let from_to = format!("web {} → {}", short(&old), short(&new));
-    let page = page(&server);
-    assert!(page.contains(&from_to), "{from_to:?} is not in {page}");
-    assert!(
-        page.contains(&format!("<code class=\"muted\">{}</code>", short(&new))),
-        "{page}"
-    );
-    let blocked = press(&server, "rollback", "shop");
-    let blocked = match blocked.contains("is blocked: it is not") {
-        true => blocked,
-        false => wait_for(&server, "is blocked: it is not"),
-    };
+    let page = wait_for(&server, &from_to);
+    let shown = format!("<code class=\"muted\">{}</code>", short(&new));
+    if !page.contains(&shown) {
+        wait_for(&server, &shown);
+    }
+    press(&server, "rollback", "shop");
+    let blocked = wait_for(&server, ">rolled back<");
     assert!(
         blocked.contains(&format!("{WEB} ({})</strong> was rolled back", short(&new))),
         "{blocked}"

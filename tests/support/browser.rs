@@ -93,6 +93,8 @@ impl Browser {
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": options,
             "acceptInsecureCerts": true,
+            // On a busy machine the accessibility rules take longer than the default of 30 s.
+            "timeouts": {"script": 180_000},
         }}});
         let answer = browser.exchange("POST", "/session", Some(&wanted));
         let session = answer["value"]["sessionId"].as_str();
