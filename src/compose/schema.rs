@@ -11,8 +11,8 @@ use super::reader::{Map, Node, NodeContent, is_boolean, is_not_text, is_null};
 use super::variables::{Variables, is_project_name};
 use crate::limits;
 use Shape::{
-    Any, Boolean, Choice, CommandLine, ContainerName, Duration, Either, HealthTest, Integer, List,
-    MapOf, Null, Number, Object, Pairs, Port, Scalar, Signed, Size, SizeText, Text, Volume,
+    Any, Boolean, Choice, CommandLine, ContainerName, Duration, Either, HealthTest, Integer, Limit,
+    List, MapOf, Null, Number, Object, Pairs, Port, Scalar, Signed, Size, SizeText, Text, Volume,
 };
 use keys::{FILE, RESOURCES, SERVICE, TEXTS};
 
@@ -26,6 +26,8 @@ enum Shape {
     Scalar,
     Boolean,
     Integer,
+    /// A number, or -1 for none.
+    Limit,
     /// From -1000 to 1000.
     Signed,
     Number,
@@ -248,6 +250,7 @@ impl Shape {
                 "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
             ),
             Integer => is_digits(text),
+            Limit => is_digits(text) || text == "-1",
             Signed => text
                 .parse()
                 .is_ok_and(|number: i16| (-1000..=1000).contains(&number)),

@@ -2,7 +2,7 @@
 //! keys that are required.
 
 use super::Shape::{
-    self, Any, Boolean, Choice, CommandLine, ContainerName, Duration, Either, HealthTest, Integer, List, MapOf, Null, Number, Object, Pairs,
+    self, Any, Boolean, Choice, CommandLine, ContainerName, Duration, Either, HealthTest, Integer, Limit, List, MapOf, Null, Number, Object, Pairs,
     Port, Scalar, Signed, Size, SizeText, Text, Volume,
 };
 
@@ -49,7 +49,8 @@ pub(super) const SERVICE: &[(&str, Shape)] = &[
     ("annotations environment labels sysctls", Pairs),
     ("attach init oom_kill_disable privileged read_only stdin_open tty use_api_socket", Boolean),
     ("cpu_count cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares mem_swappiness", Integer),
-    ("oom_score_adj pids_limit", Signed),
+    ("oom_score_adj", Signed),
+    ("pids_limit", Limit),
     ("cpu_percent cpus", Number),
     ("mem_limit mem_reservation memswap_limit shm_size", Size),
     ("stop_grace_period", Duration),
@@ -72,7 +73,7 @@ pub(super) const SERVICE: &[(&str, Shape)] = &[
     ("networks", Either(&[TEXTS, MapOf(&Either(&[Null, Object(ATTACHMENT, "")]))])),
     ("ports", List(&Either(&[Port, Object(PORT, "target")]))),
     ("post_start pre_stop", List(&Object(LIFECYCLE, "command"))),
-    ("ulimits", MapOf(&Either(&[Integer, Object(&[("hard soft", Integer)], "hard soft")]))),
+    ("ulimits", MapOf(&Either(&[Limit, Object(&[("hard soft", Limit)], "hard soft")]))),
     ("volumes", List(&Either(&[Volume, Object(VOLUME, "target type")]))),
 ];
 const COMMAND: Shape = Either(&[Null, CommandLine, TEXTS]);
