@@ -266,36 +266,38 @@ services:
 
 #[test]
 fn a_bad_value_of_a_variable_is_not_set_twice() {
-    let bench = Bench::new(Era::A);
-    bench.fake.world(|world| {
-        world.push("ghcr.io/acme/web:2", Behaviour::CannotStart);
-        world.push("ghcr.io/acme/web:3", GOOD);
-    });
-    let order = |tag: &str| Order {
-        set: [("TAG".to_owned(), tag.to_owned())].into(),
-        ..Order::default()
-    };
-    let report = bench.run(&order("2"));
-    check(
-        &report,
-        Outcome::Failed,
-        None,
-        &["the previous images run again"],
-    );
-    // The value is the old one again, and the message does not say otherwise.
-    assert!(!report.message.contains("stored"), "{}", report.message);
-    let sent = bench.fake.puts().len();
-    let report = bench.run(&order("2"));
-    check(
-        &report,
-        Outcome::Skipped,
-        None,
-        &["the value of TAG was rolled back at"],
-    );
-    assert_eq!(bench.fake.puts().len(), sent);
-    assert_eq!(bench.run(&Order::default()).outcome, Outcome::Unchanged);
-    assert_eq!(bench.run(&order("3")).outcome, Outcome::Updated);
-    assert!(bench.memory.recall(StackId(1)).blocked_variables.is_none());
+    for era in [Era::A, Era::B2, Era::C] {
+        let bench = Bench::new(era);
+        bench.fake.world(|world| {
+            world.push("ghcr.io/acme/web:2", Behaviour::CannotStart);
+            world.push("ghcr.io/acme/web:3", GOOD);
+        });
+        let order = |tag: &str| Order {
+            set: [("TAG".to_owned(), tag.to_owned())].into(),
+            ..Order::default()
+        };
+        let report = bench.run(&order("2"));
+        check(
+            &report,
+            Outcome::Failed,
+            None,
+            &["the previous images run again"],
+        );
+        // The value is the old one again, and the message does not say otherwise, although newer releases store it at the submit.
+        assert!(!report.message.contains("stored"), "{}", report.message);
+        let sent = bench.fake.puts().len();
+        let report = bench.run(&order("2"));
+        check(
+            &report,
+            Outcome::Skipped,
+            None,
+            &["the value of TAG was rolled back at"],
+        );
+        assert_eq!(bench.fake.puts().len(), sent);
+        assert_eq!(bench.run(&Order::default()).outcome, Outcome::Unchanged);
+        assert_eq!(bench.run(&order("3")).outcome, Outcome::Updated);
+        assert!(bench.memory.recall(StackId(1)).blocked_variables.is_none());
+    }
 }
 
 #[test]
