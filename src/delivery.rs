@@ -20,9 +20,8 @@ use crate::stack::outcome::{Outcome, StackReport};
 /// A verified delivery that asks for redeploys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Accepted {
-    /// Its identifier.
     pub(crate) id: DeliveryId,
-    /// The hook it came through.
+    /// Name of the hook that received it.
     pub(crate) hook: String,
     /// A skipped stack counts as a failure: sender `generic` names its stack, so the request was not carried out.
     pub(crate) strict: bool,
@@ -31,7 +30,7 @@ pub(crate) struct Accepted {
     /// The signed time in the body, which decides whose variables are newer.
     pub(crate) time: Option<u64>,
     /// The requested redeploys.
-    pub(crate) orders: Vec<Asked>,
+    pub(crate) orders: Vec<RequestedRedeploy>,
     /// Fingerprint of everything that was signed, if a time was: such a request never runs twice.
     #[serde(default)]
     pub(crate) replay: Option<Fingerprint>,
@@ -72,29 +71,28 @@ impl Fingerprint {
 
 /// A requested redeploy of one stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct RequestedRedeploy {
     /// The stack's key here.
     pub(crate) stack: StackKey,
     /// The stack's name in Portainer.
     pub(crate) name: String,
-    /// The order.
+    /// Selects the images to update, and sets variables.
     pub(crate) order: Order,
 }
 
 /// The state of a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    /// Its identifier.
     pub(crate) id: DeliveryId,
-    /// The hook it came through.
+    /// Name of the hook that received it.
     pub(crate) hook: String,
     /// See [`Accepted::strict`].
     pub(crate) strict: bool,
     /// See [`Accepted::wait`].
     pub(crate) wait: Duration,
-    /// When it was accepted (Unix seconds).
+    /// Time of acceptance (Unix seconds).
     pub(crate) at: u64,
-    /// When its last stack ended (Unix seconds).
+    /// End of its last stack (Unix seconds).
     #[serde(default)]
     pub(crate) ended: Option<u64>,
     /// See [`Accepted::duplicate`].
@@ -114,25 +112,23 @@ pub(crate) struct Part {
     pub(crate) stack: StackKey,
     /// The stack's name in Portainer.
     pub(crate) name: String,
-    /// Its progress.
-    pub(crate) progress: Progress,
+    pub(crate) progress: PartProgress,
 }
 
 /// The progress of a part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Progress {
-    /// It waits in the queue of its stack.
+pub(crate) enum PartProgress {
+    /// In the queue of its stack.
     Waiting,
-    /// It runs; the current step.
+    /// Running, with the current step.
     Running(String),
-    /// It has ended.
     Ended(#[serde(with = "kept")] StackReport),
 }
 
 /// The status of a delivery; later variants are worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Status {
+pub(crate) enum DeliveryStatus {
     Queued,
     Running,
     Ignored,
@@ -141,27 +137,27 @@ pub(crate) enum Status {
     Failed,
 }
 
-impl Status {
+impl DeliveryStatus {
     /// Returns the spelling in replies.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Status::Queued => "queued",
-            Status::Running => "running",
-            Status::Ignored => "ignored",
-            Status::Succeeded => "succeeded",
-            Status::Unknown => "unknown",
-            Status::Failed => "failed",
+            DeliveryStatus::Queued => "queued",
+            DeliveryStatus::Running => "running",
+            DeliveryStatus::Ignored => "ignored",
+            DeliveryStatus::Succeeded => "succeeded",
+            DeliveryStatus::Unknown => "unknown",
+            DeliveryStatus::Failed => "failed",
         }
     }
 
     /// Returns the status that one stack's outcome leads to.
-    pub(crate) fn of(outcome: Outcome, strict: bool) -> Status {
+    pub(crate) fn of(outcome: Outcome, strict: bool) -> DeliveryStatus {
         match outcome {
-            Outcome::Updated | Outcome::Unchanged => Status::Succeeded,
-            Outcome::Skipped if strict => Status::Failed,
-            Outcome::Skipped => Status::Ignored,
-            Outcome::Failed => Status::Failed,
-            Outcome::Unknown => Status::Unknown,
+            Outcome::Updated | Outcome::Unchanged => DeliveryStatus::Succeeded,
+            Outcome::Skipped if strict => DeliveryStatus::Failed,
+            Outcome::Skipped => DeliveryStatus::Ignored,
+            Outcome::Failed => DeliveryStatus::Failed,
+            Outcome::Unknown => DeliveryStatus::Unknown,
         }
     }
 }
@@ -171,33 +167,33 @@ impl Delivery {
     pub(crate) fn has_ended(&self) -> bool {
         self.parts
             .iter()
-            .all(|part| matches!(part.progress, Progress::Ended(_)))
+            .all(|part| matches!(part.progress, PartProgress::Ended(_)))
     }
 
     /// Returns the status: running while one stack is, else the worst of its stacks.
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> DeliveryStatus {
         let worst = || {
             self.reports()
-                .map(|report| Status::of(report.outcome, self.strict))
+                .map(|report| DeliveryStatus::of(report.outcome, self.strict))
                 .max()
         };
         let all_waiting = || {
             self.parts
                 .iter()
-                .all(|part| matches!(part.progress, Progress::Waiting))
+                .all(|part| matches!(part.progress, PartProgress::Waiting))
         };
         match self.has_ended() {
-            true => worst().unwrap_or(Status::Ignored),
-            false if all_waiting() => Status::Queued,
-            false => Status::Running,
+            true => worst().unwrap_or(DeliveryStatus::Ignored),
+            false if all_waiting() => DeliveryStatus::Queued,
+            false => DeliveryStatus::Running,
         }
     }
 
     /// Returns the reports of stacks that have ended.
     pub(crate) fn reports(&self) -> impl Iterator<Item = &StackReport> {
         self.parts.iter().filter_map(|part| match &part.progress {
-            Progress::Ended(report) => Some(report),
-            Progress::Waiting | Progress::Running(_) => None,
+            PartProgress::Ended(report) => Some(report),
+            PartProgress::Waiting | PartProgress::Running(_) => None,
         })
     }
 }

@@ -21,6 +21,7 @@ mod text;
 mod secret;
 mod redact;
 mod glob;
+mod calendar;
 mod suggest;
 mod image;
 mod compose;

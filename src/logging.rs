@@ -11,7 +11,8 @@ use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
-use crate::clock::{SystemClock, rfc3339};
+use crate::calendar::rfc3339;
+use crate::clock::SystemClock;
 use crate::config::LogFormat;
 use crate::redact::escape_json;
 
@@ -40,7 +41,7 @@ pub(crate) use crate::redact::escape_line as escaped;
 enum Format {
     /// Time, level, message, fields.
     Text,
-    /// One object.
+    /// A JSON object.
     Json,
     /// Priority, message, fields; the journal adds the time itself.
     Journal,
@@ -110,10 +111,10 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// ` key=value` for each field; quoted where it could be taken for something else.
+/// Formats each field as ` key=value`, quoted where it would be ambiguous.
 fn fields(record: &Record<'_>) -> String {
-    struct Text(String);
-    impl<'kvs> VisitSource<'kvs> for Text {
+    struct FieldWriter(String);
+    impl<'kvs> VisitSource<'kvs> for FieldWriter {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
             let text = value.to_string();
             let _ = if text.is_empty() || text.contains([' ', '"', '=', '\\']) {
@@ -124,9 +125,9 @@ fn fields(record: &Record<'_>) -> String {
             Ok(())
         }
     }
-    let mut text = Text(String::new());
+    let mut text = FieldWriter(String::new());
     let _ = record.key_values().visit(&mut text);
-    // Debug's quotes leave some signs as they are that turn the direction of writing.
+    // The `Debug` format does not escape all characters that change the writing direction.
     escaped(&text.0).into_owned()
 }
 
@@ -164,8 +165,8 @@ fn json(unix_millis: u64, record: &Record<'_>, message: String) -> String {
     line
 }
 
-/// Whether `DEVICE:INODE` (systemd.exec(5), `$JOURNAL_STREAM`) is where our stderr leads: the variable is inherited,
-/// also by programs whose stderr was redirected.
+/// Returns true if stderr is the file `DEVICE:INODE` of `$JOURNAL_STREAM` (systemd.exec(5)). Programs with a redirected stderr inherit
+/// the variable too.
 fn is_stderr(stream: &str) -> bool {
     let stderr = std::io::stderr();
     let Ok(metadata) = stderr

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::limits;
 use crate::stack::outcome::StackReport;
 
 /// Upper bounds of the histogram of redeploy durations (seconds).
@@ -15,16 +16,16 @@ pub(crate) struct Metrics(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// By hook and status.
+    /// Ended deliveries by hook and status.
     deliveries: BTreeMap<(String, &'static str), u64>,
-    /// By reason.
+    /// Rejected requests by reason.
     rejections: BTreeMap<&'static str, u64>,
-    /// By stack and outcome.
+    /// Redeploys by stack and outcome.
     redeploys: BTreeMap<(String, &'static str), u64>,
     /// Redeploys per bucket, cumulative.
     buckets: [u64; BUCKETS.len()],
     seconds: f64,
-    /// By stack (Unix seconds).
+    /// Time of the last success by stack (Unix seconds).
     last_success: BTreeMap<String, u64>,
     /// Result of the last request to Portainer.
     portainer_up: Option<bool>,
@@ -69,10 +70,16 @@ impl Metrics {
         self.lock().portainer_up = Some(up);
     }
 
-    /// Formats all counters for Prometheus; `open` is the number of open deliveries.
-    pub(crate) fn render(&self, open: usize) -> String {
-        let mut page = Page::default();
-        let counts = self.lock();
+    /// Formats all counters for Prometheus; `open` is the number of open deliveries, `unix` the time now. Successes in the future, saved
+    /// while the clock ran ahead, count as successes now.
+    pub(crate) fn render(&self, open: usize, unix: u64) -> String {
+        let mut page = Exposition::default();
+        let mut counts = self.lock();
+        for last in counts.last_success.values_mut() {
+            if *last > unix + limits::CLOCK_STEP.as_secs() {
+                *last = unix;
+            }
+        }
         page.family("stackhook_build_info", "gauge", "The running release.");
         page.line(
             "stackhook_build_info",
@@ -80,16 +87,12 @@ impl Metrics {
             1,
         );
         let name = "stackhook_deliveries_total";
-        page.family(
-            name,
-            "counter",
-            "Verified deliveries by hook and how they ended.",
-        );
+        page.family(name, "counter", "Verified deliveries by hook and result.");
         for ((hook, result), count) in &counts.deliveries {
             page.line(name, &[("hook", hook), ("result", result)], count);
         }
         let name = "stackhook_rejections_total";
-        page.family(name, "counter", "Requests that were turned away by reason.");
+        page.family(name, "counter", "Rejected requests by reason.");
         for (reason, count) in &counts.rejections {
             page.line(name, &[("reason", reason)], count);
         }
@@ -106,7 +109,7 @@ impl Metrics {
             page.line(name, &[("stack", stack), ("outcome", outcome)], count);
         }
         let name = "stackhook_redeploy_duration_seconds";
-        page.family(name, "histogram", "How long redeploys took.");
+        page.family(name, "histogram", "Duration of redeploys.");
         for (count, most) in counts.buckets.iter().zip(BUCKETS) {
             page.line(
                 &format!("{name}_bucket"),
@@ -122,7 +125,7 @@ impl Metrics {
         page.family(
             name,
             "gauge",
-            "When the last redeploy of the stack went well.",
+            "Time of the last successful redeploy of the stack.",
         );
         for (stack, unix) in &counts.last_success {
             page.line(name, &[("stack", stack)], unix);
@@ -131,7 +134,7 @@ impl Metrics {
         page.family(
             name,
             "gauge",
-            "Whether Portainer answered when it was last asked.",
+            "1 if Portainer answered the last request, else 0.",
         );
         if let Some(up) = counts.portainer_up {
             page.line(name, &[], u8::from(up));
@@ -146,9 +149,9 @@ impl Metrics {
 
 /// The text under construction. Writing to a String cannot fail.
 #[derive(Default)]
-struct Page(String);
+struct Exposition(String);
 
-impl Page {
+impl Exposition {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }

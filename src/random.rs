@@ -1,6 +1,6 @@
-//! A reproducible pseudo-random generator for tests that feed a parser arbitrary bytes.
+//! A reproducible pseudo-random generator, for tests.
 
-/// A xorshift generator.
+/// Marsaglia's xorshift: the same numbers in every run.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -16,13 +16,18 @@ impl Random {
         self.0
     }
 
-    /// Returns a number less than `end`, which must not be 0.
+    /// Returns a number less than `end`, or 0 if `end` is 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
+        usize::try_from((self.next() >> 16) % u64::try_from(end.max(1)).unwrap()).unwrap()
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
         self.next().to_be_bytes()[0]
+    }
+
+    /// Returns one of these texts.
+    pub(crate) fn pick<'t>(&mut self, from: &[&'t str]) -> &'t str {
+        from[self.below(from.len())]
     }
 }
 

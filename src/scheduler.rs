@@ -1,10 +1,11 @@
-//! Accepts deliveries, schedules redeploys on runner threads, and lets callers wait for the result. Every state change goes through
-//! `commit`: it is decided on the ledger, written to the journal, then applied, in that order.
+//! Accepts deliveries, schedules redeploys on runner threads, and reports results. A delivery goes one way: [`Scheduler::accept`] puts
+//! it in the journal, a runner starts its redeploys ([`runners`]), each redeploy journals its progress ([`observer`]), and
+//! [`Scheduler::end`] journals the outcome. Every change is decided on the ledger, appended to the journal, then applied, in that order.
 
 pub(crate) mod notify;
 pub(crate) mod probe;
-mod places;
-mod watch;
+mod busy;
+mod observer;
 mod runners;
 
 use std::collections::{HashMap, VecDeque};
@@ -13,29 +14,31 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use self::busy::BusyTracker;
 use self::notify::Notifier;
-use self::places::Places;
 use crate::clock::Clock;
-use crate::delivery::DeliveryId;
-use crate::delivery::ledger::{Entry, Failure, Ledger, Repeat};
-use crate::delivery::queue::Running;
-use crate::delivery::{Accepted, Asked, Delivery};
+use crate::delivery::ledger::{Acceptance, Entry, Ledger, StackFailure, report};
+use crate::delivery::queue::RunningRedeploy;
+use crate::delivery::{Accepted, Delivery, DeliveryId, RequestedRedeploy};
 use crate::metrics::Metrics;
 use crate::redeploy::{Images, Observer};
 use crate::stack::order::Order;
-use crate::stack::outcome::StackReport;
+use crate::stack::outcome::{Outcome, StackReport};
 use crate::stack::{Stack, StackKey};
 use crate::store::lock::LockManager;
 use crate::store::stacks::StackStore;
-use crate::store::{self, Journal, Sync};
+use crate::store::{Journal, Sync, WriteError};
 
 /// The function that carries out one redeploy.
-pub(crate) type Redeploy = dyn Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync;
+pub(crate) type RedeployFn =
+    dyn Fn(&RedeployTask, &dyn Observer) -> StackReport + Send + std::marker::Sync;
+
+/// Called with the id of each delivery that has ended. Must not block.
+pub(crate) type OnEnd = dyn Fn(&DeliveryId) + Send + std::marker::Sync;
 
 /// One redeploy, with the data of an earlier attempt that a crash interrupted.
 #[derive(Debug, Clone)]
-pub(crate) struct Task {
-    /// The stack.
+pub(crate) struct RedeployTask {
     pub(crate) stack: Stack,
     /// The merged order of its deliveries.
     pub(crate) order: Order,
@@ -58,21 +61,8 @@ pub(crate) struct Persistence {
 /// Receivers of results.
 #[derive(Debug, Default)]
 pub(crate) struct Observers {
-    /// The counters.
     pub(crate) metrics: Arc<Metrics>,
-    /// Sends notices.
     pub(crate) notifier: Option<Notifier>,
-}
-
-/// The result of accepting a delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It was accepted.
-    New,
-    /// It is a repetition of this delivery.
-    Again(DeliveryId),
-    /// It is a repetition of a delivery that is no longer known.
-    Forgotten,
 }
 
 /// The reason why a delivery was not accepted.
@@ -93,12 +83,12 @@ pub(crate) enum NotAccepted {
 /// The scheduler; shared by all threads.
 pub(crate) struct Scheduler {
     /// Locked from a decision until it is applied, so that decisions are serialised. Lock order: this before `state`.
-    tail: Mutex<Option<Journal>>,
-    lasts: bool,
-    state: Mutex<State>,
+    journal: Mutex<Option<Journal>>,
+    is_persistent: bool,
+    state: Mutex<SchedulerState>,
     changed: Condvar,
     stacks: HashMap<StackKey, Stack>,
-    redeploy: Box<Redeploy>,
+    redeploy: Box<RedeployFn>,
     clock: Arc<dyn Clock>,
     store: StackStore,
     locks: LockManager,
@@ -106,11 +96,8 @@ pub(crate) struct Scheduler {
     on_end: OnceLock<Box<OnEnd>>,
 }
 
-/// Called with the id of each delivery that has ended. Must not block.
-pub(crate) type OnEnd = dyn Fn(&DeliveryId) + Send + std::marker::Sync;
-
 #[derive(Default)]
-struct State {
+struct SchedulerState {
     ledger: Ledger,
     /// Redeploys that began and have no runner, because of a crash or because they wait for a lock. They are resumed first.
     begun: VecDeque<StackKey>,
@@ -118,40 +105,18 @@ struct State {
     must_run_alone: VecDeque<StackKey>,
     /// The one among them that runs.
     runs_alone: Option<StackKey>,
-    places: Places,
+    busy: BusyTracker,
     /// The stack that was started last, for round-robin.
     last: Option<StackKey>,
     /// Updates that are journalled as sent and may not have reached Portainer yet, with the time of the entry.
-    leaving: HashMap<StackKey, Instant>,
+    submitting: HashMap<StackKey, Instant>,
     runners: usize,
     /// Runners that are choosing their next redeploy.
     idle: usize,
     /// The server is stopping: nothing is accepted or started.
     stopping: bool,
     /// The stop is complete: nothing is waited for.
-    over: bool,
-}
-
-/// The reason why a decision led to no entry.
-enum Refused {
-    Repeat(Repeat),
-    Not(NotAccepted),
-}
-
-impl From<store::NotWritten> for Refused {
-    fn from(_: store::NotWritten) -> Refused {
-        Refused::Not(NotAccepted::NotWritten)
-    }
-}
-
-/// Corrects saved times after the clock went back, and logs it.
-fn correct_clock(ledger: &mut Ledger, unix: u64) {
-    let corrected = ledger.correct_clock(unix);
-    if corrected > 0 {
-        log::warn!(
-            "the system clock went back: {corrected} saved times were in the future and are corrected; check the time synchronisation"
-        );
-    }
+    stopped: bool,
 }
 
 impl Scheduler {
@@ -162,32 +127,31 @@ impl Scheduler {
     pub(crate) fn new(
         stacks: &[Stack],
         clock: Arc<dyn Clock>,
-        lasting: Persistence,
+        persistence: Persistence,
         observers: Observers,
-        redeploy: Box<Redeploy>,
-    ) -> Result<Arc<Scheduler>, store::NotWritten> {
+        redeploy: Box<RedeployFn>,
+    ) -> Result<Arc<Scheduler>, WriteError> {
         let keyed = |stack: &Stack| (stack.key.clone(), stack.clone());
         let stacks = stacks.iter().map(keyed).collect();
+        let (mut journal, entries) = persistence.journal.unzip();
         let mut ledger = Ledger::default();
-        let (mut journal, entries) = match lasting.journal {
-            Some((journal, entries)) => (Some(journal), entries),
-            None => (None, Vec::new()),
-        };
-        entries.into_iter().for_each(|entry| ledger.apply(entry));
-        let lost = ledger.fail_orphaned(clock.unix());
-        if lost > 0 {
+        let entries = entries.into_iter().flatten();
+        entries.for_each(|entry| ledger.apply(entry));
+        let orphaned = ledger.fail_orphaned(clock.unix());
+        if orphaned > 0 {
             log::error!(
-                "what became of {lost} accepted deliveries is not known, because the journal is damaged"
+                "the result of {orphaned} accepted deliveries is unknown, because the journal is damaged; check their stacks in Portainer"
             );
         }
         correct_clock(&mut ledger, clock.unix());
-        let takes_up = !ledger.all_running().is_empty();
-        if takes_up {
+        let running = ledger.all_running();
+        let resumes = !running.is_empty();
+        if resumes {
             ledger.apply(Entry::Resumed);
         }
         match journal.as_mut() {
             Some(journal) if journal.is_behind() => journal.rewrite(&ledger.state())?,
-            Some(journal) if takes_up => journal.append(&Entry::Resumed, Sync::Now, Vec::new)?,
+            Some(journal) if resumes => journal.append(&Entry::Resumed, Sync::Now, Vec::new)?,
             Some(_) | None => {}
         }
         for delivery in ledger.history() {
@@ -196,26 +160,26 @@ impl Scheduler {
                 observers.metrics.success(&report.stack, unix);
             }
         }
-        let (alone, begun) = ledger.all_running().into_iter().partition(|stack| {
+        let (must_run_alone, begun) = running.into_iter().partition(|stack| {
             let running = ledger.running(stack);
-            running.is_some_and(Running::must_run_alone)
+            running.is_some_and(RunningRedeploy::must_run_alone)
         });
-        let state = State {
+        let state = SchedulerState {
             begun,
-            must_run_alone: alone,
+            must_run_alone,
             ledger,
-            ..State::default()
+            ..SchedulerState::default()
         };
         Ok(Arc::new(Scheduler {
-            lasts: journal.is_some(),
-            tail: Mutex::new(journal),
+            is_persistent: journal.is_some(),
+            journal: Mutex::new(journal),
             state: Mutex::new(state),
             changed: Condvar::new(),
             stacks,
             redeploy,
             clock,
-            store: lasting.store,
-            locks: lasting.locks,
+            store: persistence.store,
+            locks: persistence.locks,
             observers,
             on_end: OnceLock::new(),
         }))
@@ -231,53 +195,35 @@ impl Scheduler {
         let mut state = self.lock();
         if state.ledger.open() > 0 {
             log::info!(
-                "what was open when stackhook ended goes on; deliveries: {}, redeploys under way: {}",
+                "resuming after a restart; open deliveries: {}, running redeploys: {}",
                 state.ledger.open(),
-                state.begun.len()
+                state.begun.len() + state.must_run_alone.len()
             );
         }
-        let given_up = state.give_up();
+        let given_up = state.take_given_up();
         drop(state);
-        for (stack, mut report) in given_up {
-            if let Some(configured) = self.stacks.get(&stack) {
-                report.name.clone_from(&configured.name);
-            }
-            runners::log_end(&report);
-            self.commit_end(stack, report);
+        for (stack, outcome, message) in given_up {
+            let report = self.report(&stack, outcome, message);
+            self.end(&mut self.journal(), stack, report);
         }
         self.start_runners(&mut self.lock());
     }
 
     /// Accepts a delivery; its redeploys start as soon as their stacks are free. On disk when this returns, if there is a journal.
-    pub(crate) fn accept(self: &Arc<Self>, accepted: Accepted) -> Result<Taken, NotAccepted> {
+    pub(crate) fn accept(self: &Arc<Self>, accepted: Accepted) -> Result<Acceptance, NotAccepted> {
+        let mut journal = self.journal();
         let unix = self.clock.unix();
-        correct_clock(&mut self.lock().ledger, unix);
-        let taken = self.commit(Sync::Now, |state| {
-            match state.ledger.repeat(&accepted, unix) {
-                Repeat::New => {}
-                repeat => return Err(Refused::Repeat(repeat)),
+        {
+            let mut state = self.lock();
+            correct_clock(&mut state.ledger, unix);
+            match state.ledger.recognize(&accepted, unix) {
+                Acceptance::New => state.check(&accepted, unix)?,
+                repeated => return Ok(repeated),
             }
-            if state.stopping {
-                return Err(Refused::Not(NotAccepted::Stopping));
-            }
-            if !state.ledger.has_room(&accepted.hook) {
-                return Err(Refused::Not(NotAccepted::Full));
-            }
-            if accepted.replay.is_some() && !state.ledger.can_remember(&accepted.hook, unix) {
-                return Err(Refused::Not(NotAccepted::Unremembered));
-            }
-            let busy = |asked: &Asked| asked.order.rollback && !state.ledger.is_idle(&asked.stack);
-            if accepted.orders.iter().any(busy) {
-                return Err(Refused::Not(NotAccepted::Busy));
-            }
-            Ok(Entry::Accepted { accepted, unix })
-        });
-        match taken {
-            Ok(()) | Err(Refused::Repeat(Repeat::New)) => Ok(Taken::New),
-            Err(Refused::Repeat(Repeat::Of(first))) => Ok(Taken::Again(first)),
-            Err(Refused::Repeat(Repeat::Forgotten)) => Ok(Taken::Forgotten),
-            Err(Refused::Not(why)) => Err(why),
         }
+        self.commit(&mut journal, Sync::Now, Entry::Accepted { accepted, unix })
+            .map_err(|WriteError| NotAccepted::NotWritten)?;
+        Ok(Acceptance::New)
     }
 
     /// Returns a delivery that is open or still known.
@@ -291,7 +237,7 @@ impl Scheduler {
     }
 
     /// Returns the last failure of each stack.
-    pub(crate) fn failures(&self) -> Vec<Failure> {
+    pub(crate) fn failures(&self) -> Vec<StackFailure> {
         self.lock().ledger.failures().cloned().collect()
     }
 
@@ -301,8 +247,8 @@ impl Scheduler {
     }
 
     /// Returns true if accepted deliveries survive a restart.
-    pub(crate) fn lasts(&self) -> bool {
-        self.lasts
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.is_persistent
     }
 
     /// Waits until the delivery has ended, the time is over, or the stop is complete.
@@ -312,14 +258,10 @@ impl Scheduler {
         loop {
             let delivery = state.ledger.find(id)?;
             let left = until.saturating_duration_since(Instant::now());
-            if delivery.has_ended() || left.is_zero() || state.over {
+            if delivery.has_ended() || left.is_zero() || state.stopped {
                 return Some(delivery.clone());
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.wait_for_change(state, left);
         }
     }
 
@@ -330,35 +272,40 @@ impl Scheduler {
         let mut state = self.lock();
         state.stopping = true;
         // Waiting clients are released at once.
-        state.over = self.lasts;
+        state.stopped = self.is_persistent;
         self.changed.notify_all();
         loop {
-            let until = match self.lasts {
-                true => state.leaving_until(),
+            let until = match self.is_persistent {
+                true => state.submitting_until(),
                 false => Some(until).filter(|_| state.runners > 0),
             };
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let Some(left) = left.filter(|left| !left.is_zero()) else {
                 break;
             };
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.wait_for_change(state, left);
         }
-        state.over = true;
+        state.stopped = true;
         self.changed.notify_all();
         let ended = state.runners == 0;
-        let is_marked = state.ledger.all_running().is_empty();
         drop(state);
-        let is_marked = is_marked || !self.lasts || self.mark_stopped();
-        ended || self.lasts && self.catch_up() && is_marked
+        let written = self.is_persistent && self.close_journal();
+        ended || written
     }
 
-    /// Writes entries that could not be written before, for example because the disk was full.
-    fn catch_up(&self) -> bool {
-        match &mut *self.tail() {
+    /// Writes entries that could not be written before, for example because the disk was full, and notes that the server stops in
+    /// order, so that running redeploys are not suspected of having ended it. Returns true if the journal is complete.
+    fn close_journal(&self) -> bool {
+        let mut journal = self.journal();
+        let state = self.lock();
+        let has_running = !state.ledger.all_running().is_empty();
+        drop(state);
+        if has_running {
+            let written = self.append(&mut journal, &Entry::Stopped, Sync::Now);
+            self.lock().ledger.apply(Entry::Stopped);
+            return written.is_ok();
+        }
+        match &mut *journal {
             Some(journal) if journal.is_behind() => {
                 let state = self.lock().ledger.state();
                 journal.rewrite(&state).is_ok()
@@ -367,69 +314,53 @@ impl Scheduler {
         }
     }
 
-    /// Notes that the server stops in order, so that the running redeploys are not suspected of having ended it.
-    fn mark_stopped(&self) -> bool {
-        let mut tail = self.tail();
-        let marked = self.append(&mut tail, &Entry::Stopped, Sync::Now);
-        self.lock().ledger.apply(Entry::Stopped);
-        marked.is_ok()
-    }
-
-    /// The only way to change the state: decides, writes the entry, applies it, wakes waiters, and starts redeploys that became ready.
-    fn commit<R: From<store::NotWritten>>(
+    /// Appends an entry to the journal and applies it; nothing changes if it cannot be written.
+    fn commit(
         self: &Arc<Self>,
+        journal: &mut Option<Journal>,
         sync: Sync,
-        decide: impl FnOnce(&State) -> Result<Entry, R>,
-    ) -> Result<(), R> {
-        let mut tail = self.tail();
-        let entry = decide(&self.lock())?;
-        self.append(&mut tail, &entry, sync)?;
+        entry: Entry,
+    ) -> Result<(), WriteError> {
+        self.append(journal, &entry, sync)?;
         self.apply(entry);
         Ok(())
     }
 
-    /// Applies an end even if it cannot be written: the next rewrite of the journal contains it, and after a crash before that the
-    /// outcome is determined again.
-    fn commit_end(self: &Arc<Self>, stack: StackKey, report: StackReport) {
-        let mut tail = self.tail();
+    /// Ends the running redeploy of a stack. The end is applied even if it cannot be written: the next rewrite of the journal contains
+    /// it, and after a crash before that the outcome is determined again.
+    fn end(self: &Arc<Self>, journal: &mut Option<Journal>, stack: StackKey, report: StackReport) {
+        log_end(&report);
         let unix = self.clock.unix();
         let entry = Entry::Ended {
             stack,
             report,
             unix,
         };
-        let _ = self.append(&mut tail, &entry, Sync::Now);
+        let _ = self.append(journal, &entry, Sync::Now);
         self.apply(entry);
     }
 
     fn append(
         &self,
-        tail: &mut Option<Journal>,
+        journal: &mut Option<Journal>,
         entry: &Entry,
         sync: Sync,
-    ) -> Result<(), store::NotWritten> {
-        match tail {
+    ) -> Result<(), WriteError> {
+        match journal {
             Some(journal) => journal.append(entry, sync, || self.lock().ledger.state()),
             None => Ok(()),
         }
     }
 
+    /// Applies an entry, reports results to metrics, notices and waiting clients, and starts redeploys that became ready.
     fn apply(self: &Arc<Self>, entry: Entry) {
         let mut state = self.lock();
-        self.fold(&mut state, entry);
-        self.changed.notify_all();
-        self.start_runners(&mut state);
-    }
-
-    /// Applies an entry, and reports results to metrics, notices and waiting clients.
-    fn fold(&self, state: &mut State, entry: Entry) {
-        let new = usize::from(matches!(entry, Entry::Accepted { .. }));
-        let open = state.ledger.open() + new;
+        let accepted = usize::from(matches!(entry, Entry::Accepted { .. }));
+        let open = state.ledger.open() + accepted;
         if let Entry::Ended {
             stack,
             report,
             unix,
-            ..
         } = &entry
         {
             self.observers.metrics.redeploy(report, *unix);
@@ -447,16 +378,81 @@ impl Scheduler {
                 on_end(&delivery.id);
             }
         }
+        self.changed.notify_all();
+        self.start_runners(&mut state);
     }
 
-    fn tail(&self) -> MutexGuard<'_, Option<Journal>> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns a report on a redeploy that did not run to its end.
+    fn report(&self, stack: &StackKey, outcome: Outcome, message: String) -> StackReport {
+        let configured = self.stacks.get(stack);
+        let name = configured.map_or(stack.as_str(), |stack| &stack.name);
+        report(stack, name, outcome, message)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SchedulerState> {
         // A panic under this lock leaves a consistent ledger, because every change is one `apply`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn wait_for_change<'s>(
+        &self,
+        state: MutexGuard<'s, SchedulerState>,
+        within: Duration,
+    ) -> MutexGuard<'s, SchedulerState> {
+        let waited = self.changed.wait_timeout(state, within);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl SchedulerState {
+    /// Returns the reason why a new delivery cannot be accepted.
+    fn check(&self, accepted: &Accepted, unix: u64) -> Result<(), NotAccepted> {
+        if self.stopping {
+            return Err(NotAccepted::Stopping);
+        }
+        if !self.ledger.has_room(&accepted.hook) {
+            return Err(NotAccepted::Full);
+        }
+        if accepted.replay.is_some() && !self.ledger.can_remember(&accepted.hook, unix) {
+            return Err(NotAccepted::Unremembered);
+        }
+        let is_busy = |requested: &RequestedRedeploy| {
+            requested.order.rollback && !self.ledger.is_idle(&requested.stack)
+        };
+        match accepted.orders.iter().any(is_busy) {
+            true => Err(NotAccepted::Busy),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Corrects saved times after the clock went back, and logs it.
+fn correct_clock(ledger: &mut Ledger, unix: u64) {
+    let corrected = ledger.correct_clock(unix);
+    if corrected > 0 {
+        log::warn!(
+            "the system clock went back: {corrected} saved times were in the future and are corrected; check the time synchronisation"
+        );
+    }
+}
+
+fn log_end(report: &StackReport) {
+    let level = match report.outcome {
+        Outcome::Updated | Outcome::Unchanged | Outcome::Skipped => log::Level::Info,
+        Outcome::Failed | Outcome::Unknown => log::Level::Error,
+    };
+    log::log!(
+        level,
+        stack = report.stack.as_str(),
+        name = report.name.as_str(),
+        outcome = report.outcome.name(),
+        seconds = report.seconds;
+        "redeploy ended: {}", report.message
+    );
 }
 
 #[cfg(test)]

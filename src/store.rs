@@ -12,7 +12,7 @@ mod record;
 pub(crate) mod journal;
 pub(crate) mod stacks;
 
-pub(crate) use journal::{CannotOpen, Journal, NotWritten, Sync};
+pub(crate) use journal::{CannotOpen, Journal, Sync, WriteError};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -6,6 +6,8 @@ pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod fake;
 pub(crate) mod program;
+#[path = "../src/random.rs"]
+pub(crate) mod random;
 pub(crate) mod sentinels;
 pub(crate) mod shop;
 pub(crate) mod sign;

@@ -15,7 +15,7 @@ use super::{CommandError, Exit, Verbosity, connect, load, warn, worst};
 use crate::cli::{self, Output, StackChoice};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::ConfigScope;
-use crate::delivery::Status;
+use crate::delivery::DeliveryStatus;
 use crate::delivery::reply::status_of;
 use crate::portainer::StackId;
 use crate::redact::{Redactor, escape_json};
@@ -226,7 +226,7 @@ fn to_json(results: &[(&Stack, RunResult)]) -> Value {
     });
     let reports: Vec<StackReport> = reports.collect();
     let status = match reports.is_empty() {
-        true => Status::Succeeded,
+        true => DeliveryStatus::Succeeded,
         false => status_of(&reports),
     };
     let stack = |(stack, result): &(&Stack, RunResult)| match result {

@@ -19,13 +19,13 @@ use crate::portainer::Portainer;
 use crate::redact::Redactor;
 use crate::redeploy::{self, Context, Observer};
 use crate::scheduler::notify::Notifier;
-use crate::scheduler::probe::{Means, Probe};
-use crate::scheduler::{Observers, Persistence, Redeploy, Scheduler, Task};
+use crate::scheduler::probe::{Probe, ProbeDeps};
+use crate::scheduler::{Observers, Persistence, RedeployFn, RedeployTask, Scheduler};
 use crate::site::{Desk, Site};
 use crate::stack::outcome::Outcome;
 use crate::store::lock::LockManager;
 use crate::store::stacks::StackStore;
-use crate::store::{CannotOpen, Journal, NotWritten};
+use crate::store::{CannotOpen, Journal, WriteError};
 use crate::systemd::{self, Notification};
 use crate::text::io_error_message;
 
@@ -55,8 +55,8 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, CommandError> {
         observers,
         redeploy,
     )
-    .map_err(|NotWritten| CommandError::Failed("the journal cannot be rewritten".to_owned()))?;
-    let means = Means {
+    .map_err(|WriteError| CommandError::Failed("the journal cannot be rewritten".to_owned()))?;
+    let deps = ProbeDeps {
         portainer,
         clock: Arc::clone(&clock),
         redactor: Redactor::new(config.secrets()),
@@ -67,7 +67,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, CommandError> {
     };
     let desk = match &config.staff {
         Some(staff) => {
-            let probe = Probe::start(means).map_err(CommandError::Failed)?;
+            let probe = Probe::start(deps).map_err(CommandError::Failed)?;
             let desk = Desk::new(staff, config.public_url.clone(), shown, probe);
             Some(desk.map_err(CommandError::Failed)?)
         }
@@ -113,7 +113,7 @@ pub(super) fn run(file: Option<&Path>) -> Result<Exit, CommandError> {
     wait_for_stop(signals);
     notify_systemd(Notification::Stopping("stopping"));
     // With a journal, waiting clients are answered at once: the outcome can be read after the restart.
-    server.close(match scheduler.lasts() {
+    server.close(match scheduler.is_persistent() {
         true => Duration::ZERO,
         false => WAIT_AT_STOP,
     });
@@ -187,7 +187,7 @@ fn wait_for_stop(mut signals: Signals) {
 /// Stops the scheduler and logs the work that is left.
 fn stop(scheduler: &Scheduler) {
     let nothing_lost = scheduler.stop(limits::STOP);
-    match (nothing_lost, scheduler.lasts()) {
+    match (nothing_lost, scheduler.is_persistent()) {
         (true, true) if scheduler.open() > 0 => log::info!(
             "open deliveries that continue at the next start: {}",
             scheduler.open()
@@ -215,10 +215,10 @@ fn redeploy(
     clock: &Arc<dyn Clock>,
     (portainer, timeout): (&Arc<Portainer>, Duration),
     memory: StackStore,
-) -> Box<Redeploy> {
+) -> Box<RedeployFn> {
     let (portainer, clock) = (Arc::clone(portainer), Arc::clone(clock));
     let redactor = Redactor::new(config.secrets());
-    Box::new(move |task: &Task, observer: &dyn Observer| {
+    Box::new(move |task: &RedeployTask, observer: &dyn Observer| {
         let context = Context {
             portainer: &portainer,
             clock: clock.as_ref(),

@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use super::choose::{choose, find_stack};
 use super::table::columns;
 use super::{CommandError, Exit, Verbosity, connect, load, print};
+use crate::calendar::rfc3339;
 use crate::cli::StackChoice;
-use crate::clock::{Clock as _, SystemClock, rfc3339};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, ConfigScope};
 use crate::delivery::Delivery;
-use crate::delivery::ledger::{Failure, Ledger};
+use crate::delivery::ledger::{Ledger, StackFailure};
 use crate::portainer::{Portainer, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::record::{Memory as _, StackRecord};
@@ -207,7 +208,7 @@ struct StackStatus<'a> {
     is_updating: bool,
     deliveries: Vec<&'a Delivery>,
     /// The last failure, if nothing succeeded since.
-    failure: Option<&'a Failure>,
+    failure: Option<&'a StackFailure>,
 }
 
 impl<'a> StackStatus<'a> {

@@ -1,4 +1,4 @@
-//! The entries of the journal. The ledger is what they amount to.
+//! The entries of the journal. The ledger is the result of applying them.
 
 use std::collections::BTreeMap;
 
@@ -17,24 +17,17 @@ use crate::stack::outcome::StackReport;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Entry {
     /// A delivery was accepted.
-    Accepted {
-        /// The delivery.
-        accepted: Accepted,
-        /// When it was accepted.
-        unix: u64,
-    },
+    Accepted { accepted: Accepted, unix: u64 },
     /// The waiting redeploy of this stack began.
     Started(StackKey),
     /// The running redeploy of a stack is about to pull.
     Pulling {
-        /// The stack.
         stack: StackKey,
         /// The image id that each reference has now.
         before: BTreeMap<Reference, Option<String>>,
     },
     /// The running redeploy of a stack is about to send its update.
     Submitting {
-        /// The stack.
         stack: StackKey,
         /// Everything that is needed to follow the update after a crash.
         submission: Value,
@@ -43,12 +36,9 @@ pub(crate) enum Entry {
     NotSent(StackKey),
     /// The running redeploy of a stack has ended.
     Ended {
-        /// The stack.
         stack: StackKey,
-        /// Its report.
         #[serde(with = "kept")]
         report: StackReport,
-        /// When it ended.
         unix: u64,
     },
     /// The current state of a delivery.
@@ -56,7 +46,6 @@ pub(crate) enum Entry {
     /// The current state of the queue of a stack.
     #[serde(rename = "lane")]
     Queue {
-        /// The stack.
         stack: StackKey,
         /// Its running and waiting redeploys.
         #[serde(rename = "lane")]
@@ -69,18 +58,18 @@ pub(crate) enum Entry {
         fingerprint: Fingerprint,
         /// The delivery that it became.
         delivery: DeliveryId,
-        /// When it was accepted.
+        /// Time of acceptance.
         unix: u64,
         /// The hook that it came through; missing in version 0.1.
         #[serde(default)]
         hook: String,
-        /// When its signed time is too old; missing in version 0.1.
+        /// Time at which its signed time becomes too old; missing in version 0.1.
         #[serde(default)]
         until: Option<u64>,
     },
     /// The last failure of a stack.
-    Failure(Failure),
-    /// A server started and takes up running redeploys. If the one before did not stop in order, they may have been the cause.
+    Failure(StackFailure),
+    /// A server started and resumes running redeploys. If the one before did not stop in order, they may have been the cause.
     Resumed,
     /// The running redeploy of this stack was tried again with nothing else running, because servers ended during it before.
     RunsAlone(StackKey),
@@ -90,12 +79,10 @@ pub(crate) enum Entry {
 
 /// The last failure of a stack, or the last redeploy with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Failure {
-    /// The stack.
+pub(crate) struct StackFailure {
     pub(crate) stack: StackKey,
-    /// When it ended (Unix seconds).
+    /// End of the redeploy (Unix seconds).
     pub(crate) unix: u64,
-    /// Its report, with logs.
     #[serde(with = "kept")]
     pub(crate) report: StackReport,
 }

@@ -1,25 +1,28 @@
-//! The state of all deliveries as a fold over journal entries: the only place where it changes, while running and after a crash alike.
+//! The state of all deliveries, as the result of applying journal entries. It changes nowhere else, so that a restart restores exactly
+//! the state before it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::delivery::DeliveryId;
-pub(crate) use crate::delivery::entry::{Entry, Failure};
-use crate::delivery::queue::{Running, StackQueues};
+pub(crate) use crate::delivery::entry::{Entry, StackFailure};
+use crate::delivery::queue::{RunningRedeploy, StackQueues};
 use crate::delivery::replay::{Replay, ReplayTable};
-use crate::delivery::{Accepted, Delivery, Fingerprint, Part, Progress, Status};
+use crate::delivery::{
+    Accepted, Delivery, DeliveryStatus, Fingerprint, Part, PartProgress, RequestedRedeploy,
+};
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Outcome, StackReport};
 
-/// Whether a delivery came before.
+/// The kind of a delivery that arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// It did not, or may run again.
+pub(crate) enum Acceptance {
+    /// It did not come before, or may run again.
     New,
-    /// It is answered as this one.
-    Of(DeliveryId),
-    /// It is a replay of one that is no longer known.
+    /// It repeats this delivery and gets its outcome.
+    Repeated(DeliveryId),
+    /// It is a replay of a delivery that has been forgotten since.
     Forgotten,
 }
 
@@ -36,28 +39,28 @@ pub(crate) struct Ledger {
     /// The last server stopped in order.
     was_stopped: bool,
     duplicates: HashMap<Fingerprint, DeliveryId>,
-    /// One a stack.
-    failures: Vec<Failure>,
+    /// The last failure of each stack.
+    failures: Vec<StackFailure>,
 }
 
 impl Ledger {
-    /// How many deliveries have not ended.
+    /// Returns the number of deliveries that have not ended.
     pub(crate) fn open(&self) -> usize {
         self.deliveries.len() - self.ended.len()
     }
 
-    /// A delivery that is open or still remembered.
+    /// Returns a delivery that is open or still remembered.
     pub(crate) fn find(&self, id: &DeliveryId) -> Option<&Delivery> {
         self.deliveries.get(id)
     }
 
-    /// Whether a delivery came before.
-    pub(crate) fn repeat(&self, accepted: &Accepted, unix: u64) -> Repeat {
+    /// Compares a delivery with earlier ones.
+    pub(crate) fn recognize(&self, accepted: &Accepted, unix: u64) -> Acceptance {
         let replay = accepted.replay.as_ref();
         if let Some(replay) = replay.and_then(|key| self.replays.get(key)) {
             match self.deliveries.contains_key(&replay.delivery) {
-                true => return Repeat::Of(replay.delivery.clone()),
-                false if unix <= replay.until => return Repeat::Forgotten,
+                true => return Acceptance::Repeated(replay.delivery.clone()),
+                false if unix <= replay.until => return Acceptance::Forgotten,
                 false => {}
             }
         }
@@ -66,8 +69,8 @@ impl Ledger {
             .as_ref()
             .and_then(|print| self.deliveries.get(self.duplicates.get(print)?));
         match first {
-            Some(first) if first.stands_for_its_duplicates(unix) => Repeat::Of(first.id.clone()),
-            Some(_) | None => Repeat::New,
+            Some(first) if first.answers_duplicates(unix) => Acceptance::Repeated(first.id.clone()),
+            Some(_) | None => Acceptance::New,
         }
     }
 
@@ -104,7 +107,7 @@ impl Ledger {
         corrected
     }
 
-    /// The last deliveries, newest first: the open ones, then those that have ended.
+    /// Returns the last deliveries, newest first: the open ones, then those that have ended.
     pub(crate) fn history(&self) -> impl Iterator<Item = &Delivery> {
         let open = self.not_ended().into_iter().rev();
         let ended = self.ended.iter().rev();
@@ -112,33 +115,33 @@ impl Ledger {
         open.chain(ended).take(limits::HISTORY)
     }
 
-    /// The deliveries that ended last.
+    /// Returns the deliveries that ended last.
     pub(crate) fn last_ended(&self, count: usize) -> impl Iterator<Item = &Delivery> {
         let ended = self.ended.iter().rev().take(count);
         ended.filter_map(|id| self.deliveries.get(id))
     }
 
-    /// Whether nothing runs or waits for a stack.
+    /// Returns true if no redeploy of a stack runs or waits.
     pub(crate) fn is_idle(&self, stack: &StackKey) -> bool {
         self.queues.running(stack).is_none() && !self.queues.ready().any(|ready| ready == stack)
     }
 
-    /// The last failure of each stack that ever had one.
-    pub(crate) fn failures(&self) -> impl Iterator<Item = &Failure> {
+    /// Returns the last failure of each stack that ever had one.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &StackFailure> {
         self.failures.iter()
     }
 
-    /// The stacks whose waiting redeploy nothing of their own holds up, in the order of their keys.
+    /// Returns the stacks with a waiting and without a running redeploy, in the order of their keys.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &StackKey> {
         self.queues.ready()
     }
 
-    /// The running redeploy of a stack.
-    pub(crate) fn running(&self, stack: &StackKey) -> Option<&Running> {
+    /// Returns the running redeploy of a stack.
+    pub(crate) fn running(&self, stack: &StackKey) -> Option<&RunningRedeploy> {
         self.queues.running(stack)
     }
 
-    /// The stacks whose redeploy runs: after a crash those that must be taken up again.
+    /// Returns the stacks with a running redeploy; after a crash, they must be resumed.
     pub(crate) fn all_running(&self) -> Vec<StackKey> {
         let running = self
             .queues
@@ -147,26 +150,26 @@ impl Ledger {
         running.map(|(stack, _)| stack.clone()).collect()
     }
 
-    /// The step that the running redeploy of a stack is at; not lasting, so it is no entry.
-    pub(crate) fn step(&mut self, stack: &StackKey, step: &str) {
+    /// Notes the current step of the running redeploy of a stack. Not journalled.
+    pub(crate) fn set_step(&mut self, stack: &StackKey, step: &str) {
         for id in self.queues.covered(stack) {
             if let Some(part) = self
                 .deliveries
                 .get_mut(id)
                 .and_then(|delivery| delivery.part(stack))
             {
-                part.progress = Progress::Running(step.to_owned());
+                part.progress = PartProgress::Running(step.to_owned());
             }
         }
     }
 
-    /// The fold.
+    /// Applies an entry.
     pub(crate) fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Accepted { accepted, unix } => self.accept(accepted, unix),
             Entry::Started(stack) => {
                 self.queues.start(&stack);
-                self.step(&stack, "starting");
+                self.set_step(&stack, "starting");
             }
             Entry::Pulling { stack, before } => {
                 if let Some(running) = self.queues.running_mut(&stack) {
@@ -224,7 +227,7 @@ impl Ledger {
         }
     }
 
-    /// Entries that amount to this: deliveries before the queues that cover them.
+    /// Returns entries that restore this state: deliveries before the queues that cover them.
     pub(crate) fn state(&self) -> Vec<Entry> {
         let ended = self.ended.iter().filter_map(|id| self.deliveries.get(id));
         let deliveries = ended.chain(self.not_ended());
@@ -253,8 +256,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Deliveries that are open and that no redeploy covers: only a damaged journal leaves such. They end, and say what is not known.
-    /// Returns how many there were.
+    /// Ends open deliveries that no redeploy covers, which only a damaged journal leaves behind. Returns their number.
     pub(crate) fn fail_orphaned(&mut self, unix: u64) -> usize {
         let mut lost = Vec::new();
         let queues = self.queues.all();
@@ -270,18 +272,19 @@ impl Ledger {
             }
         }
         for (id, stack, name) in &lost {
-            let words = "the journal is damaged there, so that nobody knows how it ended; look at the stack in Portainer";
-            let report = report(stack, name, Outcome::Unknown, words.to_owned());
+            let message =
+                "the journal is damaged, so the result is unknown; check the stack in Portainer";
+            let report = report(stack, name, Outcome::Unknown, message.to_owned());
             self.end(id, stack, report, unix);
         }
         lost.len()
     }
 
-    /// Oldest first.
+    /// Returns the open deliveries, oldest first.
     fn not_ended(&self) -> Vec<&Delivery> {
         let open = self.deliveries.values();
-        let mut open: Vec<&Delivery> = open.filter(|one| one.ended.is_none()).collect();
-        open.sort_unstable_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+        let mut open: Vec<&Delivery> = open.filter(|delivery| delivery.ended.is_none()).collect();
+        open.sort_unstable_by_key(|delivery| (delivery.at, &delivery.id));
         open
     }
 
@@ -300,10 +303,10 @@ impl Ledger {
             };
             self.replays.insert(fingerprint, replay, unix);
         }
-        let part = |asked: &super::Asked| Part {
+        let part = |asked: &RequestedRedeploy| Part {
             stack: asked.stack.clone(),
             name: asked.name.clone(),
-            progress: Progress::Waiting,
+            progress: PartProgress::Waiting,
         };
         self.put(Delivery {
             id: accepted.id.clone(),
@@ -359,7 +362,7 @@ impl Ledger {
             self.end(&id, &stack, without_logs.clone(), unix);
         }
         if matches!(report.outcome, Outcome::Failed | Outcome::Unknown) {
-            self.failed(Failure {
+            self.failed(StackFailure {
                 stack,
                 unix,
                 report,
@@ -367,8 +370,8 @@ impl Ledger {
         }
     }
 
-    fn failed(&mut self, failure: Failure) {
-        self.failures.retain(|one| one.stack != failure.stack);
+    fn failed(&mut self, failure: StackFailure) {
+        self.failures.retain(|known| known.stack != failure.stack);
         self.failures.push(failure);
     }
 
@@ -376,9 +379,9 @@ impl Ledger {
         let Some(delivery) = self.deliveries.get_mut(id) else {
             return;
         };
-        // A delivery that lost two variables is told once.
+        // A delivery of which two variables were superseded ends once.
         match delivery.part(stack) {
-            Some(part) if !part.has_ended() => part.progress = Progress::Ended(report),
+            Some(part) if !part.has_ended() => part.progress = PartProgress::Ended(report),
             _ => return,
         }
         if delivery.has_ended() {
@@ -434,12 +437,12 @@ impl Ledger {
     }
 }
 
-/// Whether not more than `time` has passed since `at`.
+/// Returns true if at most `time` has passed since `at`.
 fn is_within(at: u64, unix: u64, time: Duration) -> bool {
     unix.saturating_sub(at) <= time.as_secs()
 }
 
-/// The report on what was not carried out, or of which nothing is known.
+/// Returns a report about a redeploy that was not carried out or whose result is unknown.
 pub(crate) fn report(
     stack: &StackKey,
     name: &str,
@@ -463,17 +466,20 @@ pub(crate) fn report(
 
 impl Part {
     fn has_ended(&self) -> bool {
-        matches!(self.progress, Progress::Ended(_))
+        matches!(self.progress, PartProgress::Ended(_))
     }
 }
 
 impl Delivery {
-    /// While it runs and for a while after it succeeded; what failed, or was not acted on, may be tried again.
-    fn stands_for_its_duplicates(&self, unix: u64) -> bool {
+    /// Returns true while it runs and for a while after it succeeded; a delivery that failed or was ignored may be tried again.
+    fn answers_duplicates(&self, unix: u64) -> bool {
         match (self.status(), self.ended) {
-            (Status::Queued | Status::Running, _) | (Status::Succeeded, None) => true,
-            (Status::Succeeded, Some(ended)) => is_within(ended, unix, limits::DUPLICATE),
-            (Status::Ignored | Status::Unknown | Status::Failed, _) => false,
+            (DeliveryStatus::Queued | DeliveryStatus::Running, _)
+            | (DeliveryStatus::Succeeded, None) => true,
+            (DeliveryStatus::Succeeded, Some(ended)) => is_within(ended, unix, limits::DUPLICATE),
+            (DeliveryStatus::Ignored | DeliveryStatus::Unknown | DeliveryStatus::Failed, _) => {
+                false
+            }
         }
     }
 

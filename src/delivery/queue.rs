@@ -17,15 +17,15 @@ pub(crate) struct StackQueues(BTreeMap<StackKey, StackQueue>);
 /// The running and the waiting redeploy of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StackQueue {
-    running: Option<Running>,
-    waiting: Option<Job>,
+    running: Option<RunningRedeploy>,
+    waiting: Option<QueuedRedeploy>,
 }
 
 /// A running redeploy, with everything that must survive a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Running {
+pub(crate) struct RunningRedeploy {
     /// The job that is carried out.
-    pub(crate) job: Job,
+    pub(crate) job: QueuedRedeploy,
     /// The image id that each reference had before the first pull for this redeploy.
     #[serde(default)]
     pub(crate) before: BTreeMap<Reference, Option<String>>,
@@ -40,14 +40,14 @@ pub(crate) struct Running {
     runs_alone: bool,
     /// The furthest point it ever reached.
     #[serde(default)]
-    progress: Progress,
+    progress: Milestone,
 }
 
 /// The furthest point that a running redeploy ever reached; only reaching a new one resets the count of unclean ends, because a
 /// redeploy that is tried again repeats the earlier ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Progress {
+enum Milestone {
     #[default]
     Started,
     Pulled,
@@ -59,19 +59,19 @@ const ENDS_UNTIL_ALONE: u32 = 3;
 /// After this many unclean ends, the last ones while it ran alone, a redeploy is given up.
 const ENDS_UNTIL_GIVEN_UP: u32 = 5;
 
-impl Running {
+impl RunningRedeploy {
     /// Notes the images before a pull. The first attempt counts: a later one sees what that one pulled.
     pub(crate) fn pulling(&mut self, before: BTreeMap<Reference, Option<String>>) {
         for (reference, id) in before {
             self.before.entry(reference).or_insert(id);
         }
-        self.reached(Progress::Pulled);
+        self.reached(Milestone::Pulled);
     }
 
     /// Notes what is about to be sent.
     pub(crate) fn submitting(&mut self, submission: Value) {
         self.submission = Some(submission);
-        self.reached(Progress::Submitted);
+        self.reached(Milestone::Submitted);
     }
 
     /// Counts an unclean end of a server. One that must run alone is only counted if it did.
@@ -91,7 +91,7 @@ impl Running {
         (self.unclean_ends >= ENDS_UNTIL_GIVEN_UP).then_some(self.unclean_ends)
     }
 
-    fn reached(&mut self, progress: Progress) {
+    fn reached(&mut self, progress: Milestone) {
         if progress > self.progress {
             self.progress = progress;
             self.unclean_ends = 0;
@@ -101,7 +101,7 @@ impl Running {
 
 /// One redeploy, and the deliveries that it covers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Job {
+pub(crate) struct QueuedRedeploy {
     /// The merged order of all its deliveries.
     pub(crate) order: Order,
     /// The deliveries that get its outcome.
@@ -127,7 +127,6 @@ pub(crate) struct Superseded {
     pub(crate) delivery: DeliveryId,
     /// The delivery whose value is deployed.
     pub(crate) by: DeliveryId,
-    /// The variable.
     pub(crate) variable: String,
 }
 
@@ -142,8 +141,8 @@ impl Superseded {
 }
 
 impl StackQueues {
-    /// Queues an order; `time` is the delivery's signed time, or that of its arrival. Returns the deliveries that were superseded,
-    /// which may include this one.
+    /// Queues an order; `time` is the delivery's signed time, or that of its arrival. Returns the superseded deliveries, this one perhaps
+    /// among them.
     pub(crate) fn join(
         &mut self,
         stack: &StackKey,
@@ -155,20 +154,15 @@ impl StackQueues {
         match &mut queue.waiting {
             Some(job) => job.join(id, order, time),
             None => {
-                let setters = |name: &String| {
-                    (
-                        name.clone(),
-                        Setters {
-                            newest: (time, 0),
-                            deliveries: vec![id.clone()],
-                        },
-                    )
+                let own = Setters {
+                    newest: (time, 0),
+                    deliveries: vec![id.clone()],
                 };
-                let setters = order.set.keys().map(setters).collect::<BTreeMap<_, _>>();
-                queue.waiting = Some(Job {
+                let setters = order.set.keys().map(|name| (name.clone(), own.clone()));
+                queue.waiting = Some(QueuedRedeploy {
+                    setters: setters.collect(),
                     order,
                     deliveries: vec![id.clone()],
-                    setters,
                     joined: 1,
                 });
                 Vec::new()
@@ -176,7 +170,7 @@ impl StackQueues {
         }
     }
 
-    /// The stacks with a waiting and without a running redeploy.
+    /// Returns the stacks with a waiting and without a running redeploy.
     pub(crate) fn ready(&self) -> impl Iterator<Item = &StackKey> {
         let ready = |queue: &StackQueue| queue.running.is_none() && queue.waiting.is_some();
         self.0
@@ -192,25 +186,25 @@ impl StackQueues {
             .get_mut(stack)
             .filter(|queue| queue.running.is_none())
         {
-            queue.running = queue.waiting.take().map(|job| Running {
+            queue.running = queue.waiting.take().map(|job| RunningRedeploy {
                 job,
                 before: BTreeMap::new(),
                 submission: None,
                 unclean_ends: 0,
                 runs_alone: false,
-                progress: Progress::Started,
+                progress: Milestone::Started,
             });
         }
     }
 
-    /// The running redeploy of a stack.
-    pub(crate) fn running(&self, stack: &StackKey) -> Option<&Running> {
+    /// Returns the running redeploy of a stack.
+    pub(crate) fn running(&self, stack: &StackKey) -> Option<&RunningRedeploy> {
         self.0.get(stack)?.running.as_ref()
     }
 
-    /// Mutable access to the running redeploy. If the `Started` entry was lost to corruption, the entry at hand proves that it ran, so
+    /// Returns the running redeploy for changes. If the `Started` entry was lost to corruption, the entry at hand proves that it ran, so
     /// the waiting one becomes the running one.
-    pub(crate) fn running_mut(&mut self, stack: &StackKey) -> Option<&mut Running> {
+    pub(crate) fn running_mut(&mut self, stack: &StackKey) -> Option<&mut RunningRedeploy> {
         self.start(stack);
         self.0.get_mut(stack)?.running.as_mut()
     }
@@ -218,18 +212,16 @@ impl StackQueues {
     /// Ends the running redeploy of a stack and returns its deliveries.
     pub(crate) fn end(&mut self, stack: &StackKey) -> Vec<DeliveryId> {
         let running = self.0.get_mut(stack).and_then(|queue| queue.running.take());
-        running
-            .map(|running| running.job.deliveries)
-            .unwrap_or_default()
+        running.map_or_else(Vec::new, |running| running.job.deliveries)
     }
 
-    /// The deliveries of the running redeploy of a stack.
+    /// Returns the deliveries of the running redeploy of a stack.
     pub(crate) fn covered(&self, stack: &StackKey) -> &[DeliveryId] {
         self.running(stack)
             .map_or(&[], |running| &running.job.deliveries)
     }
 
-    /// A server starts: counts an unclean end for every running redeploy if the one before did not stop in order.
+    /// Counts an unclean end for every running redeploy when a server starts, unless the one before stopped in order.
     pub(crate) fn resume(&mut self, was_stopped: bool) {
         let running = self
             .0
@@ -243,14 +235,14 @@ impl StackQueues {
         }
     }
 
-    /// The running redeploy of a stack starts with nothing else running.
+    /// Notes that the running redeploy of a stack starts with nothing else running.
     pub(crate) fn run_alone(&mut self, stack: &StackKey) {
         if let Some(running) = self.running_mut(stack) {
             running.runs_alone = true;
         }
     }
 
-    /// Every queue with something in it.
+    /// Returns the queues that are not empty.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&StackKey, &StackQueue)> {
         self.0.iter().filter(|(_, queue)| !queue.is_empty())
     }
@@ -262,20 +254,12 @@ impl StackQueues {
         mut queue: StackQueue,
         known: impl Fn(&DeliveryId) -> bool,
     ) {
-        let keep = |job: &mut Job| {
+        let keep = |job: &mut QueuedRedeploy| {
             job.deliveries.retain(&known);
             !job.deliveries.is_empty()
         };
-        if queue
-            .running
-            .as_mut()
-            .is_some_and(|running| !keep(&mut running.job))
-        {
-            queue.running = None;
-        }
-        if queue.waiting.as_mut().is_some_and(|job| !keep(job)) {
-            queue.waiting = None;
-        }
+        queue.running.take_if(|running| !keep(&mut running.job));
+        queue.waiting.take_if(|job| !keep(job));
         self.0.insert(stack, queue);
     }
 }
@@ -285,20 +269,20 @@ impl StackQueue {
         self.running.is_none() && self.waiting.is_none()
     }
 
-    /// The deliveries of both redeploys.
+    /// Returns the deliveries of both redeploys.
     pub(crate) fn covers(&self) -> HashSet<&DeliveryId> {
         let running = self.running.iter().map(|running| &running.job);
         let jobs = running.chain(&self.waiting);
         jobs.flat_map(|job| &job.deliveries).collect()
     }
 
-    /// The running redeploy.
-    pub(crate) fn running(&self) -> Option<&Running> {
+    /// Returns the running redeploy.
+    pub(crate) fn running(&self) -> Option<&RunningRedeploy> {
         self.running.as_ref()
     }
 }
 
-impl Job {
+impl QueuedRedeploy {
     fn join(&mut self, id: &DeliveryId, mut order: Order, time: u64) -> Vec<Superseded> {
         let rank = (time, self.joined);
         self.joined += 1;

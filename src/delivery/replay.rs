@@ -10,7 +10,7 @@ use crate::limits;
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ReplayTable {
     entries: HashMap<Fingerprint, Replay>,
-    /// The same, in the order in which they may be forgotten.
+    /// The keys, in the order in which they may be forgotten.
     by_expiry: BTreeSet<(u64, Fingerprint)>,
     per_hook: HashMap<String, usize>,
 }
@@ -32,7 +32,7 @@ impl ReplayTable {
         self.entries.get(key)
     }
 
-    /// Every entry, those that are forgotten first at the front.
+    /// Returns every entry, in the order in which they may be forgotten.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Fingerprint, &Replay)> {
         let keys = self.by_expiry.iter();
         keys.filter_map(|(_, key)| Some((key, self.entries.get(key)?)))

@@ -1,14 +1,14 @@
-//! A delivery's reply: the JSON object and the status code of design 2.1.
+//! The reply to a delivery: a JSON object and a status code.
 
 use serde::Serialize;
 
-use crate::delivery::{Delivery, Part, Progress, Status};
+use crate::delivery::{Delivery, DeliveryStatus, Part, PartProgress};
 use crate::message::Reply;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
 
 /// The JSON object; its first three keys are what the first users of this interface read.
 #[derive(Serialize)]
-struct Body<'a> {
+struct ReplyBody<'a> {
     success: bool,
     message: &'a str,
     update_result: Option<&'a str>,
@@ -18,19 +18,19 @@ struct Body<'a> {
     delivery: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_url: Option<&'a str>,
-    /// Whether an earlier delivery is answered again.
+    /// An earlier delivery is answered again.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_ended_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stacks: Option<Vec<Row<'a>>>,
+    stacks: Option<Vec<StackRow<'a>>>,
 }
 
-/// A stack of a delivery, as far as it is.
+/// A stack of a delivery.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Row<'a> {
+enum StackRow<'a> {
     Open {
         stack: &'a str,
         name: &'a str,
@@ -39,7 +39,7 @@ enum Row<'a> {
     Ended(&'a StackReport),
 }
 
-/// The reply about a delivery as it is now. `prefix` is the path of the public URL, without a trailing slash. `first_ended_at` marks the
+/// Returns the reply about a delivery as it is now. `prefix` is the path of the public URL, without a trailing slash. `first_ended_at` marks the
 /// reply to a delivery that came before: the end of the first one (RFC 3339), empty while that is not finished.
 pub(crate) fn about(delivery: &Delivery, prefix: &str, first_ended_at: Option<&str>) -> Reply {
     let status = delivery.status();
@@ -47,27 +47,30 @@ pub(crate) fn about(delivery: &Delivery, prefix: &str, first_ended_at: Option<&s
         status_url(delivery, prefix),
         update_result(delivery, status),
     );
-    let body = Body {
+    let body = ReplyBody {
         status_url: Some(&url),
         repeated: first_ended_at.is_some(),
         first_ended_at: first_ended_at.filter(|time| !time.is_empty()),
         delivery: Some(delivery.id.as_str()),
         stacks: Some(delivery.parts.iter().map(row).collect()),
-        ..Body::new(status, &result)
+        ..ReplyBody::new(status, &result)
     };
     let reply = Reply::json(code(delivery, status), &body);
     match status {
-        Status::Queued | Status::Running => reply.with("Location", url),
-        Status::Ignored | Status::Succeeded | Status::Unknown | Status::Failed => reply,
+        DeliveryStatus::Queued | DeliveryStatus::Running => reply.with("Location", url),
+        DeliveryStatus::Ignored
+        | DeliveryStatus::Succeeded
+        | DeliveryStatus::Unknown
+        | DeliveryStatus::Failed => reply,
     }
 }
 
-/// The reply about a delivery that was verified and deliberately not acted on.
+/// Returns the reply about a delivery that was verified and deliberately not acted on.
 pub(crate) fn ignored(reason: &str) -> Reply {
-    Reply::json(200, &Body::new(Status::Ignored, reason))
+    Reply::json(200, &ReplyBody::new(DeliveryStatus::Ignored, reason))
 }
 
-/// The reply about a delivery that is open while stackhook stops. `continues`: it is on disk and continues after the restart.
+/// Returns the reply about a delivery that is open while stackhook stops. `continues`: it is on disk and continues after the restart.
 pub(crate) fn stopped(delivery: &Delivery, prefix: &str, continues: bool) -> Reply {
     let reason = match continues {
         true => {
@@ -78,7 +81,7 @@ pub(crate) fn stopped(delivery: &Delivery, prefix: &str, continues: bool) -> Rep
     unknown_outcome(delivery, prefix, 503, reason).with("Retry-After", "10")
 }
 
-/// The reply to a client that did not ask to wait and whose wait is over: 202 would look like a success.
+/// Returns the reply to a client that did not ask to wait and whose wait is over: 202 would look like a success.
 pub(crate) fn overdue(delivery: &Delivery, prefix: &str) -> Reply {
     let reason = "the update has not finished in time; \"status_url\" has its outcome later";
     unknown_outcome(delivery, prefix, 504, reason)
@@ -86,69 +89,69 @@ pub(crate) fn overdue(delivery: &Delivery, prefix: &str) -> Reply {
 
 fn unknown_outcome(delivery: &Delivery, prefix: &str, status: u16, reason: &str) -> Reply {
     let url = status_url(delivery, prefix);
-    let body = Body {
+    let body = ReplyBody {
         status_url: Some(&url),
         delivery: Some(delivery.id.as_str()),
-        ..Body::new(Status::Unknown, reason)
+        ..ReplyBody::new(DeliveryStatus::Unknown, reason)
     };
     Reply::json(status, &body)
 }
 
-/// The reply to what was turned away: nothing in it helps to forge.
+/// Returns the reply to a rejected request. Nothing in it helps an attacker to forge one.
 pub(crate) fn rejected(status: u16, reason: &str) -> Reply {
     let message = format!("Nothing was deployed: {reason}");
-    let rejected = Body {
+    let rejected = ReplyBody {
         update_result: None,
         status: None,
-        ..Body::new(Status::Failed, "")
+        ..ReplyBody::new(DeliveryStatus::Failed, "")
     };
     Reply::json(
         status,
-        &Body {
+        &ReplyBody {
             message: &message,
             ..rejected
         },
     )
 }
 
-/// The reply about a delivery that nobody knows. It may well have been deployed once.
+/// Returns the reply about an unknown delivery. It may have been deployed once.
 pub(crate) fn unknown() -> Reply {
     let message = "There is no such delivery, or it is no longer known";
-    let nothing = Body {
+    let nothing = ReplyBody {
         update_result: None,
         status: None,
         message,
-        ..Body::new(Status::Failed, "")
+        ..ReplyBody::new(DeliveryStatus::Failed, "")
     };
     Reply::json(404, &nothing)
 }
 
-/// The status of several stacks that were redeployed without a delivery; what the command line prints and exits by.
-pub(crate) fn status_of(reports: &[StackReport]) -> Status {
+/// Returns the status of several stacks that were redeployed without a delivery, for the output and exit code of commands.
+pub(crate) fn status_of(reports: &[StackReport]) -> DeliveryStatus {
     reports
         .iter()
-        .map(|report| Status::of(report.outcome, true))
+        .map(|report| DeliveryStatus::of(report.outcome, true))
         .max()
-        .unwrap_or(Status::Ignored)
+        .unwrap_or(DeliveryStatus::Ignored)
 }
 
-/// The path under which the delivery's reply can be read.
+/// Returns the path under which the delivery's reply can be read.
 pub(crate) fn status_url(delivery: &Delivery, prefix: &str) -> String {
     format!("{prefix}/webhook/deliveries/{}/", delivery.id)
 }
 
-impl<'a> Body<'a> {
-    fn new(status: Status, update_result: &'a str) -> Body<'a> {
+impl<'a> ReplyBody<'a> {
+    fn new(status: DeliveryStatus, update_result: &'a str) -> ReplyBody<'a> {
         let (success, message) = match status {
-            Status::Queued | Status::Running | Status::Succeeded => {
+            DeliveryStatus::Queued | DeliveryStatus::Running | DeliveryStatus::Succeeded => {
                 (true, "Stack update triggered")
             }
-            Status::Ignored => (true, "Delivery ignored"),
-            Status::Failed => (false, "Stack update failed"),
-            Status::Unknown => (false, "Stack update outcome unknown"),
+            DeliveryStatus::Ignored => (true, "Delivery ignored"),
+            DeliveryStatus::Failed => (false, "Stack update failed"),
+            DeliveryStatus::Unknown => (false, "Stack update outcome unknown"),
         };
         let (update_result, status) = (Some(update_result), Some(status.name()));
-        Body {
+        ReplyBody {
             success,
             message,
             update_result,
@@ -162,29 +165,34 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Why a delivery did not do what was asked for; empty where it did, or is under way.
+/// Returns the reason why a delivery did not do what it requested; empty if it did, or is under way.
 pub(crate) fn reason(delivery: &Delivery) -> String {
     let status = delivery.status();
     match status {
-        Status::Queued | Status::Running | Status::Succeeded => String::new(),
-        Status::Ignored | Status::Failed | Status::Unknown => update_result(delivery, status),
+        DeliveryStatus::Queued | DeliveryStatus::Running | DeliveryStatus::Succeeded => {
+            String::new()
+        }
+        DeliveryStatus::Ignored | DeliveryStatus::Failed | DeliveryStatus::Unknown => {
+            update_result(delivery, status)
+        }
     }
 }
 
-fn update_result(delivery: &Delivery, status: Status) -> String {
+fn update_result(delivery: &Delivery, status: DeliveryStatus) -> String {
     let updated = || {
         delivery
             .reports()
             .any(|report| report.outcome == Outcome::Updated)
     };
     match status {
-        Status::Queued => "Stack update queued".to_owned(),
-        Status::Running => "Stack update running".to_owned(),
-        Status::Succeeded if updated() => "Stack updated successfully".to_owned(),
-        Status::Succeeded => "Stack is already up to date".to_owned(),
-        Status::Ignored | Status::Failed | Status::Unknown => {
-            let responsible =
-                |report: &&StackReport| Status::of(report.outcome, delivery.strict) == status;
+        DeliveryStatus::Queued => "Stack update queued".to_owned(),
+        DeliveryStatus::Running => "Stack update running".to_owned(),
+        DeliveryStatus::Succeeded if updated() => "Stack updated successfully".to_owned(),
+        DeliveryStatus::Succeeded => "Stack is already up to date".to_owned(),
+        DeliveryStatus::Ignored | DeliveryStatus::Failed | DeliveryStatus::Unknown => {
+            let responsible = |report: &&StackReport| {
+                DeliveryStatus::of(report.outcome, delivery.strict) == status
+            };
             let line = |report: &StackReport| format!("{}: {}", report.name, report.message);
             delivery
                 .reports()
@@ -196,12 +204,12 @@ fn update_result(delivery: &Delivery, status: Status) -> String {
     }
 }
 
-fn code(delivery: &Delivery, status: Status) -> u16 {
+fn code(delivery: &Delivery, status: DeliveryStatus) -> u16 {
     match status {
-        Status::Queued | Status::Running => 202,
-        Status::Ignored | Status::Succeeded => 200,
-        Status::Unknown => 504,
-        Status::Failed => {
+        DeliveryStatus::Queued | DeliveryStatus::Running => 202,
+        DeliveryStatus::Ignored | DeliveryStatus::Succeeded => 200,
+        DeliveryStatus::Unknown => 504,
+        DeliveryStatus::Failed => {
             let code = |report: &StackReport| match (report.outcome, report.fault) {
                 (Outcome::Failed, Some(Fault::NotWritten)) => 503,
                 (Outcome::Failed, Some(Fault::NotReached)) => 504,
@@ -209,7 +217,7 @@ fn code(delivery: &Delivery, status: Status) -> u16 {
                 (Outcome::Skipped, _) => 409,
                 (Outcome::Updated | Outcome::Unchanged | Outcome::Unknown, _) => 200,
             };
-            // What Portainer or the containers said weighs more than what may pass by itself, and that more than a skip.
+            // An error of Portainer or the containers outweighs one that may be temporary, and that one a skip.
             let codes: Vec<u16> = delivery.reports().map(code).collect();
             [502, 504, 503, 409]
                 .into_iter()
@@ -219,16 +227,16 @@ fn code(delivery: &Delivery, status: Status) -> u16 {
     }
 }
 
-fn row(part: &Part) -> Row<'_> {
+fn row(part: &Part) -> StackRow<'_> {
     let (stack, name) = (part.stack.as_str(), part.name.as_str());
     match &part.progress {
-        Progress::Waiting => Row::Open {
+        PartProgress::Waiting => StackRow::Open {
             stack,
             name,
             step: "waiting",
         },
-        Progress::Running(step) => Row::Open { stack, name, step },
-        Progress::Ended(report) => Row::Ended(report),
+        PartProgress::Running(step) => StackRow::Open { stack, name, step },
+        PartProgress::Ended(report) => StackRow::Ended(report),
     }
 }
 

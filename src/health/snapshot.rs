@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::parse_rfc3339;
 use crate::compose::Role;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
@@ -112,12 +113,12 @@ impl Container {
 
     /// The time of its start by the clock of its host (Unix seconds), while it runs.
     pub(crate) fn running_since(&self) -> Option<u64> {
-        unix_of(&self.started_at).filter(|_| self.state == "running")
+        parse_rfc3339(&self.started_at).filter(|_| self.state == "running")
     }
 
     /// The time it has been running by the clock of its host, where that is known.
     pub(crate) fn running_for(&self, date: Option<u64>) -> Option<Duration> {
-        let age = date?.checked_sub(unix_of(&self.started_at)?)?;
+        let age = date?.checked_sub(parse_rfc3339(&self.started_at)?)?;
         (self.state == "running").then(|| Duration::from_secs(age))
     }
 }
@@ -324,28 +325,6 @@ pub(crate) fn waits_for_completion(label: &str) -> BTreeSet<String> {
     label.split(',').filter_map(completed).collect()
 }
 
-/// Seconds since 1970 of a time as Docker writes it: RFC 3339 in UTC, with any number of decimals.
-pub(crate) fn unix_of(text: &str) -> Option<u64> {
-    let (date, rest) = text.split_once('T')?;
-    let time = rest.strip_suffix('Z')?.split('.').next()?;
-    let mut date = date.splitn(3, '-').map(str::parse::<i64>);
-    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
-    let mut time = time.splitn(3, ':').map(str::parse::<i64>);
-    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
-        return None;
-    }
-    // The year is taken to begin in March, so that the leap day is its last and months follow one formula.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days =
-        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second).ok()
-}
-
 /// All services of a Swarm stack at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServiceSnapshot {
@@ -484,22 +463,6 @@ pub(super) fn has_failed(state: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check(text: &str, unix: Option<u64>) {
-        assert_eq!(unix_of(text), unix, "{text}");
-    }
-
-    #[test]
-    fn times_of_docker_are_read() {
-        check("1970-01-01T00:00:00Z", Some(0));
-        check("2000-02-29T12:00:00.5Z", Some(951_825_600));
-        check("2026-11-24T11:40:41.123456789Z", Some(1_795_520_441));
-        check("2100-03-01T00:00:00Z", Some(4_107_542_400));
-        check("0001-01-01T00:00:00Z", None);
-        check("2026-11-24 11:40:41", None);
-        check("", None);
-    }
 
     #[test]
     fn only_awaited_completions_are_read_from_the_label() {

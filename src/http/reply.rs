@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use tiny_http::{Header, StatusCode};
 
-use crate::clock::{self, Clock as _, SystemClock};
+use crate::calendar;
+use crate::clock::{Clock as _, SystemClock};
 use crate::message::Reply;
 
 /// The reserved size of a reply's head (bytes), so that it is rarely moved.
@@ -24,7 +25,7 @@ const OWN: [&str; 7] = [
 /// The reply's bytes; without its body if the request was HEAD.
 pub(super) fn encode(reply: &Reply, head_only: bool) -> Vec<u8> {
     let status = StatusCode(reply.status);
-    let date = clock::http_date(SystemClock.unix());
+    let date = calendar::http_date(SystemClock.unix());
     let mut text = String::with_capacity(HEAD + reply.body.len());
     // Writing to a String cannot fail.
     let _ = write!(

@@ -1,4 +1,4 @@
-//! The page is read back by a small parser of Prometheus' text format, written from its description and sharing nothing with the
+//! The output is read back by a small parser of Prometheus' text format, written from its description and sharing nothing with the
 //! writer.
 
 use std::collections::BTreeMap;
@@ -55,13 +55,11 @@ fn parse(text: &str) -> Samples {
 /// `name{label="value",…} number`, byte by byte.
 #[track_caller]
 fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
-    let mut signs = line.chars().peekable();
-    let word = |signs: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+    let mut chars = line.chars().peekable();
+    let word = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
         let mut word = String::new();
-        while let Some(sign) =
-            signs.next_if(|sign| sign.is_ascii_alphanumeric() || matches!(sign, '_' | ':'))
-        {
-            word.push(sign);
+        while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')) {
+            word.push(c);
         }
         assert!(
             word.chars()
@@ -71,38 +69,38 @@ fn sample(line: &str) -> (String, BTreeMap<String, String>, f64) {
         );
         word
     };
-    let name = word(&mut signs);
+    let name = word(&mut chars);
     let mut labels = BTreeMap::new();
-    if signs.next_if_eq(&'{').is_some() {
+    if chars.next_if_eq(&'{').is_some() {
         loop {
-            let label = word(&mut signs);
+            let label = word(&mut chars);
             assert_eq!(
-                (signs.next(), signs.next()),
+                (chars.next(), chars.next()),
                 (Some('='), Some('"')),
                 "{line}"
             );
             let mut value = String::new();
             loop {
-                match signs.next().expect("a value ends") {
+                match chars.next().expect("a value ends") {
                     '"' => break,
-                    '\\' => value.push(match signs.next() {
+                    '\\' => value.push(match chars.next() {
                         Some('n') => '\n',
-                        Some(sign @ ('\\' | '"')) => sign,
+                        Some(c @ ('\\' | '"')) => c,
                         other => panic!("\\{other:?} in {line}"),
                     }),
-                    sign => value.push(sign),
+                    c => value.push(c),
                 }
             }
             assert!(labels.insert(label, value).is_none(), "{line}");
-            match signs.next() {
+            match chars.next() {
                 Some(',') => {}
                 Some('}') => break,
                 other => panic!("{other:?} in {line}"),
             }
         }
     }
-    assert_eq!(signs.next(), Some(' '), "{line}");
-    let number: String = signs.collect();
+    assert_eq!(chars.next(), Some(' '), "{line}");
+    let number: String = chars.collect();
     (name, labels, number.parse().unwrap())
 }
 
@@ -116,7 +114,7 @@ fn ended(stack: &str, outcome: Outcome, seconds: f64) -> StackReport {
 }
 
 #[test]
-fn the_page_says_what_was_counted() {
+fn renders_every_count() {
     let metrics = Metrics::default();
     metrics.delivery("update", "succeeded");
     metrics.delivery("update", "succeeded");
@@ -128,7 +126,7 @@ fn the_page_says_what_was_counted() {
     metrics.redeploy(&ended("db", Outcome::Failed, 4000.0), 2000);
     metrics.success("db", 5);
     metrics.portainer(true);
-    let samples = parse(&metrics.render(3));
+    let samples = parse(&metrics.render(3, 5000));
     #[track_caller]
     fn check(samples: &Samples, name: &str, labels: &[(&str, &str)], kind: &str, value: f64) {
         let labels = labels
@@ -216,8 +214,38 @@ fn the_page_says_what_was_counted() {
 }
 
 #[test]
-fn nothing_counted_yet_is_a_page_too_and_says_nothing_about_portainer() {
-    let samples = parse(&Metrics::default().render(0));
+fn counts_a_redeploy_that_takes_exactly_the_upper_bound_of_a_bucket() {
+    let metrics = Metrics::default();
+    metrics.redeploy(&ended("app", Outcome::Failed, 5.0), 1000);
+    let text = metrics.render(0, 5000);
+    for (bound, count) in [("2", 0), ("5", 1), ("10", 1)] {
+        let line = format!("_bucket{{le=\"{bound}\"}} {count}\n");
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+}
+
+#[test]
+fn corrects_a_success_that_was_saved_while_the_clock_ran_ahead() {
+    let metrics = Metrics::default();
+    let last_success = |unix: u64| {
+        let text = metrics.render(0, unix);
+        let line = text
+            .lines()
+            .find(|line| line.contains("_success_timestamp_seconds{"));
+        line.unwrap().rsplit_once(' ').unwrap().1.to_owned()
+    };
+    metrics.success("app", 1000 + 365 * 86_400);
+    assert_eq!(last_success(1000), "1000");
+    assert_eq!(last_success(1500), "1000", "it is corrected once");
+    metrics.success("app", 2000);
+    assert_eq!(last_success(3000), "2000");
+    metrics.success("app", 3030);
+    assert_eq!(last_success(3000), "3030", "a small step is not corrected");
+}
+
+#[test]
+fn renders_no_state_of_portainer_before_its_first_answer() {
+    let samples = parse(&Metrics::default().render(0, 5000));
     assert!(
         !samples
             .keys()
@@ -231,12 +259,12 @@ fn nothing_counted_yet_is_a_page_too_and_says_nothing_about_portainer() {
 }
 
 #[test]
-fn hostile_names_stay_inside_their_quotes() {
+fn escapes_quotes_in_label_values() {
     let metrics = Metrics::default();
     let hostile = "a\"} 1\nstackhook_portainer_up 0\\";
     metrics.delivery(hostile, "failed");
     metrics.redeploy(&ended(hostile, Outcome::Failed, 1.0), 1);
-    let samples = parse(&metrics.render(0));
+    let samples = parse(&metrics.render(0, 5000));
     let hooks: Vec<&str> = samples
         .keys()
         .filter_map(|(_, labels)| labels.get("hook"))

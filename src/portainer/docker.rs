@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::pull::{PullProgress, StreamEnd};
 use super::response::{self, CallFailure, Entries, PortainerError, one_line};
 use super::{EnvironmentId, Portainer, RegistryId};
+use crate::calendar::parse_http_date;
 use crate::fetch::Method;
 use crate::image::Reference;
 use crate::limits;
@@ -35,7 +36,7 @@ impl Portainer {
         check_ids(&step, &list)?;
         Ok(Containers {
             list,
-            date: answer.head.date.as_deref().and_then(parse_date),
+            date: answer.head.date.as_deref().and_then(parse_http_date),
         })
     }
 
@@ -307,33 +308,6 @@ fn is_at_least(version: &str, least: (u32, u32)) -> bool {
 fn short(id: &str) -> &str {
     let digits = id.strip_prefix("sha256:").unwrap_or(id);
     digits.get(..12).unwrap_or(digits)
-}
-
-/// Parses a `Date` header (RFC 9110 section 5.6.7, without the two obsolete forms) into seconds since 1970.
-fn parse_date(date: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (_, date) = date.split_once(", ")?;
-    let mut parts = date.strip_suffix(" GMT")?.splitn(4, ' ');
-    let day: u64 = parts.next()?.parse().ok()?;
-    let name = parts.next()?;
-    let month = MONTHS.iter().position(|month| *month == name)?;
-    let year: u64 = parts.next()?.parse().ok()?;
-    let mut time = parts.next()?.splitn(3, ':').map(str::parse::<u64>);
-    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
-    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) {
-        return None;
-    }
-    // The year is counted from March, so that the leap day is its last.
-    let (year, month) = match month {
-        0 | 1 => (year - 1, month + 10),
-        _ => (year, month - 2),
-    };
-    let months = (153 * u64::try_from(month).ok()? + 2) / 5;
-    let days =
-        (365 * year + year / 4 - year / 100 + year / 400 + months + day).checked_sub(719_469)?;
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
 /// The end of a container's log as text. Docker puts eight bytes before every piece (stream, three zeros, length) unless the container

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use crate::clock::rfc3339;
+use crate::calendar::rfc3339;
 use crate::health::{Container, Snapshot, Verdict};
 use crate::image::Reference;
 use crate::redeploy::find::Found;

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::clock::rfc3339;
+use crate::calendar::rfc3339;
 use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{RedeployResult, Run};
 use crate::stack::outcome::Fault;

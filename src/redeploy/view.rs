@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::health::{snapshot, swarm};
+use crate::calendar::parse_rfc3339;
+use crate::health::swarm;
 use crate::image::Reference;
 use crate::portainer::{Kind, Origin, StackId};
 use crate::redeploy::check::{doubts, facts};
@@ -113,7 +114,7 @@ fn services(inspection: &Inspection, kind: Kind, now: Instant) -> Result<Vec<Run
         let mut images = inspection.local.values().flatten();
         let image = images.find(|image| Some(&image.id) == service.image_id.as_ref())?;
         // Reproducible builds write an arbitrary date of long ago.
-        snapshot::unix_of(&image.created).filter(|unix| *unix > YEAR_1990)
+        parse_rfc3339(&image.created).filter(|unix| *unix > YEAR_1990)
     };
     let running = |service: ServiceReport| Running {
         since: since(&service.service),

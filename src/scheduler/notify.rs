@@ -7,7 +7,8 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::clock::{Clock, rfc3339};
+use crate::calendar::rfc3339;
+use crate::clock::Clock;
 use crate::config::{Notify, NotifyEvent, NotifyFormat, Trust};
 use crate::fetch::{Fetch, Method, OutgoingRequest};
 use crate::image::short_id;
@@ -421,7 +422,7 @@ fn code_block(text: &str) -> String {
     format!("```\n{}\n```", text.replace('`', "'"))
 }
 
-/// A title without characters that format, and without mentions.
+/// Removes formatting characters and mentions from a title.
 fn inline(text: &str) -> String {
     text.replace(['*', '_', '~', '`', '|', '[', ']', '\n', '\r'], " ")
         .replace('@', "@\u{200b}")
@@ -434,7 +435,7 @@ fn for_slack(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// A header value that is not ASCII, as RFC 2047 encodes it.
+/// Encodes a header value that is not ASCII (RFC 2047).
 fn encoded_word(text: &str) -> String {
     match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         true => text.to_owned(),

@@ -1,7 +1,7 @@
-//! The one thread that looks at Portainer for people: what the settings page shows, its tests and its dry runs. Workers only ask for
-//! a look and read what was seen; redeploys have threads of their own.
+//! The thread that asks Portainer on behalf of the settings page: its overview, its connection test and its dry runs. HTTP workers only
+//! request a job and read the last result; redeploys have threads of their own.
 
-mod seen;
+mod result;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +18,8 @@ use crate::portainer::{Portainer, PortainerError, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::record::{Memory as _, StackRecord};
 use crate::redeploy::{self, Context, Unobserved};
-pub(crate) use crate::scheduler::probe::seen::{
-    Away, DryRun, Job, Look, Note, Portal, StaffAction,
+pub(crate) use crate::scheduler::probe::result::{
+    DryRun, Note, Overview, PortainerInfo, ProbeJob, StaffAction, Unavailable,
 };
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
@@ -27,42 +27,41 @@ use crate::stack::{Stack, StackKey};
 use crate::store::lock::{LockError, LockKey, LockManager};
 use crate::store::stacks::{Pause, StackStore};
 
-/// What it needs.
-pub(crate) struct Means {
+/// Dependencies of the probe.
+pub(crate) struct ProbeDeps {
     /// Shared with the redeploys, so that there is one login.
     pub(crate) portainer: Arc<Portainer>,
-    /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Knows the configured secrets.
     pub(crate) redactor: Redactor,
-    /// What lasts about each stack.
+    /// Pauses and numbers of stacks.
     pub(crate) store: StackStore,
     /// Shared with the redeploys, which write the same records.
     pub(crate) locks: LockManager,
     /// The configured stacks.
     pub(crate) stacks: Vec<Stack>,
-    /// Is told whether Portainer answers.
+    /// Receives the result of each request.
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The probe.
+/// The thread and its results.
 pub(crate) struct Probe {
-    state: Mutex<State>,
+    state: Mutex<ProbeState>,
     changed: Condvar,
     on_done: OnceLock<Box<OnDone>>,
-    means: Means,
+    deps: ProbeDeps,
 }
 
 /// Called with the number of each finished job. Must not block.
 pub(crate) type OnDone = dyn Fn(u64) + Send + Sync;
 
 #[derive(Default)]
-struct State {
+struct ProbeState {
     /// Numbered in the order in which they were asked.
-    jobs: VecDeque<(u64, Job)>,
+    jobs: VecDeque<(u64, ProbeJob)>,
     asked: u64,
     done: u64,
-    look: Option<Arc<Look>>,
+    look: Option<Arc<Overview>>,
     notes: HashMap<StackKey, Note>,
     notes_made: u64,
 }
@@ -71,25 +70,25 @@ impl Probe {
     /// Starts the thread.
     ///
     /// # Errors
-    /// What the system says when it has no thread.
-    pub(crate) fn start(means: Means) -> Result<Arc<Probe>, String> {
+    /// The thread cannot be started.
+    pub(crate) fn start(deps: ProbeDeps) -> Result<Arc<Probe>, String> {
         let probe = Arc::new(Probe {
             state: Mutex::default(),
             changed: Condvar::new(),
             on_done: OnceLock::new(),
-            means,
+            deps,
         });
         let own = Arc::clone(&probe);
         thread::Builder::new()
             .name("probe".to_owned())
             .spawn(move || own.run())
-            .map_err(|error| format!("cannot start the thread that looks at Portainer: {error}"))?;
+            .map_err(|error| format!("cannot start the thread that asks Portainer: {error}"))?;
         Ok(probe)
     }
 
     /// Requests a job and returns its number. A job that is already waiting is not requested twice, so there are never more of them
     /// than kinds and stacks.
-    pub(crate) fn ask(&self, job: Job) -> u64 {
+    pub(crate) fn ask(&self, job: ProbeJob) -> u64 {
         let mut state = self.lock();
         if let Some((number, _)) = state.jobs.iter().find(|(_, other)| *other == job) {
             return *number;
@@ -102,7 +101,7 @@ impl Probe {
         number
     }
 
-    /// Whether a job has finished.
+    /// Returns true if a job has finished.
     pub(crate) fn is_done(&self, number: u64) -> bool {
         self.lock().done >= number
     }
@@ -112,12 +111,12 @@ impl Probe {
         drop(self.on_done.set(on_done));
     }
 
-    /// What was last seen.
-    pub(crate) fn last(&self) -> Option<Arc<Look>> {
+    /// Returns the last overview.
+    pub(crate) fn last(&self) -> Option<Arc<Overview>> {
         self.lock().look.clone()
     }
 
-    /// What was last found out about a stack because somebody asked.
+    /// Returns the last result for a stack.
     pub(crate) fn note(&self, stack: &StackKey) -> Option<Note> {
         self.lock().notes.get(stack).cloned()
     }
@@ -135,7 +134,7 @@ impl Probe {
         state.notes_made += 1;
         let note = Note {
             number: state.notes_made,
-            unix: self.means.clock.unix(),
+            unix: self.deps.clock.unix(),
             at: Instant::now(),
             title: title.to_owned(),
             lines,
@@ -145,14 +144,14 @@ impl Probe {
         state.notes.insert(stack.clone(), note);
     }
 
-    /// What was told of a stack is over.
+    /// Removes the result for a stack.
     pub(crate) fn forget_note(&self, stack: &StackKey) {
         self.lock().notes.remove(stack);
     }
 
     /// Returns the pause of a stack, without asking Portainer.
     pub(crate) fn pause_of(&self, stack: &StackKey) -> Option<Pause> {
-        self.means.store.pause_of(stack, self.means.clock.unix())
+        self.deps.store.pause_of(stack, self.deps.clock.unix())
     }
 
     /// Pauses a stack until staff resume it, or until then (Unix seconds). Portainer is not asked.
@@ -160,8 +159,8 @@ impl Probe {
     /// # Errors
     /// The pause cannot be saved; the message is for staff.
     pub(crate) fn pause(&self, stack: &StackKey, until: Option<u64>) -> Result<(), String> {
-        let now = self.means.clock.unix();
-        self.means.store.pause(stack, now, until)?;
+        let now = self.deps.clock.unix();
+        self.deps.store.pause(stack, now, until)?;
         log::info!(stack = stack.as_str(); "paused by staff");
         Ok(())
     }
@@ -171,15 +170,15 @@ impl Probe {
     /// # Errors
     /// The pause cannot be removed; the message is for staff.
     pub(crate) fn resume(&self, stack: &StackKey) -> Result<(), String> {
-        self.means.store.resume(stack)?;
+        self.deps.store.resume(stack)?;
         log::info!(stack = stack.as_str(); "resumed by staff");
         Ok(())
     }
 
     /// Returns the record of a stack, without asking Portainer; an empty one if Portainer never listed the stack.
     pub(crate) fn record_of(&self, stack: &StackKey) -> StackRecord {
-        let id = self.means.store.id_of(stack).map(StackId);
-        id.map(|id| self.means.store.recall(id)).unwrap_or_default()
+        let id = self.deps.store.id_of(stack).map(StackId);
+        id.map(|id| self.deps.store.recall(id)).unwrap_or_default()
     }
 
     /// Allows blocked images and values again. Portainer is not asked.
@@ -187,11 +186,11 @@ impl Probe {
     /// # Errors
     /// A redeploy of the stack runs, or the record cannot be saved; the message is for staff.
     fn unblock(&self, stack: &StackKey) -> Result<(), String> {
-        let Some(id) = self.means.store.id_of(stack) else {
+        let Some(id) = self.deps.store.id_of(stack) else {
             return Ok(());
         };
         let lock = self
-            .means
+            .deps
             .locks
             .acquire(LockKey::Stack(id), Duration::ZERO, &|_| {});
         let _lock = lock.map_err(|error| match error {
@@ -203,7 +202,7 @@ impl Probe {
         let mut record = self.record_of(stack);
         record.blocked.clear();
         record.blocked_variables = None;
-        let saved = self.means.store.keep(StackId(id), &record);
+        let saved = self.deps.store.keep(StackId(id), &record);
         saved.map_err(|why| format!("the record cannot be saved: {}", why.0))?;
         log::info!(stack = stack.as_str(); "blocked images allowed again by staff");
         Ok(())
@@ -211,15 +210,15 @@ impl Probe {
 
     fn run(&self) {
         // Metrics report within seconds of the start whether Portainer answers.
-        self.knock();
+        self.ping();
         loop {
             let next = self.next(limits::PROBE_EVERY);
             let done = catch_unwind(AssertUnwindSafe(|| match &next {
                 Some((_, job)) => self.carry_out(job),
-                None => self.knock(),
+                None => self.ping(),
             }));
             if done.is_err() {
-                log::error!("stackhook itself failed while it looked at Portainer; it goes on");
+                log::error!("internal error while asking Portainer; continuing");
             }
             if let Some((number, _)) = next {
                 self.lock().done = number;
@@ -230,8 +229,8 @@ impl Probe {
         }
     }
 
-    /// The next job, or nothing after that time.
-    fn next(&self, within: Duration) -> Option<(u64, Job)> {
+    /// Returns the next job, or `None` after that time.
+    fn next(&self, within: Duration) -> Option<(u64, ProbeJob)> {
         let until = Instant::now() + within;
         let mut state = self.lock();
         loop {
@@ -250,46 +249,46 @@ impl Probe {
         }
     }
 
-    fn carry_out(&self, job: &Job) {
+    fn carry_out(&self, job: &ProbeJob) {
         match job {
-            Job::Look => self.look(),
-            Job::DryRun(dry_run) => self.dry_run(dry_run),
-            Job::Pause(stack) => {
+            ProbeJob::Refresh => self.look(),
+            ProbeJob::DryRun(dry_run) => self.dry_run(dry_run),
+            ProbeJob::Pause(stack) => {
                 self.show_failure(stack, "It could not be paused", self.pause(stack, None));
             }
-            Job::Resume(stack) => {
+            ProbeJob::Resume(stack) => {
                 self.show_failure(stack, "It could not be resumed", self.resume(stack));
             }
-            Job::Unblock(stack) => {
+            ProbeJob::Unblock(stack) => {
                 self.show_failure(stack, "The image stays blocked", self.unblock(stack));
             }
         }
     }
 
-    /// Only whether it answers.
-    fn knock(&self) {
-        let answer = self.means.portainer.version();
-        self.means.metrics.portainer(answer.is_ok());
+    /// Notes whether Portainer answers.
+    fn ping(&self) {
+        let answer = self.deps.portainer.version();
+        self.deps.metrics.portainer(answer.is_ok());
     }
 
     fn look(&self) {
-        let portainer = self.portal().map_err(|error| Away {
+        let portainer = self.portal().map_err(|error| Unavailable {
             unreachable: matches!(error, PortainerError::Unreachable(_)),
             why: self.show(&error.to_string()),
         });
-        self.means.metrics.portainer(portainer.is_ok());
+        self.deps.metrics.portainer(portainer.is_ok());
         let view = |stack: &Stack| {
             let seen = match &portainer {
                 Ok(_) => redeploy::view(&self.context(), stack)
-                    .inspect(|view| self.means.store.set_id(&stack.key, view.id.0))
+                    .inspect(|view| self.deps.store.set_id(&stack.key, view.id.0))
                     .map_err(|report| report.message),
                 Err(away) => Err(away.why.clone()),
             };
             (stack.key.clone(), seen)
         };
-        let stacks = self.means.stacks.iter().map(view).collect();
-        let look = Look {
-            unix: self.means.clock.unix(),
+        let stacks = self.deps.stacks.iter().map(view).collect();
+        let look = Overview {
+            unix: self.deps.clock.unix(),
             at: Instant::now(),
             portainer,
             stacks,
@@ -297,9 +296,9 @@ impl Probe {
         self.lock().look = Some(Arc::new(look));
     }
 
-    fn portal(&self) -> Result<Portal, PortainerError> {
-        let portainer = &self.means.portainer;
-        Ok(Portal {
+    fn portal(&self) -> Result<PortainerInfo, PortainerError> {
+        let portainer = &self.deps.portainer;
+        Ok(PortainerInfo {
             version: portainer.version()?,
             me: portainer.me()?,
             environments: portainer.environments()?,
@@ -313,7 +312,7 @@ impl Probe {
             action,
             marker,
         } = dry_run;
-        let Some(stack) = self.means.stacks.iter().find(|stack| stack.key == *key) else {
+        let Some(stack) = self.deps.stacks.iter().find(|stack| stack.key == *key) else {
             return;
         };
         let order = Order {
@@ -362,7 +361,7 @@ impl Probe {
         self.show_note(key, &title, lines, action, marker.clone());
     }
 
-    /// The changes that a rollback would make, a sentence each.
+    /// Returns the changes that a rollback would make, a sentence each.
     fn rollback_preview(&self, stack: &Stack) -> Result<Vec<String>, StackReport> {
         let view = redeploy::view(&self.context(), stack)?;
         let refused = |why: &str| StackReport {
@@ -411,22 +410,22 @@ impl Probe {
     }
 
     fn show(&self, text: &str) -> String {
-        self.means.redactor.show(text)
+        self.deps.redactor.show(text)
     }
 
     fn context(&self) -> Context<'_> {
         Context {
-            portainer: &self.means.portainer,
-            clock: self.means.clock.as_ref(),
+            portainer: &self.deps.portainer,
+            clock: self.deps.clock.as_ref(),
             observer: &Unobserved,
-            memory: &self.means.store,
-            redactor: &self.means.redactor,
+            memory: &self.deps.store,
+            redactor: &self.deps.redactor,
             timeout: limits::PROBE_WAIT,
             patience: Duration::ZERO,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProbeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,23 +1,23 @@
-//! Runners: threads that carry out redeploys as long as some are ready, and end when none is. Which ones may run side by side is known
-//! to [`super::places`].
+//! Runners: threads that carry out redeploys while some are ready, and end when none is. [`super::busy`] knows which ones may run side
+//! by side.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::watch::Watch;
-use super::{Scheduler, State, Task};
-use crate::delivery::ledger::{Entry, report};
-use crate::delivery::queue::Running;
+use super::observer::RedeployObserver;
+use super::{RedeployTask, Scheduler, SchedulerState};
+use crate::delivery::ledger::Entry;
+use crate::delivery::queue::RunningRedeploy;
 use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Fault, Outcome, StackReport};
-use crate::store::Sync;
+use crate::store::{Journal, Sync};
 
 impl Scheduler {
-    /// As many as can do something, and not more than there may be.
-    pub(super) fn start_runners(self: &Arc<Self>, state: &mut State) {
+    /// Starts a thread for each redeploy that could begin now, up to the limit.
+    pub(super) fn start_runners(self: &Arc<Self>, state: &mut SchedulerState) {
         while !state.stopping && state.runners < limits::RUNNERS && state.could_begin() > state.idle
         {
             let scheduler = Arc::clone(self);
@@ -35,25 +35,21 @@ impl Scheduler {
         }
     }
 
-    /// A runner: redeploys as long as something is ready.
     fn run(self: Arc<Self>) {
         while let Some(task) = self.next() {
             let key = task.stack.key.clone();
             let report = self.carry_out(&task);
             let mut state = self.lock();
-            state.places.leave_all(&key);
-            state.leaving.remove(&key);
-            state.runs_alone.take_if(|alone| *alone == key);
+            state.release(&key);
             state.idle += 1;
             match report {
                 Some(report) => {
                     drop(state);
-                    log_end(&report);
-                    self.commit_end(key, report);
+                    self.end(&mut self.journal(), key, report);
                 }
                 None => {
                     let running = state.ledger.running(&key);
-                    match running.is_some_and(Running::must_run_alone) {
+                    match running.is_some_and(RunningRedeploy::must_run_alone) {
                         true => state.must_run_alone.push_back(key),
                         false => state.begun.push_back(key),
                     }
@@ -63,9 +59,10 @@ impl Scheduler {
         }
     }
 
-    /// The next redeploy, or the runner's end: both under one lock, so that none is left without a runner.
-    fn next(self: &Arc<Self>) -> Option<Task> {
-        let mut tail = self.tail();
+    /// Returns the next redeploy. If there is none, the runner is taken off the count under the same lock, so that no redeploy is left
+    /// without a runner.
+    fn next(self: &Arc<Self>) -> Option<RedeployTask> {
+        let mut journal = self.journal();
         loop {
             let mut state = self.lock();
             let Some((key, start)) = state.choose() else {
@@ -74,152 +71,140 @@ impl Scheduler {
                 self.changed.notify_all();
                 return None;
             };
-            state.places.take(&key);
             drop(state);
-            if start == Start::Alone {
-                let entry = Entry::RunsAlone(key.clone());
-                let _ = self.append(&mut tail, &entry, Sync::Now);
-                self.fold(&mut self.lock(), entry);
-                log::warn!(
-                    stack = key.as_str();
-                    "stackhook ended unexpectedly several times during this redeploy, so nothing else runs beside it"
-                );
-            }
-            if start == Start::New {
-                let entry = Entry::Started(key.clone());
-                let written = self.append(&mut tail, &entry, Sync::Later);
-                self.fold(&mut self.lock(), entry);
-                if written.is_err() {
-                    self.never_began(&key, Fault::NotWritten, NOT_WRITTEN);
-                    continue;
+            match self.start(&mut journal, &key, start) {
+                Ok(task) => {
+                    self.lock().idle -= 1;
+                    return Some(task);
                 }
-            }
-            let mut state = self.lock();
-            let running = state.ledger.running(&key).cloned();
-            match (self.stacks.get(&key).cloned(), running) {
-                (Some(stack), Some(running)) => {
-                    state.idle -= 1;
-                    self.changed.notify_all();
-                    return Some(Task {
-                        stack,
-                        order: running.job.order,
-                        before: running.before,
-                        submission: running.submission,
-                    });
+                Err(report) => {
+                    self.lock().release(&key);
+                    self.end(&mut journal, key, *report);
                 }
-                (None, Some(running)) => {
-                    state.places.leave_all(&key);
-                    drop(state);
-                    let (outcome, words) = match running.submission {
-                        None => (Outcome::Failed, GONE),
-                        Some(_) => (Outcome::Unknown, GONE_AFTER),
-                    };
-                    let unix = self.clock.unix();
-                    let report = report(&key, key.as_str(), outcome, words.to_owned());
-                    log_end(&report);
-                    let entry = Entry::Ended {
-                        stack: key,
-                        report,
-                        unix,
-                    };
-                    let _ = self.append(&mut tail, &entry, Sync::Now);
-                    self.fold(&mut self.lock(), entry);
-                }
-                (_, None) => state.places.leave_all(&key),
             }
         }
     }
 
-    /// A redeploy ends before it has begun; the journal cannot be told.
-    fn never_began(&self, stack: &StackKey, fault: Fault, words: &str) {
-        let name = self
-            .stacks
-            .get(stack)
-            .map_or(stack.as_str(), |stack| &stack.name);
-        let report = StackReport {
-            fault: Some(fault),
-            ..report(stack, name, Outcome::Failed, words.to_owned())
+    /// Journals the start of a chosen redeploy. Returns the report if it cannot begin.
+    fn start(
+        self: &Arc<Self>,
+        journal: &mut Option<Journal>,
+        key: &StackKey,
+        start: Start,
+    ) -> Result<RedeployTask, Box<StackReport>> {
+        let failed =
+            |outcome, message: &str| Box::new(self.report(key, outcome, message.to_owned()));
+        let (entry, sync) = match start {
+            Start::New => (Some(Entry::Started(key.clone())), Sync::Later),
+            Start::Alone => (Some(Entry::RunsAlone(key.clone())), Sync::Now),
+            Start::Again => (None, Sync::Later),
         };
-        log_end(&report);
-        let unix = self.clock.unix();
-        let mut state = self.lock();
-        state.places.leave_all(stack);
-        let entry = Entry::Ended {
-            stack: stack.clone(),
-            report,
-            unix,
-        };
-        self.fold(&mut state, entry);
-        self.changed.notify_all();
+        if let Some(entry) = entry {
+            let written = self.append(journal, &entry, sync);
+            self.apply(entry);
+            if written.is_err() && start == Start::New {
+                let report = failed(Outcome::Failed, NOT_WRITTEN);
+                return Err(Box::new(StackReport {
+                    fault: Some(Fault::NotWritten),
+                    ..*report
+                }));
+            }
+        }
+        if start == Start::Alone {
+            log::warn!(
+                stack = key.as_str();
+                "stackhook ended unexpectedly several times during this redeploy, so nothing else runs beside it"
+            );
+        }
+        let running = self.lock().ledger.running(key).cloned();
+        match (self.stacks.get(key), running) {
+            (Some(stack), Some(running)) => Ok(RedeployTask {
+                stack: stack.clone(),
+                order: running.job.order,
+                before: running.before,
+                submission: running.submission,
+            }),
+            (None, Some(running)) if running.submission.is_some() => {
+                Err(failed(Outcome::Unknown, NOT_CONFIGURED_SENT))
+            }
+            _ => Err(failed(Outcome::Failed, NOT_CONFIGURED)),
+        }
     }
 
-    /// `None`: it must wait for another one, and has done nothing so far.
-    fn carry_out(self: &Arc<Self>, task: &Task) -> Option<StackReport> {
-        let watch = Watch::new(self, task);
-        let end = catch_unwind(AssertUnwindSafe(|| (self.redeploy)(task, &watch)));
+    /// Carries out a redeploy. Returns `None` if it has to start again after another one and has done nothing so far.
+    fn carry_out(self: &Arc<Self>, task: &RedeployTask) -> Option<StackReport> {
+        let observer = RedeployObserver::new(self, task);
+        let end = catch_unwind(AssertUnwindSafe(|| (self.redeploy)(task, &observer)));
         let end = end.unwrap_or_else(|_| {
-            let words = "stackhook itself failed in the middle of it (its log says more); look at the stack in Portainer";
-            report(&task.stack.key, &task.stack.name, Outcome::Unknown, words.to_owned())
+            self.report(&task.stack.key, Outcome::Unknown, INTERNAL_ERROR.to_owned())
         });
-        (!watch.is_for_later()).then_some(end)
+        (!observer.is_deferred()).then_some(end)
     }
 }
 
-impl State {
-    /// Chooses the next redeploy: one that has begun before, then waiting ones round-robin, and last, if nothing else is left, one that
-    /// must run alone.
+impl SchedulerState {
+    /// Chooses and reserves the next redeploy: one that has begun before, then waiting ones round-robin, and last, if nothing else is
+    /// left, one that must run alone.
     fn choose(&mut self) -> Option<(StackKey, Start)> {
         if self.stopping || self.runs_alone.is_some() {
             return None;
         }
-        if self.only_alone_is_left() {
+        let chosen = if self.only_alone_is_left() {
             let key = self.must_run_alone.pop_front()?;
             self.runs_alone = Some(key.clone());
-            return Some((key, Start::Alone));
-        }
-        let places = &self.places;
-        if let Some(at) = self.begun.iter().position(|key| places.are_free(key)) {
-            return self.begun.remove(at).map(|key| (key, Start::Again));
-        }
-        let free = || self.ledger.ready().filter(|key| places.are_free(key));
-        let after = free().find(|key| Some(*key) > self.last.as_ref());
-        let next = after.or_else(|| free().next()).cloned();
-        self.last.clone_from(&next);
-        next.map(|key| (key, Start::New))
+            (key, Start::Alone)
+        } else if let Some(at) = self.begun.iter().position(|key| self.busy.can_run(key)) {
+            (self.begun.remove(at)?, Start::Again)
+        } else {
+            let ready = || self.ledger.ready().filter(|key| self.busy.can_run(key));
+            let after_last = ready().find(|key| Some(*key) > self.last.as_ref());
+            let key = after_last.or_else(|| ready().next())?.clone();
+            self.last = Some(key.clone());
+            (key, Start::New)
+        };
+        self.busy.reserve(&chosen.0);
+        Some(chosen)
+    }
+
+    /// Frees what a redeploy occupied.
+    fn release(&mut self, key: &StackKey) {
+        self.busy.release_all(key);
+        self.submitting.remove(key);
+        self.runs_alone.take_if(|alone| alone == key);
     }
 
     /// Returns true if nothing runs, and nothing waits but redeploys that must run alone.
     fn only_alone_is_left(&self) -> bool {
         let waits = !self.begun.is_empty() || self.ledger.ready().next().is_some();
-        !waits && self.places.are_all_free() && !self.must_run_alone.is_empty()
+        !waits && self.busy.is_empty() && !self.must_run_alone.is_empty()
     }
 
-    /// Reports of redeploys that are given up because servers ended during them too often.
-    pub(super) fn give_up(&mut self) -> Vec<(StackKey, StackReport)> {
-        let ledger = &self.ledger;
-        let given_up = self.must_run_alone.iter().filter_map(|key| {
-            let running = ledger.running(key)?;
-            let ends = running.is_given_up()?;
-            let (outcome, what) = match running.submission {
+    /// Removes the redeploys during which servers ended too often; returns their outcomes and messages.
+    pub(super) fn take_given_up(&mut self) -> Vec<(StackKey, Outcome, String)> {
+        let mut given_up = Vec::new();
+        self.must_run_alone.retain(|key| {
+            let running = self.ledger.running(key);
+            let Some((running, ends)) = running.and_then(|it| Some((it, it.is_given_up()?))) else {
+                return true;
+            };
+            let (outcome, state) = match running.submission {
                 None => (Outcome::Failed, "nothing was sent"),
                 Some(_) => (
                     Outcome::Unknown,
-                    "its update was sent, so look at the stack in Portainer",
+                    "its update was sent, so check the stack in Portainer",
                 ),
             };
             let message = format!(
-                "stackhook ended unexpectedly {ends} times during this redeploy, at last with nothing else running; it is not tried \
-                 again, {what}; check the memory limit and the log of the service manager"
+                "stackhook ended unexpectedly {ends} times during this redeploy, the last times with nothing else running; it is not \
+                 tried again, {state}; check the memory limit and the log of the service manager"
             );
-            Some((key.clone(), report(key, key.as_str(), outcome, message)))
+            given_up.push((key.clone(), outcome, message));
+            false
         });
-        let given_up: Vec<_> = given_up.collect();
-        self.must_run_alone
-            .retain(|key| !given_up.iter().any(|(stack, _)| stack == key));
         given_up
     }
 
-    /// How many redeploys could begin now.
+    /// Returns the number of redeploys that could begin now.
     fn could_begin(&self) -> usize {
         if self.runs_alone.is_some() {
             return 0;
@@ -227,13 +212,13 @@ impl State {
         if self.only_alone_is_left() {
             return 1;
         }
-        self.places
-            .count(self.begun.iter().chain(self.ledger.ready()))
+        self.busy
+            .count_runnable(self.begun.iter().chain(self.ledger.ready()))
     }
 
-    /// Until when something that is on record as sent may still be about to leave.
-    pub(super) fn leaving_until(&self) -> Option<Instant> {
-        let since = self.leaving.values().max()?;
+    /// Returns the time until which an update that is journalled as sent may not have reached Portainer yet.
+    pub(super) fn submitting_until(&self) -> Option<Instant> {
+        let since = self.submitting.values().max()?;
         Some(*since + limits::LEAVING)
     }
 }
@@ -249,22 +234,8 @@ enum Start {
     Alone,
 }
 
-/// What everybody is told whose redeploy needs the journal and cannot have it.
-const NOT_WRITTEN: &str = "journal cannot be written, nothing was sent";
-const GONE: &str = "this stack is not configured any more; nothing was sent";
-const GONE_AFTER: &str = "this stack is not configured any more, so it was not found out how its update ended; look at it in Portainer";
-
-pub(super) fn log_end(report: &StackReport) {
-    let level = match report.outcome {
-        Outcome::Updated | Outcome::Unchanged | Outcome::Skipped => log::Level::Info,
-        Outcome::Failed | Outcome::Unknown => log::Level::Error,
-    };
-    log::log!(
-        level,
-        stack = report.stack.as_str(),
-        name = report.name.as_str(),
-        outcome = report.outcome.name(),
-        seconds = report.seconds;
-        "redeploy ended: {}", report.message
-    );
-}
+const NOT_WRITTEN: &str = "the journal cannot be written; nothing was sent";
+const NOT_CONFIGURED: &str = "this stack is no longer configured; nothing was sent";
+const NOT_CONFIGURED_SENT: &str = "this stack is no longer configured, so the result of its update, which was sent, is unknown; check it in Portainer";
+const INTERNAL_ERROR: &str =
+    "internal error during the redeploy (see the log); check the stack in Portainer";

@@ -1,6 +1,7 @@
-//! The scheduler, with redeploys that are closures.
+//! The scheduler with closures as redeploys.
 
 mod history;
+mod version_0_1;
 
 use std::fs;
 use std::path::Path;
@@ -11,37 +12,52 @@ use std::thread;
 use super::*;
 use crate::clock::SystemClock;
 use crate::clock::skipping::SkippingClock;
-use crate::delivery::{Asked, Fingerprint, Status};
+use crate::delivery::{DeliveryStatus, Fingerprint, RequestedRedeploy};
 use crate::image::Reference;
 use crate::limits;
 use crate::portainer::{EnvironmentId, StackId};
 use crate::redeploy::{Direction, Step, Submission};
-use crate::stack::outcome::Outcome;
+use crate::stack::outcome::{Fault, Outcome};
 use crate::stack::{PullMode, RollBack};
+use crate::store;
 use crate::store::lock::LockKey;
-use crate::store::tests::TempDir;
+use crate::store::tests::{TempDir, power_cut};
 
-/// With a journal in `dir`, or in memory. Begins at once.
+/// Starts a scheduler with a journal in `dir`, or in memory.
 fn scheduler(
     stacks: &[Stack],
     dir: Option<&Path>,
-    redeploy: impl Fn(&Task, &dyn Observer) -> StackReport + Send + std::marker::Sync + 'static,
+    redeploy: impl Fn(&RedeployTask, &dyn Observer) -> StackReport + Send + std::marker::Sync + 'static,
 ) -> Arc<Scheduler> {
-    let lasting = Persistence {
-        journal: dir.map(|dir| Journal::open(dir, 1, Duration::from_secs(20)).unwrap()),
+    let journal = dir.map(|dir| Journal::open(dir, 1, Duration::from_secs(20)).unwrap());
+    let clock = Arc::new(SystemClock);
+    start(stacks, clock, persistence(dir, journal), redeploy).0
+}
+
+fn persistence(dir: Option<&Path>, journal: Option<(Journal, Vec<Entry>)>) -> Persistence {
+    Persistence {
+        journal,
         store: StackStore::new(dir).unwrap(),
         locks: LockManager::new(dir, "serve").unwrap(),
+    }
+}
+
+/// Starts a scheduler; returns its metrics too.
+fn start(
+    stacks: &[Stack],
+    clock: Arc<dyn Clock>,
+    persistence: Persistence,
+    redeploy: impl Fn(&RedeployTask, &dyn Observer) -> StackReport + Send + std::marker::Sync + 'static,
+) -> (Arc<Scheduler>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::default());
+    let observers = Observers {
+        metrics: Arc::clone(&metrics),
+        notifier: None,
     };
-    let scheduler = Scheduler::new(
-        stacks,
-        Arc::new(SystemClock),
-        lasting,
-        Observers::default(),
-        Box::new(redeploy),
-    )
-    .unwrap();
+    let redeploy = Box::new(redeploy);
+    let scheduler = Scheduler::new(stacks, clock, persistence, observers, redeploy).unwrap();
     scheduler.begin();
-    scheduler
+    (scheduler, metrics)
 }
 
 fn stack(key: &str) -> Stack {
@@ -61,7 +77,7 @@ fn stack(key: &str) -> Stack {
 fn accepted(number: u16, stacks: &[Stack]) -> Accepted {
     let mut id = [0; 16];
     id[..2].copy_from_slice(&number.to_be_bytes());
-    let asked = |stack: &Stack| Asked {
+    let asked = |stack: &Stack| RequestedRedeploy {
         stack: stack.key.clone(),
         name: stack.name.clone(),
         order: Order::default(),
@@ -106,7 +122,7 @@ fn covers_a_burst_with_two_redeploys_per_stack() {
     let runs = Arc::new(AtomicUsize::new(0));
     let (open, gate) = mpsc::channel::<()>();
     let (counter, gate) = (Arc::clone(&runs), Mutex::new(gate));
-    let redeploy = move |task: &Task, _: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, _: &dyn Observer| {
         counter.fetch_add(1, Ordering::SeqCst);
         gate.lock().unwrap().recv().unwrap();
         updated(&task.stack)
@@ -118,7 +134,7 @@ fn covers_a_burst_with_two_redeploys_per_stack() {
     (0..4).for_each(|_| open.send(()).unwrap());
     for number in 0..100 {
         let delivery = scheduler.wait(&accepted(number, &[]).id, soon()).unwrap();
-        assert_eq!(delivery.status(), Status::Succeeded);
+        assert_eq!(delivery.status(), DeliveryStatus::Succeeded);
     }
     assert!(runs.load(Ordering::SeqCst) <= 4);
     assert!(scheduler.stop(Duration::from_secs(20)));
@@ -129,27 +145,28 @@ fn covers_a_burst_with_two_redeploys_per_stack() {
 }
 
 #[test]
-fn stacks_are_redeployed_side_by_side() {
+fn redeploys_stacks_side_by_side() {
     let stacks = [stack("a"), stack("b"), stack("c")];
     let all_there = std::sync::Barrier::new(stacks.len());
-    let redeploy = move |task: &Task, _: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, _: &dyn Observer| {
         all_there.wait();
         updated(&task.stack)
     };
     let scheduler = scheduler(&stacks, None, redeploy);
     scheduler.accept(accepted(0, &stacks)).unwrap();
     let delivery = scheduler.wait(&accepted(0, &[]).id, soon()).unwrap();
-    assert_eq!(delivery.status(), Status::Succeeded);
+    assert_eq!(delivery.status(), DeliveryStatus::Succeeded);
 }
 
 #[test]
-fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
+fn a_panic_makes_the_outcome_unknown_and_the_next_redeploy_runs() {
     let stacks = [stack("a")];
     let first = AtomicUsize::new(0);
-    let redeploy = move |task: &Task, _: &dyn Observer| match first.fetch_add(1, Ordering::SeqCst) {
-        0 => panic!("planted"),
-        _ => updated(&task.stack),
-    };
+    let redeploy =
+        move |task: &RedeployTask, _: &dyn Observer| match first.fetch_add(1, Ordering::SeqCst) {
+            0 => panic!("planted"),
+            _ => updated(&task.stack),
+        };
     let scheduler = scheduler(&stacks, None, redeploy);
     scheduler.accept(accepted(0, &stacks)).unwrap();
     assert_eq!(
@@ -157,7 +174,7 @@ fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
             .wait(&accepted(0, &[]).id, soon())
             .unwrap()
             .status(),
-        Status::Unknown
+        DeliveryStatus::Unknown
     );
     scheduler.accept(accepted(1, &stacks)).unwrap();
     assert_eq!(
@@ -165,7 +182,7 @@ fn a_panic_is_an_unknown_end_and_the_next_redeploy_runs() {
             .wait(&accepted(1, &[]).id, soon())
             .unwrap()
             .status(),
-        Status::Succeeded
+        DeliveryStatus::Succeeded
     );
 }
 
@@ -174,7 +191,7 @@ fn one_hook_fills_half_of_the_table_and_a_wait_ends_in_time() {
     let stacks = [stack("a")];
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let redeploy = move |task: &Task, observer: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
         observer.step(&Step::Finding);
         gate.lock().unwrap().recv().unwrap_or_default();
         updated(&task.stack)
@@ -242,7 +259,7 @@ fn image(text: &str) -> Reference {
     Reference::parse(text).unwrap()
 }
 
-/// What a server killed at this moment would leave behind.
+/// Copies the journal as a server killed at this moment would leave it.
 fn copy(from: &Path) -> TempDir {
     let to = TempDir::new();
     fs::copy(from.join("journal"), to.path().join("journal")).unwrap();
@@ -256,12 +273,12 @@ fn resumes_after_a_crash_at_every_point() {
     let (left, crashes) = mpsc::channel();
     let left = Mutex::new(left);
     let path = dir.path().to_owned();
-    let redeploy = move |task: &Task, observer: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
         let crash = || left.lock().unwrap().send(copy(&path)).unwrap();
         crash();
         let images = |id: &str| Images::from([(image("web:1"), Some(id.to_owned()))]);
         observer.pulling(&images("old")).unwrap();
-        // Somebody edited the stack meanwhile, so it begins again and sees what it pulled itself.
+        // The stack was edited meanwhile, so the redeploy begins again and sees what it pulled itself.
         observer.pulling(&images("new")).unwrap();
         crash();
         observer.submitting(&submission()).unwrap();
@@ -272,10 +289,10 @@ fn resumes_after_a_crash_at_every_point() {
         updated(&task.stack)
     };
     let first = scheduler(&stacks, Some(dir.path()), redeploy);
-    assert_eq!(first.accept(accepted(0, &stacks)), Ok(Taken::New));
+    assert_eq!(first.accept(accepted(0, &stacks)), Ok(Acceptance::New));
     assert_eq!(
         first.wait(&accepted(0, &[]).id, soon()).unwrap().status(),
-        Status::Succeeded
+        DeliveryStatus::Succeeded
     );
     let old = Images::from([(image("web:1"), Some("old".to_owned()))]);
     let sent = serde_json::to_value(submission()).unwrap();
@@ -295,27 +312,27 @@ fn resumes_after_a_crash_at_every_point() {
             updated(&task.stack)
         });
         let end = again.wait(&accepted(0, &[]).id, soon()).unwrap();
-        assert_eq!(end.status(), Status::Succeeded);
+        assert_eq!(end.status(), DeliveryStatus::Succeeded);
         assert_eq!(told.recv().unwrap(), (before, submission));
         assert!(told.try_recv().is_err(), "it ran once");
         assert!(again.stop(Duration::ZERO));
     }
-    // And what ended before the crash is not taken up at all.
+    // A redeploy that ended before the crash is not resumed.
     let ended = copy(dir.path());
     let idle = scheduler(&stacks, Some(ended.path()), |_, _| {
         panic!("nothing is open")
     });
     assert_eq!(
         idle.find(&accepted(0, &[]).id).unwrap().status(),
-        Status::Succeeded
+        DeliveryStatus::Succeeded
     );
 }
 
 #[test]
-fn every_beginning_of_a_journal_is_a_state_that_holds() {
+fn every_prefix_of_a_journal_is_a_consistent_state() {
     let stacks = [stack("a"), stack("b")];
     let dir = TempDir::new();
-    let redeploy = |task: &Task, observer: &dyn Observer| {
+    let redeploy = |task: &RedeployTask, observer: &dyn Observer| {
         observer
             .pulling(&Images::from([(image("web:1"), None)]))
             .unwrap();
@@ -357,7 +374,7 @@ fn every_beginning_of_a_journal_is_a_state_that_holds() {
             "{length}"
         );
         (accepted_so_far, ended_so_far) = (accepted, ended);
-        // What it amounts to amounts to the same.
+        // The entries for this state restore it.
         let mut again = Ledger::default();
         ledger
             .state()
@@ -378,7 +395,7 @@ fn replays_and_duplicates_are_known_after_a_restart() {
         ..accepted(number, &stacks)
     };
     let outcomes = Mutex::new(vec![Outcome::Failed, Outcome::Updated]);
-    let redeploy = move |task: &Task, _: &dyn Observer| StackReport {
+    let redeploy = move |task: &RedeployTask, _: &dyn Observer| StackReport {
         outcome: outcomes.lock().unwrap().pop().unwrap(),
         ..updated(&task.stack)
     };
@@ -390,24 +407,24 @@ fn replays_and_duplicates_are_known_after_a_restart() {
             .status()
     };
     first.accept(with(0, "r0", "d0")).unwrap();
-    assert_eq!(end(&first, 0), Status::Succeeded);
+    assert_eq!(end(&first, 0), DeliveryStatus::Succeeded);
     first.accept(with(1, "r1", "d1")).unwrap();
-    assert_eq!(end(&first, 1), Status::Failed);
+    assert_eq!(end(&first, 1), DeliveryStatus::Failed);
     let crashed = copy(dir.path());
     let second = scheduler(&stacks, Some(crashed.path()), |task, _| {
         updated(&task.stack)
     });
-    let again = |number: u16| Ok(Taken::Again(accepted(number, &[]).id));
+    let again = |number: u16| Ok(Acceptance::Repeated(accepted(number, &[]).id));
     assert_eq!(second.accept(with(2, "r0", "")), again(0));
     assert_eq!(second.accept(with(2, "", "d0")), again(0));
     assert_eq!(
         second.accept(with(2, "r1", "")),
         again(1),
-        "whatever its outcome was"
+        "a replay is answered whatever its outcome was"
     );
     assert_eq!(
         second.accept(with(2, "", "d1")),
-        Ok(Taken::New),
+        Ok(Acceptance::New),
         "it failed, so it may run again"
     );
 }
@@ -429,16 +446,10 @@ fn refuses_a_signed_request_that_could_not_be_remembered() {
     let entries =
         (0..limits::REPLAYS).map(|number| signed(number, if number == 0 { old } else { now }));
     let (journal, _) = Journal::open(dir.path(), 1, Duration::from_secs(20)).unwrap();
-    let lasting = Persistence {
-        journal: Some((journal, entries.collect())),
-        store: StackStore::new(None).unwrap(),
-        locks: LockManager::new(None, "serve").unwrap(),
-    };
+    let persistence = persistence(None, Some((journal, entries.collect())));
     let clock = Arc::new(SkippingClock::new(Arc::default()));
-    let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-    let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
-    let scheduler = Scheduler::new(&stacks, time, lasting, Observers::default(), redeploy).unwrap();
-    scheduler.begin();
+    let time = Arc::clone(&clock) as Arc<dyn Clock>;
+    let (scheduler, _) = start(&stacks, time, persistence, |task, _| updated(&task.stack));
     let with = |number: u16, replay: &str| Accepted {
         replay: Some(Fingerprint::of(&[replay.as_bytes()])),
         ..accepted(number, &stacks)
@@ -449,14 +460,14 @@ fn refuses_a_signed_request_that_could_not_be_remembered() {
     );
     assert_eq!(
         scheduler.accept(accepted(2, &stacks)),
-        Ok(Taken::New),
+        Ok(Acceptance::New),
         "without a time"
     );
     clock.sleep(Duration::from_secs(301));
-    assert_eq!(scheduler.accept(with(3, "one")), Ok(Taken::New));
+    assert_eq!(scheduler.accept(with(3, "one")), Ok(Acceptance::New));
     assert_eq!(
         scheduler.accept(with(4, "one")),
-        Ok(Taken::Again(accepted(3, &[]).id))
+        Ok(Acceptance::Repeated(accepted(3, &[]).id))
     );
     assert_eq!(
         scheduler.accept(with(5, "five")),
@@ -480,11 +491,11 @@ fn fails_deliveries_for_a_stack_that_is_no_longer_configured() {
         updated(&task.stack)
     });
     let gone = second.wait(&accepted(0, &[]).id, soon()).unwrap();
-    assert_eq!(gone.status(), Status::Failed);
+    assert_eq!(gone.status(), DeliveryStatus::Failed);
     second.accept(accepted(1, &stacks[..1])).unwrap();
     assert_eq!(
         second.wait(&accepted(1, &[]).id, soon()).unwrap().status(),
-        Status::Succeeded
+        DeliveryStatus::Succeeded
     );
 }
 
@@ -525,11 +536,11 @@ fn stacks_that_wait_for_one_environment_do_not_delay_others() {
     let there = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let (counted, seen) = (Arc::clone(&there), Arc::clone(&most));
-    let redeploy = move |task: &Task, observer: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
         let crowd = task.stack.key.as_str() != "elsewhere";
         let environment = LockKey::Environment(if crowd { 1 } else { 2 });
-        let Ok(turn) = observer.acquire_lock(environment, Duration::from_secs(60)) else {
-            // What the redeploy makes of having to wait is nobody's end.
+        let Ok(guard) = observer.acquire_lock(environment, Duration::from_secs(60)) else {
+            // The report of a redeploy that has to wait is not used.
             return StackReport {
                 outcome: Outcome::Failed,
                 ..updated(&task.stack)
@@ -541,24 +552,24 @@ fn stacks_that_wait_for_one_environment_do_not_delay_others() {
             gate.lock().unwrap().recv().unwrap();
             counted.fetch_sub(1, Ordering::SeqCst);
         }
-        drop(turn);
+        drop(guard);
         updated(&task.stack)
     };
     let scheduler = scheduler(&all, Some(dir.path()), redeploy);
     let end = |number: u16| scheduler.wait(&accepted(number, &[]).id, soon()).unwrap();
     scheduler.accept(accepted(0, &crowd)).unwrap();
     begins.recv_timeout(Duration::from_secs(20)).unwrap();
-    // Nobody knows yet where any of them is; then it is known of some, and later of all.
+    // At first the environment of none is known, then of some, later of all.
     for number in 1..4 {
         scheduler
             .accept(accepted(number, std::slice::from_ref(&elsewhere)))
             .unwrap();
-        assert_eq!(end(number).status(), Status::Succeeded);
+        assert_eq!(end(number).status(), DeliveryStatus::Succeeded);
         open.send(()).unwrap();
         begins.recv_timeout(Duration::from_secs(20)).unwrap();
     }
     (3..30).for_each(|_| open.send(()).unwrap());
-    assert_eq!(end(0).status(), Status::Succeeded);
+    assert_eq!(end(0).status(), DeliveryStatus::Succeeded);
     assert_eq!(most.load(Ordering::SeqCst), 1, "one at a time");
 }
 
@@ -572,7 +583,7 @@ fn a_stop_waits_for_recorded_submissions_and_records_no_more() {
     let (recorded, gone, late) = (Mutex::new(recorded), Mutex::new(gone), Mutex::new(late));
     let left = Arc::new(AtomicUsize::new(0));
     let leaves = Arc::clone(&left);
-    let redeploy = move |task: &Task, observer: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
         let tell = |words: String| recorded.lock().unwrap().send(words).unwrap();
         let wait =
             |gone: &Mutex<mpsc::Receiver<()>>| gone.lock().unwrap().recv().unwrap_or_default();
@@ -610,8 +621,11 @@ fn a_stop_waits_for_recorded_submissions_and_records_no_more() {
             assert!(began.elapsed() < Duration::from_secs(20));
             thread::yield_now();
         }
+        thread::sleep(Duration::from_millis(100));
+        let is_waiting = !stop.is_finished();
         go.send(()).unwrap();
         let (left, took) = stop.join().unwrap();
+        assert!(is_waiting || took >= limits::LEAVING, "{took:?}");
         assert!(left == 1 || took >= limits::LEAVING, "{took:?}");
     });
     go_late.send(()).unwrap();
@@ -625,44 +639,43 @@ fn a_stop_waits_for_recorded_submissions_and_records_no_more() {
 fn acknowledged_entries_survive_a_power_cut() {
     let stacks = [stack("a")];
     let dir = TempDir::new();
-    let there = Arc::new(Mutex::new(None::<Arc<Scheduler>>));
-    let engine_of_it = Arc::clone(&there);
+    let path = dir.path().join("journal");
+    let left = move || store::journal::entries(&power_cut::content_after(&path).unwrap());
+    let left_in_redeploy = left.clone();
     let (tell, told) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let (tell, gone) = (Mutex::new(tell), Mutex::new(gone));
-    let redeploy = move |task: &Task, observer: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
         gone.lock().unwrap().recv().unwrap();
-        let scheduler = engine_of_it.lock().unwrap().clone().unwrap();
-        let left = || scheduler.tail().as_ref().unwrap().after_a_power_cut();
         let images = Images::from([(image("web:1"), None)]);
         observer.pulling(&images).unwrap();
-        tell.lock().unwrap().send(left()).unwrap();
+        tell.lock().unwrap().send(left_in_redeploy()).unwrap();
         observer.submitting(&submission()).unwrap();
-        tell.lock().unwrap().send(left()).unwrap();
+        tell.lock().unwrap().send(left_in_redeploy()).unwrap();
         updated(&task.stack)
     };
     let scheduler = scheduler(&stacks, Some(dir.path()), redeploy);
-    *there.lock().unwrap() = Some(Arc::clone(&scheduler));
     let accepts = accepted(0, &stacks);
     scheduler.accept(accepts.clone()).unwrap();
-    let left = scheduler.tail().as_ref().unwrap().after_a_power_cut();
+    let entries = left();
     let is_accepted =
         |entry: &Entry| matches!(entry, Entry::Accepted { accepted, .. } if *accepted == accepts);
-    assert!(left.iter().any(is_accepted), "{left:?}");
+    assert!(entries.iter().any(is_accepted), "{entries:?}");
     go.send(()).unwrap();
-    let left: Vec<Entry> = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let entries: Vec<Entry> = told.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(
-        matches!(left.last(), Some(Entry::Pulling { .. })),
-        "{left:?}"
+        matches!(entries.last(), Some(Entry::Pulling { .. })),
+        "{entries:?}"
     );
-    let left: Vec<Entry> = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let entries: Vec<Entry> = told.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(
-        matches!(left.last(), Some(Entry::Submitting { .. })),
-        "{left:?}"
+        matches!(entries.last(), Some(Entry::Submitting { .. })),
+        "{entries:?}"
     );
     scheduler.wait(&accepts.id, soon()).unwrap();
-    let left = scheduler.tail().as_ref().unwrap().after_a_power_cut();
-    assert!(matches!(left.last(), Some(Entry::Ended { .. })), "{left:?}");
+    let entries = left();
+    let has_end = matches!(entries.last(), Some(Entry::Ended { .. }));
+    assert!(has_end, "{entries:?}");
 }
 
 #[test]
@@ -679,16 +692,10 @@ fn corrects_saved_times_after_the_clock_went_back() {
     };
     let entries = (0..limits::REPLAYS / 2).map(signed);
     let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
-    let lasting = Persistence {
-        journal: Some((journal, entries.collect())),
-        store: StackStore::new(None).unwrap(),
-        locks: LockManager::new(None, "serve").unwrap(),
-    };
+    let persistence = persistence(None, Some((journal, entries.collect())));
     let clock = Arc::new(SkippingClock::new(Arc::default()));
-    let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-    let redeploy = Box::new(|task: &Task, _: &dyn Observer| updated(&task.stack));
-    let scheduler = Scheduler::new(&stacks, time, lasting, Observers::default(), redeploy).unwrap();
-    scheduler.begin();
+    let time = Arc::clone(&clock) as Arc<dyn Clock>;
+    let (scheduler, _) = start(&stacks, time, persistence, |task, _| updated(&task.stack));
     let with = |number: u16, replay: &str| Accepted {
         replay: Some(Fingerprint::of(&[replay.as_bytes()])),
         signed_at: Some(clock.unix()),
@@ -699,7 +706,7 @@ fn corrects_saved_times_after_the_clock_went_back() {
         Err(NotAccepted::Unremembered)
     );
     clock.sleep(limits::REPLAY + Duration::from_secs(1));
-    assert_eq!(scheduler.accept(with(2, "two")), Ok(Taken::New));
+    assert_eq!(scheduler.accept(with(2, "two")), Ok(Acceptance::New));
     // A signed time is only remembered while it would be accepted.
     clock.sleep(limits::SIGNED_TIME_TOLERANCE + Duration::from_secs(2));
     let again = Accepted {
@@ -710,7 +717,7 @@ fn corrects_saved_times_after_the_clock_went_back() {
     assert!(first.is_some(), "its status is still known");
     assert_eq!(
         scheduler.accept(again),
-        Ok(Taken::Again(accepted(2, &[]).id)),
+        Ok(Acceptance::Repeated(accepted(2, &[]).id)),
         "and so is its outcome"
     );
 }
@@ -725,7 +732,7 @@ fn restart(
     let dir = copy(from);
     let (sender, receiver) = mpsc::channel();
     let sender = Mutex::new(sender);
-    let redeploy = move |task: &Task, _: &dyn Observer| {
+    let redeploy = move |task: &RedeployTask, _: &dyn Observer| {
         let key = task.stack.key.as_str();
         sender.lock().unwrap().send(key.to_owned()).unwrap();
         while !ending.contains(&key) {
@@ -768,13 +775,17 @@ fn gives_up_a_redeploy_during_which_the_server_ended_five_times() {
     let (last, _dir, receiver) = restart(&stacks, dir.path(), &["b"]);
     assert_eq!(running(&receiver, 1), ["b"]);
     let end = |number: u16| last.wait(&accepted(number, &[]).id, soon()).unwrap();
-    assert_eq!(end(0).status(), Status::Failed);
+    assert_eq!(end(0).status(), DeliveryStatus::Failed);
     assert!(
         end(0)
             .reports()
             .all(|report| report.message.contains("5 times"))
     );
-    assert_eq!(end(1).status(), Status::Succeeded, "it was innocent");
+    assert_eq!(
+        end(1).status(),
+        DeliveryStatus::Succeeded,
+        "it was innocent"
+    );
 }
 
 #[test]
@@ -798,7 +809,7 @@ fn a_redeploy_that_must_run_alone_runs_after_everything_else() {
     assert_eq!(running(&receiver, 2), ["b", "c"]);
     assert_eq!(running(&receiver, 1), ["a"], "last");
     let end = last.wait(&accepted(0, &[]).id, soon()).unwrap();
-    assert_eq!(end.status(), Status::Succeeded);
+    assert_eq!(end.status(), DeliveryStatus::Succeeded);
 }
 
 #[test]
@@ -815,5 +826,300 @@ fn ordinary_stops_are_not_counted_against_a_redeploy() {
         assert_eq!(running(&receiver, 2), ["a", "b"], "side by side");
         assert!(next.stop(Duration::ZERO));
         dir = copied;
+    }
+}
+
+/// Runs one delivery for each of the stacks to its end.
+fn end_of(scheduler: &Arc<Scheduler>, number: u16) -> Delivery {
+    scheduler.wait(&accepted(number, &[]).id, soon()).unwrap()
+}
+
+#[test]
+fn reports_each_end_once_to_metrics_and_to_waiting_clients() {
+    let stacks = [stack("a"), stack("b")];
+    let dir = TempDir::new();
+    let journal = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+    let persistence_of = |journal| persistence(Some(dir.path()), Some(journal));
+    let redeploy = |task: &RedeployTask, _: &dyn Observer| updated(&task.stack);
+    let clock = Arc::new(SystemClock);
+    let (first, metrics) = start(&stacks, clock.clone(), persistence_of(journal), redeploy);
+    let (sender, receiver) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    first.set_on_end(Box::new(move |id| {
+        sender.lock().unwrap().send(id.clone()).unwrap();
+    }));
+    for number in 0..2 {
+        first.accept(accepted(number, &stacks)).unwrap();
+        end_of(&first, number);
+        assert_eq!(receiver.try_recv().as_ref(), Ok(&accepted(number, &[]).id));
+    }
+    assert!(receiver.try_recv().is_err(), "each is reported once");
+    let text = metrics.render(0, SystemClock.unix());
+    for line in [
+        "deliveries_total{hook=\"update\",result=\"succeeded\"} 2\n",
+        "redeploys_total{stack=\"a\",outcome=\"updated\"} 2\n",
+        "success_timestamp_seconds{stack=\"b\"} ",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    // A restart keeps the time of the last success, and counts from zero.
+    assert!(first.stop(Duration::ZERO));
+    let copy = copy(dir.path());
+    let journal = Journal::open(copy.path(), 1, Duration::from_secs(20)).unwrap();
+    let (_second, metrics) = start(&stacks, clock, persistence(None, Some(journal)), redeploy);
+    let text = metrics.render(0, SystemClock.unix());
+    assert!(
+        text.contains("success_timestamp_seconds{stack=\"b\"} "),
+        "{text}"
+    );
+    assert!(!text.contains("deliveries_total{"), "{text}");
+}
+
+#[test]
+fn refuses_a_rollback_while_a_redeploy_of_the_stack_runs_or_waits() {
+    let stacks = [stack("a"), stack("b")];
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let scheduler = scheduler(&stacks, None, move |task, _| {
+        gate.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    });
+    let rollback = |number: u16, stack: &Stack| {
+        let mut accepted = accepted(number, std::slice::from_ref(stack));
+        accepted.orders[0].order.rollback = true;
+        accepted
+    };
+    scheduler.accept(accepted(0, &stacks[..1])).unwrap();
+    let refused = scheduler.accept(rollback(1, &stacks[0]));
+    assert_eq!(refused, Err(NotAccepted::Busy));
+    scheduler.accept(rollback(2, &stacks[1])).unwrap();
+    drop(open);
+    end_of(&scheduler, 0);
+    scheduler.accept(rollback(3, &stacks[0])).unwrap();
+}
+
+#[test]
+fn ends_deliveries_whose_redeploy_was_lost_to_a_damaged_journal() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let mut ledger = Ledger::default();
+    let accepted = accepted(0, &stacks);
+    ledger.apply(Entry::Accepted { accepted, unix: 1 });
+    let mut entries = ledger.state();
+    entries.retain(|entry| !matches!(entry, Entry::Queue { .. }));
+    let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+    let persistence = persistence(None, Some((journal, entries)));
+    let clock = Arc::new(SystemClock);
+    let (scheduler, _) = start(&stacks, clock, persistence, |_, _| {
+        panic!("nothing is started")
+    });
+    assert_eq!(end_of(&scheduler, 0).status(), DeliveryStatus::Unknown);
+}
+
+#[test]
+fn skips_a_paused_stack_unless_staff_request_the_redeploy() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let (sender, receiver) = mpsc::channel();
+    let sender = Mutex::new(sender);
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
+        let pauses = [None, Some(StackId(7))].map(|id| observer.pause(id).is_some());
+        sender.lock().unwrap().send(pauses).unwrap();
+        updated(&task.stack)
+    };
+    let scheduler = scheduler(&stacks, Some(dir.path()), redeploy);
+    let beside = StackStore::new(Some(dir.path())).unwrap();
+    let key = &stacks[0].key;
+    let mut by_staff = accepted(2, &stacks);
+    by_staff.orders[0].order.staff = true;
+    beside.pause(key, SystemClock.unix(), None).unwrap();
+    for (accepted, is_paused) in [(accepted(1, &stacks), true), (by_staff, false)] {
+        scheduler.accept(accepted).unwrap();
+        let pauses = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(pauses, [is_paused; 2]);
+    }
+    assert_eq!(beside.id_of(key), Some(7), "the number is remembered");
+}
+
+/// Makes every further append to the journal fail until it is rewritten.
+fn break_journal(scheduler: &Scheduler) {
+    scheduler.journal().as_mut().unwrap().make_read_only();
+}
+
+#[test]
+fn a_redeploy_whose_start_cannot_be_journalled_fails_and_sends_nothing() {
+    let stacks = [stack("a"), stack("b")];
+    let dir = TempDir::new();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let scheduler = scheduler(&stacks, Some(dir.path()), move |task, _| {
+        assert_eq!(task.stack.key.as_str(), "a", "this one must not run");
+        gate.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    });
+    // The journal guard keeps the runner from starting the redeploy.
+    scheduler.accept(accepted(0, &stacks[..1])).unwrap();
+    while scheduler.lock().ledger.running(&stacks[0].key).is_none() {
+        thread::yield_now();
+    }
+    let mut journal = scheduler.journal();
+    let (accepted_b, unix) = (accepted(1, &stacks[1..]), 1);
+    let entry = Entry::Accepted {
+        accepted: accepted_b,
+        unix,
+    };
+    scheduler.commit(&mut journal, Sync::Now, entry).unwrap();
+    journal.as_mut().unwrap().make_read_only();
+    drop(journal);
+    let end = end_of(&scheduler, 1);
+    let faults: Vec<_> = end.reports().map(|report| report.fault).collect();
+    assert_eq!(end.status(), DeliveryStatus::Failed);
+    assert_eq!(faults, [Some(Fault::NotWritten)]);
+    drop(open);
+    assert_eq!(end_of(&scheduler, 0).status(), DeliveryStatus::Succeeded);
+}
+
+#[test]
+fn a_stop_writes_ends_that_could_not_be_written_before() {
+    let stacks = [stack("a")];
+    let dir = TempDir::new();
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let first = scheduler(&stacks, Some(dir.path()), move |task, _| {
+        gate.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    });
+    first.accept(accepted(0, &stacks)).unwrap();
+    while first.lock().ledger.running(&stacks[0].key).is_none() {
+        thread::yield_now();
+    }
+    break_journal(&first);
+    go.send(()).unwrap();
+    end_of(&first, 0);
+    assert!(first.stop(Duration::ZERO), "nothing is lost");
+    let copy = copy(dir.path());
+    let second = scheduler(&stacks, Some(copy.path()), |_, _| panic!("it has ended"));
+    assert_eq!(end_of(&second, 0).status(), DeliveryStatus::Succeeded);
+}
+
+/// Entries of a redeploy during which servers ended so often that it must run alone, or, if `ends` is 5, is given up.
+fn unclean_ends(stacks: &[Stack], ends: usize, is_submitted: bool) -> Vec<Entry> {
+    let key = &stacks[0].key;
+    let accepted = accepted(0, &stacks[..1]);
+    let mut entries = vec![
+        Entry::Accepted { accepted, unix: 1 },
+        Entry::Started(key.clone()),
+    ];
+    entries.extend(is_submitted.then(|| Entry::Submitting {
+        stack: key.clone(),
+        submission: Value::Null,
+    }));
+    for end in 1..ends {
+        if end > 3 {
+            entries.push(Entry::RunsAlone(key.clone()));
+        }
+        entries.push(Entry::Resumed);
+    }
+    if ends > 3 {
+        entries.push(Entry::RunsAlone(key.clone()));
+    }
+    entries
+}
+
+#[test]
+fn a_redeploy_that_is_given_up_is_unknown_if_its_update_was_sent() {
+    for (is_submitted, status) in [
+        (false, DeliveryStatus::Failed),
+        (true, DeliveryStatus::Unknown),
+    ] {
+        let stacks = [stack("a")];
+        let dir = TempDir::new();
+        let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+        let entries = unclean_ends(&stacks, 5, is_submitted);
+        let persistence = persistence(None, Some((journal, entries)));
+        let clock = Arc::new(SystemClock);
+        let (scheduler, _) = start(&stacks, clock, persistence, |_, _| panic!("it is given up"));
+        assert_eq!(end_of(&scheduler, 0).status(), status);
+    }
+}
+
+#[test]
+fn a_stack_that_is_no_longer_configured_does_not_block_others() {
+    for (ends, is_submitted, status) in [
+        (1, false, DeliveryStatus::Failed),
+        (1, true, DeliveryStatus::Unknown),
+        (3, false, DeliveryStatus::Failed),
+    ] {
+        let stacks = [stack("gone"), stack("a")];
+        let dir = TempDir::new();
+        let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+        let entries = unclean_ends(&stacks, ends, is_submitted);
+        let persistence = persistence(None, Some((journal, entries)));
+        let clock = Arc::new(SystemClock);
+        let redeploy = |task: &RedeployTask, _: &dyn Observer| updated(&task.stack);
+        let (scheduler, _) = start(&stacks[1..], clock, persistence, redeploy);
+        assert_eq!(end_of(&scheduler, 0).status(), status);
+        scheduler.accept(accepted(1, &stacks[1..])).unwrap();
+        assert_eq!(end_of(&scheduler, 1).status(), DeliveryStatus::Succeeded);
+        assert!(scheduler.lock().busy.is_empty());
+    }
+}
+
+#[test]
+fn new_deliveries_wait_while_a_redeploy_must_run_alone() {
+    let stacks = [stack("a"), stack("b")];
+    let dir = TempDir::new();
+    let (journal, _) = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+    let entries = unclean_ends(&stacks, 3, false);
+    let persistence = persistence(None, Some((journal, entries)));
+    let (open, gate) = mpsc::channel::<()>();
+    let (sender, receiver) = mpsc::channel();
+    let (gate, sender) = (Mutex::new(gate), Mutex::new(sender));
+    let redeploy = move |task: &RedeployTask, _: &dyn Observer| {
+        sender
+            .lock()
+            .unwrap()
+            .send(task.stack.key.to_string())
+            .unwrap();
+        gate.lock().unwrap().recv().unwrap_or_default();
+        updated(&task.stack)
+    };
+    let clock = Arc::new(SystemClock);
+    let (scheduler, _) = start(&stacks, clock, persistence, redeploy);
+    assert_eq!(running(&receiver, 1), ["a"]);
+    scheduler.accept(accepted(1, &stacks[1..])).unwrap();
+    let other = receiver.recv_timeout(Duration::from_millis(200));
+    assert!(other.is_err(), "{other:?} runs beside it");
+    drop(open);
+    assert_eq!(running(&receiver, 1), ["b"]);
+    assert_eq!(end_of(&scheduler, 1).status(), DeliveryStatus::Succeeded);
+}
+
+#[test]
+fn a_replay_is_recognised_until_its_signed_time_is_too_old() {
+    let stacks = [stack("a")];
+    let (clock, dir) = (Arc::new(SkippingClock::new(Arc::default())), TempDir::new());
+    let journal = Journal::open(dir.path(), 1, Duration::ZERO).unwrap();
+    let time = Arc::clone(&clock) as Arc<dyn Clock>;
+    let persistence = persistence(None, Some(journal));
+    let (scheduler, _) = start(&stacks, time, persistence, |task, _| updated(&task.stack));
+    let signed = Accepted {
+        replay: Some(Fingerprint::of(&[b"signed"])),
+        signed_at: Some(clock.unix()),
+        ..accepted(0, &stacks)
+    };
+    scheduler.accept(signed.clone()).unwrap();
+    end_of(&scheduler, 0);
+    let journal = scheduler.lock().ledger.state();
+    for (unix, expected) in [(0, true), (300, true), (301, false)] {
+        let mut ledger = Ledger::default();
+        // The delivery itself has been forgotten.
+        let replays = journal
+            .iter()
+            .filter(|entry| matches!(entry, Entry::Replay { .. }));
+        replays.cloned().for_each(|entry| ledger.apply(entry));
+        let acceptance = ledger.recognize(&signed, clock.unix() + unix);
+        let is_known = acceptance == Acceptance::Forgotten;
+        assert_eq!(is_known, expected, "{unix} s later: {acceptance:?}");
     }
 }

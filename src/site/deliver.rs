@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::rfc3339;
-use crate::delivery::{Accepted, Asked as AskedOf, Delivery, DeliveryId, Fingerprint, reply};
+use crate::calendar::rfc3339;
+use crate::delivery::ledger::Acceptance;
+use crate::delivery::{Accepted, Delivery, DeliveryId, Fingerprint, RequestedRedeploy, reply};
 use crate::event::{ParseError, ParseOutcome, ParsedDelivery};
 use crate::hook::Hook;
 use crate::hook::select::SelectionError;
 use crate::http::{Answer, Awaited, Permit, Request, Wait, WaitEnd};
 use crate::image::Reference;
 use crate::message::{Prefer, Reply};
-use crate::scheduler::{NotAccepted, Taken};
+use crate::scheduler::NotAccepted;
 use crate::secret;
 use crate::signature::{self, Rejection, SignedRequest, Verified};
 use crate::site::access_log::{RequestInfo, Summary};
@@ -195,7 +196,7 @@ impl Site {
                 .map(|stack| stack.name.clone())
         };
         let order = |(stack, order): (StackKey, Order)| {
-            Some(AskedOf {
+            Some(RequestedRedeploy {
                 name: name(&stack)?,
                 stack,
                 order,
@@ -226,7 +227,7 @@ impl Site {
         let stacks = stacks.join(",");
         let (secret, secrets) = verified.secret();
         let id = match self.scheduler.accept(accepted) {
-            Ok(Taken::New) => {
+            Ok(Acceptance::New) => {
                 self.recent
                     .used(hook.name.as_str(), (secret, secrets), self.clock.unix());
                 log::info!(
@@ -238,7 +239,7 @@ impl Site {
                 );
                 id
             }
-            Ok(Taken::Again(first)) => {
+            Ok(Acceptance::Repeated(first)) => {
                 log::info!(
                     hook = hook.name.as_str(),
                     delivery = first.as_str();
@@ -247,7 +248,7 @@ impl Site {
                 patience.is_repeat = true;
                 first
             }
-            Ok(Taken::Forgotten) => {
+            Ok(Acceptance::Forgotten) => {
                 let reply = reply::ignored(FORGOTTEN);
                 return Answer::Now(self.not_acted_on(&info, reply, "ignored", FORGOTTEN));
             }
@@ -296,7 +297,7 @@ impl Site {
         let Some(delivery) = self.scheduler.find(id) else {
             return self.answer(info, reply::unknown(), &Summary::note(NO_DELIVERY));
         };
-        let is_lost = end == WaitEnd::Stopping && !self.scheduler.lasts();
+        let is_lost = end == WaitEnd::Stopping && !self.scheduler.is_persistent();
         // A client that did not ask to wait takes 202 for a success, so it gets an error while the outcome is open.
         let reply = match (&preference, end) {
             _ if delivery.has_ended() => None,

@@ -17,8 +17,8 @@ use askama::Template;
 
 use crate::config::Setting;
 use crate::delivery::Delivery;
-use crate::delivery::ledger::Failure as LedgerFailure;
-use crate::scheduler::probe::{Look, Portal};
+use crate::delivery::ledger::StackFailure;
+use crate::scheduler::probe::{Overview, PortainerInfo};
 use crate::secret;
 use crate::site::Site;
 use crate::site::desk::{Desk, SCRIPT, STYLE};
@@ -31,10 +31,10 @@ pub(super) struct PageData<'s> {
     desk: &'s Desk,
     /// The beginning of all addresses.
     base: &'s str,
-    look: Option<Arc<Look>>,
+    look: Option<Arc<Overview>>,
     /// The last deliveries, newest first.
     history: Vec<Delivery>,
-    failures: Vec<LedgerFailure>,
+    failures: Vec<StackFailure>,
     /// The time of the page (Unix seconds).
     now: u64,
 }
@@ -45,7 +45,7 @@ impl PageData<'_> {
         self.portal().is_some()
     }
 
-    fn portal(&self) -> Option<&Portal> {
+    fn portal(&self) -> Option<&PortainerInfo> {
         self.look.as_ref()?.portainer.as_ref().ok()
     }
 
@@ -302,7 +302,7 @@ fn rendered(data: &PageData<'_>) -> String {
         connection: connection::connection(data),
         settings,
         defaults: defaults.join("\n"),
-        is_persistent: site.scheduler.lasts(),
+        is_persistent: site.scheduler.is_persistent(),
         version: env!("CARGO_PKG_VERSION"),
     };
     page.render().unwrap_or_default()

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::delivery::{Accepted, Asked as AskedOf, DeliveryId, Progress};
+use crate::delivery::{Accepted, DeliveryId, PartProgress, RequestedRedeploy};
 use crate::http::{Answer, Awaited, Method, Request, Wait};
 use crate::limits;
 use crate::message::{self, Headers, Reply};
 use crate::scheduler::NotAccepted;
-use crate::scheduler::probe::{DryRun, Job, StaffAction};
+use crate::scheduler::probe::{DryRun, ProbeJob, StaffAction};
 use crate::secret;
 use crate::signature::Verified;
 use crate::site::Site;
@@ -61,7 +61,9 @@ impl Site {
         let info = info.of_staff();
         match (page, &request.method) {
             (StaffPage::Metrics, _) => {
-                let text = self.metrics.render(self.scheduler.open());
+                let text = self
+                    .metrics
+                    .render(self.scheduler.open(), self.clock.unix());
                 let reply = guarded(desk::metrics(&text));
                 Answer::Now(self.answer(&info, reply, &Summary::routine()))
             }
@@ -83,7 +85,7 @@ impl Site {
             let reply = self.rendered(desk, &base(desk, &request.headers));
             return Answer::Now(self.answer(&info, reply, &Summary::note("")));
         }
-        let job = desk.probe.ask(Job::Look);
+        let job = desk.probe.ask(ProbeJob::Refresh);
         let (site, base) = (Arc::clone(self), base(desk, &request.headers));
         wait_for(job, limits::LOOK_WAIT, move || {
             let rendered = site.desk.as_ref().map(|desk| site.rendered(desk, &base));
@@ -118,7 +120,7 @@ impl Site {
             false => "webhooks/",
         };
         if action == "test" {
-            return self.job(desk, Job::Look, format!("{page}#connection"), info);
+            return self.job(desk, ProbeJob::Refresh, format!("{page}#connection"), info);
         }
         let Some(stack) = self.stacks.iter().find(|stack| stack.key.as_str() == key) else {
             return self.refuse_staff(
@@ -130,9 +132,9 @@ impl Site {
         };
         let (key, back) = (stack.key.clone(), format!("{page}#stack-{}", stack.key));
         let staff_action = match action {
-            "pause" => return self.job(desk, Job::Pause(key), back, info),
-            "resume" => return self.job(desk, Job::Resume(key), back, info),
-            "unblock" => return self.job(desk, Job::Unblock(key), back, info),
+            "pause" => return self.job(desk, ProbeJob::Pause(key), back, info),
+            "resume" => return self.job(desk, ProbeJob::Resume(key), back, info),
+            "unblock" => return self.job(desk, ProbeJob::Unblock(key), back, info),
             "dismiss" => {
                 desk.probe.forget_note(&key);
                 return self.redirected(&info, &back, action);
@@ -159,7 +161,7 @@ impl Site {
                     stack: key,
                     action: staff_action,
                 };
-                return self.job(desk, Job::DryRun(dry_run), check, info);
+                return self.job(desk, ProbeJob::DryRun(dry_run), check, info);
             }
         }
         let order = Order {
@@ -202,16 +204,16 @@ impl Site {
     /// The state of the page for its script: a digest of what it shows, and the steps of running updates.
     fn state(&self, desk: &Desk, request: &Request, info: &RequestInfo) -> Reply {
         if !self.is_fresh(desk) {
-            desk.probe.ask(Job::Look);
+            desk.probe.ask(ProbeJob::Refresh);
         }
         let history = self.scheduler.history();
         let parts = history.iter().flat_map(|delivery| &delivery.parts);
         let running: Vec<_> = parts
             .filter_map(|part| match &part.progress {
-                Progress::Running(step) => {
+                PartProgress::Running(step) => {
                     Some(json!({"stack": part.stack.as_str(), "step": step}))
                 }
-                Progress::Waiting | Progress::Ended(_) => None,
+                PartProgress::Waiting | PartProgress::Ended(_) => None,
             })
             .collect();
         let page = self.page_state(desk, &base(desk, &request.headers));
@@ -249,7 +251,13 @@ impl Site {
     }
 
     /// Starts a job of the probe. The reply, a redirect to the page, waits for it.
-    fn job(self: &Arc<Self>, desk: &Desk, job: Job, back: String, info: RequestInfo) -> Answer {
+    fn job(
+        self: &Arc<Self>,
+        desk: &Desk,
+        job: ProbeJob,
+        back: String,
+        info: RequestInfo,
+    ) -> Answer {
         let (site, job) = (Arc::clone(self), desk.probe.ask(job));
         wait_for(job, limits::PROBE_WAIT, move || {
             site.answer(&info, redirect(&back), &Summary::note(""))
@@ -308,7 +316,7 @@ impl Site {
             strict: true,
             wait: Duration::ZERO,
             time: None,
-            orders: vec![AskedOf {
+            orders: vec![RequestedRedeploy {
                 stack: stack.key.clone(),
                 name: stack.name.clone(),
                 order,

@@ -49,53 +49,54 @@ pub(super) fn prepare(dir: &Path) -> Result<(), String> {
 }
 
 /// Removes other users' access to files that an older version or another program created with a wider mode, gives files that root
-/// created to the owner of the directory, removes temporary files of a crash, and warns when others may enter the directory.
-pub(super) fn restrict(dir: &Path) {
+/// created to the owner of the directory, and removes temporary files of a crash. Returns warnings about what is still open to others.
+pub(super) fn restrict(dir: &Path) -> Vec<String> {
     let (locks, stacks) = (dir.join(LOCKS), dir.join(STACKS));
-    let mut open_to_others = Vec::new();
-    for subdirectory in [&locks, &stacks] {
-        restrict_one(subdirectory, dir, &mut open_to_others);
-    }
-    let ours = |path: &Path| {
+    let is_ours = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name == "lock" || name.starts_with("journal"))
     };
-    for path in entries(dir).filter(|path| ours(path)) {
-        restrict_one(&path, dir, &mut open_to_others);
-    }
-    for path in entries(&locks).chain(entries(&stacks)) {
-        restrict_one(&path, dir, &mut open_to_others);
-    }
-    if let Some(path) = open_to_others.first() {
-        log::warn!(
+    let top = entries(dir).filter(is_ours);
+    let inner = entries(&locks).chain(entries(&stacks));
+    let mut open_to_others: Vec<PathBuf> = [locks.clone(), stacks.clone()]
+        .into_iter()
+        .chain(top)
+        .chain(inner)
+        .filter(|path| !restrict_one(path, dir))
+        .collect();
+    let mut warnings = Vec::new();
+    if let Some(path) = open_to_others.pop() {
+        warnings.push(format!(
             "{:?} and {} other files of \"state_dir\" are open to other users, and their mode cannot be changed; \
              to fix it, run as their owner: chmod -R go= {}",
             path.display(),
-            open_to_others.len() - 1,
+            open_to_others.len(),
             dir.display()
-        );
+        ));
     }
     if let Ok(metadata) = fs::metadata(dir)
         && metadata.mode() & 0o027 != 0
     {
-        log::warn!(
+        warnings.push(format!(
             "\"state_dir\" {:?} is open to other users (mode {:03o}); to fix it, run: chmod 700 {}",
             dir.display(),
             metadata.mode() & 0o777,
             dir.display()
-        );
+        ));
     }
+    warnings
 }
 
-fn restrict_one(path: &Path, dir: &Path, open_to_others: &mut Vec<PathBuf>) {
+/// Restricts one file or directory. Returns false if it stays open to other users.
+fn restrict_one(path: &Path, dir: &Path) -> bool {
     let Ok(metadata) = fs::symlink_metadata(path) else {
-        return;
+        return true;
     };
     let mode = match (metadata.is_dir(), metadata.is_file()) {
         (true, _) => DIRECTORY_MODE,
         (_, true) => FILE_MODE,
         // A symbolic link or a device is not ours, and is never opened.
-        (false, false) => return,
+        (false, false) => return true,
     };
     let is_old = || {
         let age = metadata
@@ -106,14 +107,10 @@ fn restrict_one(path: &Path, dir: &Path, open_to_others: &mut Vec<PathBuf>) {
     };
     if metadata.is_file() && is_temporary(path) && is_old() {
         let _ = fs::remove_file(path);
-        return;
+        return true;
     }
     give_to_owner(path, dir);
-    if metadata.mode() & 0o077 != 0
-        && fs::set_permissions(path, Permissions::from_mode(mode)).is_err()
-    {
-        open_to_others.push(path.to_owned());
-    }
+    metadata.mode() & 0o077 == 0 || fs::set_permissions(path, Permissions::from_mode(mode)).is_ok()
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
@@ -189,7 +186,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], dir: &Path) -> io::Result<File>
         let _ = fs::remove_file(&temporary);
         let mut file = create_private(&temporary, dir)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        sync_file(&file)?;
         fs::rename(&temporary, path)?;
         sync(path.parent().unwrap_or(dir))?;
         Ok(file)
@@ -199,9 +196,21 @@ pub(super) fn replace(path: &Path, bytes: &[u8], dir: &Path) -> io::Result<File>
     })
 }
 
+/// Writes the content of a file to disk.
+pub(super) fn sync_file(file: &File) -> io::Result<()> {
+    file.sync_data()?;
+    #[cfg(test)]
+    super::tests::power_cut::note_file(file);
+    Ok(())
+}
+
 /// Writes the entries of a directory to disk, after a rename or a removal in it.
 pub(super) fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    let file = File::open(dir)?;
+    file.sync_all()?;
+    #[cfg(test)]
+    super::tests::power_cut::note_directory(dir);
+    Ok(())
 }
 
 /// Gives a path to the owner of the state directory. Only root can, and only root needs to.
@@ -238,7 +247,7 @@ pub(super) fn explain(what: &str, path: &Path, dir: &Path, error: &io::Error) ->
 
 /// Advice that depends on the owner of the path, or of its nearest existing ancestor.
 fn permission_advice(path: &Path, dir: &Path) -> String {
-    // The one way to learn our own user id without unsafe code.
+    // The only way to learn our own user id without unsafe code.
     let Ok(own) = fs::metadata("/proc/self") else {
         return String::new();
     };

@@ -1,4 +1,4 @@
-//! The journal: one append-only file of entries. The ledger gives entries their meaning, the scheduler decides when one is written.
+//! The journal: one append-only file of entries. The ledger interprets entries, the scheduler decides when one is written.
 //!
 //! The first line names the format and its version, every further line is a JSON object,
 //! `{"sum":"1f0c…","entry":{"accepted":{…}}}`; the sum is the beginning of the SHA-256 of the entry's text. An entry of a kind that
@@ -30,9 +30,6 @@ pub(crate) struct Journal {
     unknown_entries: Vec<String>,
     /// The file lacks an entry that was applied, or is damaged: it must be rewritten before anything is appended.
     behind: bool,
-    /// Length of the file that would survive a power cut (bytes).
-    #[cfg(test)]
-    on_disk: u64,
     _server_lock: LockGuard,
 }
 
@@ -47,7 +44,7 @@ pub(crate) enum CannotOpen {
 
 /// An entry could not be written; the reason is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotWritten;
+pub(crate) struct WriteError;
 
 /// Durability of an entry when [`Journal::append`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +69,14 @@ impl Journal {
         patience: Duration,
     ) -> Result<(Journal, Vec<Entry>), CannotOpen> {
         let server_lock = lock_directory(dir, patience)?;
-        directory::restrict(dir);
+        let warnings = directory::restrict(dir);
         let path = dir.join(NAME);
         let cannot = |what: &str, error: &io::Error| {
             CannotOpen::Setup(directory::explain(what, &path, dir, error))
         };
-        let bytes = directory::read_regular(&path)
-            .map_err(|error| cannot("cannot read", &error))?
-            .unwrap_or_default();
+        let bytes =
+            directory::read_regular(&path).map_err(|error| cannot("cannot read", &error))?;
+        let bytes = bytes.unwrap_or_default();
         let content = record::read(&bytes);
         // The first line is only ever written by a rewrite, which syncs it.
         let behind = content.damaged > 0 || !content.begun;
@@ -106,6 +103,10 @@ impl Journal {
                 .map_err(|error| cannot("cannot write", &error))?;
             log::info!("the last entry of the journal was cut off by a crash and is not used");
         }
+        // Logged last: if the directory cannot be used, the error is all that the operator needs.
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
         let journal = Journal {
             dir: dir.to_owned(),
             file,
@@ -113,8 +114,6 @@ impl Journal {
             rewritten: 0,
             unknown_entries: content.unknown_entries,
             behind,
-            #[cfg(test)]
-            on_disk: 0,
             _server_lock: server_lock,
         };
         Ok((journal, content.entries))
@@ -129,7 +128,7 @@ impl Journal {
         let path = dir.join(NAME);
         let bytes = directory::read_regular(&path)
             .map_err(|error| directory::explain("cannot read", &path, dir, &error))?;
-        Ok(record::read(&bytes.unwrap_or_default()).entries)
+        Ok(bytes.map_or_else(Vec::new, |bytes| record::read(&bytes).entries))
     }
 
     /// Appends an entry. `state` returns entries for the state so far, needed where the file must be rewritten first.
@@ -141,7 +140,7 @@ impl Journal {
         entry: &Entry,
         sync: Sync,
         state: impl FnOnce() -> Vec<Entry>,
-    ) -> Result<(), NotWritten> {
+    ) -> Result<(), WriteError> {
         let line = record::line(entry).map_err(|error| log_failure(&error))?;
         let has_grown = self.length > limits::JOURNAL_MIN
             && self.length / limits::JOURNAL_GROWTH > self.rewritten;
@@ -149,15 +148,11 @@ impl Journal {
             self.rewrite(&state())?;
         }
         let written = self.file.write_all(&line).and_then(|()| match sync {
-            Sync::Now => self.file.sync_data(),
+            Sync::Now => directory::sync_file(&self.file),
             Sync::Later => Ok(()),
         });
         let Err(error) = written else {
             self.length += as_u64(line.len());
-            #[cfg(test)]
-            if sync == Sync::Now {
-                self.on_disk = self.length;
-            }
             return Ok(());
         };
         // Half a line before others would be damage, and after a failed sync the content on disk is unknown.
@@ -166,12 +161,12 @@ impl Journal {
         Err(log_failure(&io_error_message(&error)))
     }
 
-    /// Returns the entries that would survive a power cut.
+    /// Makes the next append fail.
     #[cfg(test)]
-    pub(crate) fn after_a_power_cut(&self) -> Vec<Entry> {
-        let bytes = fs::read(self.dir.join(NAME)).unwrap_or_default();
-        let on_disk = usize::try_from(self.on_disk).unwrap_or_default();
-        entries(bytes.get(..on_disk).unwrap_or_default())
+    pub(crate) fn make_read_only(&mut self) {
+        if let Ok(file) = File::open(self.dir.join(NAME)) {
+            self.file = file;
+        }
     }
 
     /// Returns true if [`Journal::rewrite`] must succeed before the next entry can be appended.
@@ -183,7 +178,7 @@ impl Journal {
     ///
     /// # Errors
     /// The file still has its old content.
-    pub(crate) fn rewrite(&mut self, state: &[Entry]) -> Result<(), NotWritten> {
+    pub(crate) fn rewrite(&mut self, state: &[Entry]) -> Result<(), WriteError> {
         let mut bytes = format!("{}\n", record::HEADER).into_bytes();
         for line in &self.unknown_entries {
             bytes.extend_from_slice(line.as_bytes());
@@ -198,10 +193,6 @@ impl Journal {
                 self.length = as_u64(bytes.len());
                 self.rewritten = self.length;
                 self.behind = false;
-                #[cfg(test)]
-                {
-                    self.on_disk = self.length;
-                }
                 Ok(())
             }
             Err(error) => {
@@ -265,9 +256,9 @@ fn set_aside(dir: &Path, unix: u64) -> io::Result<PathBuf> {
     Err(last)
 }
 
-fn log_failure(error: &dyn std::fmt::Display) -> NotWritten {
+fn log_failure(error: &dyn std::fmt::Display) -> WriteError {
     log::error!("cannot write the journal: {error}");
-    NotWritten
+    WriteError
 }
 
 fn as_u64(length: usize) -> u64 {

@@ -14,7 +14,7 @@ const SUM: usize = 8;
 
 /// The content of a journal file.
 #[derive(Debug, Default)]
-pub(super) struct Content {
+pub(super) struct JournalContent {
     /// The first line is present and complete.
     pub(super) begun: bool,
     /// Entries in the order of the file.
@@ -35,8 +35,8 @@ pub(super) fn line(entry: &Entry) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 /// Parses the bytes of a journal, skipping unreadable lines.
-pub(super) fn read(bytes: &[u8]) -> Content {
-    let mut content = Content::default();
+pub(super) fn read(bytes: &[u8]) -> JournalContent {
+    let mut content = JournalContent::default();
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let Some(line) = line.strip_suffix(b"\n") else {
             break;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,11 +45,12 @@ fn entry(number: usize) -> Entry {
     Entry::Started(stack)
 }
 
+/// Opens the journal. Another test may just have forked, and its child holds a lock until it executes its program.
 fn open(dir: &TempDir) -> (Journal, Vec<Entry>) {
-    Journal::open(dir.path(), 1000, Duration::ZERO).unwrap()
+    Journal::open(dir.path(), 1000, Duration::from_secs(20)).unwrap()
 }
 
-/// A directory with a journal of so many entries.
+/// Creates a directory with a journal of this many entries.
 fn with_entries(number: usize) -> TempDir {
     let dir = TempDir::new();
     let (mut journal, _) = open(&dir);
@@ -107,7 +109,7 @@ fn skips_damaged_lines_and_keeps_the_damaged_file() {
     let path = dir.path().join("journal");
     let whole = fs::read(&path).unwrap();
     let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    // Also a flip that leaves JSON JSON: the sum finds it.
+    // The last flip leaves valid JSON: only the checksum finds it.
     for at in [second, second + 30, second + 40] {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
@@ -202,13 +204,11 @@ fn replaces_a_grown_journal_by_the_current_state() {
 fn names_the_holder_to_a_second_server() {
     let dir = TempDir::new();
     let (first, _) = open(&dir);
-    let Err(CannotOpen::Taken(words)) = Journal::open(dir.path(), 1, Duration::ZERO) else {
+    let Err(CannotOpen::Taken(message)) = Journal::open(dir.path(), 1, Duration::ZERO) else {
         panic!("two servers");
     };
-    assert!(
-        words.contains(&format!("stackhook serve (process {})", std::process::id())),
-        "{words}"
-    );
+    let holder = format!("stackhook serve (process {})", std::process::id());
+    assert!(message.contains(&holder), "{message}");
     drop(first);
     open(&dir);
 }
@@ -218,10 +218,10 @@ fn refuses_a_state_dir_that_is_a_file() {
     let dir = TempDir::new();
     let path = dir.path().join("file");
     fs::write(&path, "").unwrap();
-    let Err(CannotOpen::Setup(words)) = Journal::open(&path, 1, Duration::ZERO) else {
+    let Err(CannotOpen::Setup(message)) = Journal::open(&path, 1, Duration::ZERO) else {
         panic!("a file is a directory");
     };
-    assert!(words.contains("not a directory"), "{words}");
+    assert!(message.contains("not a directory"), "{message}");
 }
 
 #[test]
@@ -237,30 +237,17 @@ fn gives_a_lock_to_one_holder_and_names_it_to_those_that_wait() {
             .unwrap();
         let held = locks.acquire(LockKey::Stack(7), Duration::ZERO, &silent);
         assert!(matches!(held, Err(LockError::Held(_))), "{held:?}");
-        let (said, says) = std::sync::mpsc::channel();
-        thread_scope(
-            || drop(first),
-            &says,
-            || {
-                let tell = move |who: &str| said.send(who.to_owned()).unwrap();
-                drop(locks.acquire(LockKey::Stack(7), soon, &tell).unwrap());
-            },
-        );
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let report = move |holder: &str| sender.send(holder.to_owned()).unwrap();
+                drop(locks.acquire(LockKey::Stack(7), soon, &report).unwrap());
+            });
+            receiver.recv_timeout(soon).unwrap();
+            drop(first);
+            waiter.join().unwrap();
+        });
     }
-}
-
-/// Runs `waiter` on a thread of its own, and `free` once it has said that it waits.
-fn thread_scope(
-    free: impl FnOnce(),
-    says: &std::sync::mpsc::Receiver<String>,
-    waiter: impl FnOnce() + Send,
-) {
-    std::thread::scope(|scope| {
-        let waits = scope.spawn(waiter);
-        says.recv_timeout(Duration::from_secs(20)).unwrap();
-        free();
-        waits.join().unwrap();
-    });
 }
 
 #[test]
@@ -273,18 +260,21 @@ fn two_processes_share_locks_through_private_files() {
     let guard = serve
         .acquire(LockKey::Environment(1), Duration::ZERO, &silent)
         .unwrap();
-    let Err(LockError::Held(who)) =
+    let Err(LockError::Held(holder)) =
         command.acquire(LockKey::Environment(1), Duration::ZERO, &silent)
     else {
         panic!("two locks");
     };
-    assert!(who.starts_with("stackhook serve (process "), "{who}");
-    drop(guard);
-    drop(
-        command
-            .acquire(LockKey::Environment(1), Duration::ZERO, &silent)
-            .unwrap(),
+    assert!(holder.starts_with("stackhook serve (process "), "{holder}");
+    let other = command.acquire(LockKey::Environment(2), Duration::ZERO, &silent);
+    assert!(
+        other.is_ok(),
+        "each environment has its own lock: {other:?}"
     );
+    drop(guard);
+    // Another test may just have forked, and its child holds a lock until it executes its program.
+    let free = command.acquire(LockKey::Environment(1), Duration::from_secs(20), &silent);
+    assert!(free.is_ok(), "{free:?}");
     let lock = fs::metadata(dir.path().join("locks/environment-1")).unwrap();
     assert_eq!(lock.permissions().mode() & 0o777, 0o600);
 }
@@ -409,7 +399,7 @@ fn stack(key: &str, name: &str) -> Stack {
     }
 }
 
-/// A test that must hold on disk and in memory.
+/// Checks a store on disk or in memory.
 fn check_stacks(stacks: &StackStore) {
     let app = key("app");
     assert_eq!((stacks.record(7), stacks.pause_of(&app, 0)), (None, None));
@@ -528,4 +518,174 @@ fn two_keys_for_one_name_share_a_pause_before_portainer_was_reached() {
     assert_eq!(stacks.pause_of(&key("c"), 2000), None);
     stacks.resume(&key("b")).unwrap();
     assert_eq!(stacks.pause_of(&key("a"), 2000), None);
+}
+
+/// A model of a power cut: which bytes of files, and which names in directories, were written to disk.
+pub(crate) mod power_cut {
+    use std::collections::HashMap;
+    use std::fs::{self, File};
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::{Path, PathBuf};
+    use std::sync::{LazyLock, Mutex};
+
+    /// Device and number of a file.
+    type Inode = (u64, u64);
+
+    /// The length of each file when it was last synced.
+    static FILES: LazyLock<Mutex<HashMap<Inode, u64>>> = LazyLock::new(Mutex::default);
+    /// The files in each directory when it was last synced.
+    static DIRECTORIES: LazyLock<Mutex<HashMap<PathBuf, HashMap<PathBuf, Inode>>>> =
+        LazyLock::new(Mutex::default);
+
+    fn inode(metadata: &fs::Metadata) -> Inode {
+        (metadata.dev(), metadata.ino())
+    }
+
+    pub(crate) fn note_file(file: &File) {
+        let metadata = file.metadata().unwrap();
+        let mut files = FILES.lock().unwrap();
+        files.insert(inode(&metadata), metadata.len());
+    }
+
+    pub(crate) fn note_directory(dir: &Path) {
+        let entries = fs::read_dir(dir).unwrap().filter_map(|entry| {
+            let entry = entry.unwrap();
+            Some((entry.path(), inode(&entry.metadata().ok()?)))
+        });
+        let entries = entries.collect();
+        DIRECTORIES.lock().unwrap().insert(dir.to_owned(), entries);
+    }
+
+    /// Returns the content that a file would have after a power cut; `None` if it would not exist or would be an older file.
+    pub(crate) fn content_after(path: &Path) -> Option<Vec<u8>> {
+        let directories = DIRECTORIES.lock().unwrap();
+        let synced = *directories.get(path.parent()?)?.get(path)?;
+        if inode(&fs::metadata(path).ok()?) != synced {
+            return None;
+        }
+        let length = FILES.lock().unwrap().get(&synced).copied().unwrap_or(0);
+        let bytes = fs::read(path).unwrap();
+        Some(bytes[..usize::try_from(length).unwrap()].to_owned())
+    }
+
+    /// Returns true if a removed file would exist again after a power cut.
+    pub(crate) fn returns(path: &Path) -> bool {
+        let directories = DIRECTORIES.lock().unwrap();
+        let names = directories.get(path.parent().unwrap());
+        names.is_some_and(|names| names.contains_key(path))
+    }
+}
+
+#[test]
+fn changes_of_a_stack_survive_a_power_cut() {
+    let dir = TempDir::new();
+    let stacks = StackStore::new(Some(dir.path())).unwrap();
+    let path = |name: &str| dir.path().join("stacks").join(name);
+    for number in 1..3 {
+        stacks.set_record(7, &serde_json::json!(number)).unwrap();
+        let expected = format!("{number}\n").into_bytes();
+        assert_eq!(power_cut::content_after(&path("7.json")), Some(expected));
+    }
+    stacks.set_notified("app", true).unwrap();
+    let told = power_cut::content_after(&path("told.json"));
+    assert_eq!(told, Some(b"{\"app\":true}\n".to_vec()));
+    stacks.pause(&key("app"), 1000, None).unwrap();
+    let pause = path("@app.paused");
+    assert_eq!(power_cut::content_after(&pause), Some(b"1000\n".to_vec()));
+    stacks.resume(&key("app")).unwrap();
+    assert!(!power_cut::returns(&pause));
+}
+
+#[test]
+fn syncing_a_file_calls_the_kernel() {
+    // The kernel refuses to sync a pipe.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let pipe = fs::File::from(OwnedFd::from(writer));
+    assert!(directory::sync_file(&pipe).is_err());
+    assert!(directory::sync(Path::new("/nonexistent")).is_err());
+}
+
+#[test]
+fn readers_see_the_old_or_the_new_content_of_a_replaced_file() {
+    use std::io::Read as _;
+    let dir = TempDir::new();
+    let stacks = StackStore::new(Some(dir.path())).unwrap();
+    stacks.set_record(7, &serde_json::json!("old")).unwrap();
+    let mut reader = fs::File::open(dir.path().join("stacks/7.json")).unwrap();
+    stacks.set_record(7, &serde_json::json!("new")).unwrap();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "\"old\"\n");
+    assert_eq!(stacks.record(7), Some(serde_json::json!("new")));
+}
+
+#[test]
+fn a_failed_replacement_keeps_the_old_file() {
+    let dir = TempDir::new();
+    let stacks = StackStore::new(Some(dir.path())).unwrap();
+    stacks.set_record(7, &serde_json::json!("old")).unwrap();
+    // The temporary file cannot be created where a directory has its name.
+    let blocker = format!("stacks/7.json.new-{}", std::process::id());
+    fs::create_dir(dir.path().join(blocker)).unwrap();
+    assert!(stacks.set_record(7, &serde_json::json!("new")).is_err());
+    assert_eq!(stacks.record(7), Some(serde_json::json!("old")));
+}
+
+#[test]
+fn a_failed_append_leaves_no_partial_line() {
+    let dir = with_entries(1);
+    let (mut journal, _) = open(&dir);
+    // A file that is open for reading only cannot be written.
+    journal.make_read_only();
+    assert_eq!(
+        journal.append(&entry(1), Sync::Now, Vec::new),
+        Err(WriteError)
+    );
+    assert!(journal.is_behind());
+    journal
+        .append(&entry(2), Sync::Now, || vec![entry(0)])
+        .unwrap();
+    drop(journal);
+    assert_eq!(open(&dir).1, [entry(0), entry(2)]);
+}
+
+#[test]
+fn files_that_root_creates_belong_to_the_owner_of_the_directory() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let dir = TempDir::new();
+    chown(dir.path(), Some(65532), Some(65531)).unwrap();
+    let (mut journal, _) = open(&dir);
+    journal.append(&entry(0), Sync::Now, Vec::new).unwrap();
+    let stacks = StackStore::new(Some(dir.path())).unwrap();
+    stacks.set_record(7, &serde_json::json!(1)).unwrap();
+    stacks.set_id(&key("app"), 7);
+    stacks.pause(&key("app"), 1000, None).unwrap();
+    stacks.set_notified("app", true).unwrap();
+    let locks = LockManager::new(Some(dir.path()), "serve").unwrap();
+    for lock in [LockKey::Stack(7), LockKey::Environment(1)] {
+        drop(locks.acquire(lock, Duration::ZERO, &|_| {}).unwrap());
+    }
+    let mut found = Vec::new();
+    for directory in ["", "locks", "stacks"] {
+        for entry in fs::read_dir(dir.path().join(directory)).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            let owner = (metadata.uid(), metadata.gid());
+            assert_eq!(owner, (65532, 65531), "{:?}", entry.path());
+            found.push(entry.file_name());
+        }
+    }
+    assert_eq!(found.len(), 10, "{found:?}");
+    // Files of root in it, for example from an older version, are given to the owner at the next start.
+    let foreign = ["journal", "lock", "locks/stack-7", "stacks/7.json"];
+    for name in foreign {
+        chown(dir.path().join(name), Some(0), Some(0)).unwrap();
+    }
+    drop(journal);
+    open(&dir);
+    for name in foreign {
+        assert_eq!(fs::metadata(dir.path().join(name)).unwrap().uid(), 65532);
+    }
 }

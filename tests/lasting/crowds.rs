@@ -77,7 +77,7 @@ fn a_restart_resumes_all_open_deliveries_of_a_hook_and_refuses_further_ones() {
         server
     };
     let server = started(server, "all open deliveries");
-    server.wait_for_log(&format!("goes on; deliveries: {OPEN_OF_ONE_HOOK},"));
+    server.wait_for_log(&format!("open deliveries: {OPEN_OF_ONE_HOOK},"));
     let headers = [("Prefer", "respond-async")];
     let reply = server.signed_with("/webhook/update/", SECRET, &headers, "{}");
     assert_eq!(

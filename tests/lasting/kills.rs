@@ -1,4 +1,4 @@
-//! A power cut at any moment.
+//! Kills at random moments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -8,19 +8,11 @@ use serde_json::json;
 
 use super::{accept, end, setup};
 use crate::support::fake::{Era, Fault, When};
+use crate::support::random::Random;
 use crate::support::shop::{self, now, side_by_side};
 
-/// A small generator, so that a run can be repeated.
-fn dice(seed: &mut u64, sides: u64) -> u64 {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    *seed % sides
-}
-
-/// `KILLS` says how often; the seed is printed and can be given in `SEED`. Several servers are killed side by side, because what
-/// takes time is to find out how an update ended of which nobody can say whether it was sent: a minute, in which kills that follow
-/// would find nothing new to interrupt.
+/// `KILLS` sets the number; the seed is printed and can be given in `SEED`. Several servers are killed side by side, because resolving an
+/// update that may or may not have been sent takes a minute, in which further kills would find nothing new to interrupt.
 #[test]
 fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
     let number = |name: &str, default: u64| {
@@ -36,8 +28,10 @@ fn killed_at_random_moments_it_loses_nothing_and_does_nothing_twice() {
     });
 }
 
-/// With pauses of up to so many milliseconds between deliveries.
-fn kill(kills: u64, pause: u64, mut seed: u64) {
+/// Kills a server repeatedly, with pauses of up to `pause` milliseconds between deliveries.
+fn kill(kills: u64, pause: u64, seed: u64) {
+    let mut random = Random::new(seed);
+    let mut millis = |end: u64| random.next() % end;
     let fake = shop::portainer(Era::A);
     let mut server = setup(&fake).serve();
     let mut urls: Vec<String> = Vec::new();
@@ -45,16 +39,16 @@ fn kill(kills: u64, pause: u64, mut seed: u64) {
     let (mut mark, mut accepted) = (0, 0);
     for round in 1..=kills {
         fake.heal();
-        let late = Duration::from_millis(dice(&mut seed, 300));
+        let late = Duration::from_millis(millis(300));
         fake.fault(When::every("PUT", "/api/stacks/"), Fault::Delay(late));
-        let alive = Duration::from_millis(dice(&mut seed, 1500));
+        let alive = Duration::from_millis(millis(1500));
         let began = Instant::now();
         while began.elapsed() < alive {
             mark += 1;
             let mark = mark.to_string();
             let body = json!({"env": {"MARK": mark}, "time": now(), "id": mark});
             urls.extend(accept(&server, &body.to_string()));
-            std::thread::sleep(Duration::from_millis(dice(&mut seed, pause)));
+            std::thread::sleep(Duration::from_millis(millis(pause)));
             // Portainer tells updates apart by the second in which they were made.
             fake.clock().fetch_add(1000, Ordering::SeqCst);
         }
@@ -66,7 +60,7 @@ fn kill(kills: u64, pause: u64, mut seed: u64) {
         for url in urls.drain(..) {
             let (code, body) = end(&server, &url);
             let status = body["status"].as_str().unwrap().to_owned();
-            // Overtaken by a newer value; or nobody knows about the moment between journal and update.
+            // 409: superseded by a newer value. 504: killed between journal and update.
             assert!(matches!(code, 200 | 409 | 504), "{body}");
             if status == "unknown" {
                 println!("{}", body["update_result"]);

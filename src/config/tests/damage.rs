@@ -2,23 +2,11 @@
 
 use super::{FIVE, Place};
 use crate::config::ConfigScope;
+use crate::random::Random;
 
 const EXAMPLE: &str = include_str!("../../../stackhook.toml.example");
 
-/// A small generator of numbers that look random and are the same in every run (xorshift64*).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(number).unwrap() % limit.max(1)
-    }
-}
-
-fn damage(text: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+fn damage(text: &[u8], random: &mut Random) -> Vec<u8> {
     const PIECES: &[&[u8]] = &[
         b"\"",
         b"'",
@@ -52,26 +40,26 @@ fn damage(text: &[u8], numbers: &mut Numbers) -> Vec<u8> {
         b"99999999999999999999h",
     ];
     let mut text = text.to_vec();
-    for _ in 0..=numbers.below(6) {
-        let at = numbers.below(text.len() + 1);
-        match numbers.below(4) {
+    for _ in 0..=random.below(6) {
+        let at = random.below(text.len() + 1);
+        match random.below(4) {
             0 => {
-                let end = (at + numbers.below(40)).min(text.len());
+                let end = (at + random.below(40)).min(text.len());
                 text.drain(at..end);
             }
             1 => {
-                let piece = PIECES[numbers.below(PIECES.len())];
+                let piece = PIECES[random.below(PIECES.len())];
                 text.splice(at..at, piece.iter().copied());
             }
             2 => {
-                let end = (at + numbers.below(80)).min(text.len());
+                let end = (at + random.below(80)).min(text.len());
                 let part = text[at..end].to_vec();
-                let other = numbers.below(text.len() + 1);
+                let other = random.below(text.len() + 1);
                 text.splice(other..other, part);
             }
             _ => {
                 if let Some(byte) = text.get_mut(at) {
-                    *byte ^= 1 << numbers.below(8);
+                    *byte ^= 1 << random.below(8);
                 }
             }
         }
@@ -82,13 +70,13 @@ fn damage(text: &[u8], numbers: &mut Numbers) -> Vec<u8> {
 #[test]
 fn damaged_files_cause_problems_not_panics() {
     let active = EXAMPLE.replace("#= ", "").replace("\n# ", "\n");
-    let mut numbers = Numbers(0x5EED);
+    let mut random = Random::new(0x5EED);
     let place = Place::with(FIVE);
     let (mut fine, mut wrong) = (0, 0);
     for round in 0..1500 {
         let text = damage(
             if round % 2 == 0 { EXAMPLE } else { &active }.as_bytes(),
-            &mut numbers,
+            &mut random,
         );
         place.write("stackhook.toml", &text);
         match place.load(ConfigScope::Sender) {

@@ -1,11 +1,12 @@
-//! Deliveries as a fold.
+//! Deliveries as the result of entries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::delivery::{Asked, Progress};
+use crate::delivery::{PartProgress, RequestedRedeploy};
 use crate::image::Reference;
+use crate::random::Random;
 use crate::stack::order::{Cause, Order, Selection};
 
 fn key(text: &str) -> StackKey {
@@ -36,7 +37,7 @@ fn accept(ledger: &mut Ledger, number: u8, time: Option<u64>, set: &[(&str, &str
         staff: false,
         rollback: false,
     };
-    let asked = Asked {
+    let asked = RequestedRedeploy {
         stack: key("app"),
         name: "app-stack".to_owned(),
         order,
@@ -65,12 +66,12 @@ fn ready(ledger: &Ledger) -> Option<StackKey> {
     ledger.ready().next().cloned()
 }
 
-fn status(ledger: &Ledger, number: u8) -> Status {
+fn status(ledger: &Ledger, number: u8) -> DeliveryStatus {
     ledger.find(&id(number)).unwrap().status()
 }
 
 impl Ledger {
-    /// What holds after every entry.
+    /// Checks the invariants that hold after every entry.
     #[track_caller]
     pub(crate) fn check(&self) {
         for delivery in self.deliveries.values() {
@@ -119,14 +120,14 @@ impl Ledger {
         }
     }
 
-    /// Equal but for the steps, which do not last, and empty queues.
+    /// Returns true if both are equal, apart from steps, which are not journalled, and empty queues.
     pub(crate) fn same(&self, other: &Ledger) -> bool {
         let mut states = [self.state(), other.state()];
         for state in &mut states {
             for entry in state {
                 if let Entry::Delivery(delivery) = entry {
                     for part in &mut delivery.parts {
-                        if let Progress::Running(step) = &mut part.progress {
+                        if let PartProgress::Running(step) = &mut part.progress {
                             step.clear();
                         }
                     }
@@ -164,50 +165,38 @@ fn a_burst_makes_two_redeploys_and_each_delivery_gets_the_outcome_of_its_own() {
     ledger.apply(ended(Outcome::Failed));
     assert_eq!(
         (status(&ledger, 0), status(&ledger, 1)),
-        (Status::Failed, Status::Queued)
+        (DeliveryStatus::Failed, DeliveryStatus::Queued)
     );
     assert_eq!(ready(&ledger), Some(key("app")));
     ledger.apply(started());
     assert_eq!(
         (covered(&ledger), status(&ledger, 99)),
-        (99, Status::Running)
+        (99, DeliveryStatus::Running)
     );
     ledger.apply(ended(Outcome::Updated));
-    assert!((1..100).all(|number| status(&ledger, number) == Status::Succeeded));
+    assert!((1..100).all(|number| status(&ledger, number) == DeliveryStatus::Succeeded));
     assert_eq!(
         (status(&ledger, 0), ready(&ledger), ledger.open()),
-        (Status::Failed, None, 0)
+        (DeliveryStatus::Failed, None, 0)
     );
     ledger.check();
 }
 
 #[test]
-fn a_running_redeploy_keeps_its_lane() {
+fn a_running_redeploy_keeps_its_deliveries() {
     let mut ledger = Ledger::default();
     accept(&mut ledger, 0, None, &[]);
     ledger.apply(started());
     accept(&mut ledger, 1, None, &[]);
     ledger.apply(started());
     assert_eq!(ledger.running(&key("app")).unwrap().job.deliveries, [id(0)]);
-    assert_eq!(status(&ledger, 1), Status::Queued);
-}
-
-/// A small generator (xorshift64*), so that a failure can be repeated by its seed.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
+    assert_eq!(status(&ledger, 1), DeliveryStatus::Queued);
 }
 
 /// An image (none: all), force, and the value of `TAG`.
 type Wish = (Option<u64>, bool, Option<u64>);
 
-/// The latest wins, merged, at most two: whatever order deliveries, beginnings and ends come in, on three stacks.
+/// Random orders of deliveries, starts and ends on three stacks.
 #[test]
 fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
     let image = |number: u64| {
@@ -215,7 +204,8 @@ fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
         crate::stack::order::ImageFilter::Reference(reference)
     };
     for seed in 1..=100 {
-        let mut dice = Dice(seed);
+        let mut random = Random::new(seed);
+        let mut throw = |sides: u64| random.next() % sides;
         let mut ledger = Ledger::default();
         // What every delivery asked of every stack.
         let mut asked: BTreeMap<(DeliveryId, StackKey), Wish> = BTreeMap::new();
@@ -223,19 +213,19 @@ fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
         let stacks = ["a", "b", "c"].map(key);
         let mut number = 0_u64;
         for round in 0..40 {
-            let stack = stacks[usize::try_from(dice.throw(3)).unwrap()].clone();
-            match dice.throw(4) {
+            let stack = stacks[usize::try_from(throw(3)).unwrap()].clone();
+            match throw(4) {
                 0 | 1 => {
                     number += 1;
                     let mut bytes = [0; 16];
                     bytes[8..].copy_from_slice(&number.to_be_bytes());
                     let id = DeliveryId::new(bytes);
-                    let both = dice.throw(3) == 0;
+                    let both = throw(3) == 0;
                     let mut orders = Vec::new();
                     for stack in stacks.iter().filter(|one| both || **one == stack) {
-                        let one = (dice.throw(4) != 0).then(|| dice.throw(5));
-                        let force = dice.throw(6) == 0;
-                        let tag = (dice.throw(3) == 0).then(|| dice.throw(3));
+                        let one = (throw(4) != 0).then(|| throw(5));
+                        let force = throw(6) == 0;
+                        let tag = (throw(3) == 0).then(|| throw(3));
                         asked.insert((id.clone(), stack.clone()), (one, force, tag));
                         let order = Order {
                             images: one
@@ -249,7 +239,7 @@ fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
                             staff: false,
                             rollback: false,
                         };
-                        orders.push(Asked {
+                        orders.push(RequestedRedeploy {
                             stack: stack.clone(),
                             name: stack.to_string(),
                             order,
@@ -308,7 +298,7 @@ fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
                                 assert_eq!(
                                     *deployed,
                                     tag.to_string(),
-                                    "who is covered got its value, seed {seed}"
+                                    "a covered delivery got its value, seed {seed}"
                                 );
                             }
                         }
@@ -317,7 +307,7 @@ fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
                 _ => {
                     let running = ledger.all_running();
                     if let Some(stack) = running.first().filter(|_| !running.is_empty()) {
-                        let outcome = if dice.throw(2) == 0 {
+                        let outcome = if throw(2) == 0 {
                             Outcome::Updated
                         } else {
                             Outcome::Failed
@@ -333,7 +323,7 @@ fn the_latest_values_win_in_any_order_with_at_most_two_redeploys() {
             }
             ledger.check();
         }
-        // To the end: one more run a queue at most covers all that is open.
+        // One more redeploy per queue covers everything that is still open.
         for _ in 0..2 {
             for stack in stacks.clone() {
                 let report = super::report(&stack, stack.as_str(), Outcome::Updated, String::new());
@@ -359,7 +349,7 @@ fn recognises_replays_and_duplicates() {
             strict: false,
             wait: Duration::ZERO,
             time: None,
-            orders: vec![Asked {
+            orders: vec![RequestedRedeploy {
                 stack: key("app"),
                 name: "app-stack".to_owned(),
                 order: Order::default(),
@@ -370,23 +360,23 @@ fn recognises_replays_and_duplicates() {
             event: String::new(),
         };
     #[track_caller]
-    fn check(ledger: &Ledger, accepted: &Accepted, unix: u64, expected: Repeat) {
-        assert_eq!(ledger.repeat(accepted, unix), expected);
+    fn check(ledger: &Ledger, accepted: &Accepted, unix: u64, expected: Acceptance) {
+        assert_eq!(ledger.recognize(accepted, unix), expected);
     }
     let first = accepted(1, print("signed"), print("id"));
     let replay = accepted(2, print("signed"), None);
     let duplicate = accepted(3, print("signed later"), print("id"));
     let other_body = accepted(4, print("other"), print("id, other body"));
-    let of_first = || Repeat::Of(id(1));
+    let of_first = || Acceptance::Repeated(id(1));
     for (outcome, duplicate_then) in [
         (Outcome::Updated, of_first()),
         (Outcome::Unchanged, of_first()),
-        (Outcome::Failed, Repeat::New),
-        (Outcome::Unknown, Repeat::New),
-        (Outcome::Skipped, Repeat::New),
+        (Outcome::Failed, Acceptance::New),
+        (Outcome::Unknown, Acceptance::New),
+        (Outcome::Skipped, Acceptance::New),
     ] {
         let mut ledger = Ledger::default();
-        check(&ledger, &first, 2000, Repeat::New);
+        check(&ledger, &first, 2000, Acceptance::New);
         ledger.apply(Entry::Accepted {
             accepted: first.clone(),
             unix: 2000,
@@ -395,16 +385,16 @@ fn recognises_replays_and_duplicates() {
             open.into_iter().for_each(|entry| ledger.apply(entry));
             check(&ledger, &replay, 2000, of_first());
             check(&ledger, &duplicate, 2000, of_first());
-            check(&ledger, &other_body, 2000, Repeat::New);
+            check(&ledger, &other_body, 2000, Acceptance::New);
         }
         ledger.apply(ended(outcome));
         check(&ledger, &replay, 2000, of_first());
         check(&ledger, &duplicate, 2000 + 900, duplicate_then);
-        check(&ledger, &duplicate, 2000 + 901, Repeat::New);
+        check(&ledger, &duplicate, 2000 + 901, Acceptance::New);
         ledger.forget(0);
-        check(&ledger, &replay, 2000 + 600, Repeat::Forgotten);
-        check(&ledger, &replay, 2000 + 601, Repeat::New);
-        check(&ledger, &duplicate, 2000, Repeat::New);
+        check(&ledger, &replay, 2000 + 600, Acceptance::Forgotten);
+        check(&ledger, &replay, 2000 + 601, Acceptance::New);
+        check(&ledger, &duplicate, 2000, Acceptance::New);
     }
 }
 
@@ -417,9 +407,9 @@ fn a_lost_end_is_unknown_and_a_submission_is_not_sent_again() {
     let mut damaged = Ledger::default();
     state.into_iter().for_each(|entry| damaged.apply(entry));
     assert_eq!(damaged.fail_orphaned(3000), 1);
-    assert_eq!(status(&damaged, 1), Status::Unknown);
+    assert_eq!(status(&damaged, 1), DeliveryStatus::Unknown);
     damaged.check();
-    // The line that said that it began is lost, the one that said that it was sent is not.
+    // Its start was lost, its submission was not.
     ledger.apply(Entry::Submitting {
         stack: key("app"),
         submission: serde_json::Value::Null,
@@ -487,7 +477,7 @@ fn ended_deliveries_are_forgotten_oldest_first() {
             strict: true,
             wait: Duration::ZERO,
             time: None,
-            orders: vec![Asked {
+            orders: vec![RequestedRedeploy {
                 stack: key("app"),
                 name: "app-stack".to_owned(),
                 order: Order::default(),
@@ -525,7 +515,7 @@ fn one_hook_does_not_push_out_the_deliveries_of_others() {
             parts: vec![Part {
                 stack: key("app"),
                 name: "app".to_owned(),
-                progress: Progress::Waiting,
+                progress: PartProgress::Waiting,
             }],
         }));
         ledger.end(&id, &key("app"), report(Outcome::Updated), 2000);
@@ -541,7 +531,7 @@ fn one_hook_does_not_push_out_the_deliveries_of_others() {
 }
 
 #[test]
-fn a_success_in_the_future_does_not_answer_redeliveries_for_ever() {
+fn a_success_in_the_future_does_not_answer_duplicates_for_ever() {
     let mut ledger = Ledger::default();
     let ahead = 2000 + 365 * 86_400;
     accept(&mut ledger, 1, None, &[]);
@@ -577,7 +567,7 @@ fn only_new_progress_resets_the_count_of_unclean_ends() {
         ledger.apply(Entry::Resumed);
     }
     assert!(alone(&ledger));
-    // It is counted on only if it did run alone, and kept when the journal is rewritten.
+    // Counting continues only if it ran alone, and the count is kept when the journal is rewritten.
     ledger.apply(Entry::Resumed);
     ledger.apply(Entry::RunsAlone(app.clone()));
     let mut copy = Ledger::default();

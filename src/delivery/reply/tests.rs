@@ -4,8 +4,8 @@ use super::*;
 use crate::delivery::DeliveryId;
 use crate::stack::StackKey;
 
-fn ended(outcome: Outcome, fault: Option<Fault>, message: &str) -> Progress {
-    Progress::Ended(StackReport {
+fn ended(outcome: Outcome, fault: Option<Fault>, message: &str) -> PartProgress {
+    PartProgress::Ended(StackReport {
         stack: "app".to_owned(),
         name: "app-stack".to_owned(),
         environment: Some("local".to_owned()),
@@ -23,7 +23,7 @@ fn ended(outcome: Outcome, fault: Option<Fault>, message: &str) -> Progress {
 #[track_caller]
 fn check(
     strict: bool,
-    parts: Vec<Progress>,
+    parts: Vec<PartProgress>,
     code: u16,
     success: bool,
     message: &str,
@@ -67,7 +67,7 @@ fn the_agreed_texts_and_codes() {
     let triggered = "Stack update triggered";
     check(
         true,
-        vec![Progress::Waiting],
+        vec![PartProgress::Waiting],
         202,
         true,
         triggered,
@@ -75,7 +75,7 @@ fn the_agreed_texts_and_codes() {
     );
     check(
         true,
-        vec![Progress::Running("pulling".to_owned())],
+        vec![PartProgress::Running("pulling".to_owned())],
         202,
         true,
         triggered,
@@ -208,7 +208,7 @@ fn the_worst_stack_decides() {
         "Stack update outcome unknown",
         "app-stack: who knows",
     );
-    let open = vec![refused(), Progress::Waiting];
+    let open = vec![refused(), PartProgress::Waiting];
     check(
         false,
         open,

@@ -197,7 +197,7 @@ fn keeps_the_end_of_a_long_log() {
 
 #[test]
 fn parses_the_date_of_an_answer() {
-    let check = |date: &str, seconds| assert_eq!(parse_date(date), seconds, "{date}");
+    let check = |date: &str, seconds| assert_eq!(parse_http_date(date), seconds, "{date}");
     // The first is the example of RFC 9110; the others are from `date -u -d @N`.
     check("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777));
     check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));

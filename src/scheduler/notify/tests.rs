@@ -358,3 +358,35 @@ fn foreign_text_is_escaped_for_every_format() {
     }
     assert_eq!(body(&sent(NotifyFormat::Apprise))["format"], "text");
 }
+
+#[test]
+fn each_receiver_has_its_own_notification_state() {
+    let store = StackStore::new(None).unwrap();
+    let broken = Script::start((0..8).map(|_| json(500, "{}")).collect());
+    let receiver = fine(2);
+    let of = |index: usize, url: &str| Messenger {
+        index,
+        ..messenger(url, NotifyFormat::Json, None, &store)
+    };
+    let (first, second) = (of(0, &receiver.url()), of(1, &broken.url()));
+    for messenger in [&first, &second, &first] {
+        messenger.ended(&ended(Outcome::Failed, "web is unhealthy"));
+    }
+    let states = Value::Object(store.notified_states());
+    assert_eq!(states, serde_json::json!({"app": true}));
+    assert_eq!(receiver.requests().len(), 1, "sent once");
+}
+
+#[test]
+fn a_finished_redeploy_is_queued_for_every_receiver() {
+    let (queues, waiting): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::sync_channel(1)).unzip();
+    let report = ended(Outcome::Updated, "over").report;
+    Notifier(queues).ended(&report, true);
+    for queue in waiting {
+        let finished = queue.try_recv().unwrap();
+        assert_eq!(
+            (finished.report, finished.is_rollback),
+            (report.clone(), true)
+        );
+    }
+}

@@ -53,7 +53,7 @@ fn a_full_history_is_there_after_a_start() {
     let last = u16::try_from(limits::ENDED_DELIVERIES - 1).unwrap();
     for number in [0, last] {
         let delivery = scheduler.find(&accepted(number, &[]).id).unwrap();
-        assert_eq!(delivery.status(), Status::Succeeded);
+        assert_eq!(delivery.status(), DeliveryStatus::Succeeded);
     }
     assert_eq!(scheduler.history().len(), limits::HISTORY);
 }

@@ -1,7 +1,7 @@
 //! The connection to Portainer on the page: its answer, our user there, and how each configured stack would be redeployed.
 
 use crate::portainer::{Kind, Origin, Record, StackStatus};
-use crate::scheduler::probe::Portal;
+use crate::scheduler::probe::PortainerInfo;
 use crate::site::page::text::{Moment, sentence};
 use crate::site::page::{PageData, Tone};
 
@@ -92,7 +92,7 @@ fn without_id(fact: &str) -> String {
 }
 
 /// The version of Portainer, and our user there.
-pub(super) fn summary(data: &PageData<'_>, portal: &Portal) -> String {
+pub(super) fn summary(data: &PageData<'_>, portal: &PortainerInfo) -> String {
     let row = data
         .desk
         .shown
@@ -110,7 +110,7 @@ pub(super) fn summary(data: &PageData<'_>, portal: &Portal) -> String {
     )
 }
 
-fn rows(portal: &Portal) -> Vec<RecordRow> {
+fn rows(portal: &PortainerInfo) -> Vec<RecordRow> {
     let row = |record: &Record| {
         let environment = portal
             .environments

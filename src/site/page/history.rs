@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::delivery::{Delivery, Part, Progress};
+use crate::delivery::{Delivery, Part, PartProgress};
 use crate::limits;
 use crate::site::page::failure::{Log, logs};
 use crate::site::page::text::{
@@ -78,9 +78,9 @@ pub(super) fn rejections(data: &PageData<'_>) -> Vec<RejectionRow> {
 
 fn row(data: &PageData<'_>, delivery: &Delivery, part: &Part) -> DeliveryRow {
     let (word, tone, took, changes, details) = match &part.progress {
-        Progress::Waiting => ("waiting", Tone::Neutral, String::new(), String::new(), ""),
-        Progress::Running(_) => ("running", Tone::Progress, String::new(), String::new(), ""),
-        Progress::Ended(report) => (
+        PartProgress::Waiting => ("waiting", Tone::Neutral, String::new(), String::new(), ""),
+        PartProgress::Running(_) => ("running", Tone::Progress, String::new(), String::new(), ""),
+        PartProgress::Ended(report) => (
             outcome(report, &delivery.event),
             outcome_tone(report.outcome),
             duration(report.seconds),
@@ -209,13 +209,13 @@ fn part_view(data: &PageData<'_>, delivery: &Delivery, part: &Part) -> PartView 
         logs: Vec::new(),
     };
     match &part.progress {
-        Progress::Waiting => {}
-        Progress::Running(step) => {
+        PartProgress::Waiting => {}
+        PartProgress::Running(step) => {
             view.outcome = "running";
             view.tone = Tone::Progress;
             view.message = sentence(step);
         }
-        Progress::Ended(report) => {
+        PartProgress::Ended(report) => {
             view.environment = report.environment.clone().unwrap_or_default();
             view.outcome = outcome(report, &delivery.event);
             view.tone = outcome_tone(report.outcome);

@@ -1,6 +1,6 @@
 //! The facts about a single stack: outcomes, the open delivery, and the last inspection.
 
-use crate::delivery::{Delivery, Part, Progress};
+use crate::delivery::{Delivery, Part, PartProgress};
 use crate::limits;
 use crate::redeploy::{Running, View};
 use crate::site::page::text::state_tone;
@@ -24,13 +24,13 @@ impl<'k> Known<'k> {
         for delivery in &data.history {
             for part in delivery.parts.iter().filter(|part| part.stack == stack.key) {
                 match &part.progress {
-                    Progress::Ended(report) => {
+                    PartProgress::Ended(report) => {
                         let unix = delivery.ended.unwrap_or(delivery.at);
                         ended.push((unix, report, delivery.event.as_str()));
                     }
                     // A running update says more than one that waits behind it.
-                    Progress::Running(_) => open = Some((delivery, part)),
-                    Progress::Waiting => open = open.or(Some((delivery, part))),
+                    PartProgress::Running(_) => open = Some((delivery, part)),
+                    PartProgress::Waiting => open = open.or(Some((delivery, part))),
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! A stack on the page: its state, what failed and what helps, what it runs, and its buttons.
 
-use crate::delivery::Progress;
+use crate::delivery::PartProgress;
 use crate::limits;
 use crate::portainer::Kind;
 use crate::redeploy::{Running, View};
@@ -250,8 +250,8 @@ pub(super) fn card(data: &PageData<'_>, stack: &Stack) -> Card {
         running: known.open.map(|(delivery, part)| RunningUpdate {
             delivery: delivery.id.to_string(),
             step: match &part.progress {
-                Progress::Running(step) => step.clone(),
-                Progress::Waiting | Progress::Ended(_) => "waiting in the queue".to_owned(),
+                PartProgress::Running(step) => step.clone(),
+                PartProgress::Waiting | PartProgress::Ended(_) => "waiting in the queue".to_owned(),
             },
         }),
         failure: failed

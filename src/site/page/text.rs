@@ -1,6 +1,6 @@
 //! Times, durations, digests and states as people read them on the page.
 
-use crate::clock::rfc3339;
+use crate::calendar::rfc3339;
 pub(super) use crate::image::short_id as short;
 use crate::site::page::Tone;
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState, StackReport};

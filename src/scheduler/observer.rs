@@ -7,89 +7,93 @@ use std::time::{Duration, Instant};
 use crate::delivery::ledger::Entry;
 use crate::portainer::StackId;
 use crate::redeploy::{Images, NotWritten, Observer, Step, Submission};
-use crate::scheduler::{Scheduler, Task};
+use crate::scheduler::{RedeployTask, Scheduler};
 use crate::stack::StackKey;
 use crate::store::lock::{LockError, LockGuard, LockKey};
 use crate::store::stacks::Pause;
-use crate::store::{self, Sync};
+use crate::store::{Sync, WriteError};
 
 /// Observer of one redeploy.
-pub(super) struct Watch<'a> {
+pub(super) struct RedeployObserver<'a> {
     scheduler: &'a Arc<Scheduler>,
-    task: &'a Task,
+    task: &'a RedeployTask,
     /// It had the lock of its environment before: from here on it waits for locks in its runner.
-    had_its_turn: AtomicBool,
+    had_environment: AtomicBool,
     /// A lock is in use in this process, so it has to start again later.
-    for_later: AtomicBool,
+    is_deferred: AtomicBool,
 }
 
-impl Watch<'_> {
-    pub(super) fn new<'a>(scheduler: &'a Arc<Scheduler>, task: &'a Task) -> Watch<'a> {
-        Watch {
+impl RedeployObserver<'_> {
+    pub(super) fn new<'a>(
+        scheduler: &'a Arc<Scheduler>,
+        task: &'a RedeployTask,
+    ) -> RedeployObserver<'a> {
+        RedeployObserver {
             scheduler,
             task,
-            had_its_turn: AtomicBool::new(false),
-            for_later: AtomicBool::new(false),
+            had_environment: AtomicBool::new(false),
+            is_deferred: AtomicBool::new(false),
         }
     }
 
     /// Returns true if it has to start again after another redeploy.
-    pub(super) fn is_for_later(&self) -> bool {
-        self.for_later.load(Ordering::SeqCst)
+    pub(super) fn is_deferred(&self) -> bool {
+        self.is_deferred.load(Ordering::SeqCst)
+    }
+
+    fn key(&self) -> StackKey {
+        self.task.stack.key.clone()
     }
 
     fn commit(&self, sync: Sync, entry: Entry) -> Result<(), NotWritten> {
-        let written = self
-            .scheduler
-            .commit(sync, |_| Ok::<_, store::NotWritten>(entry));
-        written.map_err(|store::NotWritten| NotWritten("journal cannot be written".to_owned()))
+        let mut journal = self.scheduler.journal();
+        let written = self.scheduler.commit(&mut journal, sync, entry);
+        written.map_err(|WriteError| NotWritten("journal cannot be written".to_owned()))
     }
 
-    fn show(&self, step: &str) {
+    fn set_step(&self, step: &str) {
         let stack = &self.task.stack.key;
-        self.scheduler.lock().ledger.step(stack, step);
+        self.scheduler.lock().ledger.set_step(stack, step);
     }
 
     /// Notes that a stop need not wait for a submission of this redeploy.
-    fn has_left(&self) {
+    fn clear_submitting(&self) {
         let mut state = self.scheduler.lock();
-        if state.leaving.remove(&self.task.stack.key).is_some() {
+        if state.submitting.remove(&self.task.stack.key).is_some() {
             self.scheduler.changed.notify_all();
         }
     }
 }
 
-impl Observer for Watch<'_> {
+impl Observer for RedeployObserver<'_> {
     fn step(&self, step: &Step) {
-        self.show(&step.to_string());
+        self.set_step(&step.to_string());
         if *step != Step::Submitting {
-            self.has_left();
+            self.clear_submitting();
         }
     }
 
     fn pulling(&self, before: &Images) -> Result<(), NotWritten> {
-        let stack = self.task.stack.key.clone();
-        let before = before.clone();
+        let (stack, before) = (self.key(), before.clone());
         self.commit(Sync::Now, Entry::Pulling { stack, before })
     }
 
     fn submitting(&self, submission: &Submission) -> Result<(), NotWritten> {
-        let stack = self.task.stack.key.clone();
+        let stack = self.key();
         let submission = serde_json::to_value(submission)
-            .map_err(|error| NotWritten(format!("what is sent cannot be written down: {error}")))?;
-        self.scheduler.may_leave(&stack);
+            .map_err(|error| NotWritten(format!("the submission cannot be serialised: {error}")))?;
+        self.scheduler.mark_submitting(&stack);
         let written = self.commit(Sync::Now, Entry::Submitting { stack, submission });
         if written.is_err() {
-            self.has_left();
+            self.clear_submitting();
         }
         written
     }
 
     fn not_sent(&self) {
-        let stack = self.task.stack.key.clone();
         // If this cannot be written, a crash now makes the outcome unknown although nothing was sent; the log says so.
-        let _ = self.commit(Sync::Later, Entry::NotSent(stack));
-        self.has_left();
+        let _ = self.commit(Sync::Later, Entry::NotSent(self.key()));
+        self.clear_submitting();
     }
 
     fn earlier(&self) -> Images {
@@ -107,40 +111,40 @@ impl Observer for Watch<'_> {
         }
     }
 
-    fn acquire_lock(&self, thing: LockKey, within: Duration) -> Result<LockGuard, LockError> {
-        let key = &self.task.stack.key;
-        let waits_for = |who: &str| self.show(&format!("waiting for {who}"));
-        if !self.had_its_turn.load(Ordering::SeqCst)
-            && !self.scheduler.lock().places.want(key, thing)
+    fn acquire_lock(&self, lock: LockKey, within: Duration) -> Result<LockGuard, LockError> {
+        let key = self.key();
+        let waits_for = |holder: &str| self.set_step(&format!("waiting for {holder}"));
+        if !self.had_environment.load(Ordering::SeqCst)
+            && !self.scheduler.lock().busy.claim(&key, lock)
         {
             waits_for("another redeploy of this stackhook");
-            self.for_later.store(true, Ordering::SeqCst);
+            self.is_deferred.store(true, Ordering::SeqCst);
             return Err(LockError::Later);
         }
-        let turn = self.scheduler.locks.acquire(thing, within, &waits_for)?;
-        if matches!(thing, LockKey::Environment(_)) {
-            self.had_its_turn.store(true, Ordering::SeqCst);
+        let guard = self.scheduler.locks.acquire(lock, within, &waits_for)?;
+        if matches!(lock, LockKey::Environment(_)) {
+            self.had_environment.store(true, Ordering::SeqCst);
         }
-        let (scheduler, key) = (Arc::clone(self.scheduler), key.clone());
-        Ok(turn.and_then(move || {
+        let scheduler = Arc::clone(self.scheduler);
+        Ok(guard.and_then(move || {
             let mut state = scheduler.lock();
-            state.places.leave(&key, thing);
+            state.busy.release(&key, lock);
             scheduler.start_runners(&mut state);
         }))
     }
 }
 
 impl Scheduler {
-    /// Returns when a submission may be journalled. After a stop has begun it never does: a journalled but unsent update could not be
-    /// told from a sent one after the restart.
-    fn may_leave(&self, stack: &StackKey) {
+    /// Notes that a submission is about to be journalled and sent. Never returns once a stop has begun: after the restart, a journalled
+    /// but unsent update could not be distinguished from a sent one.
+    fn mark_submitting(&self, stack: &StackKey) {
         let mut state = self.lock();
-        while state.stopping && self.lasts {
+        while state.stopping && self.is_persistent {
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.leaving.insert(stack.clone(), Instant::now());
+        state.submitting.insert(stack.clone(), Instant::now());
     }
 }

@@ -1,4 +1,4 @@
-//! What the probe is asked, and what it has seen: values for whoever shows them.
+//! Jobs and results of the probe.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -7,16 +7,16 @@ use crate::portainer::{Environment, Me, Record};
 use crate::redeploy::View;
 use crate::stack::StackKey;
 
-/// What can be asked of the probe.
+/// A job of the probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// Look at Portainer and at every stack.
-    Look,
-    /// Find out what an action would do.
+pub(crate) enum ProbeJob {
+    /// Read the state of Portainer and of every stack.
+    Refresh,
+    /// Predict the effects of an action.
     DryRun(DryRun),
     /// Skip the deliveries for this stack from now on.
     Pause(StackKey),
-    /// Act on them again.
+    /// Stop skipping them.
     Resume(StackKey),
     /// Allow the blocked images and values of the stack again.
     Unblock(StackKey),
@@ -36,46 +36,44 @@ pub(crate) enum StaffAction {
 /// A dry run that staff asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DryRun {
-    /// The stack.
     pub(crate) stack: StackKey,
-    /// The action.
     pub(crate) action: StaffAction,
     /// See [`Note::marker`].
     pub(crate) marker: String,
 }
 
-/// What was seen.
+/// The state of Portainer and of every stack at one time.
 #[derive(Debug, Clone)]
-pub(crate) struct Look {
-    /// When (Unix seconds).
+pub(crate) struct Overview {
+    /// Time of the overview (Unix seconds).
     pub(crate) unix: u64,
-    /// When, for measuring.
+    /// The same, for measuring.
     pub(crate) at: Instant,
-    /// What Portainer says of itself, or why it says nothing.
-    pub(crate) portainer: Result<Portal, Away>,
-    /// Every configured stack, or why it cannot be seen.
+    /// Portainer, or the reason why it is unavailable.
+    pub(crate) portainer: Result<PortainerInfo, Unavailable>,
+    /// Every configured stack, or the reason why it cannot be inspected.
     pub(crate) stacks: HashMap<StackKey, Result<View, String>>,
 }
 
-/// Why nothing is known of Portainer.
+/// The reason why Portainer is unavailable.
 #[derive(Debug, Clone)]
-pub(crate) struct Away {
-    /// Whether nobody answered at all.
+pub(crate) struct Unavailable {
+    /// Nothing answered at all.
     pub(crate) unreachable: bool,
-    /// For a person.
+    /// A message for staff.
     pub(crate) why: String,
 }
 
 /// Portainer, as its user sees it.
 #[derive(Debug, Clone)]
-pub(crate) struct Portal {
-    /// Its release.
+pub(crate) struct PortainerInfo {
+    /// Release of Portainer.
     pub(crate) version: String,
-    /// Who we are there; `None`: the release does not tell.
+    /// The user of stackhook there; `None`: the release does not report it.
     pub(crate) me: Option<Me>,
-    /// Those that this user sees.
+    /// The environments visible to this user.
     pub(crate) environments: Vec<Environment>,
-    /// Those that this user sees.
+    /// The stacks visible to this user.
     pub(crate) records: Vec<Record>,
 }
 
