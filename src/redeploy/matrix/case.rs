@@ -334,6 +334,8 @@ impl Case {
         match self {
             // Git stacks cannot be rolled back.
             Case::FailingUp | Case::Restarted | Case::PortainerAway => sort == Sort::Git,
+            // Swarm itself rolls a service back, where its `update_config` asks for that.
+            Case::CrashLoop | Case::ExitsOne => sort == Sort::Swarm,
             _ => false,
         }
     }
