@@ -20,6 +20,9 @@ use interpolate::{InterpolationError, Template};
 use reader::{Map, Node, NodeContent, is_not_text};
 pub(crate) use variables::Variables;
 
+/// Text with variables in a compose file, aliases expanded (bytes): interpolating this much takes a few milliseconds.
+const COMPOSE_TEXT_MAX: usize = 4 * 1024 * 1024;
+
 /// A compose file as far as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ComposeSpec {
@@ -97,7 +100,7 @@ pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, Com
     schema::check_top_level(top, variables).map_err(ComposeError::Doubtful)?;
     let mut usage = VariableUsage::new(variables);
     usage.visit(&root, &mut Vec::new())?;
-    let text_left = Cell::new(limits::COMPOSE_TEXT_MAX);
+    let text_left = Cell::new(COMPOSE_TEXT_MAX);
     let mut spec = ComposeSpec {
         services: BTreeMap::new(),
         unset: usage.unset,
@@ -156,7 +159,7 @@ impl<'v> VariableUsage<'v> {
             named: BTreeSet::new(),
             parsed: None,
             required_in_unused: None,
-            text_left: limits::COMPOSE_TEXT_MAX,
+            text_left: COMPOSE_TEXT_MAX,
         }
     }
 

@@ -102,7 +102,7 @@ pub(crate) trait Handler: Send + Sync {
         headers: &Headers,
         peer: IpAddr,
     ) -> Result<Responder, Reply>;
-    /// Whether an awaited thing has already finished.
+    /// Returns true if the awaited thing has already finished.
     fn is_finished(&self, awaited: &Awaited) -> bool;
     /// The reply to a request that the server itself refuses. `path` is absent if it could not be parsed.
     fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply;
@@ -250,8 +250,7 @@ impl Server {
         move |awaited| mailbox.send(Message::Finished(awaited))
     }
 
-    /// Stops accepting and closes connections without a complete request. Waiting requests get a reply at the latest after
-    /// `patience`.
+    /// Stops accepting and closes connections without a complete request. Waiting requests get a reply after `patience` at the latest.
     pub(crate) fn close(&self, patience: Duration) {
         self.mailbox.send(Message::Close(Instant::now() + patience));
     }

@@ -9,12 +9,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits;
 use grammar::{
     HUB, HUB_ADDRESS, is_component, is_digest, is_host, is_tag, leading_host, locate, shorten,
     split,
 };
 pub(crate) use pattern::Pattern;
+
+/// A repository's name on its registry; Docker's own limit (bytes).
+const REPOSITORY_MAX: usize = 255;
 
 /// A repository on a registry, with a tag, a digest, both or neither.
 ///
@@ -88,7 +90,7 @@ impl Reference {
         if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(BadReference::Uppercase);
         }
-        if path.len() > limits::REPOSITORY_MAX {
+        if path.len() > REPOSITORY_MAX {
             return Err(BadReference::TooLong);
         }
         if !path.split('/').all(is_component) {

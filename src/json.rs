@@ -7,6 +7,9 @@ use serde_json::error::Category;
 
 use crate::limits;
 
+/// The depth of a body's JSON; the deepest of a known sender, Bitbucket's, has ten levels.
+const NESTING: usize = 32;
+
 /// Reason why a body is not read. It repeats nothing of the content.
 #[derive(Debug)]
 pub(crate) enum NotRead {
@@ -31,8 +34,8 @@ impl fmt::Display for NotRead {
 /// The reason why it is not read.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead> {
     let shape = JsonSize::of(bytes);
-    if shape.depth > limits::NESTING {
-        let most = limits::NESTING;
+    if shape.depth > NESTING {
+        let most = NESTING;
         let why = format!("it is nested deeper than {most} levels");
         return Err(NotRead::Refused(why));
     }
@@ -162,8 +165,8 @@ mod tests {
     fn reads_the_deepest_allowed_nesting_and_no_deeper() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let read = |depth| from_slice::<Value>(nested(depth).as_bytes());
-        assert!(read(limits::NESTING).is_ok());
-        let error = read(limits::NESTING + 1).unwrap_err().to_string();
+        assert!(read(NESTING).is_ok());
+        let error = read(NESTING + 1).unwrap_err().to_string();
         assert_eq!(error, "is not read: it is nested deeper than 32 levels");
     }
 

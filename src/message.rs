@@ -1,4 +1,4 @@
-//! What an HTTP message consists of once it has been read: headers, replies, and the wish to wait. No sockets here.
+//! The parts of an HTTP message that do not depend on a socket: headers, replies, forms, and the preference to wait.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::limits;
 use crate::redact::escape_json;
 
-/// Header lines in the order they came, names in lower case. All are one text: a request has many, and most are never looked at.
+/// Header lines in order of arrival, names in lower case. All share one string: a request has many, and most are never read.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Headers {
     /// Each name, followed by its value.
     text: String,
-    /// Where each name and its value end.
+    /// The end of each name and of its value.
     ends: Vec<(usize, usize)>,
 }
 
@@ -53,7 +53,7 @@ impl Headers {
             .map(|(_, value)| value)
     }
 
-    /// Every line.
+    /// All lines as (name, value).
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let part = |from, to| self.text.get(from..to).unwrap_or_default();
         let mut start = 0;
@@ -65,19 +65,19 @@ impl Headers {
     }
 }
 
-/// What is answered. Framing (`Content-Length`, `Connection`) is added by whoever writes it to a socket.
+/// A reply. The HTTP server adds the framing (`Content-Length`, `Connection`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// The status code.
     pub(crate) status: u16,
     /// Header lines in order.
     pub(crate) headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
-    /// The body, also for HEAD: whoever writes leaves it out.
+    /// The body; for HEAD too, where the server omits it.
     pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    /// One JSON object and a line end, so that a terminal's prompt does not stick to it.
+    /// A JSON object and a line end, so that a terminal's prompt begins a new line.
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Reply {
         let mut body = escape_json(serde_json::to_string(value).unwrap_or_default()).into_bytes();
         body.push(b'\n');
@@ -108,7 +108,7 @@ impl Reply {
     }
 }
 
-/// The pairs of a query, percent-decoded; values are bytes, because they may be secrets in any encoding.
+/// Splits a query into percent-decoded pairs. Values are bytes, because they may be secrets in any encoding.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
     query
         .split('&')
@@ -120,7 +120,7 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
         })
 }
 
-/// The pairs of a form (`application/x-www-form-urlencoded`), where a plus is a space; what is not UTF-8 is replaced.
+/// Parses a form (`application/x-www-form-urlencoded`), where a plus is a space. Invalid UTF-8 is replaced.
 pub(crate) fn form(body: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(body).replace('+', " ");
     pairs(&text)
@@ -128,18 +128,17 @@ pub(crate) fn form(body: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// How the client wants to be answered (RFC 7240).
+/// The client's preferences for the reply (RFC 7240).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Prefer {
-    /// It would wait this long for the outcome.
+    /// The longest time that it waits for the outcome.
     pub(crate) wait: Option<Duration>,
-    /// It would rather be answered at once.
+    /// It prefers an immediate reply.
     pub(crate) respond_async: bool,
 }
 
 impl Prefer {
-    /// Of several lines and elements the first of a name counts (RFC 7240 section 2); what is unknown or malformed
-    /// is not there.
+    /// Parses the `Prefer` lines. The first element of a name counts (RFC 7240 section 2); unknown and malformed ones are ignored.
     pub(crate) fn of(headers: &Headers) -> Prefer {
         let mut prefer = Prefer::default();
         let mut wait_seen = false;
@@ -160,8 +159,7 @@ impl Prefer {
         prefer
     }
 
-    /// How long to wait, never longer than [`limits::WAIT_MAX`], and what `Preference-Applied` then says. `None`: the
-    /// client has no wish.
+    /// The time to wait, at most [`limits::WAIT_MAX`], and the value of `Preference-Applied`. `None`: the client has no preference.
     pub(crate) fn wait(&self) -> Option<(Duration, String)> {
         match (self.wait, self.respond_async) {
             (Some(wait), _) => {
@@ -177,9 +175,9 @@ impl Prefer {
 /// Splits at `separator`, but not within a quoted string.
 fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
-    text.split(move |sign| {
+    text.split(move |character| {
         let escape = std::mem::take(&mut escaped);
-        match sign {
+        match character {
             _ if escape => false,
             '\\' if quoted => {
                 escaped = true;
@@ -189,19 +187,19 @@ fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
                 quoted = !quoted;
                 false
             }
-            _ => sign == separator && !quoted,
+            _ => character == separator && !quoted,
         }
     })
 }
 
-/// Quotes around a word mean nothing (RFC 7240 section 2). No known value contains an escaped sign.
+/// Removes quotes, which have no meaning (RFC 7240 section 2). No known value contains an escaped character.
 fn unquote(word: &str) -> &str {
     word.strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
         .unwrap_or(word)
 }
 
-/// Digits only; a number too large to be read is the largest.
+/// Parses digits only; a number that overflows is the largest.
 fn seconds(digits: &str) -> Option<Duration> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
     all_digits.then(|| Duration::from_secs(digits.parse().unwrap_or(u64::MAX)))
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wish_is_no_wish() {
+    fn ignores_other_preferences() {
         for lines in [
             &[][..],
             &[""],
@@ -237,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_understood_wherever_they_stand() {
+    fn finds_preferences_at_any_position() {
         check(&["wait=20"], Some((20, "wait=20")));
         check(&["respond-async"], Some((0, "respond-async")));
         check(&["Respond-Async; why=slow"], Some((0, "respond-async")));
@@ -251,33 +249,33 @@ mod tests {
     }
 
     #[test]
-    fn wait_beats_respond_async_in_either_order() {
+    fn wait_takes_precedence_over_respond_async() {
         check(&["respond-async, wait=9"], Some((9, "wait=9")));
         check(&["wait=9", "respond-async"], Some((9, "wait=9")));
     }
 
     #[test]
-    fn the_first_of_several_counts_also_when_it_is_malformed() {
+    fn the_first_of_several_counts_even_if_malformed() {
         check(&["wait=1, wait=2"], Some((1, "wait=1")));
         check(&["wait=soon", "wait=2"], None);
     }
 
     #[test]
-    fn only_digits_are_seconds() {
+    fn accepts_only_digits_as_seconds() {
         for value in ["-1", "+1", "1.5", "1s", "0x1", "", "1 2", "٣"] {
             check(&[&format!("wait={value}")], None);
         }
     }
 
     #[test]
-    fn long_waits_are_cut_and_said_as_cut() {
+    fn shortens_long_waits_and_reports_it() {
         check(&["wait=1800"], Some((1800, "wait=1800")));
         check(&["wait=1801"], Some((1800, "wait=1800")));
         check(&["wait=99999999999999999999999"], Some((1800, "wait=1800")));
     }
 
     #[test]
-    fn headers_are_found_by_their_lower_case_name_in_order() {
+    fn finds_headers_by_lower_case_name_in_order() {
         let mut headers = Headers::default();
         headers.push("X-One", "a");
         headers.push("x-ONE", "b");
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_decoded_and_queries_keep_their_plus() {
+    fn decodes_forms_and_keeps_the_plus_of_queries() {
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             form(b"payload=%7B%22a%22%3A+1%7D&&x&y=%zz=1"),
@@ -306,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_headers_are_not_shown() {
+    fn debug_output_omits_header_values() {
         let mut headers = Headers::default();
         headers.push("Authorization", "Bearer very-secret");
         assert_eq!(format!("{headers:?}"), "[\"authorization\"]");

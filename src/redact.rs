@@ -1,5 +1,5 @@
-//! Foreign text made fit to be shown: what Portainer, compose and containers wrote goes through here before it reaches
-//! a reply, the log or the page, because replies end up in public CI logs. Our own texts hold no secrets to begin with.
+//! Redacts foreign text. Everything that Portainer, compose and containers wrote passes through here before it reaches a reply, the
+//! log or the page, because replies end up in public CI logs. Our own texts contain no secrets.
 
 mod needle;
 mod patterns;
@@ -11,25 +11,35 @@ use crate::limits;
 use crate::secret::to_base64;
 use needle::Needle;
 
-/// What stands where something was taken out.
+/// Passes over a text for secrets that appear once others are redacted.
+const REDACT_ROUNDS: usize = 16;
+
+/// A value of a variable this long may be a secret whatever its name (characters).
+const LONG_VALUE: usize = 16;
+
+/// A shorter value of a variable is not redacted even if its name suggests a secret (bytes): `on`, `1` and `yes` would redact every
+/// other word.
+const SECRET_VALUE_MIN: usize = 4;
+
+/// The replacement for a secret.
 const STARS: &str = "***";
-/// A variable with one of these in its name is taken for a secret, in any case.
-const TELLING: [&str; 8] = [
+/// A variable with one of these in its name is regarded as a secret (case is ignored).
+const SECRET_NAMES: [&str; 8] = [
     "PASS", "SECRET", "TOKEN", "KEY", "PWD", "CRED", "AUTH", "DSN",
 ];
-/// Values of variables that only look secret by their name; taking them out would blot ordinary words.
-const HARMLESS: [&str; 9] = [
+/// Values that are not secrets whatever the variable's name; redacting them would remove ordinary words.
+const PLAIN_VALUES: [&str; 9] = [
     "true", "false", "none", "null", "auto", "basic", "bearer", "enabled", "disabled",
 ];
 
-/// Takes secrets out of text.
+/// Replaces secrets in text.
 #[derive(Clone, Default)]
 pub(crate) struct Redactor {
     needles: Vec<Needle>,
 }
 
 impl Redactor {
-    /// With secrets that are known from the configuration. They are taken out whatever their length.
+    /// Redacts the secrets of the configuration, whatever their length.
     pub(crate) fn new(secrets: impl IntoIterator<Item = String>) -> Redactor {
         let mut redactor = Redactor::default();
         for secret in secrets {
@@ -38,11 +48,11 @@ impl Redactor {
         redactor
     }
 
-    /// Also with the variables of a stack, as (name, value): those whose name looks secret, and long ones, which may
-    /// be secrets whatever they are called.
+    /// Also redacts variables of a stack, given as (name, value): those whose name suggests a secret, and long ones, which may be
+    /// secrets whatever their name.
     ///
-    /// `plain` are the words that people must be able to read: image references in use, names of services, stacks and
-    /// environments. A value that is one of them, or part of one, stays.
+    /// `plain` are the words that must stay readable: image references in use, names of services, stacks and environments. A value
+    /// that is one of them, or part of one, is not redacted.
     pub(crate) fn with_env<'e>(
         mut self,
         env: impl IntoIterator<Item = (&'e str, &'e str)>,
@@ -50,17 +60,17 @@ impl Redactor {
     ) -> Redactor {
         for (name, value) in env {
             let name = name.to_ascii_uppercase();
-            let telling = TELLING.iter().any(|part| name.contains(part))
-                && value.len() >= limits::SECRET_VALUE_MIN
-                && !HARMLESS.contains(&value.to_ascii_lowercase().as_str());
-            let long = value.chars().count() >= limits::LONG_VALUE;
+            let has_secret_name = SECRET_NAMES.iter().any(|part| name.contains(part))
+                && value.len() >= SECRET_VALUE_MIN
+                && !PLAIN_VALUES.contains(&value.to_ascii_lowercase().as_str());
+            let is_long = value.chars().count() >= LONG_VALUE;
             let stays = |text: &str| plain.iter().any(|word| word.contains(text));
-            if (telling || long) && !stays(value) {
+            if (has_secret_name || is_long) && !stays(value) {
                 self.add(value);
                 // A key of several lines may be shown line by line.
                 let lines = value
                     .lines()
-                    .filter(|line| line.chars().count() >= limits::LONG_VALUE);
+                    .filter(|line| line.chars().count() >= LONG_VALUE);
                 lines
                     .filter(|line| *line != value && !stays(line))
                     .for_each(|line| self.add(line));
@@ -69,7 +79,7 @@ impl Redactor {
         self
     }
 
-    /// The text without secrets, on one line, cut at 2 KiB. Shown twice it is the same.
+    /// The text without secrets, on one line, cut at 2 KiB. Idempotent.
     pub(crate) fn show(&self, text: &str) -> String {
         self.until_stable(text, |text| {
             cut_end(escape_line(text).into_owned(), limits::FOREIGN_TEXT)
@@ -84,7 +94,7 @@ impl Redactor {
     }
 
     fn add(&mut self, secret: &str) {
-        // A secret that is part of the stars cannot be hidden by them.
+        // The replacement would contain such a secret again.
         if !STARS.contains(secret) {
             self.needles.push(Needle::new(secret));
             for encoded in base64_forms(secret) {
@@ -93,11 +103,11 @@ impl Redactor {
         }
     }
 
-    /// What is left beside the stars, or after escaping, may be a secret again: look until nothing changes.
+    /// Repeats until nothing changes: the text left after redacting or escaping may contain a secret again.
     fn until_stable(&self, text: &str, finish: impl Fn(&str) -> String) -> String {
         let mut text = text.to_owned();
-        for _ in 0..limits::REDACT_ROUNDS {
-            let shown = finish(&self.blot(&text));
+        for _ in 0..REDACT_ROUNDS {
+            let shown = finish(&self.replace_secrets(&text));
             if shown == text {
                 return shown;
             }
@@ -106,8 +116,8 @@ impl Redactor {
         STARS.to_owned()
     }
 
-    /// Puts stars where a secret is. Where several overlap or touch, one set of stars covers them all.
-    fn blot(&self, text: &str) -> String {
+    /// Replaces every secret. Those that overlap or touch get one common replacement.
+    fn replace_secrets(&self, text: &str) -> String {
         let mut spans = patterns::find(text);
         for needle in &self.needles {
             needle.find(text, &mut spans);
@@ -159,8 +169,8 @@ impl fmt::Debug for Redactor {
     }
 }
 
-/// The one sanitizer for terminals, log, pages and JSON: whether a character can end a line, move a cursor or change the direction
-/// of text (the bidi controls of UAX #9).
+/// The one sanitizer for terminals, log, pages and JSON: true for a character that can end a line, move a cursor or change the
+/// direction of text (the bidi controls of UAX #9).
 pub(crate) fn is_misleading(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -16,6 +16,9 @@ use crate::signature::{HmacForm, Scheme, SchemeName, TokenKind, Verified};
 use layout::Layout;
 pub(crate) use layout::{Payload, RegistryAliases};
 
+/// The time for which a delivery of sender `generic` waits for its outcome by default.
+const WAIT_GENERIC: Duration = Duration::from_secs(10 * 60);
+
 /// Declares the module of each sender and lists them in the order of the documentation.
 macro_rules! senders {
     ($($module:ident),+ $(,)?) => {
@@ -264,7 +267,7 @@ impl Sender {
     /// The wait of a hook that configures none: pipelines wait for the outcome, other senders get an answer at once.
     pub(crate) fn default_wait(self) -> Duration {
         match self.0.is_pipeline {
-            true => limits::WAIT_GENERIC,
+            true => WAIT_GENERIC,
             false => Duration::ZERO,
         }
     }

@@ -309,6 +309,36 @@ fn misleading_characters_in_names_reach_no_output() {
 }
 
 #[test]
+fn only_permitted_addresses_may_post() {
+    let file = format!(
+        "trusted_proxies = [\"127.0.0.1\"]\n[[stack]]\nname = \"shop\"\n[[hook]]\nname = \"update\"\n\
+         stacks = [\"shop\"]\nallow_from = [\"192.0.2.0/24\"]\nsecret = \"{SECRET}\"\n"
+    );
+    let setup = crate::support::program::Setup::new();
+    let server = setup
+        .file("stackhook.toml", &file)
+        .env("PORTAINER_URL", "http://127.0.0.1:9")
+        .env("PORTAINER_API_KEY", "ptr_of-no-importance")
+        .serve();
+    let body = r#"{"event":"ping"}"#;
+    for (forwarded, expected) in [
+        (None, 403),
+        (Some("192.0.3.1"), 403),
+        (Some("192.0.2.1, 192.0.3.1"), 403),
+        (Some("192.0.2.1"), 200),
+        (Some("192.0.3.1, 192.0.2.1"), 200),
+    ] {
+        let forwarded = forwarded.map(|address| ("X-Forwarded-For", address));
+        let headers: Vec<(&str, &str)> = forwarded.into_iter().collect();
+        let reply = server.signed_with("/webhook/update/", SECRET, &headers, body);
+        assert_eq!(reply.status, expected, "{headers:?}: {}", reply.text());
+    }
+    // Known from the head, so the body is not waited for.
+    let head = "POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
+    assert!(server.raw(head.as_bytes()).starts_with(b"HTTP/1.1 403 "));
+}
+
+#[test]
 fn headers_are_never_logged() {
     let server = setup().env("STACKHOOK_LOG", "debug").serve();
     let words = ["X-GitHub-Encoded-Secret", "hush-hush-secret-of-a-sender"];

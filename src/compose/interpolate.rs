@@ -6,6 +6,9 @@
 use super::variables::{Lookup, Variables};
 use crate::limits;
 
+/// Nested defaults of a variable in a compose file.
+const VARIABLE_NESTING: usize = 8;
+
 /// A parsed value whose variables are not filled in yet.
 #[derive(Debug)]
 pub(super) struct Template<'t>(Vec<Piece<'t>>);
@@ -96,7 +99,7 @@ impl Template<'_> {
     /// # Errors
     /// [`InterpolationError::Unreadable`], also for operators nested beyond the limit.
     pub(super) fn parse(text: &str) -> Result<Template<'_>, InterpolationError> {
-        parse(text, limits::VARIABLE_NESTING)
+        parse(text, VARIABLE_NESTING)
     }
 
     /// Replaces the variables by their values.

@@ -14,6 +14,12 @@ use libyaml_safer::{EventData, Mark, Parser, ScalarStyle, VersionDirective};
 
 use crate::limits;
 
+/// A key of a compose file (bytes); YAML itself permits longer ones only with a special character.
+const COMPOSE_KEY_MAX: usize = 1024;
+
+/// Values in a compose file, aliases counted in full; a stack of a hundred services has a few thousand.
+const COMPOSE_NODES: usize = 100_000;
+
 /// A map, list or text.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -139,10 +145,7 @@ fn syntax(error: &libyaml_safer::Error, file: &str) -> YamlError {
     let mark = error.problem_mark().or(error.context_mark());
     let line = mark.map_or(1, line_of);
     // Newer releases of compose accept keys on one line that are longer than libyaml allows.
-    if file
-        .lines()
-        .any(|line| line.len() > limits::COMPOSE_KEY_MAX)
-    {
+    if file.lines().any(|line| line.len() > COMPOSE_KEY_MAX) {
         return YamlError::LongKey(line);
     }
     YamlError::Syntax(line, error.problem().to_owned())
@@ -289,7 +292,7 @@ impl Composer {
         };
         parent.weight = parent.weight.saturating_add(node.weight);
         parent.height = parent.height.max(node.height.saturating_add(1));
-        if parent.weight > limits::COMPOSE_NODES {
+        if parent.weight > COMPOSE_NODES {
             return Err(YamlError::TooMany(line));
         }
         if depth.saturating_add(node.height) > limits::COMPOSE_DEPTH.saturating_add(1) {
@@ -314,7 +317,7 @@ impl MapBuilder {
                 if *plain && is_not_text(text) {
                     return Err(YamlError::Key(line));
                 }
-                if node.tagged || text.len() > limits::COMPOSE_KEY_MAX {
+                if node.tagged || text.len() > COMPOSE_KEY_MAX {
                     return Err(YamlError::LongKey(line));
                 }
                 let merge = *plain && text == "<<";
@@ -440,7 +443,7 @@ impl fmt::Display for YamlError {
             YamlError::TooMany(line) => write!(
                 f,
                 "the compose file has more than {} values by line {line}, aliases included; split the stack",
-                limits::COMPOSE_NODES
+                COMPOSE_NODES
             ),
             YamlError::TooDeep(line) => write!(
                 f,

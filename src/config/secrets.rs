@@ -6,8 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::env::ProcessEnv;
-use crate::limits;
 use crate::secret::Secret;
+
+/// The largest accepted secret file (bytes).
+const SECRET_FILE_MAX: usize = 64 * 1024;
 
 /// In the file, `api_key_file = "credential:NAME"` reads NAME from systemd's credentials.
 const CREDENTIAL: &str = "credential:";
@@ -52,7 +54,7 @@ pub(super) fn read(
                 .to_owned(),
         );
     }
-    let file = read_file(path, limits::SECRET_FILE_MAX)?;
+    let file = read_file(path, SECRET_FILE_MAX)?;
     let protected_dirs = [Some(PathBuf::from("/run/secrets")), env.credentials_dir()];
     let is_protected = protected_dirs
         .iter()

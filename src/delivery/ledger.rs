@@ -15,6 +15,12 @@ use crate::limits;
 use crate::stack::StackKey;
 use crate::stack::outcome::{Outcome, StackReport};
 
+/// Finished deliveries that are neither among the last ones nor younger than this are forgotten.
+const ENDED_KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// The time after a success during which the same delivery is answered like the first one.
+const DUPLICATE: Duration = Duration::from_secs(15 * 60);
+
 /// The kind of a delivery that arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Acceptance {
@@ -399,7 +405,7 @@ impl Ledger {
         while self.ended.len() > limits::HISTORY {
             let oldest = self.ended.front();
             let ended = oldest.and_then(|id| self.deliveries.get(id)?.ended);
-            if ended.is_some_and(|ended| is_within(ended, unix, limits::ENDED_KEPT)) {
+            if ended.is_some_and(|ended| is_within(ended, unix, ENDED_KEPT)) {
                 break;
             }
             self.forget(0);
@@ -476,7 +482,7 @@ impl Delivery {
         match (self.status(), self.ended) {
             (DeliveryStatus::Queued | DeliveryStatus::Running, _)
             | (DeliveryStatus::Succeeded, None) => true,
-            (DeliveryStatus::Succeeded, Some(ended)) => is_within(ended, unix, limits::DUPLICATE),
+            (DeliveryStatus::Succeeded, Some(ended)) => is_within(ended, unix, DUPLICATE),
             (DeliveryStatus::Ignored | DeliveryStatus::Unknown | DeliveryStatus::Failed, _) => {
                 false
             }

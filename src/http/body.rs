@@ -11,7 +11,7 @@ const TRAILERS_MAX: usize = 4 * 1024;
 
 /// A body that is being received.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct BodyDecoder {
     bytes: Vec<u8>,
     max: usize,
     next: Next,
@@ -36,16 +36,16 @@ enum Next {
     Trailer,
 }
 
-impl Body {
+impl BodyDecoder {
     /// # Errors
     /// The announced length is larger than `max`.
-    pub(super) fn new(framing: Framing, max: usize) -> Result<Body, Refusal> {
+    pub(super) fn new(framing: Framing, max: usize) -> Result<BodyDecoder, Refusal> {
         let next = match framing {
             Framing::Length(length) if length > max => return Err(Refusal::TooLarge),
             Framing::Length(length) => Next::Counted(length),
             Framing::Chunked => Next::Size,
         };
-        Ok(Body {
+        Ok(BodyDecoder {
             bytes: Vec::new(),
             max,
             next,
@@ -57,7 +57,7 @@ impl Body {
     /// Decodes more input. Returns the number of bytes that belonged to the body once it is complete.
     ///
     /// # Errors
-    /// The framing is malformed, the body too large, or there is no memory.
+    /// The framing is malformed, the body too large, or memory has run out.
     pub(super) fn feed(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
         let mut rest = input;
         loop {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::body::Body;
+use super::body::BodyDecoder;
 use super::parse::{Head, Scanner};
 use super::{Responder, Wait, client};
 use crate::message::Reply;
@@ -57,7 +57,7 @@ pub(super) enum Stage {
     },
     Body {
         head: Box<Head>,
-        body: Body,
+        body: BodyDecoder,
         respond: Responder,
     },
     /// A worker has the request, with a body of this size (bytes).
@@ -70,7 +70,7 @@ pub(super) enum Stage {
         bytes: Vec<u8>,
         written: usize,
     },
-    /// The reply is written; so many more bytes of input are discarded.
+    /// The reply is written; up to this much more input is discarded (bytes).
     Draining(usize),
 }
 
@@ -108,7 +108,7 @@ impl Connection {
         self.progress += u64::try_from(bytes).unwrap_or(0);
     }
 
-    /// Whether we wait for the client, so that the connection may be closed to make room for others.
+    /// Returns true while we wait for the client, so that the connection may be closed to make room for others.
     fn is_unfinished(&self) -> bool {
         !matches!(self.stage, Stage::Working(_) | Stage::Parked(_))
     }
@@ -351,3 +351,6 @@ impl Connections {
         slowest.map(|one| one.id)
     }
 }
+
+#[cfg(test)]
+mod tests;

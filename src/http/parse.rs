@@ -53,7 +53,7 @@ pub(super) struct BadHead {
 /// head costs no more than a whole one.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
-    /// Bytes scanned.
+    /// The number of bytes scanned.
     seen: usize,
     /// Bytes of the current line, without its end.
     line: usize,
@@ -188,7 +188,7 @@ impl<'h> RequestLine<'h> {
     }
 }
 
-/// Whether the third word of a request line is a version of HTTP.
+/// Returns true if the third word of a request line is a version of HTTP.
 fn names_http(line: &[u8]) -> bool {
     let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
     let version = words.nth(2);

@@ -1,5 +1,5 @@
-//! The workers: a few threads for everything that hashes, parses or takes a lock. Their answers go to the reader thread by way of a
-//! mailbox.
+//! The workers: a few threads for everything that hashes, parses or takes a lock. Their answers reach the reader thread
+//! through a mailbox.
 
 use std::collections::VecDeque;
 use std::io;
@@ -126,7 +126,7 @@ impl Pool {
         queue.jobs.push_back((id, job));
         let has_idle = queue.idle > 0;
         drop(queue);
-        // Without the question, every job would cost a system call.
+        // Checked first, because notifying is a system call.
         if has_idle {
             self.added.notify_one();
         }

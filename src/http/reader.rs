@@ -24,7 +24,7 @@ use super::{Handler, Refusal, Settings, WaitEnd};
 const BUFFERED_MAX: usize = 16 * 1024 * 1024;
 /// Requests up to this size (bytes) may use the last eighth of the memory, so that large bodies cannot keep deliveries out.
 const SMALL: usize = 16 * 1024;
-/// When stopping, a request that has begun may be completed within this time.
+/// The time for completing a request that has begun when the server stops.
 const STOP_TIME: Duration = Duration::from_millis(500);
 /// The pause between two attempts to accept after the system ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -55,7 +55,7 @@ pub(super) struct Reader {
     next_id: u64,
     /// A pause in accepting: its end, and the number of connections at its start.
     pause: Option<(Instant, usize)>,
-    /// When stopping: the time at which waiting requests get a reply.
+    /// The time at which waiting requests get a reply, once the server is stopping.
     stop_waits_at: Option<Instant>,
     warned_forwarded: bool,
     scratch: Vec<u8>,
@@ -175,7 +175,7 @@ impl Reader {
         }
     }
 
-    /// Above capacity, closes another connection. The new one is accepted first, or one would be closed for nobody.
+    /// Above capacity, closes another connection. The new one is accepted first, so that none is closed needlessly.
     fn make_room(&mut self) {
         if self.connections.len() > self.connections_max {
             // Some may be about to be closed anyway.
@@ -278,7 +278,7 @@ impl Reader {
         }
     }
 
-    /// Frees memory for so many more bytes of one request. Returns whether there is enough.
+    /// Frees memory for a request of this size (bytes). Returns true if there is enough.
     fn has_memory_for(&mut self, size: usize) -> bool {
         let all = BUFFERED_MAX.max(self.settings.max_body);
         let max = match size {

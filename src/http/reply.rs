@@ -1,5 +1,4 @@
-//! Encodes a reply. Whatever its headers contain, it stays one reply: the length is computed here, and values that could end a line
-//! are dropped.
+//! Encodes a reply. Its headers cannot change its framing: the length is computed here, and values that could end a line are dropped.
 
 use std::fmt::Write as _;
 
@@ -54,7 +53,7 @@ pub(super) fn encode(reply: &Reply, head_only: bool) -> Vec<u8> {
     bytes
 }
 
-/// Whether the header adds one line and does not change the framing.
+/// Returns true if the header adds one line and does not change the framing.
 fn is_harmless(header: &Header) -> bool {
     let is_plain = |text: &str| !text.bytes().any(|byte| byte.is_ascii_control());
     let field = header.field.as_str().as_str();

@@ -311,6 +311,24 @@ fn answers_waiting_requests_when_the_event_is_reported() {
     assert_eq!(running.ends(), [WaitEnd::Finished; 100]);
 }
 
+/// The kernel lists the timer of each connection; 02 is that of keepalive.
+#[test]
+fn checks_whether_a_waiting_client_still_exists() {
+    let running = running();
+    let waiting = running.send(&get("/wait"));
+    let ends = [running.address, waiting.local_addr().unwrap()];
+    let [local, remote] = ends.map(|end| format!(":{:04X}", end.port()));
+    eventually(|| {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields[1].ends_with(&local)
+                && fields[2].ends_with(&remote)
+                && fields[5].starts_with("02:")
+        })
+    });
+}
+
 #[test]
 fn misses_no_event_that_comes_before_the_request_is_parked() {
     let running = running();

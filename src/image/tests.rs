@@ -1,6 +1,7 @@
 //! Tables of references. The accepted and refused ones were compared with `distribution/reference`.
 
 use super::*;
+use crate::limits;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const OTHER: &str = "sha256:f3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -163,10 +164,7 @@ fn refuses_references_that_docker_refuses() {
     refused("-a.io/web", BadReference::Registry);
     refused("[::g]/web", BadReference::Registry);
     refused("https://ghcr.io/acme/web", BadReference::Registry);
-    refused(
-        &"a".repeat(limits::REPOSITORY_MAX + 1),
-        BadReference::TooLong,
-    );
+    refused(&"a".repeat(REPOSITORY_MAX + 1), BadReference::TooLong);
     refused(
         &format!("web:{}", "a".repeat(limits::REFERENCE_MAX)),
         BadReference::TooLong,

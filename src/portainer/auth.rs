@@ -1,7 +1,7 @@
 //! Authenticated calls: adds the credentials, logs in when needed, and renews a rejected session once per call.
 
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,12 @@ use crate::config::Credentials;
 use crate::fetch::{FetchError, FetchedAnswer, Method, OutgoingRequest, Stream};
 use crate::limits;
 use crate::secret::Secret;
+
+/// The pause after a rejected login: Portainer bans an address after ten in a second.
+const LOGIN_PAUSE: Duration = Duration::from_secs(60);
+
+/// Time for Portainer to respond to a ping while another call has no response yet.
+const STILL_RUNNING: Duration = Duration::from_secs(5);
 
 /// The state of the login. The thread that holds the lock may log in; the others wait for it and use its result.
 #[derive(Default)]
@@ -234,7 +240,7 @@ impl Portainer {
     ) -> Result<Token, PortainerError> {
         let now = self.clock.now();
         if let Some((when, error)) = &session.rejected
-            && now.saturating_duration_since(*when) < limits::LOGIN_PAUSE
+            && now.saturating_duration_since(*when) < LOGIN_PAUSE
         {
             return Err(error.clone());
         }
@@ -380,7 +386,7 @@ impl Portainer {
     /// Tells whether Portainer answers a call that needs no database.
     fn is_running(&self) -> bool {
         let mut request = self.request(Method::Get, super::STATUS);
-        request.answer_within = limits::STILL_RUNNING;
+        request.answer_within = STILL_RUNNING;
         let step = "cannot read the status";
         let answer = self.exchange_public(step, &request);
         answer.is_ok_and(|answer| response::classify(step, &request, answer).is_ok())

@@ -15,6 +15,15 @@ use crate::fetch::Method;
 use crate::image::Reference;
 use crate::limits;
 use crate::secret::to_base64;
+
+/// The longest accepted line of a pull's stream (bytes).
+const PULL_LINE: usize = 64 * 1024;
+
+/// The longest accepted progress stream of a pull (bytes): some 20 minutes of a large image.
+const PULL_PROGRESS: usize = 256 * 1024 * 1024;
+
+/// The most that is read of a container's log before its end is kept (bytes).
+const LOG_READ: usize = 1024 * 1024;
 pub(crate) use objects::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
 
 impl Portainer {
@@ -148,7 +157,7 @@ impl Portainer {
         }
         request.answer_within = within;
         request.body_within = within;
-        request.body_max = limits::PULL_PROGRESS;
+        request.body_max = PULL_PROGRESS;
         let mut stream = self
             .stream(&step, request)
             .map_err(PortainerError::of_registry)?;
@@ -157,7 +166,7 @@ impl Portainer {
         };
         let mut progress = PullProgress::default();
         while let Some(line) = stream
-            .line(limits::PULL_LINE)
+            .line(PULL_LINE)
             .map_err(|error| response::no_response(&step, false, error))?
         {
             progress.line(&line).map_err(failed)?;
@@ -209,7 +218,7 @@ impl Portainer {
         let request = self.request(Method::Get, &docker_path(environment, &path));
         let bytes = self
             .stream(&step, request)?
-            .beginning(limits::LOG_READ)
+            .beginning(LOG_READ)
             .map_err(|error| response::no_response(&step, true, error))?;
         Ok(log_text(&bytes))
     }

@@ -1,9 +1,9 @@
-//! One secret, found however it is spelled: as it is, percent-encoded, or escaped as in JSON, in any mixture.
+//! Finds one secret in all its spellings: plain, percent-encoded, or escaped as in JSON, in any mixture.
 
-/// Where something is, in bytes.
+/// The start and end of a match (bytes).
 pub(super) type Span = (usize, usize);
 
-/// A secret, sign by sign, each in all its spellings.
+/// A secret, character by character, each in all its spellings.
 #[derive(Clone)]
 pub(super) struct Needle(Vec<Vec<Spelling>>);
 
@@ -19,7 +19,7 @@ impl Needle {
         Needle(secret.chars().map(spellings).collect())
     }
 
-    /// Adds every place in `text` where the secret is.
+    /// Adds every occurrence of the secret in `text`.
     pub(super) fn find(&self, text: &str, spans: &mut Vec<Span>) {
         let Some(first) = self.0.first() else { return };
         let begins = |at: usize| {
@@ -41,7 +41,7 @@ impl Needle {
             let mut next = Vec::new();
             for end in ends {
                 let rest = text.get(end..)?;
-                for spelling in spellings.iter().filter(|one| one.begins(rest)) {
+                for spelling in spellings.iter().filter(|spelling| spelling.begins(rest)) {
                     let end = end + spelling.text.len();
                     if !next.contains(&end) {
                         next.push(end);
@@ -67,7 +67,7 @@ impl Spelling {
     }
 }
 
-fn spellings(sign: char) -> Vec<Spelling> {
+fn spellings(character: char) -> Vec<Spelling> {
     let exact = |text: &str| Spelling {
         text: text.to_owned(),
         any_case: false,
@@ -77,23 +77,23 @@ fn spellings(sign: char) -> Vec<Spelling> {
         any_case: true,
     };
     let mut buffer = [0; 4];
-    let raw = sign.encode_utf8(&mut buffer);
+    let raw = character.encode_utf8(&mut buffer);
     let mut units = [0; 2];
     let mut all = vec![
         exact(raw),
         hex(raw.bytes().map(|byte| format!("%{byte:02x}")).collect()),
-        hex(sign
+        hex(character
             .encode_utf16(&mut units)
             .iter()
             .map(|unit| format!("\\u{unit:04x}"))
             .collect()),
-        // How control characters are shown here, and by Go.
-        hex(sign.escape_unicode().to_string()),
+        // The form in which control characters are shown here, and by Go.
+        hex(character.escape_unicode().to_string()),
     ];
-    if u32::from(sign) < 0x80 {
-        all.push(hex(format!("\\x{:02x}", u32::from(sign))));
+    if u32::from(character) < 0x80 {
+        all.push(hex(format!("\\x{:02x}", u32::from(character))));
     }
-    let short: &[&str] = match sign {
+    let short: &[&str] = match character {
         '"' => &["\\\"", "\\\\\\\""],
         '\'' => &["\\'"],
         '\\' => &["\\\\", "\\\\\\\\"],

@@ -2,7 +2,7 @@
 
 use super::needle::Span;
 
-/// Every place in `text` that has such looks.
+/// Finds every such secret in `text`.
 pub(super) fn find(text: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     api_keys(text, &mut spans);
@@ -76,14 +76,14 @@ fn json_web_tokens(text: &str, spans: &mut Vec<Span>) {
 /// A shorter word that begins with `eyJ` is not a token (characters).
 const TOKEN_MIN: usize = 16;
 
-/// What stands before the `@` of a URL's authority.
+/// User names and passwords: the part of a URL's authority before the `@`.
 fn user_infos(text: &str, spans: &mut Vec<Span>) {
     for separator in ["://", ":\\/\\/", "%3A%2F%2F", "%3a%2f%2f"] {
         for (at, _) in text.match_indices(separator) {
             let start = at + separator.len();
-            let scheme = text
-                .get(..at)
-                .is_some_and(|before| before.ends_with(|sign: char| sign.is_ascii_alphanumeric()));
+            let scheme = text.get(..at).is_some_and(|before| {
+                before.ends_with(|character: char| character.is_ascii_alphanumeric())
+            });
             if let (true, Some(length)) = (scheme, user_info(text.get(start..).unwrap_or_default()))
             {
                 spans.push((start, start + length));
@@ -95,10 +95,12 @@ fn user_infos(text: &str, spans: &mut Vec<Span>) {
 /// The length of the user info at the start of `text`, which follows a scheme.
 fn user_info(text: &str) -> Option<usize> {
     let word = text
-        .split(|sign: char| sign.is_whitespace() || sign.is_control() || "\"'<>`,".contains(sign))
+        .split(|character: char| {
+            character.is_whitespace() || character.is_control() || "\"'<>`,".contains(character)
+        })
         .next()?;
     let authority = word.split(['/', '?', '#', '\\']).next()?;
-    // `user:pass/word@host` is no URL, but people write it; a port is digits.
+    // `user:pass/word@host` is not a URL, but occurs; a port is digits.
     let cut = authority
         .rsplit_once(':')
         .is_some_and(|(_, port)| !port.bytes().all(|byte| byte.is_ascii_digit()));

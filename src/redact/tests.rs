@@ -1,4 +1,4 @@
-//! What is taken out and what stays, as tables; then that no secret survives, whatever the text is.
+//! Tables of redacted and unchanged texts, then random texts in which no secret may survive.
 
 use super::*;
 use crate::random::Random;

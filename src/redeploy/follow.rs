@@ -14,6 +14,19 @@ use crate::redeploy::{AttemptError, Direction, RedeployResult, Run, Step, Submis
 use crate::secret::{sha256, to_hex};
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
 
+/// The time for which an update that was sent before a crash and is not under way is watched.
+const RESUME: Duration = Duration::from_secs(5 * 60);
+
+/// After a crash, containers that have not changed for this long are not expected to change any more.
+const RESUME_QUIET: Duration = Duration::from_secs(60);
+
+/// The time for which an inspection is retried after an update was sent, while the engine or Portainer cannot be reached.
+const LOOK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The first pause between two inspections after an update whose result is not known: a Portainer that restarts is away for a
+/// second or two.
+const FOLLOW_FIRST_PAUSE: Duration = Duration::from_millis(250);
+
 /// The reason for which the end of an update has to be derived.
 #[derive(Debug)]
 pub(super) enum Watched {
@@ -73,8 +86,7 @@ impl Run<'_> {
         self.step(Step::Following);
         self.answer_lost |= matches!(watched, Watched::Lost(_));
         let began = self.cx.clock.now();
-        let (mut pause, mut began_anew, mut recognised) =
-            (limits::FOLLOW_FIRST_PAUSE, false, false);
+        let (mut pause, mut began_anew, mut recognised) = (FOLLOW_FIRST_PAUSE, false, false);
         let mut quiet: Option<Quiet> = None;
         // A closed connection, too, is the end of a process on the way.
         let mut was_away = match watched {
@@ -145,7 +157,7 @@ impl Run<'_> {
             if last {
                 return Followed::Unclear("the time was over before its end was known".to_owned());
             }
-            if matches!(watched, Watched::Resumed) && !deploying && waited >= limits::RESUME {
+            if matches!(watched, Watched::Resumed) && !deploying && waited >= RESUME {
                 return Followed::Unclear(format!(
                     "there was no conclusive state after {} s",
                     waited.as_secs()
@@ -166,7 +178,7 @@ impl Run<'_> {
         was_away: bool,
     ) -> Option<Followed> {
         let before = submission.before.as_ref()?;
-        let long = quiet_for >= limits::RESUME_QUIET && was_away;
+        let long = quiet_for >= RESUME_QUIET && was_away;
         let (Snapshot::Compose(before), Snapshot::Compose(now)) = (before, snapshot) else {
             let why = match is_alike(before, snapshot) {
                 true => NOTHING_MOVED,
@@ -248,7 +260,7 @@ impl Run<'_> {
                 Err(error) if error.is_away() => {
                     self.disturbed.store(true, Ordering::Relaxed);
                     let waited = self.cx.clock.now().duration_since(began);
-                    if waited >= limits::LOOK_PATIENCE {
+                    if waited >= LOOK_PATIENCE {
                         return Err(error);
                     }
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
@@ -460,7 +472,7 @@ impl Run<'_> {
         loop {
             match crate::redeploy::find::find(self.cx.portainer, self.stack) {
                 Err(AttemptError::Away(_))
-                    if self.cx.clock.now().duration_since(began) < limits::LOOK_PATIENCE =>
+                    if self.cx.clock.now().duration_since(began) < LOOK_PATIENCE =>
                 {
                     self.disturbed.store(true, Ordering::Relaxed);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);

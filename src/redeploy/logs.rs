@@ -1,9 +1,14 @@
 //! What bad containers wrote last: collected before a way back removes them, kept for staff alone.
 
-use crate::limits;
 use crate::portainer::EnvironmentId;
 use crate::redeploy::{RedeployResult, Run, Submission, inspect};
 use crate::stack::outcome::{ServiceLog, ServiceState};
+
+/// Unhealthy services whose logs are kept.
+const LOGS_KEPT: usize = 5;
+
+/// Lines of an unhealthy container's log that are kept for the settings page.
+const LOG_LINES: usize = 20;
 
 impl Run<'_> {
     /// A failed end with the logs of its bad services. Where they cannot be read there are none: an end is not lost over that.
@@ -13,7 +18,7 @@ impl Run<'_> {
             .iter()
             .filter(|service| is_bad(service.state))
             .map(|service| service.service.as_str())
-            .take(limits::LOGS_KEPT)
+            .take(LOGS_KEPT)
             .collect();
         if submission.containers().is_none() || bad.is_empty() {
             return end;
@@ -39,10 +44,7 @@ impl Run<'_> {
     }
 
     fn log_of(&self, environment: EnvironmentId, container: &str) -> Option<String> {
-        let log = self
-            .cx
-            .portainer
-            .logs(environment, container, limits::LOG_LINES);
+        let log = self.cx.portainer.logs(environment, container, LOG_LINES);
         let text = self.redactor.show_log(log.ok()?.trim_end());
         Some(text).filter(|text| !text.is_empty())
     }

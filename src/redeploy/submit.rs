@@ -13,6 +13,9 @@ use crate::redeploy::{AttemptError, Direction, Images, Run, Step, Submission, Un
 use crate::secret::{sha256, to_hex};
 use crate::stack::order::Order;
 
+/// Inspections of a Swarm service that is still being written, before the update is sent once more.
+const SETTLING_LOOKS: usize = 15;
+
 /// An update that was sent.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -296,7 +299,7 @@ impl Run<'_> {
     /// Until two looks at a swarm stack see the same, for a while at most.
     fn until_settled(&self, submission: &Submission) {
         let mut last = None;
-        for _ in 0..limits::SETTLING_LOOKS {
+        for _ in 0..SETTLING_LOOKS {
             let seen = inspect::again(self.cx.portainer, submission).ok();
             if seen.is_some() && seen == last {
                 return;

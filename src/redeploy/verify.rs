@@ -8,13 +8,15 @@ use crate::health::{
     Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapshot, Verdict, Watch,
     compose as containers, snapshot, swarm,
 };
-use crate::limits;
 use crate::portainer::{PortainerError, Record};
 use crate::redeploy::find;
 use crate::redeploy::inspect::{self, PartialSnapshot};
 use crate::redeploy::result::Culprits;
 use crate::redeploy::{Direction, RedeployResult, Run, Step, Submission};
 use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
+
+/// The pause between two inspections of the containers.
+const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Run<'_> {
     /// `Ok` where the containers are healthy, or where that cannot be seen and the result says so.
@@ -46,7 +48,7 @@ impl Run<'_> {
             let Some(verdict) = verdict else {
                 let now = self.cx.clock.now();
                 self.step(Step::Verifying(pending(&watch.evaluate(now, &seen))));
-                self.cx.clock.sleep(limits::LOOK_PAUSE);
+                self.cx.clock.sleep(LOOK_PAUSE);
                 last = seen;
                 continue;
             };

@@ -4,9 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::mem::discriminant;
 
-use crate::limits;
 use crate::stack::StackKey;
 use crate::store::lock::LockKey;
+
+/// Concurrent redeploys of one environment, so that other environments are not blocked by its verifications.
+const RUNNERS_OF_ONE: usize = 12;
 
 /// The locks that each stack was seen to need, and their holders; not saved, because it is learned again.
 #[derive(Debug, Default)]
@@ -94,13 +96,14 @@ impl BusyTracker {
             |other: &&StackKey| *other != stack && self.needs(other).any(|it| it == lock);
         self.held.get(lock).is_some_and(|holder| holder != stack)
             || matches!(lock, LockKey::Environment(_))
-                && self.running.iter().filter(needs_it).count() >= limits::RUNNERS_OF_ONE
+                && self.running.iter().filter(needs_it).count() >= RUNNERS_OF_ONE
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
 
     fn key(text: &str) -> StackKey {
         StackKey::parse(text).unwrap()
@@ -155,7 +158,7 @@ mod tests {
             }
             claimed
         });
-        assert_eq!(claimed.count(), limits::RUNNERS_OF_ONE);
+        assert_eq!(claimed.count(), RUNNERS_OF_ONE);
         let elsewhere = key("elsewhere");
         busy.reserve(&elsewhere);
         assert!(busy.claim(&elsewhere, LockKey::Environment(2)));

@@ -18,6 +18,9 @@ use crate::portainer::{Portainer, PortainerError, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::record::{Memory as _, StackRecord};
 use crate::redeploy::{self, Context, Unobserved};
+
+/// The interval of pings to Portainer.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
 pub(crate) use crate::scheduler::probe::result::{
     DryRun, Note, Overview, PortainerInfo, ProbeJob, StaffAction, Unavailable,
 };
@@ -212,7 +215,7 @@ impl Probe {
         // Metrics report within seconds of the start whether Portainer answers.
         self.ping();
         loop {
-            let next = self.next(limits::PROBE_EVERY);
+            let next = self.next(PROBE_EVERY);
             let done = catch_unwind(AssertUnwindSafe(|| match &next {
                 Some((_, job)) => self.carry_out(job),
                 None => self.ping(),

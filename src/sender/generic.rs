@@ -16,6 +16,9 @@ use crate::limits;
 use crate::signature::{SchemeName, Verified, check_age};
 use crate::stack::order::Cause;
 
+/// A value of a variable set by a delivery (characters).
+const VARIABLE_VALUE_MAX: usize = 256;
+
 const FACTS: &[Fact] = Fact::GIT;
 
 pub(super) const SENDER: Definition = Definition {
@@ -263,7 +266,7 @@ fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, Pars
 /// Returns whether a value has only the characters of tags, digests and versions: nothing that a compose file would interpolate or split.
 fn is_plain(value: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@:/+-".contains(&byte);
-    (1..=limits::VARIABLE_VALUE_MAX).contains(&value.len()) && value.bytes().all(allowed)
+    (1..=VARIABLE_VALUE_MAX).contains(&value.len()) && value.bytes().all(allowed)
 }
 
 #[cfg(test)]

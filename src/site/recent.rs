@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::limits;
+/// Rejections that are kept for the page.
+const REJECTIONS_KEPT: usize = 50;
 
 /// The memory.
 #[derive(Debug, Default)]
@@ -78,14 +79,14 @@ impl Recent {
             new.times = old.times.saturating_add(1);
         }
         inner.turned_away.push_front(new);
-        inner.turned_away.truncate(limits::REJECTIONS_KEPT);
+        inner.turned_away.truncate(REJECTIONS_KEPT);
     }
 
     /// Something was verified and not acted on.
     pub(super) fn not_acted_on(&self, new: Idle) {
         let mut inner = self.lock();
         inner.not_acted_on.push_front(new);
-        inner.not_acted_on.truncate(limits::REJECTIONS_KEPT);
+        inner.not_acted_on.truncate(REJECTIONS_KEPT);
     }
 
     /// A secret of a configured hook was used.
@@ -148,6 +149,6 @@ mod tests {
         );
         let address = |number: u32| Ipv4Addr::from(number).to_string();
         (0..1000).for_each(|number| recent.turned_away(rejection(&address(number), 2000)));
-        assert_eq!(recent.rejections().len(), limits::REJECTIONS_KEPT);
+        assert_eq!(recent.rejections().len(), REJECTIONS_KEPT);
     }
 }

@@ -17,6 +17,9 @@ use crate::store::lock::{LockError, LockGuard, LockKey, LockManager};
 use crate::store::{directory, record};
 use crate::text::io_error_message;
 
+/// The journal is rewritten when it is this many times longer than after it was last rewritten.
+const JOURNAL_GROWTH: u64 = 4;
+
 /// The journal of a server, which holds the lock of the state directory while this exists.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -142,8 +145,8 @@ impl Journal {
         state: impl FnOnce() -> Vec<Entry>,
     ) -> Result<(), WriteError> {
         let line = record::line(entry).map_err(|error| log_failure(&error))?;
-        let has_grown = self.length > limits::JOURNAL_MIN
-            && self.length / limits::JOURNAL_GROWTH > self.rewritten;
+        let has_grown =
+            self.length > limits::JOURNAL_MIN && self.length / JOURNAL_GROWTH > self.rewritten;
         if self.behind || has_grown {
             self.rewrite(&state())?;
         }

@@ -9,8 +9,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::limits;
 use crate::store::directory;
+
+/// The part of a lock file that is read for the name of its holder (bytes).
+const LOCK_NAME: u64 = 200;
+
+/// The pause between two attempts to get a lock that another process holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The subject of a lock, by Portainer's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,7 +169,7 @@ impl LockManager {
             if Instant::now() >= until {
                 return Err(LockError::Held(holder));
             }
-            thread::sleep(limits::LOCK_PAUSE);
+            thread::sleep(LOCK_PAUSE);
         }
         // Only for messages to others, so a failure does not matter.
         let _ = file
@@ -247,7 +252,7 @@ fn open(path: &Path, dir: &Path) -> io::Result<File> {
 fn read_holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.rewind();
-    let _ = file.take(limits::LOCK_NAME).read_to_string(&mut text);
+    let _ = file.take(LOCK_NAME).read_to_string(&mut text);
     match text.trim() {
         "" => "another stackhook".to_owned(),
         holder => holder.to_owned(),

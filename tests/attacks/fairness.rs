@@ -37,6 +37,8 @@ fn slow_clients_from_many_addresses_do_not_delay_others() {
             .env("STACKHOOK_STAFF_PASSWORD", staff::PASSWORD)
             .limited(limit)
             .serve();
+        // Starts the thread that inspects Portainer for the page.
+        staff::page(&server);
         let page = format!(
             "GET /settings/webhooks/ HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\n\r\n",
             staff::basic(staff::PASSWORD)

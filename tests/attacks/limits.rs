@@ -81,6 +81,18 @@ fn few_descriptors_are_enough() {
     }
 }
 
+#[test]
+fn the_soft_limit_of_open_files_is_raised() {
+    let server = setup().limited("-Sn 64").serve();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let fields: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(fields[3], fields[4]);
+    assert_ne!(fields[3], "64");
+}
+
 /// Fewer descriptors than places, because the limit was lowered afterwards: while that lasts, nobody is promised anything; afterwards
 /// all is as before.
 #[test]

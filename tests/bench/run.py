@@ -1,6 +1,6 @@
-"""Measures stackhook, adnanh/webhook and a plain tiny_http in turn, and prints tables. Started by .ci/bench, which says what for.
+"""Measures stackhook, adnanh/webhook and a plain tiny_http in turn, and prints tables. Started by .ci/bench.
 
-Ends what it started, by its process id, and nothing else. Speed passes or fails nothing here; a wrong answer does.
+Ends only the processes that it started. Speed never fails the run; a wrong answer does.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import socket
@@ -34,7 +35,7 @@ def signature(body):
 
 
 def padded(event, size, **more):
-    """A JSON object of exactly so many bytes."""
+    """A JSON object of exactly this size (bytes)."""
     bare = json.dumps({"event": event, **more, "padding": ""}).encode()
     return bare[:-2] + b"x" * (size - len(bare)) + bare[-2:]
 
@@ -63,7 +64,7 @@ def signed(port, path, body, right=True, **more):
 
 
 class Server:
-    """One of the three, and what it is asked in each case."""
+    """One of the three programs, and the requests that it gets."""
 
     def __init__(self, name, program, arguments, hook, health, rejected, environment=None):
         self.name, self.program, self.arguments = name, program, arguments
@@ -73,7 +74,7 @@ class Server:
         self.port = None
 
     def start(self):
-        """Returns the seconds from here to the first answer."""
+        """Starts the program. Returns the time until its first answer (seconds)."""
         self.port = free_port()
         arguments = [self.program] + self.arguments(self.port)
         began = time.perf_counter()
@@ -83,7 +84,7 @@ class Server:
         while True:
             try:
                 status, _, _ = request(self.port, "GET", self.health)
-                assert status == 200, f"{self.name} is not well: {status}"
+                assert status == 200, f"{self.name} is not healthy: {status}"
                 return time.perf_counter() - began
             except (ConnectionError, http.client.HTTPException):
                 if self.process.poll() is not None:
@@ -102,7 +103,7 @@ class Server:
         self.process = None
 
     def memory(self, field="VmRSS"):
-        """In MB; 0 if it has gone."""
+        """Its memory (MB); 0 if it has ended."""
         try:
             with open(f"/proc/{self.process.pid}/status") as status:
                 for line in status:
@@ -113,14 +114,14 @@ class Server:
         return 0
 
     def cpu(self):
-        """Microseconds of its own threads; what it starts as a process does not count."""
+        """The CPU time of its own threads (microseconds), without processes that it starts."""
         with open(f"/proc/{self.process.pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * 1_000_000 // TICKS
 
 
 class Peak:
-    """The most that a server's memory was while this is open."""
+    """Records the highest memory of a server."""
 
     def __init__(self, server):
         self.server, self.most, self.over = server, 0, threading.Event()
@@ -158,7 +159,7 @@ def wrk_arguments(server, case, kept):
 
 
 def check_answers(server):
-    """A figure about a wrong answer is worth nothing."""
+    """Checks the answers before anything is measured."""
     expected = {"rejected": server.rejected, "ignored": 200, "404": 404, "health": 200}
     got = {
         "rejected": signed(server.port, server.hook, PING, right=False)[0],
@@ -194,7 +195,7 @@ def median(values):
 
 
 def number(value):
-    """Three digits that count."""
+    """Three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -213,7 +214,7 @@ def say(text):
 
 
 def throughput(servers):
-    """The cases in turn, the servers in turn within each, another one first in each round."""
+    """Runs every case on all servers in turn; each round begins with another server."""
     runs = [(case, connections, False) for case in CASES for connections in (1, 32, 64)]
     runs += [(case, 32, True) for case in CASES]
     results, broken = {}, {}
@@ -251,7 +252,7 @@ def throughput(servers):
             "p50, ms: " + " / ".join(names), "p99, ms", "CPU a request, µs"]
     print(f"A connection for each request, medians of {rounds} rounds of {seconds} s:\n")
     table(head, [row(*run) for run in runs if not run[2]])
-    print("Connections kept open, which stackhook never does (one request a connection is what makes its gate simple):\n")
+    print("Connections kept open, which stackhook never does (one request a connection keeps its server simple):\n")
     table(head, [row(*run) for run in runs if run[2]])
     if any(broken.values()):
         print("Connections that were found closed or timed out: "
@@ -261,7 +262,7 @@ def throughput(servers):
 
 
 def big_body(server):
-    """One validly signed body of 200 MB: what it is answered, after how long, and the memory that it took."""
+    """Sends one validly signed body of 200 MB. Describes the answer, its time, and the memory used."""
     server.start()
     head = (f"POST {server.hook} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {BIG}\r\n"
             f"X-Portainer-Signature: {signature(big)}\r\nConnection: close\r\n\r\n").encode()
@@ -275,7 +276,7 @@ def big_body(server):
             while sent < BIG:
                 sent += connection.send(view[sent:sent + 1_000_000])
         except OSError:
-            pass  # Turned away in the middle; the answer may be there all the same.
+            pass  # Rejected in the middle; the answer may have arrived all the same.
         try:
             while piece := connection.recv(65536):
                 answer += piece
@@ -289,7 +290,7 @@ def big_body(server):
 
 
 def deliver_burst(server, **headers):
-    """All of them, 32 at a time: how long each had to wait for its answer, and the answers."""
+    """Sends the burst, 32 at a time. Returns the total time, and the time and answer of each."""
     now = int(time.time())
     bodies = [padded("stack_update", 1024, id=f"burst-{index}", time=now) for index in range(BURST)]
     results, lock, pending = [], threading.Lock(), iter(bodies)
@@ -320,8 +321,8 @@ def in_threads(work, count):
 
 def burst_of_stackhook(server):
     server.start()
-    order("push 1000")
-    updates = int(order("updates"))
+    command_stand_in("push 1000")
+    updates = int(command_stand_in("updates"))
     began = time.perf_counter()
     answered, results = deliver_burst(server, Prefer="respond-async")
     statuses = [got[0] for _, got in results]
@@ -344,11 +345,11 @@ def burst_of_stackhook(server):
 
     in_threads(follow, 16)
     over = time.perf_counter() - began
-    updates = int(order("updates")) - updates
+    updates = int(command_stand_in("updates")) - updates
     peak = server.memory("VmHWM")
     server.stop()
     told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
-    return told_of_burst(answered, results, statuses, f"{updates} update{'s' if updates != 1 else ''} sent to Portainer", over, told, peak)
+    return describe_burst(answered, results, statuses, f"{updates} update{'s' if updates != 1 else ''} sent to Portainer", over, told, peak)
 
 
 def burst_of_webhook(server):
@@ -369,20 +370,128 @@ def burst_of_webhook(server):
     over = time.perf_counter() - began
     peak = server.memory("VmHWM")
     server.stop()
-    return told_of_burst(answered, results, statuses, f"{jobs} commands", over, "none can ask how its command ended", peak)
+    return describe_burst(answered, results, statuses, f"{jobs} commands", over, "none can ask how its command ended", peak)
 
 
-def told_of_burst(answered, results, statuses, jobs, over, told, peak):
+def describe_burst(answered, results, statuses, jobs, over, told, peak):
     times = sorted(took for took, _ in results)
     codes = ", ".join(f"{statuses.count(code)} × {code}" for code in sorted(set(statuses)))
     return (f"{jobs}; {codes}, all within {number(answered)} s (p50 {number(times[len(times) // 2] * 1000)} ms, "
             f"slowest {number(times[-1] * 1000)} ms); all over after {number(over)} s: {told}; at most {number(peak)} MB of memory")
 
 
-def order(text):
+def command_stand_in(text):
     with socket.create_connection(orders, timeout=10) as connection:
         connection.sendall(text.encode() + b"\n")
         return connection.makefile().read().strip()
+
+
+def honest_times(server, count):
+    """Sends signed deliveries one after the other from an address of their own. Returns their times, sorted (milliseconds)."""
+    request_bytes = (f"POST {server.hook} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(PING)}\r\n"
+                     f"X-Portainer-Signature: {signature(PING)}\r\nConnection: close\r\n\r\n").encode() + PING
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        with socket.socket() as connection:
+            connection.settimeout(30)
+            connection.bind(("127.0.0.2", 0))
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(request_bytes)
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        times.append((time.perf_counter() - began) * 1000)
+        assert answer.startswith(b"HTTP/1.1 200"), f"{server.name}: {answer[:80]}"
+    return sorted(times)
+
+
+def percentiles(times):
+    return f"{number(times[len(times) // 2])} / {number(times[len(times) * 99 // 100])}"
+
+
+def open_slow_connections(server, count):
+    """Opens connections whose heads and bodies never become complete, from 50 addresses."""
+    starts = [b"GET /healthz HTTP/1.1\r\nX: ", b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nx", b""]
+    connections = []
+    for index in range(count):
+        connection = socket.socket()
+        connection.settimeout(10)
+        connection.bind((f"127.0.1.{index % 50 + 1}", 0))
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(starts[index % 3])
+        connection.setblocking(False)
+        connections.append(connection)
+    return connections
+
+
+def growth():
+    """Honest deliveries beside slow connections. A server closes these after some seconds, so each row is short."""
+    rows = []
+    for count in (0, 10, 100, 1000, 2000):
+        cells = []
+        for server in servers:
+            server.start()
+            honest_times(server, 20)
+            before = server.memory()
+            slow = open_slow_connections(server, count)
+            time.sleep(0.2)
+            each = (server.memory() - before) * 1000 / count if count else 0
+            stop = threading.Event()
+            trickler = threading.Thread(target=trickle, args=(slow, stop))
+            trickler.start()
+            times = honest_times(server, 500)
+            stop.set()
+            trickler.join()
+            for connection in slow:
+                connection.close()
+            server.stop()
+            cells.append(percentiles(times) + (f"; {number(each)} kB" if count else ""))
+        rows.append([f"{count:,}", *cells])
+    print("A signed delivery beside slow connections (heads and bodies that trickle, silent ones): p50 / p99, ms; memory for each:\n")
+    table(["slow connections", *(server.name for server in servers)], rows)
+
+
+def trickle(connections, stop):
+    while not stop.wait(0.5):
+        for index, connection in enumerate(connections):
+            try:
+                if index % 3 != 2:
+                    connection.send(b"x")
+            except OSError:
+                pass
+
+
+def waiting_clients(count=512):
+    """Clients that wait for one update. Describes the memory, the honest requests beside them, and the time until all are answered."""
+    server = servers[0]
+    server.start()
+    honest_times(server, 20)
+    before = server.memory()
+    command_stand_in("push 8000")
+    statuses, lock = [], threading.Lock()
+    threading.stack_size(256 * 1024)
+
+    def client(index):
+        own = padded("stack_update", 1024, id=f"waiter-{index}", time=int(time.time()))
+        status, _, _ = signed(server.port, server.hook, own, Prefer="wait=60")
+        with lock:
+            statuses.append(status)
+
+    threads = [threading.Thread(target=client, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    time.sleep(3)
+    with lock:
+        early = len(statuses)
+    memory, thread_count = server.memory(), len(os.listdir(f"/proc/{server.process.pid}/task"))
+    times = honest_times(server, 300)
+    for thread in threads:
+        thread.join()
+    server.stop()
+    codes = ", ".join(f"{statuses.count(code)} × {code}" for code in sorted(set(statuses)))
+    print(f"{count} deliveries that wait for their outcome: {codes}, {early} of them early; {number((memory - before) * 1000 / count)} kB "
+          f"for each, {thread_count} threads; a signed delivery meanwhile takes {percentiles(times)} ms (p50 / p99).\n")
 
 
 def size_of(path):
@@ -403,7 +512,7 @@ def machine():
           f"Linux {platform.release()}, all on loopback; load before the run {load_before:.1f}.\n")
 
 
-def the_three():
+def define_servers():
     hooks = os.path.join(work, "hooks.json")
     command = os.path.join(work, "command")
     with open(command, "w") as script:
@@ -477,6 +586,9 @@ def main():
     after = {server.name: server.memory() for server in servers}
     for server in servers:
         server.stop()
+    say("slow connections and waiting clients")
+    growth()
+    waiting_clients()
     say("one body of 200 MB, and a burst")
     stackhook, webhook, plain = servers
     bodies = [big_body(server) for server in servers]
@@ -500,13 +612,15 @@ def main():
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=int, default=3)
 for name in ("--stackhook", "--image", "--plain", "--stand-in"):
     parser.add_argument(name, required=True)
 arguments = parser.parse_args()
 rounds, seconds = arguments.rounds, arguments.seconds
 started, servers = [], []
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 work = tempfile.mkdtemp()
 atexit.register(clean_up)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -516,5 +630,5 @@ body_file = os.path.join(work, "body")
 with open(body_file, "wb") as file:
     file.write(PING)
 portainer, orders = start_stand_in()
-servers.extend(the_three())
+servers.extend(define_servers())
 main()

@@ -179,11 +179,8 @@ fn values_that_releases_read_differently_are_not_guessed() {
 #[test]
 fn hostile_values_end_early() {
     let deep = |levels: usize| "${NONE:-".repeat(levels) + "x" + &"}".repeat(levels);
-    check(&deep(limits::VARIABLE_NESTING), "x");
-    refused(
-        &deep(limits::VARIABLE_NESTING + 1),
-        InterpolationError::Unreadable,
-    );
+    check(&deep(VARIABLE_NESTING), "x");
+    refused(&deep(VARIABLE_NESTING + 1), InterpolationError::Unreadable);
     refused(&"${A:-".repeat(100_000), InterpolationError::Unreadable);
     refused(
         &"$TAG".repeat(limits::COMPOSE_VALUE_MAX),

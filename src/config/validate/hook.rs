@@ -20,6 +20,9 @@ use crate::signature::{Encoding, HmacForm, SignedText};
 use crate::stack::{PullMode, Stack, StackKey};
 use crate::suggest;
 
+/// A webhook secret shorter than this can be guessed; the configuration refuses it (bytes).
+const WEBHOOK_SECRET_MIN: usize = 16;
+
 impl Checker<'_> {
     /// All hooks; none if the scope does not read their secrets, because a hook without a secret would be open.
     pub(super) fn hooks(
@@ -561,9 +564,9 @@ fn unsuitable_secrets(scheme: &Scheme, secrets: &[Secret]) -> Vec<String> {
             (SchemeName::Token, TokenKind::Basic) if !text.contains(':') => {
                 Err("kind basic needs user:password as the secret".to_owned())
             }
-            _ if secret.len() < limits::WEBHOOK_SECRET_MIN => Err(format!(
+            _ if secret.len() < WEBHOOK_SECRET_MIN => Err(format!(
                 "must have at least {} characters; \"stackhook generate-secret\" prints one that cannot be guessed",
-                limits::WEBHOOK_SECRET_MIN
+                WEBHOOK_SECRET_MIN
             )),
             (SchemeName::Token, TokenKind::Raw | TokenKind::Bearer) if !is_visible => {
                 Err("contains a character that no header can carry".to_owned())

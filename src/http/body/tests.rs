@@ -9,7 +9,7 @@ fn decode(
     max: usize,
     parts: &[&[u8]],
 ) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
-    let mut body = Body::new(framing, max)?;
+    let mut body = BodyDecoder::new(framing, max)?;
     let mut before = 0;
     for part in parts {
         if let Some(used) = body.feed(part)? {
@@ -116,7 +116,7 @@ fn reads_exactly_the_announced_length() {
 
 #[test]
 fn takes_memory_only_for_bytes_that_arrived() {
-    let mut body = Body::new(Framing::Length(32 << 20), 32 << 20).unwrap();
+    let mut body = BodyDecoder::new(Framing::Length(32 << 20), 32 << 20).unwrap();
     assert_eq!(body.capacity(), 0);
     let mut total = 0;
     for _ in 0..200 {
@@ -128,7 +128,7 @@ fn takes_memory_only_for_bytes_that_arrived() {
             body.capacity()
         );
     }
-    let mut last = Body::new(Framing::Length(1500), 2000).unwrap();
+    let mut last = BodyDecoder::new(Framing::Length(1500), 2000).unwrap();
     last.feed(&[b'x'; 1400]).unwrap();
     last.feed(&[b'x'; 100]).unwrap();
     assert!(last.capacity() <= 1500);

@@ -17,7 +17,7 @@ fn read(text: &[u8]) -> Result<Head, BadHead> {
     panic!("the head never ends: {:?}", String::from_utf8_lossy(text));
 }
 
-/// What is wrong with `GET / HTTP/1.1`, a host, and these lines.
+/// Checks the refusal of a head with a host and these lines.
 #[track_caller]
 fn refused(lines: &str, why: Refusal) {
     let text = format!("POST /x HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
@@ -298,6 +298,10 @@ fn a_head_ends_within_its_limits() {
         &format!("X: {}\r\n", "y".repeat(HEAD_MAX)),
         Refusal::HeadTooLarge,
     );
+    // Lines without end are refused as soon as there are too many.
+    let endless = format!("GET / HTTP/1.1\r\n{}", lines(HEADERS_MAX + 1));
+    let end = Scanner::default().find_end(endless.as_bytes());
+    assert_eq!(end, Err(Refusal::HeadTooLarge));
     let most = HEAD_MAX - "POST /x HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
     framed(&format!("X: {}\r\n", "y".repeat(most)), Framing::Length(0));
     refused(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::event::epoll;
 
 use super::{READ_BATCH, Reader, no_panic};
-use crate::http::body::Body;
+use crate::http::body::BodyDecoder;
 use crate::http::client;
 use crate::http::connections::{Connection, Stage};
 use crate::http::parse::{BadHead, Framing, Head, parse_head};
@@ -139,7 +139,7 @@ impl Reader {
         let respond = admitted
             .ok_or(Refusal::Panicked)?
             .map_err(EarlyEnd::Reply)?;
-        let body = Body::new(head.framing, self.settings.max_body)?;
+        let body = BodyDecoder::new(head.framing, self.settings.max_body)?;
         if head.expects_continue && head.framing != Framing::Length(0) && rest.is_empty() {
             let line = b"HTTP/1.1 100 Continue\r\n\r\n";
             let sent = write_some(&mut connection.stream, line);

@@ -67,7 +67,7 @@ fn any_head(random: &mut Random) -> Vec<u8> {
     text
 }
 
-/// What an independent parser makes of an accepted head: the same lines, and no second opinion on where it ends.
+/// Parses an accepted head with an independent parser: it must find the same lines and the same end.
 #[test]
 fn whatever_is_accepted_a_second_parser_reads_alike() {
     let (mut random, mut accepted) = (Random::new(1), 0);
