@@ -54,7 +54,7 @@ impl Run<'_> {
         let plan = plan::plan(self.stack, &order, &found, &inspection)?;
         let mut doubts = doubts(self.stack, &found, &inspection, &plan);
         if found.record.source == SourceAccess::Visible && !self.is_administrator() {
-            doubts.push("Portainer redeploys a git stack only for an administrator or the owner of its git SourceAccess; this user sees the SourceAccess, but whether it owns it cannot be seen".to_owned());
+            doubts.push("Portainer redeploys a git stack only for an administrator or the owner of its git Source; this user sees the Source, but whether it owns it cannot be seen".to_owned());
         }
         Ok(Checked {
             facts: facts(self.stack, &found, &inspection, &plan),

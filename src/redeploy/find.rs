@@ -61,7 +61,7 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
         return Err(RedeployResult::refused(format!("{what} belongs to environment {}, which Portainer no longer has (or does not show to this user); associate the stack with an environment in Portainer", record.environment)).into());
     }
     if record.source == SourceAccess::Hidden {
-        return Err(RedeployResult::refused(format!("Portainer does not show this user the git SourceAccess of {what} and refuses to redeploy it; share the SourceAccess with this user in Portainer, or use an administrator's API key")).into());
+        return Err(RedeployResult::refused(format!("Portainer does not show this user the git Source of {what} and refuses to redeploy it; share the Source with this user in Portainer, or use an administrator's API key")).into());
     }
     let (file, unreadable) = read_file(portainer, &record)?;
     Ok(Found {

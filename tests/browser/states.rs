@@ -66,8 +66,11 @@ const FAULTS: &str = r#"
         if (innerWidth < 390 || node.parentElement.closest('script, style, noscript, pre, td.details')) continue;
         for (const word of node.data.matchAll(/[\p{L}\p{N}·_]{2,24}(?![\p{L}\p{N}_])/gu)) {
             if (/[\p{L}\p{N}_]/u.test(node.data[word.index - 1] || ' ')) continue;
+            const end = word.index + word[0].length;
+            const token = node.data.slice(0, end).match(/\S*$/)[0] + node.data.slice(end).match(/^\S*/)[0];
+            if (token.length > 24) continue;
             range.setStart(node, word.index);
-            range.setEnd(node, word.index + word[0].length);
+            range.setEnd(node, end);
             const lines = new Set(Array.from(range.getClientRects(), box => Math.round(box.top)));
             if (lines.size > 1) faults.push('broken word: ' + word[0]);
         }
