@@ -85,21 +85,25 @@ fn kill_at_random_moments(victim: Victim, image: NewImage) {
 }
 
 #[test]
+#[ignore = "sensitive to load; .ci/run runs it by itself"]
 fn an_update_survives_kills_of_portainer() {
     kill_at_random_moments(Victim::Portainer, NewImage::Good);
 }
 
 #[test]
+#[ignore = "sensitive to load; .ci/run runs it by itself"]
 fn a_rollback_survives_kills_of_portainer() {
     kill_at_random_moments(Victim::Portainer, NewImage::Bad);
 }
 
 #[test]
+#[ignore = "sensitive to load; .ci/run runs it by itself"]
 fn an_update_survives_kills_of_the_engine() {
     kill_at_random_moments(Victim::Engine, NewImage::Good);
 }
 
 #[test]
+#[ignore = "sensitive to load; .ci/run runs it by itself"]
 fn a_rollback_survives_kills_of_the_engine() {
     kill_at_random_moments(Victim::Engine, NewImage::Bad);
 }
