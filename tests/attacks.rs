@@ -170,7 +170,7 @@ attacks! {
         });
     }
 
-    /// A byte now and then keeps nobody from being closed.
+    /// A byte now and then does not keep a connection open.
     fn trickles_hold_no_place(field) {
         let mut held: Vec<TcpStream> = (0..40).filter_map(|_| field.say(b"GET / HTTP/1.1\r\nX: ")).collect();
         for _ in 0..20 {

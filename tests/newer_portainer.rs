@@ -477,7 +477,7 @@ fn further_headers_reach_portainer_and_stay_secret() {
                 == Some(value)
         };
         assert!(!calls.is_empty() && calls.iter().all(sent), "{calls:?}");
-        // A gateway that repeats the header in its error tells nobody.
+        // A gateway that repeats the header in its error does not reveal it.
         let words = format!(r#"{{"message":"denied: {value}","details":"x"}}"#);
         fake.fault(
             When::every("GET", "/api/stacks"),

@@ -190,7 +190,7 @@ impl ContainerSnapshot {
         containers.any(|container| container.waits_for.contains(service))
     }
 
-    /// Whether a container is a job: by the file, by a restart policy that nobody has by default, because another service waits
+    /// True if a container is a job: by the file, by a restart policy other than the default, because another service waits
     /// for its completion, or, where the file states nothing, because its predecessor completed.
     pub(crate) fn is_job(
         &self,

@@ -22,7 +22,7 @@ impl Run<'_> {
             .collect();
         past.replaced = replaced.clone();
         for id in old {
-            // A tag that somebody gave it since makes it theirs.
+            // An image that was given a tag since then belongs to someone else.
             let untagged = match self.cx.portainer.image(submission.environment, &id) {
                 Ok(Some(image)) => image.repo_tags.is_empty(),
                 Ok(None) => continue,

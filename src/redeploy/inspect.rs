@@ -58,7 +58,7 @@ impl Inspection {
         )
     }
 
-    /// Whether nobody else deploys this stack: compose marks a container that replaces another one. A Portainer that died leaves
+    /// True if no other deployment of this stack is under way: compose marks a container that replaces another one. A Portainer that died leaves
     /// the same traces; `ignored` are those that have not changed for a while.
     pub(super) fn check_not_under_way(
         &self,
@@ -338,7 +338,7 @@ pub(super) fn local_images(
     Ok(())
 }
 
-/// Whether the containers are those that were inspected: others mean that somebody else has deployed the stack meanwhile.
+/// Tells if the containers are those that were inspected; others mean that the stack was deployed by someone else meanwhile.
 pub(super) fn check_same_containers(
     seen: &ContainerSnapshot,
     listed: &Containers,

@@ -34,7 +34,7 @@ pub(crate) trait Observer: Sync {
     }
 }
 
-/// For what only looks: nothing is done, so nobody is told of it.
+/// The observer of an inspection: nothing is changed, so nothing is reported.
 pub(crate) struct Unobserved;
 
 impl Observer for Unobserved {

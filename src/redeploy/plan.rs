@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub(super) forced: Vec<snapshot::Service>,
     /// Whether Portainer is asked to pull.
     pub(super) repull: bool,
-    /// Selected images that may have moved in their registry, and that nobody pulls before the update is sent.
+    /// Selected images that may have moved in their registry, and that are not pulled before the update is sent.
     pub(super) unpulled: BTreeSet<Reference>,
     /// When nothing needs to be sent.
     pub(super) idle: Idle,
@@ -420,7 +420,7 @@ fn pull_need(wants: &ServiceSpec, reference: &Reference, inspection: &Inspection
 }
 
 impl Plan {
-    /// Notes which selected images are left as they are on the host, and which nobody pulls although they may be newer.
+    /// Notes which selected images are left as they are on the host, and which are not pulled although they may be newer.
     fn check_pulls(&mut self, stack: &Stack, order: &Order, inspection: &Inspection) {
         let Ok(file) = &inspection.wanted else { return };
         for (service, wanted) in &self.selected {

@@ -49,7 +49,7 @@ pub(super) enum AttemptError {
     Busy(UnderWay),
 }
 
-/// The evidence for a deployment that somebody else has under way.
+/// The evidence for a deployment by someone else that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UnderWay {
     /// Portainer says so.

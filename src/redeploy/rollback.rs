@@ -337,7 +337,7 @@ impl Run<'_> {
     }
 
     /// The references that containers of other stacks run with the newer id. For a user who cannot see all containers these are all
-    /// of them: a tag that is given back does no harm where nobody else uses it.
+    /// of them: a tag that is given back does no harm where no other service uses it.
     fn used_by_others(
         &mut self,
         project: &str,

@@ -1,4 +1,4 @@
-//! Step 5: the one PUT, after a last look that nobody changed the stack meanwhile.
+//! Step 5: the one PUT, after a last check that the stack was not changed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 

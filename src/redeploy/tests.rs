@@ -129,8 +129,8 @@ fn a_stack_that_an_update_took_down_is_brought_back() {
     let newer = bench
         .fake
         .world(|world| world.push("ghcr.io/acme/web:1", GOOD));
-    let mended = bench.run(&Order::default());
-    assert_eq!(mended.outcome, Outcome::Updated, "{mended:?}");
+    let fixed = bench.run(&Order::default());
+    assert_eq!(fixed.outcome, Outcome::Updated, "{fixed:?}");
     assert_eq!(
         bench
             .fake

@@ -248,7 +248,7 @@ impl Verdict {
     }
 }
 
-/// Services whose new container runs another image than their reference had when the update was sent: somebody moved the tag at the
+/// Services whose new container runs another image than their reference had when the update was sent: the tag was moved at the
 /// same moment. A git stack is pulled by Portainer, after our look at the tags.
 fn other_image(
     submission: &Submission,

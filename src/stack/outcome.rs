@@ -27,7 +27,7 @@ impl Outcome {
         }
     }
 
-    /// Whether somebody has to look after it.
+    /// True if a person has to look after the stack.
     pub(crate) fn is_bad(self) -> bool {
         match self {
             Outcome::Failed | Outcome::Unknown => true,

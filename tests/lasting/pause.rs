@@ -1,4 +1,4 @@
-//! A stack that staff have paused stays so, whoever asks and whatever is restarted.
+//! A stack that staff have paused stays paused over every request and restart.
 
 use super::{accept, end, pulls};
 use crate::support::fake::{Era, Fake};

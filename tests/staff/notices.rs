@@ -7,10 +7,10 @@ use crate::support::program::{Setup, Stackhook};
 use crate::support::shop::{self, GOOD, QUICK, SECRET, WEB};
 use crate::support::staff::{Receiver, set_up};
 
-/// Where nobody listens.
+/// An address on which nothing listens.
 const AWAY: &str = "http://127.0.0.1:9/told";
 
-/// The shop with somebody who is told.
+/// The shop with a receiver of notices.
 fn told(fake: &Fake, url: &str, format: &str) -> Setup {
     set_up(fake, QUICK)
         .env("STACKHOOK_NOTIFY_URL", url)

@@ -312,7 +312,7 @@ impl Case {
 
     /// Whether the next update must succeed, because no image is at fault.
     pub(super) fn next_succeeds(self, sort: Sort, era: Era) -> bool {
-        // Portainer might take the failed stack down, and nobody knows what the nodes of a swarm have.
+        // Portainer might take the failed stack down, and the images on the nodes of a swarm are unknown.
         let is_refused = self == Case::EngineDies && sort == Sort::Swarm && era.answers_at_once();
         !is_refused
             && matches!(
@@ -344,7 +344,7 @@ impl Case {
         scene.bench.fake.heal();
         let up = |world: &mut World| world.environment_down(1, false);
         scene.bench.fake.world(up);
-        // Where nobody could look, nobody has waited for the swarm.
+        // Without an inspection, nothing has waited for the swarm.
         if matches!(self, Case::ProxyRefused | Case::EmptyList) {
             let ahead = scene.bench.fake.clock();
             ahead.fetch_add(10_000, Ordering::SeqCst);

@@ -144,7 +144,7 @@ fn a_stack_with_portainer_in_it_is_refused_also_by_force() {
             check(&scene, &order, &Watcher::default(), &should);
         }
     }
-    // Its file may say so by a variable that nobody knows; its container says it plainly.
+    // The file may say so by an unknown variable; the container states it plainly.
     let mut scene = Scene::new(Sort::File, Era::A);
     let env = [
         ("TAG", "1"),

@@ -1,4 +1,4 @@
-//! Where the cells take place: a stack of three services, up for an hour, beside a stack of somebody else that shares an image.
+//! The scene of every cell: a stack of three services, up for an hour, beside another stack that shares an image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

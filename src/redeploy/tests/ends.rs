@@ -130,7 +130,7 @@ fn an_update_whose_answer_is_waited_for_to_the_end_is_looked_at_once() {
     bench.fake.fault(When::next("PUT", path), Fault::Hold(gate));
     let meanwhile = Arc::clone(&bench);
     let act = move || {
-        // What the other side makes of it, a while before nobody waits for its answer any more.
+        // The result on the other side, shortly before the wait for its answer ends.
         meanwhile.fake.world(|world| {
             world.pull("ghcr.io/acme/web:1", 1);
             let stack = world.stack("web-stack").id;
@@ -200,7 +200,7 @@ fn a_way_back_does_not_overwrite_what_a_person_changed_while_it_waited_for_its_t
     assert_eq!(env, edited());
 }
 
-/// A short glitch, a long wait for somebody else's deployment, and another glitch are not one long absence.
+/// A short glitch, a long wait for another deployment, and another glitch are not one long absence.
 #[test]
 fn patience_begins_anew_when_portainer_has_answered() {
     let mut bench = Bench::new(Era::C);
@@ -222,7 +222,7 @@ fn patience_begins_anew_when_portainer_has_answered() {
         });
     };
     let act = move || match deploys.fetch_add(1, Ordering::SeqCst) {
-        // After the first glitch somebody deploys, for longer than our patience.
+        // After the first glitch a person deploys, for longer than the retry window.
         1 => status(&meanwhile, 3),
         2..40 => {}
         40 => {
@@ -239,7 +239,7 @@ fn patience_begins_anew_when_portainer_has_answered() {
     assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
 }
 
-/// What nobody knows the end of may have to be taken back by a person.
+/// An update with an unknown end may have to be undone by a person.
 #[test]
 fn an_update_that_a_crash_left_unclear_can_be_rolled_back() {
     let bench = Bench::new(Era::A);

@@ -158,7 +158,7 @@ fn a_new_commit_is_deployed_and_the_same_one_is_not() {
         assert_eq!(puts.len(), 1);
         assert!(puts[0].path.ends_with("/git/redeploy"), "{}", puts[0].path);
         assert_eq!(puts[0].body["RepositoryReferenceName"], "refs/heads/main");
-        // A plain request always submits: a commit that nobody told us of may be there.
+        // A plain request always submits: a commit without a delivery may be there.
         bench.run(&Order::default());
         assert_eq!(bench.fake.puts().len(), 2);
     }
