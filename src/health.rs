@@ -1,5 +1,4 @@
-//! Judges whether a stack's containers or tasks are healthy, from snapshots of them. Taking the snapshots is left to others; the time
-//! is passed in.
+//! Judges the health of a stack from snapshots of its containers or tasks. The caller takes the snapshots and passes the time in.
 
 pub(crate) mod snapshot;
 pub(crate) mod compose;
@@ -24,7 +23,7 @@ pub(crate) enum Snapshot {
 }
 
 impl Snapshot {
-    /// Whether it shows nothing. That does not prove that nothing is there: Portainer shows a user without access an empty list.
+    /// Returns true if it has no containers or services. Portainer also shows an empty list to a user without access.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Snapshot::Compose(snapshot) => snapshot.containers.is_empty(),
@@ -43,33 +42,29 @@ impl Snapshot {
 
 /// Observes a stack until its health is certain.
 #[derive(Debug)]
-pub(crate) enum Watch {
+pub(crate) enum HealthWatch {
     /// Observes containers.
-    Compose(compose::Watch),
+    Compose(compose::ContainerWatch),
     /// Observes services and tasks.
-    Swarm(swarm::Watch),
+    Swarm(swarm::ServiceWatch),
 }
 
-impl Watch {
+impl HealthWatch {
     /// Takes in a snapshot; `None` while the verdict is not certain.
     pub(crate) fn observe(&mut self, now: Instant, snapshot: &Snapshot) -> Option<Verdict> {
         match (self, snapshot) {
-            (Watch::Compose(watch), Snapshot::Compose(snapshot)) => watch.observe(now, snapshot),
-            (Watch::Swarm(watch), Snapshot::Swarm(snapshot)) => watch.observe(now, snapshot),
-            (Watch::Compose(_), Snapshot::Swarm(_)) | (Watch::Swarm(_), Snapshot::Compose(_)) => {
-                None
-            }
+            (HealthWatch::Compose(watch), Snapshot::Compose(seen)) => watch.observe(now, seen),
+            (HealthWatch::Swarm(watch), Snapshot::Swarm(seen)) => watch.observe(now, seen),
+            _ => None,
         }
     }
 
     /// The verdict at this moment, certain or not.
     pub(crate) fn evaluate(&mut self, now: Instant, snapshot: &Snapshot) -> Verdict {
         match (self, snapshot) {
-            (Watch::Compose(watch), Snapshot::Compose(snapshot)) => watch.evaluate(now, snapshot),
-            (Watch::Swarm(watch), Snapshot::Swarm(snapshot)) => watch.evaluate(now, snapshot),
-            (Watch::Compose(_), Snapshot::Swarm(_)) | (Watch::Swarm(_), Snapshot::Compose(_)) => {
-                Verdict::default()
-            }
+            (HealthWatch::Compose(watch), Snapshot::Compose(seen)) => watch.evaluate(now, seen),
+            (HealthWatch::Swarm(watch), Snapshot::Swarm(seen)) => watch.evaluate(now, seen),
+            _ => Verdict::default(),
         }
     }
 }
@@ -94,7 +89,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Whether any service got another container.
+    /// Returns true if any service got another container.
     pub(crate) fn recreated(&self) -> bool {
         self.services.iter().any(|service| service.recreated)
     }
@@ -108,7 +103,7 @@ impl Verdict {
         all.into_iter().cloned().collect()
     }
 
-    /// `; left over, no part of the stack: old (exited)`, where there is something left over.
+    /// `; left over, no part of the stack: old (exited)`, or an empty string.
     pub(crate) fn leftovers_note(&self) -> String {
         match self.leftovers.is_empty() {
             true => String::new(),
@@ -119,7 +114,7 @@ impl Verdict {
         }
     }
 
-    /// What has not settled when the time is over counts as failed.
+    /// Counts services that have not settled as failed, because the time is over.
     pub(crate) fn at_the_deadline(mut self) -> Verdict {
         if self.bad.is_empty() {
             self.bad = std::mem::take(&mut self.unsettled);

@@ -122,8 +122,8 @@ struct Release {
 }
 
 impl Environment {
-    /// Tells whether Portainer cannot reach the environment.
-    fn is_down(&self) -> bool {
+    /// Returns true if Portainer could not reach the environment when it last tried.
+    pub(crate) fn is_down(&self) -> bool {
         self.status == 2
     }
 }

@@ -1,71 +1,67 @@
-//! One redeploy, step by step: find, look, plan, pull, submit; then follow and verify. Two straight-line halves, joined by a
-//! [`Submission`]: the second can go on from it alone, after a crash.
+//! The redeploy of one stack, step by step: find → inspect → plan → pull → submit → follow → verify → (roll back). Everything before
+//! the submit may be repeated; everything after it needs only the [`Submission`], so that it can go on after a crash.
 
 mod submission;
-
 mod observer;
 mod result;
 pub(crate) mod record;
-mod locks;
 pub(crate) mod find;
 mod inspect;
 mod plan;
-mod trace;
 mod pull;
-mod delegated;
 mod blame;
-mod pin;
 mod submit;
 mod follow;
 mod verify;
-mod logs;
 mod rollback;
 mod cleanup;
-mod preview;
-mod check;
-mod view;
+mod assess;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::calendar::rfc3339;
 use crate::clock::Clock;
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{Kind, Portainer, StackId, StackStatus};
+use crate::portainer::{EnvironmentId, Kind, Portainer, StackId};
 use crate::redact::Redactor;
-use crate::redeploy::locks::Locks;
-use crate::redeploy::record::{Memory, StackRecord};
 use crate::stack::Stack;
 use crate::stack::order::Order;
 use crate::stack::outcome::{Fault, StackReport, Stage};
-pub(crate) use check::Checked;
+use crate::store::lock::{LockError, LockGuard, LockKey};
+use crate::store::stacks::Pause;
+pub(crate) use assess::{Assessment, Depth, RunningService};
+use find::FoundStack;
+use inspect::StackInspection;
 pub(crate) use observer::{NotWritten, Observer, Step, Unobserved};
+use plan::Plan;
+use record::Memory;
 use result::{AttemptError, RedeployResult, UnderWay};
-
 pub(crate) use submission::{Direction, Images, Submission};
-pub(crate) use view::{Running, View};
+use submit::Sent;
 
-/// What a redeploy needs besides the stack and the order. `serve`, the command line and the tests differ only here.
+/// The surroundings of a redeploy. `serve`, the commands and the tests differ only here.
 pub(crate) struct Context<'a> {
-    /// Where the stacks are.
+    /// The Portainer that has the stacks.
     pub(crate) portainer: &'a Portainer,
-    /// The time.
+    /// The clock; tests skip its waiting.
     pub(crate) clock: &'a dyn Clock,
-    /// Who is told of each step, and writes down what must survive.
+    /// Receives each step, and stores what must survive a crash.
     pub(crate) observer: &'a dyn Observer,
-    /// What lasts about each stack.
+    /// The records that last from one redeploy to the next.
     pub(crate) memory: &'a dyn Memory,
     /// Knows the configured secrets.
     pub(crate) redactor: &'a Redactor,
-    /// The whole redeploy may take this long.
+    /// The time limit of the whole redeploy.
     pub(crate) timeout: Duration,
-    /// How long a Portainer that cannot be reached is tried again before anything was sent; zero for a command.
+    /// The time for which an unreachable Portainer is tried again before anything was sent; zero for a command.
     pub(crate) patience: Duration,
 }
 
-/// Redeploys a stack and says how it ended.
+/// Redeploys a stack.
 pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport {
     let mut run = Run::new(cx, stack);
     let end = match run.prepare_and_submit(order) {
@@ -75,37 +71,40 @@ pub(crate) fn run(cx: &Context<'_>, stack: &Stack, order: &Order) -> StackReport
     run.report(end)
 }
 
-/// Finds out how an update ended that was sent before a crash, and says so. It is never sent again.
+/// Finds out the result of an update that was sent before a crash. It is never sent again.
 pub(crate) fn resume(cx: &Context<'_>, stack: &Stack, submission: Submission) -> StackReport {
     let mut run = Run::new(cx, stack);
-    let end = run.resumed(submission);
+    let end = run.resume_submission(submission);
     run.report(end)
 }
 
-/// Rolls a stack back because a person asks for it, and says how that ended.
+/// Rolls a stack back because a person asks for it.
 pub(crate) fn roll_back(cx: &Context<'_>, stack: &Stack) -> StackReport {
     let mut run = Run::new(cx, stack);
     let end = run.rollback_on_request();
     run.report(end)
 }
 
-/// What a redeploy would do, line by line, or how it would end before anything is done. Sends nothing but GETs.
+/// Assesses a stack; sends nothing but GETs.
+pub(crate) fn assess(
+    cx: &Context<'_>,
+    stack: &Stack,
+    depth: Depth,
+) -> Result<Assessment, StackReport> {
+    Run::new(cx, stack).assess(&Order::default(), depth)
+}
+
+/// The dry run: the steps that a redeploy would take, or the report with which it would end before it does anything.
 pub(crate) fn preview(
     cx: &Context<'_>,
     stack: &Stack,
     order: &Order,
 ) -> Result<Vec<String>, StackReport> {
-    Run::new(cx, stack).preview(order)
-}
-
-/// What can be said of a stack beforehand: sends nothing but GETs and asks no registry.
-pub(crate) fn check(cx: &Context<'_>, stack: &Stack) -> Result<Checked, StackReport> {
-    Run::new(cx, stack).check()
-}
-
-/// What there is to see of a stack: sends nothing but GETs.
-pub(crate) fn view(cx: &Context<'_>, stack: &Stack) -> Result<View, StackReport> {
-    Run::new(cx, stack).view()
+    let assessment = Run::new(cx, stack).assess(order, Depth::Registries)?;
+    assessment.ready?;
+    let warnings = assessment.warnings.iter();
+    let warnings = warnings.map(|warning| format!("but {warning}"));
+    Ok(assessment.steps.into_iter().chain(warnings).collect())
 }
 
 /// A redeploy under way.
@@ -116,27 +115,36 @@ struct Run<'a> {
     /// The stage that it has reached.
     stage: Mutex<Stage>,
     locks: Locks,
-    /// The images before the first pull of this redeploy: when it begins again, it sees what it pulled itself.
+    /// The images before the first pull of this redeploy; a repeated attempt finds on the host what the first one pulled.
     images_before: Images,
     /// The name of the stack's environment, once known.
     environment: Option<String>,
     /// Knows the stack's variables too, once they are known.
     redactor: Redactor,
-    /// What is known about images whose pull is left to Portainer.
-    delegated: delegated::Delegated,
+    /// The images whose pull is left to Portainer.
+    delegated: pull::DelegatedPulls,
     /// The variables that the order sets.
     set: BTreeMap<String, String>,
-    /// Whether engine, environment or Portainer were away after the update was sent: then no image is at fault.
+    /// Set when engine, environment or Portainer were away after the update was sent: then no image is at fault.
     disturbed: AtomicBool,
-    /// Whether the answer to the latest update was lost.
+    /// Set when the answer to the latest update was lost.
     answer_lost: bool,
     /// Further facts for the reply.
     notes: Vec<String>,
 }
 
+/// The locks of a redeploy, released when it is over.
+#[derive(Debug, Default)]
+struct Locks {
+    stack: Option<LockGuard>,
+    /// Released early: the next redeploy may begin while this one is verified.
+    environment: Option<LockGuard>,
+    /// Start of the time limit: when both locks were acquired, and again when a rollback begins.
+    since: Option<Instant>,
+}
+
 impl<'a> Run<'a> {
     fn new(cx: &'a Context<'a>, stack: &'a Stack) -> Run<'a> {
-        let redactor = cx.redactor.clone();
         Run {
             cx,
             stack,
@@ -145,8 +153,8 @@ impl<'a> Run<'a> {
             locks: Locks::default(),
             images_before: cx.observer.earlier(),
             environment: None,
-            redactor,
-            delegated: delegated::Delegated::default(),
+            redactor: cx.redactor.clone(),
+            delegated: pull::DelegatedPulls::default(),
             set: BTreeMap::new(),
             disturbed: AtomicBool::new(false),
             answer_lost: false,
@@ -164,7 +172,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What is left of the time for all; it is counted from having the turns.
+    /// The time left for the redeploy, counted from when it had its locks.
     fn left(&self) -> Duration {
         let since = self.locks.since.unwrap_or(self.began);
         self.cx
@@ -172,11 +180,11 @@ impl<'a> Run<'a> {
             .saturating_sub(self.cx.clock.now().duration_since(since))
     }
 
-    /// Everything until the update was sent: may be repeated.
-    fn prepare_and_submit(&mut self, order: &Order) -> Result<submit::Sent, RedeployResult> {
+    /// Attempts everything up to the submit, again while the stack is edited or deployed by others or Portainer is unreachable.
+    fn prepare_and_submit(&mut self, order: &Order) -> Result<Sent, RedeployResult> {
         let (mut edits, mut away_since) = (0, None);
         let mut traces: Option<(String, Instant)> = None;
-        // The latest obstacle, for the case that the time is over.
+        // Named when the time is over.
         let mut obstacle = None;
         self.set = order.set.clone();
         loop {
@@ -185,16 +193,14 @@ impl<'a> Run<'a> {
             }
             self.notes.clear();
             let now = self.cx.clock.now();
-            let believed = traces
-                .as_ref()
-                .filter(|(_, since)| now.duration_since(*since) < limits::UNDER_WAY_QUIET);
-            let ignored = traces.as_ref().filter(|_| believed.is_none());
+            let stale = |since: &Instant| now.duration_since(*since) >= limits::UNDER_WAY_QUIET;
+            let ignored = traces.as_ref().filter(|(_, since)| stale(since));
             let ignored = ignored.map(|(traces, _)| traces.clone());
-            let halt = match self.attempt(order, ignored.as_deref()) {
+            let error = match self.attempt(order, ignored.as_deref()) {
                 Ok(sent) => return Ok(sent),
-                Err(halt) => halt,
+                Err(error) => error,
             };
-            match halt {
+            match error {
                 AttemptError::Over(end) => return Err(end),
                 AttemptError::Edited if edits + 1 >= limits::RESTARTS_BY_EDIT => {
                     return Err(RedeployResult::refused(
@@ -233,111 +239,105 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One attempt: find, inspect, plan, pull, submit. `ignored`: traces of a deployment that have not changed for so long that
-    /// nobody is at work there.
-    fn attempt(
-        &mut self,
-        order: &Order,
-        ignored: Option<&str>,
-    ) -> Result<submit::Sent, AttemptError> {
-        self.check_not_paused(None)?;
-        self.step(Step::Finding);
-        let found = find::find(self.cx.portainer, self.stack)?;
-        self.know(&found, None);
-        trace::found(self.stack, &found);
-        self.lock_stack(found.record.id)?;
-        self.check_not_paused(Some(found.record.id))?;
-        self.refuse_blocked_variables(order, &found)?;
-        self.lock_environment(found.record.environment)?;
-        self.step(Step::Looking);
-        let mut inspection = inspect::inspect(self.cx.portainer, &found, order)?;
-        self.know(&found, Some(&inspection));
-        inspection.check_not_under_way(&found, ignored)?;
-        let environment = found.record.environment;
-        inspect::ask_origins(self.cx.portainer, environment, &mut inspection)?;
-        let mut plan = plan::plan(self.stack, order, &found, &inspection)?;
-        if plan.repull
-            && found.record.kind == Kind::Compose
-            && self.missing_only_version().is_some()
-        {
-            plan.pull_for_portainer(&inspection, found.record.status);
-        }
-        self.notes.extend(plan.notes.iter().cloned());
-        trace::planned(self.stack, &plan);
-        for (reference, id) in plan.images_before(&inspection) {
-            self.images_before.entry(reference).or_insert(id);
-        }
-        let before = self.images_before.clone();
-        let mut inspection = self.pull(order, &found, inspection, &plan)?;
-        trace::pulled(self.stack, &before, &inspection, &plan);
-        self.leave_out_blocked(order, &found, &mut inspection, &mut plan)?;
+    /// One attempt. `ignored`: traces of a deployment that have not changed for so long that nothing is at work there.
+    fn attempt(&mut self, order: &Order, ignored: Option<&str>) -> Result<Sent, AttemptError> {
+        let found = self.find_and_lock(order)?;
+        let inspection = self.inspect(&found, order, ignored)?;
+        let (plan, before) = self.plan(order, &found, &inspection)?;
+        let inspection = self.pull(order, &found, inspection, &plan)?;
+        let (inspection, plan) = self.leave_out_blocked(order, &found, inspection, plan)?;
         if let Some(end) = self.unchanged(order, &found, &inspection, &plan)? {
-            if found.record.status == StackStatus::Error {
-                let note = "Portainer's last deployment of this stack failed";
-                self.notes.push(note.to_owned());
-            }
             return Err(end.into());
         }
         // A pull may have used up the time.
         if self.left().is_zero() {
             return Err(time_over(None).into());
         }
-        trace::sent(self.stack, order.force);
         self.submit(order, &found, &inspection, &plan, before)
     }
 
+    /// Finds the stack and locks it and its environment, unless staff paused it or the order repeats what was rolled back.
+    fn find_and_lock(&mut self, order: &Order) -> Result<FoundStack, AttemptError> {
+        self.check_not_paused(None)?;
+        self.step(Step::Finding);
+        let found = find::find(self.cx.portainer, self.stack)?;
+        self.update_redactor(&found, None);
+        self.log_decision(format_args!(
+            "it is the stack with id {} on environment {}",
+            found.record.id, found.record.environment
+        ));
+        self.lock_stack(found.record.id)?;
+        self.check_not_paused(Some(found.record.id))?;
+        self.refuse_blocked_variables(order, &found)?;
+        self.lock_environment(found.record.environment)?;
+        Ok(found)
+    }
+
+    fn inspect(
+        &mut self,
+        found: &FoundStack,
+        order: &Order,
+        ignored: Option<&str>,
+    ) -> Result<StackInspection, AttemptError> {
+        self.step(Step::Inspecting);
+        let mut inspection = inspect::inspect(self.cx.portainer, found, order)?;
+        self.update_redactor(found, Some(&inspection));
+        inspection.check_not_under_way(found, ignored)?;
+        inspect::ask_origins(self.cx.portainer, found.record.environment, &mut inspection)?;
+        Ok(inspection)
+    }
+
+    /// Plans; also returns the images before the first pull.
+    fn plan(
+        &mut self,
+        order: &Order,
+        found: &FoundStack,
+        inspection: &StackInspection,
+    ) -> Result<(Plan, Images), AttemptError> {
+        let mut plan = plan::plan(self.stack, order, found, inspection)?;
+        let is_compose = found.record.kind == Kind::Compose;
+        if plan.repull && is_compose && self.missing_only_version().is_some() {
+            plan.pull_for_portainer(inspection, found.record.status);
+        }
+        self.notes.extend(plan.notes.iter().cloned());
+        let pulls: Vec<String> = plan.pulls.iter().map(Reference::familiar).collect();
+        self.log_decision(format_args!(
+            "selected are {:?}, left alone {:?}; pulled beforehand {pulls:?}, by Portainer: {}",
+            plan::names(&plan.selected),
+            plan::names(&plan.others),
+            plan.repull
+        ));
+        for (reference, id) in plan.images_before(inspection) {
+            self.images_before.entry(reference).or_insert(id);
+        }
+        Ok((plan, self.images_before.clone()))
+    }
+
     /// Follows an update that was sent, verifies it, and rolls it back if needed.
-    fn follow_and_verify(&mut self, sent: submit::Sent) -> Result<RedeployResult, RedeployResult> {
+    fn follow_and_verify(&mut self, sent: Sent) -> Result<RedeployResult, RedeployResult> {
+        let (id, environment) = (sent.submission.id, sent.submission.environment);
         let followed = self.follow(&sent.submission, sent.answer);
-        self.notes.extend(
-            sent.pinned
-                .release(self.cx.portainer, sent.submission.environment),
-        );
-        let id = sent.submission.id;
+        let unpinned = sent.pinned.release(self.cx.portainer, environment);
+        self.notes.extend(unpinned);
         let end = self.conclude_sent(sent.submission, followed)?;
         self.note_foreign_changes(id, &sent.variables);
         Ok(end)
     }
 
-    /// Variables that now differ both from what was sent and from what was there before: a person saved the stack meanwhile.
-    fn note_foreign_changes(&mut self, id: StackId, sent: &submit::Variables) {
-        let Ok(record) = self.cx.portainer.stack(id) else {
-            return;
-        };
-        let now = record.variables();
-        let names = now.keys().chain(sent.sent.keys()).chain(sent.before.keys());
-        let names: std::collections::BTreeSet<&String> = names.collect();
-        let foreign: Vec<&str> = names
-            .into_iter()
-            .filter(|name| {
-                now.get(*name) != sent.sent.get(*name) && now.get(*name) != sent.before.get(*name)
-            })
-            .map(String::as_str)
-            .collect();
-        if !foreign.is_empty() {
-            self.notes.push(format!(
-                "somebody else changed variables of the stack during the update: {}; check in Portainer that they have the values you want",
-                foreign.join(", ")
-            ));
-        }
-    }
-
-    /// Verifies what was followed to its end, and draws the consequences.
+    /// Verifies an update that was followed to its end; a failed one is recorded and rolled back if needed.
     fn conclude_sent(
         &mut self,
         mut submission: Submission,
         followed: Result<(), RedeployResult>,
     ) -> Result<RedeployResult, RedeployResult> {
-        self.after_portainers_pull(&mut submission);
+        self.add_portainers_pulls(&mut submission);
         let end = followed.and_then(|()| {
-            // The next redeploy may begin while this one is verified.
             self.locks.environment = None;
             self.verify(&submission)
         });
-        let end = end.map(|end| self.require_pulled(&submission, end));
-        match end {
+        match end.map(|end| self.require_pulled(&submission, end)) {
             Ok(end) => {
-                self.proved(&submission, &end);
+                self.remember_success(&submission, &end);
                 Ok(end)
             }
             Err(end) => {
@@ -353,101 +353,75 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Where Portainer did the pulling, only now it can be seen which references moved.
-    fn after_portainers_pull(&self, submission: &mut Submission) {
-        if !submission.can_roll_back || !submission.expected.is_empty() {
-            return;
-        }
-        let environment = submission.environment;
-        let references: Vec<&Reference> = submission.images_before.keys().collect();
-        let images = inspect::side_by_side(&references, |reference| {
-            self.cx.portainer.image(environment, &reference.familiar())
-        });
-        for (reference, image) in references.into_iter().zip(images) {
-            if let Ok(Some(image)) = image {
-                submission.images.insert(reference.clone(), image.id);
-            }
-        }
-    }
-
-    /// An update that is not bad: what it replaced is the new way back, and the one before that may be cleaned up.
-    fn proved(&mut self, submission: &Submission, end: &RedeployResult) {
-        let mut past = self.cx.memory.recall(submission.id);
-        past.sent(submission);
-        if end.verified == Some(true) {
-            past.proved_healthy(submission);
-            if self.stack.cleanup {
-                self.clean_up(submission, &mut past);
-            }
-        }
-        self.keep(submission.id, &past);
-    }
-
-    fn remember(&mut self, id: StackId, change: impl FnOnce(&mut StackRecord)) {
-        let mut past = self.cx.memory.recall(id);
-        change(&mut past);
-        self.keep(id, &past);
-    }
-
-    fn keep(&mut self, id: StackId, past: &StackRecord) {
-        if let Err(NotWritten(why)) = self.cx.memory.keep(id, past) {
-            self.notes
-                .push(format!("what a way back needs could not be kept: {why}"));
-        }
-    }
-
-    /// What messages about this stack may and may not show is known once it is found.
-    fn know(&mut self, found: &find::Found, inspection: Option<&inspect::Inspection>) {
+    /// Learns the texts that messages about this stack may and may not show.
+    fn update_redactor(&mut self, found: &FoundStack, inspection: Option<&StackInspection>) {
         self.environment = found.environment.clone();
-        let running = inspection
-            .map(inspect::Inspection::running)
-            .unwrap_or_default();
+        let running = inspection.map(StackInspection::running).unwrap_or_default();
         self.redactor = find::redactor(self.cx.redactor, self.stack, found, running);
     }
 
-    fn report(self, end: Result<RedeployResult, RedeployResult>) -> StackReport {
-        let (Ok(end) | Err(end)) = end;
-        let mut message = end.message;
-        if let Some(now) = end.now {
-            message.push_str("; ");
-            message.push_str(&now);
-        }
-        for note in self.notes {
-            message.push_str("; ");
-            message.push_str(&note);
-        }
-        let stage = self
-            .stage
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        let stage = match (stage, end.verified) {
-            (stage, _) if !end.outcome.is_bad() || stage == Stage::RollBack => stage,
-            // Some containers are judged at the first inspection, before any step of it is shown.
-            (_, Some(true)) => Stage::Verify,
-            (stage, _) => stage,
+    /// Writes a decision and its reason to the debug log: names of services and images and ids, nothing of the file and no values.
+    fn log_decision(&self, decision: std::fmt::Arguments<'_>) {
+        log::debug!(stack = self.stack.key.as_str(); "decided: {decision}");
+    }
+
+    /// Returns early if staff have paused the stack: with `None` before Portainer is asked, then with the id of the stack.
+    fn check_not_paused(&self, id: Option<StackId>) -> Result<(), RedeployResult> {
+        let Some(Pause { since, until }) = self.cx.observer.pause(id) else {
+            return Ok(());
         };
-        StackReport {
-            stack: self.stack.key.to_string(),
-            name: self.stack.name.clone(),
-            environment: self.environment,
-            outcome: end.outcome,
-            verified: end.verified,
-            message: self.redactor.show(&message),
-            seconds: (self.cx.clock.now().duration_since(self.began).as_secs_f64() * 10.0).round()
-                / 10.0,
-            services: end.services,
-            fault: end.fault,
-            stage: Some(stage).filter(|_| end.outcome.is_bad()),
-            logs: end.logs,
+        let until = until.map_or_else(String::new, |until| format!(" until {}", rfc3339(until)));
+        let key = &self.stack.key;
+        Err(RedeployResult::skipped(format!(
+            "paused by staff since {}{until}; resume it on the settings page or with \"stackhook resume {key}\", \
+             or run \"stackhook redeploy {key} --force\"",
+            rfc3339(since),
+        )))
+    }
+
+    /// Locks the stack by its id, because two keys may be configured for one stack.
+    fn lock_stack(&mut self, id: StackId) -> Result<(), RedeployResult> {
+        if self.locks.stack.is_none() {
+            self.locks.stack = Some(self.acquire(LockKey::Stack(id.0))?);
         }
+        Ok(())
+    }
+
+    /// Locks the environment, because image tags belong to the host, not to a stack.
+    fn lock_environment(&mut self, id: EnvironmentId) -> Result<(), RedeployResult> {
+        if self.locks.environment.is_none() {
+            self.locks.environment = Some(self.acquire(LockKey::Environment(id.0))?);
+            let now = self.cx.clock.now();
+            self.locks.since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    fn acquire(&self, key: LockKey) -> Result<LockGuard, RedeployResult> {
+        let seconds = self.cx.timeout.as_secs();
+        let lock = self.cx.observer.acquire_lock(key, self.cx.timeout);
+        lock.map_err(|error| {
+            let (fault, why) = match error {
+                LockError::Held(who) => (
+                    Fault::NotReached,
+                    format!("{who} was still at work after {seconds} s"),
+                ),
+                LockError::Later => (
+                    Fault::NotReached,
+                    "another redeploy has the lock".to_owned(),
+                ),
+                LockError::Unusable(why) => (Fault::NotWritten, why),
+            };
+            RedeployResult::failed(fault, format!("{why}; nothing was sent"))
+        })
     }
 }
 
-/// The time for all was over before anything was sent; what held it up last.
-fn time_over(held_up: Option<String>) -> RedeployResult {
+/// The result of a redeploy whose time was over before anything was sent, with what held it up last.
+fn time_over(obstacle: Option<String>) -> RedeployResult {
     let over = "the time was over, nothing was sent";
-    let words = held_up.map_or_else(|| over.to_owned(), |why| format!("{why}; {over}"));
-    RedeployResult::failed(Fault::NotReached, words)
+    let text = obstacle.map_or_else(|| over.to_owned(), |why| format!("{why}; {over}"));
+    RedeployResult::failed(Fault::NotReached, text)
 }
 
 #[cfg(test)]

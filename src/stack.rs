@@ -1,4 +1,4 @@
-//! What is wanted of a stack and how it ended: the words that hooks, queue, redeploy and replies share.
+//! A configured stack, the orders for it and their outcomes: the types that hooks, queue, redeploy and replies share.
 
 pub(crate) mod order;
 pub(crate) mod outcome;
@@ -12,17 +12,17 @@ use crate::image::Pattern;
 use crate::limits;
 use crate::text::string_enum;
 
-/// What hooks, payloads and the command line call a stack.
+/// The name of a stack in hooks, payloads and on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct StackKey(String);
 
 impl StackKey {
-    /// A key stands in URLs and file names: letters, digits, `_`, `-` and `.`, not beginning with a dot.
+    /// Parses a key, which is used in URLs and file names: letters, digits, `_`, `-` and `.`, not beginning with a dot.
     pub(crate) fn parse(text: &str) -> Option<StackKey> {
-        let harmless = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '_' | '-' | '.');
+        let is_allowed = |one: char| one.is_ascii_alphanumeric() || matches!(one, '_' | '-' | '.');
         let fits = !text.is_empty() && text.len() <= limits::NAME_MAX && !text.starts_with('.');
-        (fits && text.chars().all(harmless)).then(|| StackKey(text.to_owned()))
+        (fits && text.chars().all(is_allowed)).then(|| StackKey(text.to_owned()))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -34,7 +34,7 @@ impl TryFrom<String> for StackKey {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<StackKey, &'static str> {
-        StackKey::parse(&text).ok_or("no key of a stack")
+        StackKey::parse(&text).ok_or("not a valid key of a stack")
     }
 }
 
@@ -53,44 +53,44 @@ impl fmt::Display for StackKey {
 /// A configured stack.
 #[derive(Debug, Clone)]
 pub(crate) struct Stack {
-    /// How it is called here.
+    /// Its key in hooks and commands.
     pub(crate) key: StackKey,
-    /// How it is called in Portainer.
+    /// Its name in Portainer.
     pub(crate) name: String,
-    /// Name or id of its environment, where the name alone is not unique.
+    /// Name or id of its environment, for a stack whose name alone is not unique.
     pub(crate) environment: Option<String>,
-    /// Who pulls, and when.
+    /// The way its images are pulled.
     pub(crate) pull: PullMode,
     /// Images that only an event that names them may update.
     pub(crate) except: Vec<Pattern>,
     /// Variables that a signed delivery may set.
     pub(crate) env: Vec<String>,
-    /// How long new containers may take to become healthy; zero: not looked.
+    /// The time that new containers may take to become healthy; zero: not verified.
     pub(crate) healthy_within: Duration,
-    /// When the previous images are brought back.
+    /// The condition for an automatic rollback.
     pub(crate) rollback: RollBack,
-    /// Whether replaced images are removed, one generation later.
+    /// Removes replaced images, one generation later.
     pub(crate) cleanup: bool,
 }
 
 string_enum! {
-    /// Who pulls images, and when.
+    /// The way images are pulled.
     PullMode:
     /// Through Portainer's Docker proxy, before the stack is touched.
     First = "first",
     /// By Portainer, in the update itself.
     Portainer = "portainer",
-    /// Nobody: only what is on the host is used.
+    /// Not at all: only images on the host are used.
     Never = "never",
 }
 
 string_enum! {
-    /// When the previous images are brought back.
+    /// The condition under which the previous images are restored.
     RollBack:
-    /// When a service that ran has no container left.
+    /// A service that ran has no running container left.
     WhenDown = "when-down",
-    /// Also when new containers do not become healthy.
+    /// Also if new containers do not become healthy.
     WhenUnhealthy = "when-unhealthy",
-    /// By a person only.
+    /// Only a person rolls back.
     Never = "never",
 }

@@ -20,7 +20,7 @@ use crate::delivery::ledger::{Ledger, StackFailure};
 use crate::portainer::{Portainer, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::record::{Memory as _, StackRecord};
-use crate::redeploy::{self, Context, Unobserved, View};
+use crate::redeploy::{self, Assessment, Context, Depth, Unobserved};
 use crate::stack::Stack;
 use crate::store::Journal;
 use crate::store::stacks::{Pause, StackStore};
@@ -181,7 +181,7 @@ impl Inspector {
         })
     }
 
-    fn view(&self, store: &StackStore, stack: &Stack) -> Result<View, String> {
+    fn view(&self, store: &StackStore, stack: &Stack) -> Result<Assessment, String> {
         if let Some(message) = &self.unreachable {
             return Err(message.clone());
         }
@@ -194,7 +194,7 @@ impl Inspector {
             timeout: self.timeout,
             patience: Duration::ZERO,
         };
-        redeploy::view(&context, stack).map_err(|report| report.message)
+        redeploy::assess(&context, stack, Depth::Containers).map_err(|report| report.message)
     }
 }
 
@@ -203,7 +203,7 @@ struct StackStatus<'a> {
     stack: &'a Stack,
     pause: Option<Pause>,
     record: StackRecord,
-    view: Result<View, String>,
+    view: Result<Assessment, String>,
     /// A redeploy runs or waits.
     is_updating: bool,
     deliveries: Vec<&'a Delivery>,

@@ -12,7 +12,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, ConfigScope, Trust};
 use crate::portainer::{Environment, Kind, Me, Origin, PortainerError, Record, StackStatus};
 use crate::redact::Redactor;
-use crate::redeploy::{self, Context, Unobserved};
+use crate::redeploy::{self, Assessment, Context, Depth, Unobserved};
 use crate::scheduler::notify::Messenger;
 use crate::secret::to_hex;
 use crate::stack::Stack;
@@ -71,7 +71,7 @@ pub(super) fn run(file: Option<&Path>, notify: bool, json: bool) -> Result<Exit,
             "user": user.map(|me| me.name.as_str()),
             "administrator": user.map(|me| me.administrator),
             "environments": environments.iter().map(|environment| json!({
-                "id": environment.id.to_string(), "name": environment.name,
+                "id": environment.id.to_string(), "name": environment.name, "down": environment.is_down(),
             })).collect::<Vec<_>>(),
             "stacks": records.iter().map(|record| json!({
                 "id": record.id.to_string(), "name": record.name, "environment": record.environment.to_string(),
@@ -143,28 +143,40 @@ fn check_stack(
         false => format!("{} ({})", stack.key, stack.name),
     };
     let (key, name) = (stack.key.as_str(), stack.name.as_str());
-    match redeploy::check(context, stack) {
-        Ok(checked) => {
-            let facts = checked.facts.iter().map(|fact| format!("    {fact}\n"));
-            let doubts = checked
-                .doubts
+    match readiness(redeploy::assess(context, stack, Depth::Origins)) {
+        Ok((facts, warnings)) => {
+            let lines = facts.iter().map(|fact| format!("    {fact}\n"));
+            let warned = warnings
                 .iter()
-                .map(|doubt| format!("    but {doubt}\n"));
-            let lines: String = facts.chain(doubts).collect();
+                .map(|warning| format!("    but {warning}\n"));
+            let lines: String = lines.chain(warned).collect();
             output.line(&format!("  {title}: ready\n{lines}"))?;
             let value = json!({
-                "stack": key, "name": name, "ready": true,
-                "facts": checked.facts.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "warnings": checked.doubts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "stack": key, "name": name, "ready": true, "facts": facts, "warnings": warnings,
             });
             Ok((Exit::Success, value))
         }
-        Err(failed) => {
+        Err((exit, message)) => {
             output.line(&format!("  {title}: not ready\n"))?;
-            terminal::print_error(&format!("{title}: {}", failed.message));
-            let value =
-                json!({"stack": key, "name": name, "ready": false, "message": failed.message});
-            Ok((exit_of(&failed), value))
+            terminal::print_error(&format!("{title}: {message}"));
+            let value = json!({"stack": key, "name": name, "ready": false, "message": message});
+            Ok((exit, value))
+        }
+    }
+}
+
+/// Facts and warnings about a stack that can be redeployed and verified, or the reason for which it cannot.
+fn readiness(
+    assessed: Result<Assessment, StackReport>,
+) -> Result<(Vec<String>, Vec<String>), (Exit, String)> {
+    let refused = |report: StackReport| (exit_of(&report), report.message);
+    let assessment = assessed.map_err(refused)?;
+    let facts = assessment.ready.map_err(refused)?;
+    match assessment.services {
+        Ok(_) => Ok((facts, assessment.warnings)),
+        Err(why) => {
+            let why = format!("{why}; without that no redeploy can be verified");
+            Err((Exit::Failed, why))
         }
     }
 }
@@ -245,12 +257,11 @@ fn overview(environments: &[Environment], records: &[Record]) -> String {
             |environment| environment.name.clone(),
         )
     };
-    let mut rows = vec![heading(&["ID", "NAME"])];
-    rows.extend(
-        environments
-            .iter()
-            .map(|environment| vec![environment.id.to_string(), environment.name.clone()]),
-    );
+    let mut rows = vec![heading(&["ID", "NAME", "STATUS"])];
+    rows.extend(environments.iter().map(|one| {
+        let status = if one.is_down() { "down" } else { "up" };
+        vec![one.id.to_string(), one.name.clone(), status.to_owned()]
+    }));
     let environments = match rows.len() {
         1 => "  none is visible to this user\n".to_owned(),
         _ => columns(2, &rows),

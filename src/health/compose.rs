@@ -1,5 +1,4 @@
-//! Judges a compose stack snapshot by snapshot: a crash loop that seems to run for a moment must not pass, and a slow start must not
-//! fail.
+//! Judges a compose stack by a series of snapshots: a crash loop that runs for a moment must not pass, and a slow start must not fail.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -22,13 +21,13 @@ pub(crate) struct Criteria {
     pub(crate) failed_last_time: BTreeSet<String>,
     /// The time that containers may take.
     pub(crate) within: Duration,
-    /// Whether this verifies a rollback: a container that the failed update has only created is then a left-over.
+    /// Set if this verifies a rollback: a container that the failed update has only created is then a left-over.
     pub(crate) rolls_back: bool,
 }
 
 /// Observes a stack until its health is certain.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ContainerWatch {
     criteria: Criteria,
     began: Instant,
     /// By container id.
@@ -57,10 +56,10 @@ enum Health {
     Bad,
 }
 
-impl Watch {
+impl ContainerWatch {
     /// Begins to observe at `now`.
-    pub(crate) fn new(criteria: Criteria, now: Instant) -> Watch {
-        Watch {
+    pub(crate) fn new(criteria: Criteria, now: Instant) -> ContainerWatch {
+        ContainerWatch {
             criteria,
             began: now,
             runs: HashMap::new(),
@@ -89,7 +88,7 @@ impl Watch {
         (counts.contains(&Health::Bad) || !(open || awaited)).then_some(verdict)
     }
 
-    /// The verdict over containers that nothing was done to; `None`: something runs too shortly, look again after the settle time.
+    /// The verdict over containers that were not touched; `None` if one has run too shortly: take another snapshot after the settle time.
     pub(crate) fn recheck(
         &mut self,
         now: Instant,
@@ -106,8 +105,8 @@ impl Watch {
             !matches!(health, Health::Good | Health::Unfinished)
         });
         let only_young = !verdict.bad.is_empty() && not_good.all(|container| unsettled(&container));
-        let first_look = now.duration_since(self.began) < limits::SETTLE;
-        (!(only_young && first_look)).then_some(verdict)
+        let is_first = now.duration_since(self.began) < limits::SETTLE;
+        (!(only_young && is_first)).then_some(verdict)
     }
 
     /// The verdict at this moment, certain or not.
@@ -250,7 +249,7 @@ impl Watch {
             }
             ServiceState::Running if self.has_settled(container, now, own) => Health::Good,
             ServiceState::Exited if container.stays_ended() => Health::Bad,
-            // A container that only has to settle is given that time, whatever was configured.
+            // A container that only has to settle is given that time, even beyond the deadline.
             ServiceState::Running | ServiceState::Healthy if waited < deadline + limits::SETTLE => {
                 Health::NotYet
             }
@@ -258,13 +257,13 @@ impl Watch {
         }
     }
 
-    /// Whether every observed run ended with the same exit code.
+    /// Returns true if every observed run ended with the same exit code.
     fn keeps_crashing(&self, container: &Container) -> bool {
         let runs = self.runs.get(&container.id);
         container.restarts >= 2 && runs.is_some_and(|runs| runs.exit_codes.len() == 1)
     }
 
-    /// Whether it has run for long enough without a restart, by the host's clock or by ours.
+    /// Returns true if it has run for long enough without a restart, by the host's clock or by ours.
     fn has_settled(&self, container: &Container, now: Instant, own: &ContainerSnapshot) -> bool {
         let by_host = container
             .running_for(own.date)
@@ -276,8 +275,8 @@ impl Watch {
         by_host || by_us
     }
 
-    /// Whether a container had failed before, was not touched by this redeploy, which did its work elsewhere, and was not left so by
-    /// our last one. A job that was started again was touched.
+    /// Returns true if a container had failed before, was not touched by this redeploy, which recreated another one, and was not left
+    /// failed by our last one. A job that was started again was touched.
     fn was_already_unhealthy(&self, container: &Container, own: &ContainerSnapshot) -> bool {
         let Criteria {
             before,
@@ -308,7 +307,7 @@ impl Watch {
     }
 
     fn report_missing(&self, service: &str) -> ServiceReport {
-        let old = self.criteria.before.of(service);
+        let old = self.criteria.before.containers_of(service);
         let image = old.first().map(|old| old.reference.as_str());
         ServiceReport::missing(service, image.unwrap_or_default())
     }

@@ -15,12 +15,12 @@ use crate::stack::outcome::{ServiceReport, ServiceState};
 pub(crate) struct Roles(pub(crate) BTreeMap<String, Role>);
 
 impl Roles {
-    /// Whether a container of this service belongs to the stack; without a certain file every container does.
+    /// Returns true if a container of this service belongs to the stack; without a certain file every container does.
     pub(crate) fn defines(&self, service: &str) -> bool {
         self.0.is_empty() || self.0.contains_key(service)
     }
 
-    fn of(&self, service: &str) -> Role {
+    fn role_of(&self, service: &str) -> Role {
         self.0.get(service).copied().unwrap_or_default()
     }
 }
@@ -37,7 +37,7 @@ pub(crate) struct ContainerSnapshot {
 /// One container, from the list and its inspection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Container {
-    /// Docker's id.
+    /// Docker's id of the container.
     pub(crate) id: String,
     /// The service it belongs to.
     pub(crate) service: String,
@@ -61,13 +61,13 @@ pub(crate) struct Container {
     pub(crate) health_takes: Option<Duration>,
     /// Services whose completion this one waits for.
     pub(crate) waits_for: BTreeSet<String>,
-    /// Whether compose has made it to replace another container and has not finished that.
+    /// Set if compose has created it to replace another container and has not finished that.
     #[serde(default)]
     pub(crate) replaces: bool,
 }
 
 impl Container {
-    /// Its state in the words of a reply, whatever the state should be.
+    /// Its state as a reply names it, without regard to its role.
     pub(crate) fn state(&self) -> ServiceState {
         match (self.state.as_str(), self.health.as_deref()) {
             ("running", None) => ServiceState::Running,
@@ -80,12 +80,12 @@ impl Container {
         }
     }
 
-    /// Whether it runs, or Docker is about to start it again.
+    /// Returns true if it runs, or Docker is about to start it again.
     pub(crate) fn runs(&self) -> bool {
         matches!(self.state.as_str(), "running" | "restarting")
     }
 
-    /// Whether it has exited and Docker does not restart it.
+    /// Returns true if it has exited and Docker does not restart it.
     pub(crate) fn stays_ended(&self) -> bool {
         self.state() == ServiceState::Exited
             && match self.restart_policy.as_str() {
@@ -95,7 +95,7 @@ impl Container {
             }
     }
 
-    /// Whether its restart policy leaves it exited after an exit with 0.
+    /// Returns true if its restart policy leaves it exited after an exit with 0.
     fn may_complete(&self) -> bool {
         matches!(self.restart_policy.as_str(), "" | "no" | "on-failure")
     }
@@ -104,7 +104,7 @@ impl Container {
         self.state() == ServiceState::Exited && self.exit_code == 0 && self.may_complete()
     }
 
-    /// Whether its process exited by itself: not killed by SIGKILL or SIGTERM, as a stop does.
+    /// Returns true if its process exited by itself, not by SIGKILL or SIGTERM, which a stop sends.
     fn has_ended_by_itself(&self) -> bool {
         self.state() == ServiceState::Exited
             && self.may_complete()
@@ -125,7 +125,7 @@ impl Container {
 
 impl ContainerSnapshot {
     /// The containers of one service.
-    pub(crate) fn of<'a>(&'a self, service: &str) -> Vec<&'a Container> {
+    pub(crate) fn containers_of<'a>(&'a self, service: &str) -> Vec<&'a Container> {
         self.containers
             .iter()
             .filter(|container| container.service == service)
@@ -154,7 +154,7 @@ impl ContainerSnapshot {
         (own, others)
     }
 
-    /// Whether compose is in the middle of replacing a container, or was interrupted there.
+    /// Returns true while compose replaces a container, and after it was interrupted there.
     pub(crate) fn is_half_replaced(&self) -> bool {
         self.containers
             .iter()
@@ -163,7 +163,7 @@ impl ContainerSnapshot {
 
     /// Services that ran before and have no container left, not even one that is about to be started.
     pub(crate) fn gone_since(&self, before: &ContainerSnapshot, roles: &Roles) -> Vec<String> {
-        let gone = |service: &str| self.of(service).is_empty();
+        let gone = |service: &str| self.containers_of(service).is_empty();
         let ran = before.running_services(roles).into_iter();
         ran.filter(|service| gone(service)).collect()
     }
@@ -173,7 +173,7 @@ impl ContainerSnapshot {
         let alive = |container: &&Container| {
             container.runs() || self.state_of(container, before, roles) == ServiceState::Completed
         };
-        let down = |service: &str| !self.of(service).iter().any(alive);
+        let down = |service: &str| !self.containers_of(service).iter().any(alive);
         let ran = before.running_services(roles).into_iter();
         ran.filter(|service| down(service)).collect()
     }
@@ -190,15 +190,15 @@ impl ContainerSnapshot {
         containers.any(|container| container.waits_for.contains(service))
     }
 
-    /// True if a container is a job: by the file, by a restart policy other than the default, because another service waits
-    /// for its completion, or, where the file states nothing, because its predecessor completed.
+    /// Returns true for a job: by the file, or, if that states nothing, by the restart policy `on-failure`, because another service
+    /// waits for its completion, or because its predecessor completed.
     pub(crate) fn is_job(
         &self,
         container: &Container,
         before: &ContainerSnapshot,
         roles: &Roles,
     ) -> bool {
-        match roles.of(&container.service) {
+        match roles.role_of(&container.service) {
             Role::Job => true,
             Role::Service => false,
             Role::Unstated => {
@@ -209,13 +209,13 @@ impl ContainerSnapshot {
         }
     }
 
-    /// Whether a service had exited in this way; an interrupted replacement shows that it was stopped instead.
+    /// Returns true if a service had exited in this way; an interrupted replacement shows that it was stopped instead.
     fn predecessor(&self, service: &str, exited: impl Fn(&Container) -> bool) -> bool {
-        let old = self.of(service);
+        let old = self.containers_of(service);
         old.iter().any(|old| exited(old)) && !old.iter().any(|old| old.replaces)
     }
 
-    /// The state of a container in the words of a reply. An exit with 0 is a completion for a job, and, where the file states
+    /// The state of a container as a reply names it. An exit with 0 is a completion for a job, and, where the file states
     /// nothing, for a service whose predecessor had ended by itself.
     pub(crate) fn state_of(
         &self,
@@ -225,7 +225,7 @@ impl ContainerSnapshot {
     ) -> ServiceState {
         let may = || {
             self.is_job(container, before, roles)
-                || roles.of(&container.service) == Role::Unstated
+                || roles.role_of(&container.service) == Role::Unstated
                     && before.predecessor(&container.service, Container::has_ended_by_itself)
         };
         match container.has_exited_with_zero() && may() {
@@ -240,7 +240,7 @@ impl ContainerSnapshot {
         before: &ContainerSnapshot,
         roles: &Roles,
     ) -> ServiceReport {
-        let old = before.of(&container.service);
+        let old = before.containers_of(&container.service);
         let state = self.state_of(container, before, roles);
         let has_ended = matches!(state, ServiceState::Exited | ServiceState::Restarting);
         let new_image = !old.iter().any(|old| old.image_id == container.image_id);
@@ -328,14 +328,14 @@ pub(crate) fn waits_for_completion(label: &str) -> BTreeSet<String> {
 /// All services of a Swarm stack at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServiceSnapshot {
-    /// The services.
-    pub(crate) services: Vec<Service>,
+    /// The services, each with its tasks.
+    pub(crate) services: Vec<SwarmService>,
 }
 
 /// One service with its tasks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Service {
-    /// Docker's id.
+pub(crate) struct SwarmService {
+    /// Swarm's id of the service.
     pub(crate) id: String,
     /// Its name in the compose file.
     pub(crate) name: String,
@@ -345,17 +345,17 @@ pub(crate) struct Service {
     pub(crate) version: u64,
     /// Grows with every forced update.
     pub(crate) force_update: u64,
-    /// How many tasks there should be.
-    pub(crate) wants: Wants,
+    /// The number of tasks that it should have.
+    pub(crate) wants: Replicas,
     /// State and message of its last rollout; absent before the first one, and after one that changed nothing.
     pub(crate) rollout: Option<(String, String)>,
     /// Its tasks, also of earlier specs.
-    pub(crate) tasks: Vec<Task>,
+    pub(crate) tasks: Vec<SwarmTask>,
 }
 
-/// How many tasks a service should have.
+/// The number of tasks that a service should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Wants {
+pub(crate) enum Replicas {
     /// This number of running tasks.
     Running(u64),
     /// One on every node; the tasks show how many those are.
@@ -364,9 +364,9 @@ pub(crate) enum Wants {
     Completed(u64),
 }
 
-/// One task.
+/// One task of a Swarm service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Task {
+pub(crate) struct SwarmTask {
     /// The reference it was made from, with its digest.
     pub(crate) image: String,
     /// The service's count of forced updates when it was made.
@@ -388,15 +388,15 @@ impl ServiceSnapshot {
     }
 }
 
-impl Service {
-    /// The reference without the digest that the swarm pinned it to.
+impl SwarmService {
+    /// The reference without the digest that Swarm pinned it to.
     pub(crate) fn reference(&self) -> &str {
         self.image
             .split_once('@')
             .map_or(self.image.as_str(), |(reference, _)| reference)
     }
 
-    pub(super) fn of_this_spec(&self) -> impl Iterator<Item = &Task> {
+    pub(super) fn of_this_spec(&self) -> impl Iterator<Item = &SwarmTask> {
         self.tasks
             .iter()
             .filter(|task| task.image == self.image && task.force_update == self.force_update)
@@ -409,18 +409,18 @@ impl Service {
         )
     }
 
-    /// Whether there are as many tasks of this spec as there should be.
+    /// Returns true if it has as many tasks of this spec as it should have.
     pub(super) fn is_fully_scaled(&self) -> bool {
         match self.wants {
-            Wants::Running(replicas) => self.running() >= replicas,
-            Wants::RunningEverywhere => {
+            Replicas::Running(replicas) => self.running() >= replicas,
+            Replicas::RunningEverywhere => {
                 let mut wanted = self
                     .of_this_spec()
                     .filter(|task| task.desired == "running")
                     .peekable();
                 wanted.peek().is_some() && wanted.all(|task| task.state == "running")
             }
-            Wants::Completed(total) => {
+            Replicas::Completed(total) => {
                 count(self.of_this_spec().filter(|task| task.state == "complete")) >= total
             }
         }
@@ -452,7 +452,7 @@ impl Service {
     }
 }
 
-fn count<'a>(tasks: impl Iterator<Item = &'a Task>) -> u64 {
+fn count<'a>(tasks: impl Iterator<Item = &'a SwarmTask>) -> u64 {
     tasks.fold(0, |count, _| count + 1)
 }
 
@@ -465,7 +465,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_awaited_completions_are_read_from_the_label() {
+    fn reads_only_awaited_completions_from_the_label() {
         let label = "db:service_healthy:false,migrate:service_completed_successfully:false,cache:service_started:true";
         assert_eq!(
             waits_for_completion(label),

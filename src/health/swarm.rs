@@ -1,50 +1,50 @@
-//! Judges a swarm stack look by look: Portainer's answer only says that the services were submitted, so the rollout and the tasks
-//! of the new spec are watched (contract 8).
+//! Judges a Swarm stack by a series of snapshots: Portainer's answer only confirms that the services were submitted, so the rollout and
+//! the tasks of the new spec are observed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::health::Verdict;
-use crate::health::snapshot::{Service, ServiceSnapshot, Task, Wants, has_failed};
+use crate::health::snapshot::{Replicas, ServiceSnapshot, SwarmService, SwarmTask, has_failed};
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
-/// Looks at a swarm stack until it is certain how it stands.
+/// Observes a Swarm stack until its health is certain.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ServiceWatch {
     before: ServiceSnapshot,
-    /// Services that must be there.
+    /// Services that must exist.
     expected: BTreeSet<String>,
     began: Instant,
-    /// The last look at which something got ahead.
-    moved: Instant,
-    ahead: u64,
+    /// The time of the last observed progress.
+    progressed: Instant,
+    /// The highest number of running tasks so far.
+    most_running: u64,
     within: Duration,
-    /// Since when a service without a rollout has been whole.
-    whole_since: HashMap<String, Instant>,
+    /// The time since which each service has had all its tasks.
+    scaled_since: HashMap<String, Instant>,
 }
 
-impl Watch {
-    /// `before`: what was seen before the submit; `expected`: services that must be there; `within`: how long a rollout may
-    /// take to get ahead.
+impl ServiceWatch {
+    /// `before`: the services before the submit; `expected`: services that must exist; `within`: the longest time without progress.
     pub(crate) fn new(
         before: ServiceSnapshot,
         expected: BTreeSet<String>,
         within: Duration,
         now: Instant,
-    ) -> Watch {
-        Watch {
+    ) -> ServiceWatch {
+        ServiceWatch {
             before,
             expected,
             began: now,
-            moved: now,
-            ahead: 0,
+            progressed: now,
+            most_running: 0,
             within,
-            whole_since: HashMap::new(),
+            scaled_since: HashMap::new(),
         }
     }
 
-    /// `None`: not certain yet, look again.
+    /// Takes in a snapshot; `None` while the verdict is not certain.
     pub(crate) fn observe(&mut self, now: Instant, seen: &ServiceSnapshot) -> Option<Verdict> {
         self.remember(now, seen);
         let open = seen
@@ -52,14 +52,14 @@ impl Watch {
             .iter()
             .any(|service| self.is_open(service, now));
         let failed = seen.services.iter().any(|service| self.has_failed(service));
-        // One that is not there may be about to be made.
+        // A missing service may be about to be created.
         let young = now.duration_since(self.began) < self.within.min(limits::SETTLE);
         let awaited = young && self.missing(seen).next().is_some();
-        (failed || !(open || awaited) || now.duration_since(self.moved) >= self.within)
+        (failed || !(open || awaited) || now.duration_since(self.progressed) >= self.within)
             .then(|| self.evaluate(now, seen))
     }
 
-    /// How it stands at this moment, certain or not.
+    /// The verdict at this moment, certain or not.
     pub(crate) fn evaluate(&mut self, now: Instant, seen: &ServiceSnapshot) -> Verdict {
         self.remember(now, seen);
         let some_changed = seen.services.iter().any(|service| self.changed(service));
@@ -69,7 +69,7 @@ impl Watch {
             let failed = self.has_failed(service);
             if failed || self.is_open(service, now) {
                 let untouched = some_changed && !self.changed(service);
-                let no_progress = now.duration_since(self.moved) >= self.within;
+                let no_progress = now.duration_since(self.progressed) >= self.within;
                 let list = if untouched && self.was_bad(service) {
                     &mut bad_as_before
                 } else if failed || no_progress {
@@ -113,29 +113,29 @@ impl Watch {
     }
 
     fn remember(&mut self, now: Instant, seen: &ServiceSnapshot) {
-        let ahead = seen.services.iter().map(Service::running).sum();
-        if ahead > self.ahead {
-            (self.ahead, self.moved) = (ahead, now);
+        let running = seen.services.iter().map(SwarmService::running).sum();
+        if running > self.most_running {
+            (self.most_running, self.progressed) = (running, now);
         }
-        let whole = seen
+        let scaled = seen
             .services
             .iter()
             .filter(|service| service.is_fully_scaled())
             .map(|service| {
                 (
                     service.name.clone(),
-                    self.whole_since.get(&service.name).copied().unwrap_or(now),
+                    self.scaled_since.get(&service.name).copied().unwrap_or(now),
                 )
             });
-        self.whole_since = whole.collect();
+        self.scaled_since = scaled.collect();
     }
 
-    fn old(&self, service: &Service) -> Option<&Service> {
+    fn old(&self, service: &SwarmService) -> Option<&SwarmService> {
         self.before.services.iter().find(|old| old.id == service.id)
     }
 
-    /// A submit that changes nothing leaves no rollout behind, although it raises the version.
-    fn changed(&self, service: &Service) -> bool {
+    /// Returns true if the submit changed the service. One that changes nothing raises the version, but starts no rollout.
+    fn changed(&self, service: &SwarmService) -> bool {
         self.old(service).is_none_or(|old| {
             old.image != service.image
                 || old.force_update != service.force_update
@@ -143,45 +143,45 @@ impl Watch {
         })
     }
 
-    fn was_bad(&self, service: &Service) -> bool {
+    fn was_bad(&self, service: &SwarmService) -> bool {
         self.old(service).is_some_and(|old| !old.is_fully_scaled())
     }
 
-    fn has_failed(&self, service: &Service) -> bool {
+    fn has_failed(&self, service: &SwarmService) -> bool {
         let failed = service
             .rollout
             .as_ref()
             .is_some_and(|(state, _)| has_failed(state));
-        // A rollback has put the old image back, so the image alone may look unchanged.
+        // A rollback has restored the old image, so the image alone may seem unchanged.
         failed
             && self
                 .old(service)
                 .is_none_or(|old| old.version != service.version)
     }
 
-    /// Whether it is not yet as it should be.
-    fn is_open(&self, service: &Service, now: Instant) -> bool {
+    /// Returns true if the service is not yet in its desired state.
+    fn is_open(&self, service: &SwarmService, now: Instant) -> bool {
         let rolling = service.rollout.as_ref().map(|(state, _)| state.as_str());
         if self.changed(service) && matches!(rolling, Some("updating" | "rollback_started")) {
             return true;
         }
-        let nobody_watched = self.changed(service)
+        let has_no_rollout = self.changed(service)
             && rolling.is_none()
-            && !matches!(service.wants, Wants::Completed(_));
+            && !matches!(service.wants, Replicas::Completed(_));
         let settled = || {
-            let since = self.whole_since.get(&service.name);
+            let since = self.scaled_since.get(&service.name);
             since.is_some_and(|since| now.duration_since(*since) >= self.within.min(limits::SETTLE))
         };
-        !service.is_fully_scaled() || (nobody_watched && !settled())
+        !service.is_fully_scaled() || (has_no_rollout && !settled())
     }
 
     fn report_missing(&self, name: &str) -> ServiceReport {
         let old = self.before.services.iter().find(|old| old.name == name);
-        ServiceReport::missing(name, old.map(Service::reference).unwrap_or_default())
+        ServiceReport::missing(name, old.map(SwarmService::reference).unwrap_or_default())
     }
 
-    fn report(&self, service: &Service, now: Instant) -> ServiceReport {
-        let failed: Vec<&Task> = service
+    fn report(&self, service: &SwarmService, now: Instant) -> ServiceReport {
+        let failed: Vec<&SwarmTask> = service
             .of_this_spec()
             .filter(|task| matches!(task.state.as_str(), "failed" | "rejected"))
             .collect();
@@ -189,7 +189,7 @@ impl Watch {
             service.wants,
             service.is_fully_scaled() && !self.is_open(service, now),
         ) {
-            (Wants::Completed(_), true) => ServiceState::Completed,
+            (Replicas::Completed(_), true) => ServiceState::Completed,
             (_, true) => ServiceState::Running,
             (_, false) if !failed.is_empty() => ServiceState::Restarting,
             (_, false) if service.tasks.is_empty() => ServiceState::Missing,
@@ -206,7 +206,7 @@ impl Watch {
             previous_image_id: self
                 .old(service)
                 .filter(|old| old.image != service.image)
-                .and_then(Service::digest)
+                .and_then(SwarmService::digest)
                 .map(str::to_owned),
             // Without a digest the text of the image proves nothing.
             new_image: self.old(service).is_none_or(|old| {

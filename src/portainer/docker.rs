@@ -24,9 +24,15 @@ const PULL_PROGRESS: usize = 256 * 1024 * 1024;
 
 /// The most that is read of a container's log before its end is kept (bytes).
 const LOG_READ: usize = 1024 * 1024;
-pub(crate) use objects::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
+pub(crate) use objects::{Containers, Engine, ImageOrigin, Inspected, Listed, LocalImage};
 
 impl Portainer {
+    /// The engine of an environment, with its image store.
+    pub(crate) fn engine(&self, environment: EnvironmentId) -> Result<Engine, PortainerError> {
+        let step = "cannot ask the engine for its version";
+        self.get(step, &docker_path(environment, "/info"))
+    }
+
     /// The containers of a compose project. An empty list does not prove that there are none: they may not be shared with this user.
     pub(crate) fn containers(
         &self,

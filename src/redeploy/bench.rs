@@ -1,4 +1,4 @@
-//! A redeploy on the bench: the real client against the fake Portainer, with a clock that skips what would be waited for.
+//! A redeploy on the bench: the real client against the fake Portainer, with a clock that skips waiting.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ pub(super) const GOOD: Behaviour = Behaviour::Healthy {
     after: Duration::from_secs(2),
 };
 
-/// The bench: the stack `web-stack` of [`FILE`], up and well for an hour.
+/// The bench: the stack `web-stack` of [`FILE`], up and healthy for an hour.
 pub(super) struct Bench {
     pub(super) fake: Arc<Fake>,
     pub(super) stack: Stack,
@@ -170,12 +170,12 @@ pub(super) fn stack(name: &str) -> Stack {
 /// Something that happens in the middle of a redeploy.
 pub(super) type Act = Box<dyn Fn() + Send + Sync>;
 
-/// Notes what it is told; can refuse to write.
+/// Records the steps; can refuse to write.
 #[derive(Default)]
 pub(super) struct Watcher {
     pub(super) steps: Mutex<Vec<String>>,
     pub(super) cannot_write: bool,
-    /// Already before a pull.
+    /// Refuses already before a pull.
     pub(super) cannot_note_images: bool,
     /// Does something when a step is reached whose text begins so.
     pub(super) at: Option<(&'static str, Act)>,
@@ -264,7 +264,34 @@ impl Observer for Watcher {
     }
 }
 
-/// Keeps what is sent, as a journal does.
+/// The daemon dies when this step is reached, and is back this many seconds later by the fake's clock.
+pub(super) fn engine_away(bench: &Bench, step: &'static str, seconds: u64) -> Watcher {
+    let (fake, left) = (Arc::clone(&bench.fake), AtomicUsize::new(1));
+    let clock = fake.clock();
+    let act = move || {
+        if left.swap(0, Ordering::SeqCst) == 1 {
+            fake.world(|world| world.engine_dies(1));
+            let (fake, clock) = (Arc::clone(&fake), Arc::clone(&clock));
+            let back = clock.load(Ordering::SeqCst) + 1000 * seconds;
+            // Its return is an event of the fake's clock, which other threads move.
+            std::thread::spawn(move || {
+                let began = std::time::Instant::now();
+                while clock.load(Ordering::SeqCst) < back
+                    && began.elapsed() < Duration::from_secs(20)
+                {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                fake.world(|world| world.engine_returns(1));
+            });
+        }
+    };
+    Watcher {
+        at: Some((step, Box::new(act))),
+        ..Watcher::default()
+    }
+}
+
+/// Keeps the submission, as a journal does.
 #[derive(Default)]
 pub(super) struct Kept(pub(super) Mutex<Option<Submission>>);
 

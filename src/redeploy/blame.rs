@@ -1,5 +1,5 @@
-//! Blocked images: which images and variable values a failed update is blamed on, and how the next updates leave them out. Only an
-//! image whose own containers failed is blocked; what an engine or Portainer that died took down is not at fault.
+//! Blocked images: finds the images and variable values that made an update fail, and leaves them out of the next updates. Only an
+//! image whose own containers failed is blocked, never one that an engine or Portainer took down with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use crate::calendar::rfc3339;
 use crate::health::{Container, Snapshot, Verdict};
 use crate::image::Reference;
-use crate::redeploy::find::Found;
-use crate::redeploy::inspect::{Inspection, reference_of};
+use crate::redeploy::find::FoundStack;
+use crate::redeploy::inspect::{StackInspection, reference_of};
 use crate::redeploy::plan::Plan;
 use crate::redeploy::record::{BlockedImage, StackRecord, moved};
 use crate::redeploy::result::Culprits;
@@ -28,7 +28,7 @@ impl Culprits {
         Culprits::Services(services.map(|service| service.service.clone()).collect())
     }
 
-    /// By the words of a failed deployment, and by the containers that it left behind.
+    /// The culprits by the message of a failed deployment and by the containers that it left behind.
     pub(super) fn of_deployment(
         why: &str,
         submission: &Submission,
@@ -38,7 +38,7 @@ impl Culprits {
         let mut found = services_named(why, &submission.project);
         if let (Some(Snapshot::Compose(now)), false) = (now, found.is_empty()) {
             // A name that the file gave its container.
-            let of_name = |name: &String| now.of(name).is_empty();
+            let of_name = |name: &String| now.containers_of(name).is_empty();
             found.retain(|name| !of_name(name) || submission.ran(name));
         }
         let failed = |service: &&ServiceReport| {
@@ -80,7 +80,7 @@ fn services_named(why: &str, project: &str) -> BTreeSet<String> {
             _ => {}
         }
     }
-    // The last words of the text have no fourth one.
+    // At the end of the text no fourth word follows.
     if let [.., "container", name, "is", "unhealthy"] = words.as_slice() {
         services.extend(service_of(name, project));
     }
@@ -96,7 +96,7 @@ fn service_of(container: &str, project: &str) -> Option<String> {
     Some(service.to_owned())
 }
 
-/// Whether the engine could not start a container because of what is in its image.
+/// Returns true if the engine could not start a container because of the contents of its image.
 fn is_about_an_image(why: &str) -> bool {
     const TEXTS: [&str; 6] = [
         "unable to start container process",
@@ -112,7 +112,7 @@ fn is_about_an_image(why: &str) -> bool {
 }
 
 impl Run<'_> {
-    /// What a failed update is blamed on.
+    /// The images and variable values that a failed update is blamed on.
     pub(super) fn blame(&self, submission: &Submission, failed: &RedeployResult) -> Blame {
         if self.disturbed.load(Ordering::Relaxed) {
             return Blame::default();
@@ -170,7 +170,7 @@ impl Run<'_> {
     pub(super) fn refuse_blocked_variables(
         &self,
         order: &Order,
-        found: &Found,
+        found: &FoundStack,
     ) -> Result<(), AttemptError> {
         let record = self.cx.memory.recall(found.record.id);
         let Some(blocked) = record.blocked_variables.filter(|_| !order.force) else {
@@ -201,14 +201,14 @@ impl Run<'_> {
     pub(super) fn leave_out_blocked(
         &mut self,
         order: &Order,
-        found: &Found,
-        inspection: &mut Inspection,
-        plan: &mut Plan,
-    ) -> Result<(), AttemptError> {
+        found: &FoundStack,
+        mut inspection: StackInspection,
+        mut plan: Plan,
+    ) -> Result<(StackInspection, Plan), AttemptError> {
         let record = self.cx.memory.recall(found.record.id);
-        let blocked = blocked_in(&record, inspection, plan);
+        let blocked = blocked_in(&record, &inspection, &plan);
         if order.force || blocked.is_empty() {
-            return Ok(());
+            return Ok((inspection, plan));
         }
         let (mut names, mut unix, mut refused) = (Vec::new(), 0, Vec::new());
         for (reference, image) in &blocked {
@@ -241,20 +241,20 @@ impl Run<'_> {
         plan.others.extend(pinned);
         plan.selected = rest;
         let seen = inspection.seen.as_ref().ok();
-        let is_newer = seen.is_some_and(|seen| !plan.up_to_date(seen, inspection));
+        let is_newer = seen.is_some_and(|seen| !plan.up_to_date(seen, &inspection));
         // Portainer's own pull would move the tags again.
         match is_newer && !plan.selected.is_empty() && !plan.repull && refused.is_empty() {
             true => self.notes.push(message),
             false => return Err(RedeployResult::skipped(message).into()),
         }
-        Ok(())
+        Ok((inspection, plan))
     }
 }
 
 /// The selected references that name a blocked image now, unless that runs already.
 fn blocked_in(
     record: &StackRecord,
-    inspection: &Inspection,
+    inspection: &StackInspection,
     plan: &Plan,
 ) -> BTreeMap<Reference, BlockedImage> {
     let Ok(seen) = &inspection.seen else {

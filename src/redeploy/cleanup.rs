@@ -1,5 +1,5 @@
-//! Step 9, clean-up: removes exactly the images that the update before this one had replaced. One generation stays for the way
-//! back, and nothing is ever forced.
+//! Clean-up: removes exactly the images that the update before this one had replaced. One generation stays for a rollback, and
+//! no removal is forced.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use crate::redeploy::record::{StackRecord, moved};
 use crate::redeploy::{Run, Submission};
 
 impl Run<'_> {
-    /// After an update that has proved well.
-    pub(super) fn clean_up(&mut self, submission: &Submission, past: &mut StackRecord) {
+    /// Cleans up after a verified update.
+    pub(super) fn clean_up(&mut self, submission: &Submission, record: &mut StackRecord) {
         let replaced = moved(submission).into_values().collect::<BTreeSet<_>>();
         if replaced.is_empty() {
             return;
         }
         let in_use: Vec<&String> = submission.images.values().chain(&replaced).collect();
-        let old: Vec<String> = past
+        let old: Vec<String> = record
             .replaced
             .iter()
             .filter(|id| !in_use.contains(id))
             .cloned()
             .collect();
-        past.replaced = replaced.clone();
+        record.replaced = replaced.clone();
         for id in old {
-            // An image that was given a tag since then belongs to someone else.
+            // It was given a tag since, by a person or another stack.
             let untagged = match self.cx.portainer.image(submission.environment, &id) {
                 Ok(Some(image)) => image.repo_tags.is_empty(),
                 Ok(None) => continue,

@@ -1,4 +1,4 @@
-//! Step 2: the stack in Portainer, by its name.
+//! Finds the stack in Portainer by its name, and reads its file.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,26 @@ use crate::redact::Redactor;
 use crate::redeploy::{AttemptError, RedeployResult, UnderWay};
 use crate::stack::Stack;
 
-/// A stack that was found, and can be updated as far as its record says.
+/// A stack that was found and that, by its record, can be updated.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundStack {
     pub(super) record: Record,
     pub(super) file: String,
-    /// Why Portainer does not show the file, where a redeploy changes that.
+    /// The reason for which Portainer does not show the file, if a redeploy changes that.
     pub(super) unreadable: Option<String>,
-    /// The name of its environment, where it may be seen.
+    /// The name of its environment, if this user may see it.
     pub(super) environment: Option<String>,
 }
 
+impl FoundStack {
+    /// Returns true if the previous images can be restored: only for compose stacks whose file Portainer keeps.
+    pub(super) fn can_roll_back(&self) -> bool {
+        self.record.kind == Kind::Compose && self.record.origin() == Origin::File
+    }
+}
+
 /// Finds the stack and reads its file.
-pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, AttemptError> {
+pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<FoundStack, AttemptError> {
     let records = portainer.stacks()?;
     let environments = portainer.environments()?;
     let record = choose(
@@ -64,7 +71,7 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
         return Err(RedeployResult::refused(format!("Portainer does not show this user the git Source of {what} and refuses to redeploy it; share the Source with this user in Portainer, or use an administrator's API key")).into());
     }
     let (file, unreadable) = read_file(portainer, &record)?;
-    Ok(Found {
+    Ok(FoundStack {
         record,
         file,
         unreadable,
@@ -72,7 +79,8 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<Found, Attemp
     })
 }
 
-/// A stack's file, or why Portainer refuses to show it: git settings that were saved and not deployed, which a redeploy cures.
+/// A stack's file, or the reason for which Portainer refuses to show it: git settings that were saved and not deployed, which a
+/// redeploy deploys.
 pub(super) fn read_file(
     portainer: &Portainer,
     record: &Record,
@@ -97,12 +105,12 @@ pub(super) fn compose_variables(record: &Record, set: &BTreeMap<String, String>)
     }
 }
 
-/// The redactor that also knows the stack's variables, and the names that are no secret.
+/// The redactor that also knows the stack's variables, and the names that are not secret.
 /// `running`: references that its containers were made from, once they are known.
 pub(super) fn redactor(
     redactor: &Redactor,
     stack: &Stack,
-    found: &Found,
+    found: &FoundStack,
     running: Vec<String>,
 ) -> Redactor {
     let variables = found.record.variables();
@@ -131,7 +139,7 @@ pub(super) fn redactor(
     redactor.clone().with_env(variables, &plain)
 }
 
-/// Portainer writes names in lower case, so they are compared without case.
+/// The record of a stack by its name. Portainer writes names in lower case, so case is ignored.
 pub(crate) fn choose(
     records: Vec<Record>,
     environments: &[Environment],

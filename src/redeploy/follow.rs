@@ -1,4 +1,4 @@
-//! Follows an update to its end, live or after a crash. Portainer's answer decides where there is one; an update whose answer was lost
+//! Follows an update to its end, live or after a crash. Portainer's answer decides; an update whose answer was lost
 //! is never sent again, its end is derived from the stack record and the containers.
 
 use std::collections::BTreeSet;
@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use crate::health::{ContainerSnapshot, Roles, Snapshot, snapshot, swarm};
 use crate::limits;
 use crate::portainer::{Origin, PortainerError, Record, StackStatus, says_engine_is_away};
-use crate::redeploy::find::Found;
+use crate::redeploy::find::{self, FoundStack};
 use crate::redeploy::result::Culprits;
+use crate::redeploy::rollback::restored;
 use crate::redeploy::{AttemptError, Direction, RedeployResult, Run, Step, Submission, inspect};
 use crate::secret::{sha256, to_hex};
 use crate::stack::outcome::{Fault, Outcome, ServiceReport, ServiceState};
@@ -42,13 +43,13 @@ pub(super) enum Watched {
 #[derive(Debug)]
 pub(super) enum Followed {
     Done,
-    /// It failed; the reason.
+    /// It failed for this reason.
     Failed(String),
-    /// Nothing can be concluded; the reason.
+    /// Nothing can be concluded, for this reason.
     Unclear(String),
 }
 
-/// The time since which record and containers are the same.
+/// A state of record and containers, and the time since which it is the same.
 struct Quiet {
     since: Instant,
     record: (i64, StackStatus),
@@ -56,7 +57,7 @@ struct Quiet {
 }
 
 impl Run<'_> {
-    /// Follows an update by the answer to it. `Ok`: Portainer reports it as done, or it can be seen to be.
+    /// Follows an update by the answer to it. `Ok`: Portainer reports it as done, or record and containers show it.
     pub(super) fn follow(
         &mut self,
         submission: &Submission,
@@ -77,7 +78,7 @@ impl Run<'_> {
         }
     }
 
-    /// Polls the record, and where no answer vouches for it the containers, until the end of the update is known.
+    /// Polls the record, and without an answer from Portainer also the containers, until the end of the update is known.
     pub(super) fn watch_deployment(
         &mut self,
         submission: &Submission,
@@ -86,16 +87,16 @@ impl Run<'_> {
         self.step(Step::Following);
         self.answer_lost |= matches!(watched, Watched::Lost(_));
         let began = self.cx.clock.now();
-        let (mut pause, mut began_anew, mut recognised) = (FOLLOW_FIRST_PAUSE, false, false);
+        let (mut pause, mut has_begun, mut knows_names) = (FOLLOW_FIRST_PAUSE, false, false);
         let mut quiet: Option<Quiet> = None;
-        // A closed connection, too, is the end of a process on the way.
+        // A closed connection, too, shows that a process between here and the engine has ended.
         let mut was_away = match watched {
             Watched::Deploying => false,
             Watched::Lost(error) => error.connection_was_closed(),
             Watched::Resumed => true,
         };
         loop {
-            // Waiting for the answer may have used up the time; one more look is taken all the same.
+            // Waiting for the answer may have used up the time; the record is read once all the same.
             let last = self.left().is_zero();
             let record = match self.cx.portainer.stack(submission.id) {
                 Ok(record) => Some(record),
@@ -104,23 +105,23 @@ impl Run<'_> {
                     None
                 }
             };
-            if let Some(record) = record.as_ref().filter(|_| !recognised) {
-                recognised = true;
+            if let Some(record) = record.as_ref().filter(|_| !knows_names) {
+                knows_names = true;
                 if matches!(watched, Watched::Resumed) {
-                    self.recognise(record);
+                    self.learn_names(record);
                 }
             }
             if was_away {
-                // Nothing of this stack may be under way any more; other stacks need not wait for the certainty.
+                // Probably nothing of this stack is under way any more; other stacks need not wait until that is certain.
                 self.locks.environment = None;
             }
             let uncertain = was_away || !matches!(watched, Watched::Deploying);
             let deploying = record
                 .as_ref()
                 .is_some_and(|record| record.status == StackStatus::Deploying);
-            began_anew |= deploying;
+            has_begun |= deploying;
             let end = record.as_ref().and_then(|record| match uncertain {
-                true => self.unanswered_result(submission, record, began_anew),
+                true => self.unanswered_result(submission, record, has_begun),
                 false => deployment_result(record),
             });
             if let Some(end) = end {
@@ -128,7 +129,7 @@ impl Run<'_> {
             }
             let now = self.cx.clock.now();
             if let Some(record) = record.as_ref().filter(|_| uncertain && !deploying) {
-                match inspect::again(self.cx.portainer, submission) {
+                match inspect::take_snapshot(self.cx.portainer, submission) {
                     Ok(snapshot) => {
                         let record = (record.update_date, record.status);
                         let same = |quiet: &Quiet| {
@@ -168,8 +169,8 @@ impl Run<'_> {
         }
     }
 
-    /// The record has not changed; decides from containers that have been the same for `quiet_for`. Where Portainer was not seen
-    /// away, it may still be working, and only what it has visibly removed counts.
+    /// Decides from containers that have been the same for `quiet_for`, while the record has not changed. A Portainer that was not away
+    /// may still be working; then only containers that it has removed count.
     fn conclude_quiet(
         &self,
         submission: &Submission,
@@ -180,12 +181,14 @@ impl Run<'_> {
         let before = submission.before.as_ref()?;
         let long = quiet_for >= RESUME_QUIET && was_away;
         let (Snapshot::Compose(before), Snapshot::Compose(now)) = (before, snapshot) else {
-            let why = match is_alike(before, snapshot) {
-                true => NOTHING_MOVED,
-                false => HALF_DONE,
-            };
-            return long.then(|| Followed::Unclear(why.to_owned()));
+            let is_down = || self.is_down_in(submission, snapshot);
+            return long.then(|| match is_alike(before, snapshot) {
+                true => Followed::Unclear(NOTHING_MOVED.to_owned()),
+                false if is_down() => Followed::Failed(INTERRUPTED.to_owned()),
+                false => Followed::Unclear(HALF_DONE.to_owned()),
+            });
         };
+        let is_down = || self.is_down_in(submission, snapshot);
         let gone = now.gone_since(before, &submission.roles);
         match submission.direction {
             Direction::Update if !gone.is_empty() && quiet_for >= limits::SETTLE => {
@@ -195,16 +198,12 @@ impl Run<'_> {
                 )))
             }
             _ if !long => None,
-            Direction::Update if self.is_down_in(submission, before, now) => Some(
-                Followed::Failed("the update was interrupted half-way".to_owned()),
-            ),
+            Direction::Update if is_down() => Some(Followed::Failed(INTERRUPTED.to_owned())),
             Direction::Update if ids(now) == ids(before) => {
                 Some(Followed::Unclear(NOTHING_MOVED.to_owned()))
             }
             Direction::Update => Some(Followed::Unclear(HALF_DONE.to_owned())),
-            Direction::Rollback
-                if now.containers.is_empty() || self.is_down_in(submission, before, now) =>
-            {
+            Direction::Rollback if now.containers.is_empty() || is_down() => {
                 Some(Followed::Failed("nothing runs".to_owned()))
             }
             Direction::Rollback => Some(Followed::Done),
@@ -212,48 +211,49 @@ impl Run<'_> {
     }
 
     /// The result of an update whose answer was lost, by the stack record. An old status stays there until the next deployment
-    /// begins, so it only counts if its date or value changed, or if a deployment was seen to begin (`began_anew`).
+    /// begins, so it only counts if its date or value changed, or if a deployment was seen to begin (`has_begun`).
     pub(super) fn unanswered_result(
         &self,
         submission: &Submission,
         record: &Record,
-        began_anew: bool,
+        has_begun: bool,
     ) -> Option<Result<(), String>> {
         let end = deployment_result(record)?;
         let other_status = submission.status.is_some_and(|old| old != record.status);
-        let moved = began_anew || other_status || record.update_date != submission.update_date;
+        let moved = has_begun || other_status || record.update_date != submission.update_date;
         if submission.forced.is_empty() || record.status == StackStatus::Inactive {
             return moved.then_some(end);
         }
-        // Services that are updated one by one leave the record as it is; before them, variables may have failed.
+        // An update of single services leaves the record as it is; the variables before them may have failed.
         match self.are_forced(submission) {
             true => Some(Ok(())),
             false => Some(end).filter(|end| moved && end.is_err()),
         }
     }
 
-    /// Whether all services that are updated one by one have been forced once more.
+    /// Returns true if all services that are updated one by one have been forced once more.
     fn are_forced(&self, submission: &Submission) -> bool {
-        let Ok(Snapshot::Swarm(now)) = inspect::again(self.cx.portainer, submission) else {
+        let Ok(Snapshot::Swarm(now)) = inspect::take_snapshot(self.cx.portainer, submission) else {
             return false;
         };
         submission.forced.iter().all(|(id, before)| {
-            let forced =
-                |service: &snapshot::Service| service.id == *id && service.force_update > *before;
+            let forced = |service: &snapshot::SwarmService| {
+                service.id == *id && service.force_update > *before
+            };
             now.services.iter().any(forced)
         })
     }
 
-    /// Repeats a look at the engine for a while when it, its environment or Portainer cannot be reached: after something was
-    /// submitted, one failed look must not decide. What failed in that time is no image's fault.
+    /// Repeats a call for a while when Portainer, the environment or its engine cannot be reached: after something was submitted, one
+    /// failed call must not decide. Failures in that time are not an image's fault.
     pub(super) fn patiently<T>(
         &self,
-        look: impl Fn() -> Result<T, PortainerError>,
+        call: impl Fn() -> Result<T, PortainerError>,
     ) -> Result<T, PortainerError> {
         let began = self.cx.clock.now();
         loop {
-            match look() {
-                // While another deployment locks Portainer's database, as long as the time for all lasts.
+            match call() {
+                // Another deployment locks Portainer's database.
                 Err(PortainerError::Busy(_)) if !self.left().is_zero() => {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
@@ -270,15 +270,15 @@ impl Run<'_> {
         }
     }
 
-    /// The stack as it is now; looks again for a while where it cannot be seen.
-    pub(super) fn look_patiently(
+    /// The stack as it is now; inspected again for a while if it cannot be seen.
+    pub(super) fn snapshot_patiently(
         &self,
         submission: &Submission,
     ) -> Result<Snapshot, PortainerError> {
-        self.patiently(|| inspect::again(self.cx.portainer, submission))
+        self.patiently(|| inspect::take_snapshot(self.cx.portainer, submission))
     }
 
-    /// An update whose end is not known.
+    /// The result of an update whose end is not known.
     pub(super) fn unclear(
         &self,
         submission: &Submission,
@@ -292,23 +292,23 @@ impl Run<'_> {
                 "stackhook was restarted when it had sent the update, or was about to, and {why}"
             ),
         };
-        let (runs, services, _) = self.now(submission);
+        let (runs, services, _) = self.describe_now(submission);
         RedeployResult {
             services,
             now: Some(runs),
             ..RedeployResult::new(
                 Outcome::Unknown,
-                format!("{why}; it is not sent again, look at the stack in Portainer"),
+                format!("{why}; it is not sent again, check the stack in Portainer"),
             )
         }
     }
 
-    /// A failed update: Portainer's reason, and what runs now.
+    /// The result of a failed update, with Portainer's reason and the services that run now.
     pub(super) fn failed(&self, submission: &Submission, why: String) -> RedeployResult {
         if says_engine_is_away(&why) {
             self.disturbed.store(true, Ordering::Relaxed);
         }
-        let (runs, services, snapshot) = self.now(submission);
+        let (runs, services, snapshot) = self.describe_now(submission);
         let culprits = Culprits::of_deployment(&why, submission, snapshot.as_ref(), &services);
         let message = format!("{why}{}", self.checked_out(submission));
         RedeployResult {
@@ -319,13 +319,16 @@ impl Run<'_> {
         }
     }
 
-    /// The stack as it is now: in words, service by service, and as seen.
-    pub(super) fn now(
+    /// The stack as it is now: in words, service by service, and as a snapshot.
+    fn describe_now(
         &self,
         submission: &Submission,
     ) -> (String, Vec<ServiceReport>, Option<Snapshot>) {
         let roles = &submission.roles;
-        match (self.look_patiently(submission), submission.before.as_ref()) {
+        match (
+            self.snapshot_patiently(submission),
+            submission.before.as_ref(),
+        ) {
             (Ok(Snapshot::Compose(now)), before) => {
                 let before = before
                     .and(submission.containers())
@@ -338,7 +341,7 @@ impl Run<'_> {
             (Ok(Snapshot::Swarm(seen)), Some(Snapshot::Swarm(before))) => {
                 let there = before.names();
                 let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
-                let services = swarm::Watch::new(before.clone(), there, within, now)
+                let services = swarm::ServiceWatch::new(before.clone(), there, within, now)
                     .evaluate(now, &seen)
                     .services;
                 let which = |fits: &dyn Fn(&&ServiceReport) -> bool| -> BTreeSet<String> {
@@ -347,7 +350,7 @@ impl Run<'_> {
                 };
                 let gone = &before.names() - &seen.names();
                 let text = parts([
-                    ("changed all the same", which(&|one| one.recreated)),
+                    ("changed nevertheless", which(&|one| one.recreated)),
                     ("no longer there", which(&|one| gone.contains(&one.service))),
                 ]);
                 let as_before = || "the services are as before".to_owned();
@@ -360,7 +363,7 @@ impl Run<'_> {
         }
     }
 
-    /// A git stack whose checkout is ahead of what is deployed: the next redeploy deploys that.
+    /// The addition to a message if the checkout of a git stack is ahead of the deployed commit: the next redeploy deploys it.
     fn checked_out(&self, submission: &Submission) -> String {
         let Some((commit, file)) = &submission.checkout else {
             return String::new();
@@ -381,8 +384,7 @@ impl Run<'_> {
         }
     }
 
-    /// The variables that Portainer keeps with their new values although the update failed; looked at last, when a rollback may
-    /// have restored them.
+    /// Notes the variables that Portainer keeps with their new values although the update failed, and that no rollback has restored.
     pub(super) fn note_stored_variables(&mut self, submission: &Submission) {
         if submission.variables_before.is_empty() {
             return;
@@ -406,24 +408,24 @@ impl Run<'_> {
     }
 
     /// Learns the texts that messages about this stack may and may not show.
-    fn recognise(&mut self, record: &Record) {
+    fn learn_names(&mut self, record: &Record) {
         let environments = self.cx.portainer.environments().unwrap_or_default();
         let environment = environments
             .into_iter()
             .find(|environment| environment.id == record.environment)
             .map(|environment| environment.name);
         let file = self.cx.portainer.file(record.id).unwrap_or_default();
-        let found = Found {
+        let found = FoundStack {
             unreadable: None,
             record: record.clone(),
             file,
             environment,
         };
-        self.know(&found, None);
+        self.update_redactor(&found, None);
     }
 
-    /// Finds out how an update ended that was sent before stackhook was restarted.
-    pub(super) fn resumed(
+    /// Finds out the result of an update that was sent before stackhook was restarted.
+    pub(super) fn resume_submission(
         &mut self,
         submission: Submission,
     ) -> Result<RedeployResult, RedeployResult> {
@@ -451,13 +453,11 @@ impl Run<'_> {
                 };
                 self.remember_rollback(&submission, &end);
                 let failed = "the update failed (stackhook was restarted meanwhile and does not know the reason)";
-                let (text, back) = match end {
-                    Ok(back) => ("the previous images run again,", back),
-                    Err(back) => ("it could not be rolled back:", back),
-                };
-                // A rollback was needed because an update had failed, so the delivery failed, whatever came of the rollback.
+                let restored = restored(submission.is_restart(), &end);
+                let (Ok(back) | Err(back)) = end;
+                // A rollback was needed because an update had failed, so the delivery failed, whatever the result of the rollback.
                 Err(RedeployResult {
-                    message: format!("{failed}; {text} {}", back.message),
+                    message: format!("{failed}; {restored} {}", back.message),
                     services: back.services,
                     verified: back.verified,
                     ..RedeployResult::refused("")
@@ -466,24 +466,25 @@ impl Run<'_> {
         }
     }
 
-    /// The stack, looked for again for a while where Portainer cannot be reached.
-    pub(super) fn find_patiently(&self) -> Result<Found, RedeployResult> {
+    /// The stack, found again after a while if Portainer cannot be reached.
+    pub(super) fn find_patiently(&self) -> Result<FoundStack, RedeployResult> {
         let began = self.cx.clock.now();
         loop {
-            match crate::redeploy::find::find(self.cx.portainer, self.stack) {
+            match find::find(self.cx.portainer, self.stack) {
                 Err(AttemptError::Away(_))
                     if self.cx.clock.now().duration_since(began) < LOOK_PATIENCE =>
                 {
                     self.disturbed.store(true, Ordering::Relaxed);
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
-                found => return found.map_err(AttemptError::at_once),
+                found => return found.map_err(AttemptError::into_result),
             }
         }
     }
 }
 
-const NOTHING_MOVED: &str = "nothing has moved";
+const INTERRUPTED: &str = "the update was interrupted half-way";
+const NOTHING_MOVED: &str = "nothing has changed";
 const HALF_DONE: &str = "something has changed, but Portainer does not report the update as done";
 
 fn ids(snapshot: &ContainerSnapshot) -> BTreeSet<&str> {
@@ -512,14 +513,14 @@ fn deployment_result(record: &Record) -> Option<Result<(), String>> {
         StackStatus::Active | StackStatus::Unspecified => Some(Ok(())),
         StackStatus::Inactive => Some(Err("the stack was stopped meanwhile".to_owned())),
         StackStatus::Error => {
-            let said = record.deployment_message.as_deref();
-            let said = said.unwrap_or("Portainer gives no reason");
-            Some(Err(format!("the deployment failed: {said}")))
+            let message = record.deployment_message.as_deref();
+            let why = message.unwrap_or("Portainer gives no reason");
+            Some(Err(format!("the deployment failed: {why}")))
         }
     }
 }
 
-/// The services as seen, and those that had a container and have none.
+/// The services of the snapshot, and those that had a container before and have none now.
 fn with_missing(
     before: &ContainerSnapshot,
     now: &ContainerSnapshot,
@@ -527,7 +528,7 @@ fn with_missing(
 ) -> Vec<ServiceReport> {
     let mut services = now.report(before, roles);
     for gone in before.report(before, roles) {
-        if now.of(&gone.service).is_empty() {
+        if now.containers_of(&gone.service).is_empty() {
             services.push(ServiceReport {
                 state: ServiceState::Missing,
                 ..gone
@@ -537,7 +538,7 @@ fn with_missing(
     services
 }
 
-/// What runs after an update that failed, in words.
+/// The services that run after an update that failed, in words.
 fn runs_now(before: &ContainerSnapshot, now: &ContainerSnapshot, roles: &Roles) -> String {
     if now.containers.is_empty() {
         return match before.containers.is_empty() {
@@ -561,7 +562,7 @@ fn runs_now(before: &ContainerSnapshot, now: &ContainerSnapshot, roles: &Roles) 
     text.unwrap_or_else(|| "the containers are as before".to_owned())
 }
 
-/// `down: web, worker; in a new container: db`; `None` where there is nothing to say.
+/// `down: web, worker; in a new container: db`; `None` if all parts are empty.
 fn parts<const N: usize>(parts: [(&str, BTreeSet<String>); N]) -> Option<String> {
     let parts: Vec<String> = parts
         .into_iter()

@@ -1,4 +1,4 @@
-//! Step 3: what the stack's file wants, what its containers do, and which images the host has.
+//! Inspects a stack: its file, its containers or services, and the images on the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::portainer::{
     self, Containers, EnvironmentId, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
     Origin, Portainer, PortainerError, PullFailure,
 };
-use crate::redeploy::find::{self, Found};
+use crate::redeploy::find::{self, FoundStack};
 use crate::redeploy::{AttemptError, Images, Submission, UnderWay};
 use crate::stack::order::Order;
 use crate::stack::outcome::ServiceState;
@@ -21,24 +21,24 @@ use crate::stack::outcome::ServiceState;
 /// GETs that run side by side.
 pub(super) const SIDE_BY_SIDE: usize = 8;
 
-/// What there is.
+/// The file, the containers or services, and the images of a stack.
 #[derive(Debug)]
-pub(super) struct Inspection {
-    /// What the file wants with the variables of the order, or why that is not certain.
+pub(super) struct StackInspection {
+    /// The file's contents with the variables of the order, or the reason for which they are not certain.
     pub(super) wanted: Result<ComposeSpec, String>,
     /// The reason for which compose is certain to refuse the file.
     pub(super) refused: Option<String>,
-    /// The containers, or why they cannot be seen.
+    /// The containers, or the reason for which they cannot be seen.
     pub(super) seen: Result<ContainerSnapshot, String>,
-    /// The services of a swarm stack, or why they cannot be seen.
+    /// The services of a Swarm stack, or the reason for which they cannot be seen.
     pub(super) services: Result<ServiceSnapshot, String>,
-    /// What the host has of each reference that the file wants or a container runs.
+    /// The image on the host for each reference of the file or of a container.
     pub(super) local: BTreeMap<Reference, Option<LocalImage>>,
-    /// Origins that the engine does not record, as far as the registry was asked.
+    /// Origins that the engine does not record, if a registry was asked.
     pub(super) asked_origins: BTreeMap<Reference, ImageOrigin>,
 }
 
-impl Inspection {
+impl StackInspection {
     /// The id that each reference has on the host.
     pub(super) fn images(&self) -> Images {
         let id = |image: &Option<LocalImage>| image.as_ref().map(|image| image.id.clone());
@@ -58,11 +58,11 @@ impl Inspection {
         )
     }
 
-    /// True if no other deployment of this stack is under way: compose marks a container that replaces another one. A Portainer that died leaves
-    /// the same traces; `ignored` are those that have not changed for a while.
+    /// Returns an error while another deployment replaces containers of this stack, which compose marks. A Portainer that died leaves the
+    /// same traces; `ignored` are traces that have not changed for a while.
     pub(super) fn check_not_under_way(
         &self,
-        found: &Found,
+        found: &FoundStack,
         ignored: Option<&str>,
     ) -> Result<(), AttemptError> {
         let Ok(seen) = &self.seen else { return Ok(()) };
@@ -98,14 +98,14 @@ impl Inspection {
             .map(|image| image.id.as_str())
     }
 
-    /// The platform that the file asks for, where it is not the host's.
+    /// The platform that the file states for an image.
     pub(super) fn platform(&self, reference: &Reference) -> Option<&str> {
         let services = self.wanted.iter().flat_map(|file| file.services.values());
         let mut of_image = services.filter(|wants| wants.image.as_ref() == Some(reference));
         of_image.find_map(|wants| wants.platform.as_deref())
     }
 
-    /// Whether neither the engine nor the registry tells where the image came from.
+    /// Returns true if neither the engine nor the registry knows where the image came from.
     pub(super) fn origin_is_unknown(&self, reference: &Reference) -> bool {
         self.asked_origins.get(reference) == Some(&ImageOrigin::Unknown)
     }
@@ -129,7 +129,7 @@ impl Inspection {
 pub(super) fn ask_origins(
     portainer: &Portainer,
     environment: EnvironmentId,
-    inspection: &mut Inspection,
+    inspection: &mut StackInspection,
 ) -> Result<(), PortainerError> {
     let wanted = inspection
         .wanted
@@ -174,12 +174,12 @@ pub(super) fn ask_origins(
     Ok(())
 }
 
-/// Looks; only an unreachable Portainer ends it, whatever else cannot be seen is said.
+/// Inspects a stack. Only an unreachable Portainer is an error; anything else that cannot be seen is part of the result.
 pub(super) fn inspect(
     portainer: &Portainer,
-    found: &Found,
+    found: &FoundStack,
     order: &Order,
-) -> Result<Inspection, AttemptError> {
+) -> Result<StackInspection, AttemptError> {
     let (mut refused, is_git) = (None, found.record.origin() != Origin::File);
     let wanted = match found.record.has_more_files {
         _ if found.unreadable.is_some() => Err(found.unreadable.clone().unwrap_or_default()),
@@ -199,18 +199,17 @@ pub(super) fn inspect(
         }
     };
     let (environment, project) = (found.record.environment, found.record.project());
-    let name = project.as_str();
-    let mut inspection = Inspection {
+    let mut inspection = StackInspection {
         wanted,
         refused,
-        seen: Err("this is no compose stack".to_owned()),
-        services: Err("this is no swarm stack".to_owned()),
+        seen: Err("this is not a compose stack".to_owned()),
+        services: Err("this is not a Swarm stack".to_owned()),
         local: BTreeMap::new(),
         asked_origins: BTreeMap::new(),
     };
     match found.record.kind {
         Kind::Compose => {
-            inspection.seen = reachable(containers(portainer, environment, name))?;
+            inspection.seen = reachable(containers(portainer, environment, &project))?;
             if let Some(why) = unshown_variables(&inspection, is_git) {
                 inspection.wanted = Err(why);
             }
@@ -218,22 +217,22 @@ pub(super) fn inspect(
                 inspection.wanted = Err(why);
             }
         }
-        Kind::Swarm => inspection.services = reachable(services(portainer, environment, name))?,
+        Kind::Swarm => inspection.services = reachable(services(portainer, environment, &project))?,
         Kind::Kubernetes | Kind::Other(_) => {}
     }
     Ok(inspection)
 }
 
-/// A service whose image follows from a variable having no value, where another source that Portainer does not show may
-/// set it: the `.env` file of a git repository, or any source if a container runs another reference.
-fn unshown_variables(inspection: &Inspection, is_git: bool) -> Option<String> {
+/// The problem of a service whose image depends on a variable without a value, if a source that Portainer does not show may set it: the
+/// `.env` file of a git repository, or any source if a container runs another reference.
+fn unshown_variables(inspection: &StackInspection, is_git: bool) -> Option<String> {
     let (Ok(file), Ok(seen)) = (&inspection.wanted, &inspection.seen) else {
         return None;
     };
     let assumed = file.services.iter().filter(|(_, spec)| spec.assumes_unset);
     let doubtful = |(name, spec): &(&String, &ServiceSpec)| {
         let runs_another = seen
-            .of(name)
+            .containers_of(name)
             .into_iter()
             .any(|container| reference_of(container) != spec.image);
         is_git || runs_another
@@ -251,26 +250,25 @@ pub(super) fn containers(
     project: &str,
 ) -> Result<ContainerSnapshot, PortainerError> {
     let listed = portainer.containers(environment, project)?;
-    inspected(portainer, environment, &listed, Vec::new())
+    inspect_listed(portainer, environment, &listed, Vec::new())
 }
 
-/// The containers of a list, each inspected but those that are `known`.
-pub(super) fn inspected(
+/// The stack's own containers of a list, each inspected unless it is `known`.
+fn inspect_listed(
     portainer: &Portainer,
     environment: EnvironmentId,
     listed: &Containers,
     known: Vec<Container>,
 ) -> Result<ContainerSnapshot, PortainerError> {
-    let open =
-        |one: &&Listed| !one.labels.is_one_off() && !known.iter().any(|known| known.id == one.id);
-    let services: Vec<&Listed> = listed.list.iter().filter(open).collect();
-    let inspected = side_by_side(&services, |one| portainer.inspect(environment, &one.id));
+    let is_new = |one: &&Listed| !known.iter().any(|known| known.id == one.id);
+    let new: Vec<&Listed> = own_containers(listed).into_iter().filter(is_new).collect();
+    let inspected = side_by_side(&new, |one| portainer.inspect(environment, &one.id));
     let mut seen = ContainerSnapshot {
         containers: known,
         date: listed.date,
     };
-    for (one, inspected) in services.iter().zip(inspected) {
-        // One that has gone since the list was made is not there.
+    for (one, inspected) in new.iter().zip(inspected) {
+        // It may have gone since the list was made.
         seen.containers
             .extend(inspected?.map(|inspected| container(one, inspected)));
     }
@@ -279,7 +277,23 @@ pub(super) fn inspected(
     Ok(seen)
 }
 
-/// All services of a swarm stack, each with its tasks.
+/// The containers of a list that belong to the stack. Compose ignores one-off containers and those without its labels, such as a
+/// container of `docker run --label`. A container of another compose file with the same project name is not the stack's either, if its
+/// service has one of Portainer's.
+pub(super) fn own_containers(listed: &Containers) -> Vec<&Listed> {
+    let of_compose = listed.list.iter().filter(|one| one.labels.is_of_compose());
+    let from_portainer: BTreeSet<&str> = of_compose
+        .clone()
+        .filter(|one| one.labels.is_from_portainer())
+        .map(|one| one.labels.service.as_str())
+        .collect();
+    let is_own = |one: &&Listed| {
+        one.labels.is_from_portainer() || !from_portainer.contains(one.labels.service.as_str())
+    };
+    of_compose.filter(is_own).collect()
+}
+
+/// All services of a Swarm stack, each with its tasks.
 fn services(
     portainer: &Portainer,
     environment: EnvironmentId,
@@ -296,8 +310,8 @@ fn services(
     Ok(seen)
 }
 
-/// The same look as before an update, once more.
-pub(super) fn again(
+/// A snapshot of the same kind as before an update.
+pub(super) fn take_snapshot(
     portainer: &Portainer,
     submission: &Submission,
 ) -> Result<Snapshot, PortainerError> {
@@ -310,11 +324,11 @@ pub(super) fn again(
     }
 }
 
-/// Asks what the host has of every reference that the file wants or a container runs.
+/// Inspects the image on the host for every reference of the file or of a container.
 pub(super) fn local_images(
     portainer: &Portainer,
     environment: EnvironmentId,
-    inspection: &mut Inspection,
+    inspection: &mut StackInspection,
 ) -> Result<(), PortainerError> {
     let mut references = BTreeSet::new();
     if let Ok(wanted) = &inspection.wanted {
@@ -338,12 +352,12 @@ pub(super) fn local_images(
     Ok(())
 }
 
-/// Tells if the containers are those that were inspected; others mean that the stack was deployed by someone else meanwhile.
+/// Returns an error if the containers are not those that were inspected: another deployment has replaced them meanwhile.
 pub(super) fn check_same_containers(
     seen: &ContainerSnapshot,
     listed: &Containers,
 ) -> Result<(), AttemptError> {
-    let now = listed.list.iter().filter(|one| !one.labels.is_one_off());
+    let now = own_containers(listed).into_iter();
     let now: BTreeSet<&str> = now.map(|one| one.id.as_str()).collect();
     let before: BTreeSet<&str> = seen.containers.iter().map(|one| one.id.as_str()).collect();
     match now == before {
@@ -361,7 +375,7 @@ pub(super) fn reference_of(container: &Container) -> Option<Reference> {
         .map(Reference::with_default_tag)
 }
 
-/// What cannot be seen is said, an unreachable Portainer is an error.
+/// Makes a refusal part of the result; an unreachable Portainer stays an error.
 fn reachable<T>(answer: Result<T, PortainerError>) -> Result<Result<T, String>, AttemptError> {
     match answer {
         Ok(value) => Ok(Ok(value)),
@@ -396,8 +410,8 @@ fn service(
     stack: &str,
     service: portainer::SwarmService,
     tasks: Vec<portainer::SwarmTask>,
-) -> snapshot::Service {
-    let task = |task: portainer::SwarmTask| snapshot::Task {
+) -> snapshot::SwarmService {
+    let task = |task: portainer::SwarmTask| snapshot::SwarmTask {
         image: task.image,
         force_update: task.force_update,
         state: task.state,
@@ -405,7 +419,7 @@ fn service(
         error: task.error,
         exit_code: task.exit_code,
     };
-    snapshot::Service {
+    snapshot::SwarmService {
         name: service
             .name
             .strip_prefix(&format!("{stack}_"))
@@ -416,10 +430,10 @@ fn service(
         version: service.version,
         force_update: service.force_update,
         wants: match service.mode {
-            Mode::Replicated(replicas) => snapshot::Wants::Running(replicas),
-            Mode::Global => snapshot::Wants::RunningEverywhere,
-            Mode::Job(total) => snapshot::Wants::Completed(total),
-            Mode::GlobalJob => snapshot::Wants::Completed(1),
+            Mode::Replicated(replicas) => snapshot::Replicas::Running(replicas),
+            Mode::Global => snapshot::Replicas::RunningEverywhere,
+            Mode::Job(total) => snapshot::Replicas::Completed(total),
+            Mode::GlobalJob => snapshot::Replicas::Completed(1),
         },
         rollout: service
             .update
@@ -428,64 +442,61 @@ fn service(
     }
 }
 
-/// Does something for every item, a few at a time, and returns the results in order.
+/// Calls `work` for every item, a few at a time, and returns the results in order.
 pub(super) fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let done: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    workers(items.len(), &|index| {
-        if let (Some(item), Some(place)) = (items.get(index), done.get(index)) {
-            let result = work(item);
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        }
-    });
-    done.into_iter()
-        .filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner))
-        .collect()
-}
-
-/// Calls `work` once with each number below `count`; ends when all calls have. Apart from the above, so that it is there once for all types.
-fn workers(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let run = || loop {
-        match next.fetch_add(1, Ordering::Relaxed) {
-            index if index < count => work(index),
-            _ => break,
-        }
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let (Some(item), Some(result)) = (items.get(index), results.get(index)) else {
+            break;
+        };
+        let done = work(item);
+        *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
     };
-    // A panic of one becomes a panic of the caller when the scope ends.
+    // A panic of a thread becomes a panic of the caller when the scope ends.
     thread::scope(|scope| {
-        for _ in 1..SIDE_BY_SIDE.min(count) {
-            // Where no thread is to be had, the others do more.
+        for _ in 1..SIDE_BY_SIDE.min(items.len()) {
+            // If no thread can be started, the others do its work.
             let _ = thread::Builder::new().spawn_scoped(scope, run);
         }
         run();
     });
+    results
+        .into_iter()
+        .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
 }
 
-/// What is known after the list was read and what is new in it was inspected.
+/// A cheap snapshot that takes over containers which ran before and are listed as running now. Call [`PartialSnapshot::completed`]
+/// before a verdict is drawn from it.
 #[derive(Debug)]
 pub(super) struct PartialSnapshot {
-    /// The stack; containers that were not asked for are as they were.
+    /// The stack; containers that were not inspected are as in the last snapshot.
     pub(super) seen: Snapshot,
-    /// For a compose stack: the list, and what is fresh of it.
-    open: Option<(Containers, Vec<Container>)>,
+    /// Of a compose stack: the list, and the containers that were inspected.
+    incomplete: Option<(Containers, Vec<Container>)>,
 }
 
 impl PartialSnapshot {
-    /// Looks at a stack again, knowing what was seen of it.
-    pub(super) fn at(
+    /// Takes a snapshot, given the last one.
+    pub(super) fn take(
         portainer: &Portainer,
         submission: &Submission,
         last: &Snapshot,
     ) -> Result<PartialSnapshot, PortainerError> {
         let Snapshot::Compose(last) = last else {
-            let seen = again(portainer, submission)?;
-            return Ok(PartialSnapshot { seen, open: None });
+            let seen = take_snapshot(portainer, submission)?;
+            return Ok(PartialSnapshot {
+                seen,
+                incomplete: None,
+            });
         };
         let environment = submission.environment;
         let listed = portainer.containers(environment, &submission.project)?;
         let as_before = |one: &Listed| last.containers.iter().find(|old| runs_still(old, one));
         let old: Vec<Container> = listed.list.iter().filter_map(as_before).cloned().collect();
-        let seen = inspected(portainer, environment, &listed, old.clone())?;
+        let seen = inspect_listed(portainer, environment, &listed, old.clone())?;
         let fresh = seen
             .containers
             .iter()
@@ -494,26 +505,27 @@ impl PartialSnapshot {
             .collect();
         Ok(PartialSnapshot {
             seen: Snapshot::Compose(seen),
-            open: (!old.is_empty()).then_some((listed, fresh)),
+            incomplete: (!old.is_empty()).then_some((listed, fresh)),
         })
     }
 
-    /// The same look with everything inspected. A restart that the list did not show is seen here: by another start.
+    /// The snapshot with every container inspected. It shows restarts that the list does not, by their time of start.
     pub(super) fn completed(
         self,
         portainer: &Portainer,
         submission: &Submission,
     ) -> Result<Snapshot, PortainerError> {
-        match self.open {
+        match self.incomplete {
             Some((listed, fresh)) => {
-                inspected(portainer, submission.environment, &listed, fresh).map(Snapshot::Compose)
+                inspect_listed(portainer, submission.environment, &listed, fresh)
+                    .map(Snapshot::Compose)
             }
             None => Ok(self.seen),
         }
     }
 }
 
-/// Whether a container ran well, and is listed as running: what else it may do is a matter of time.
+/// Returns true if a container ran and is listed as running.
 fn runs_still(old: &Container, listed: &Listed) -> bool {
     old.id == listed.id
         && old.state == listed.state
@@ -542,9 +554,9 @@ services:
     healthcheck: *check
 ";
 
-    /// It is listed as running all the time, and well when it was looked at before the update.
+    /// It is listed as running all the time, and was healthy before the update.
     #[test]
-    fn a_service_that_is_not_touched_and_sickens_meanwhile_is_seen() {
+    fn sees_a_service_that_becomes_unhealthy_although_it_is_not_touched() {
         let bench = Bench::with(Era::A, |world| {
             let an_hour = Duration::from_secs(3600);
             let after = an_hour + Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Who watches a redeploy from outside: is told of each step, keeps what must survive a crash, and may let it wait for its turn.
+//! The observer of a redeploy: receives each step, stores what must survive a crash, and gives out locks.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::stack::outcome::Stage;
 use crate::store::lock::{LockError, LockGuard, LockKey};
 use crate::store::stacks::Pause;
 
-/// Who is told of each step, and writes down what must survive a crash.
+/// Receives each step, and stores what must survive a crash.
 pub(crate) trait Observer: Sync {
-    /// For people who watch.
+    /// Reports the step that begins, for display.
     fn step(&self, step: &Step);
-    /// The image id that each reference has before anything is pulled. Durable when it returns, or nothing is pulled.
+    /// Stores the image id of each reference before anything is pulled. Durable when it returns, or nothing is pulled.
     fn pulling(&self, before: &Images) -> Result<(), NotWritten>;
-    /// What is about to be sent. Durable when it returns, or nothing is sent.
+    /// Stores an update that is about to be sent. Durable when it returns, or nothing is sent.
     fn submitting(&self, submission: &Submission) -> Result<(), NotWritten>;
-    /// What was said to be about to be sent was not: not a byte of it left, or Portainer did not take it on.
+    /// Withdraws the stored update: not a byte of it was sent, or Portainer refused it before it did anything.
     fn not_sent(&self) {}
-    /// What an earlier try of this redeploy, cut short by a crash, saw before its own pull.
+    /// The images that an earlier attempt of this redeploy, cut short by a crash, stored before its own pull.
     fn earlier(&self) -> Images {
         Images::new()
     }
-    /// The pause of the stack; `None` also if this redeploy ignores pauses. The first call comes before Portainer is asked, without the
-    /// number of the stack, the second with it.
+    /// The pause of the stack; `None` also if this redeploy ignores pauses. The first call comes before Portainer is asked, without
+    /// the id of the stack.
     fn pause(&self, _: Option<StackId>) -> Option<Pause> {
         None
     }
@@ -34,7 +34,7 @@ pub(crate) trait Observer: Sync {
     }
 }
 
-/// The observer of an inspection: nothing is changed, so nothing is reported.
+/// The observer of calls that change nothing.
 pub(crate) struct Unobserved;
 
 impl Observer for Unobserved {
@@ -49,30 +49,32 @@ impl Observer for Unobserved {
     }
 }
 
-/// Why an [`Observer`] could not write down what must survive.
+/// The reason for which an [`Observer`] could not store something.
 #[derive(Debug)]
 pub(crate) struct NotWritten(pub(crate) String);
 
-/// Where a redeploy is.
+/// The step that a redeploy has reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Looking for the stack.
+    /// Finding the stack by its name.
     Finding,
     /// Portainer cannot be reached at the moment.
     WaitingForPortainer,
     /// Another deployment of the stack is under way.
     WaitingForDeployment,
-    /// Looking at the containers.
-    Looking,
+    /// Inspecting its containers.
+    Inspecting,
     /// Pulling images.
     Pulling(Vec<String>),
     /// Sending the update; Portainer answers when it is done, or at once.
     Submitting,
-    /// Finding out how the deployment ends.
+    /// Polling until the deployment has ended.
     Following,
-    /// Going back to the images that ran before.
+    /// Restoring the previous images.
     RollingBack,
-    /// Waiting for services to be well; these are not yet, with how they are where that is bad.
+    /// Starting a stack again that the update left down.
+    Restarting,
+    /// Waiting for these services to be healthy; one that is unhealthy has its state behind it.
     Verifying(Vec<String>),
 }
 
@@ -83,11 +85,11 @@ impl Step {
             Step::Finding
             | Step::WaitingForPortainer
             | Step::WaitingForDeployment
-            | Step::Looking => Stage::Find,
+            | Step::Inspecting => Stage::Find,
             Step::Pulling(_) => Stage::Pull,
             Step::Submitting | Step::Following => Stage::Submit,
             Step::Verifying(_) => Stage::Verify,
-            Step::RollingBack => Stage::RollBack,
+            Step::RollingBack | Step::Restarting => Stage::RollBack,
         }
     }
 }
@@ -100,14 +102,15 @@ impl fmt::Display for Step {
             Step::WaitingForDeployment => {
                 f.write_str("waiting for another deployment of this stack")
             }
-            Step::Looking => f.write_str("looking at the containers"),
+            Step::Inspecting => f.write_str("inspecting the containers"),
             Step::Pulling(images) => write!(f, "pulling {}", images.join(", ")),
             Step::Submitting => f.write_str("updating the stack"),
             Step::Following => f.write_str("waiting for the deployment to end"),
             Step::RollingBack => f.write_str("rolling back to the previous images"),
+            Step::Restarting => f.write_str("starting the stack again"),
             Step::Verifying(services) if services.is_empty() => f.write_str("verifying"),
             Step::Verifying(services) => {
-                write!(f, "waiting for {} to be well", services.join(", "))
+                write!(f, "waiting for {} to be healthy", services.join(", "))
             }
         }
     }

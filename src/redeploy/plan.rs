@@ -1,4 +1,4 @@
-//! Step 4, what to do: which services an order means, which images are pulled, who pulls. Pure.
+//! Plans a redeploy: selects services, and decides which images are pulled and whether stackhook or Portainer pulls. Pure.
 
 use std::collections::BTreeSet;
 
@@ -6,44 +6,44 @@ use crate::compose::{ComposeSpec, ImageSource, ServiceSpec};
 use crate::health::{ContainerSnapshot, snapshot};
 use crate::image::Reference;
 use crate::portainer::{ImageOrigin, Kind, LocalImage, Origin, StackStatus};
-use crate::redeploy::find::Found;
-use crate::redeploy::inspect::{Inspection, reference_of};
+use crate::redeploy::find::FoundStack;
+use crate::redeploy::inspect::{StackInspection, reference_of};
 use crate::redeploy::{Images, RedeployResult};
 use crate::stack::order::{Cause, Order, Selection};
 use crate::stack::{PullMode, Stack};
 
-/// What will be done.
+/// The plan of a redeploy.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Pulled through the Docker proxy before anything else.
+    /// References that are pulled through the Docker proxy before anything else.
     pub(super) pulls: BTreeSet<Reference>,
-    /// Those among them whose failure ends nothing: Portainer may still manage without.
+    /// Pulls whose failure is not fatal: Portainer may not need them.
     pub(super) optional_pulls: BTreeSet<Reference>,
-    /// The services that the order means, with the reference each wants (`None`: built, its name is compose's affair).
+    /// The services that the order selects, each with its reference; `None` if it is built and compose names it.
     pub(super) selected: Vec<(String, Option<Reference>)>,
     /// The other services that must have a container.
     pub(super) others: Vec<(String, Option<Reference>)>,
     /// Swarm services that are updated one by one, instead of the whole stack.
-    pub(super) forced: Vec<snapshot::Service>,
-    /// Whether Portainer is asked to pull.
+    pub(super) forced: Vec<snapshot::SwarmService>,
+    /// Asks Portainer to pull.
     pub(super) repull: bool,
-    /// Selected images that may have moved in their registry, and that are not pulled before the update is sent.
+    /// Selected images that may be newer in their registry, and that are not pulled before the update is sent.
     pub(super) unpulled: BTreeSet<Reference>,
-    /// When nothing needs to be sent.
-    pub(super) idle: Idle,
-    /// What the reply says besides.
+    /// The condition under which nothing needs to be sent.
+    pub(super) no_update: NoUpdate,
+    /// Further facts for the reply.
     pub(super) notes: Vec<String>,
 }
 
-/// When nothing needs to be sent, provided that what runs is well.
+/// The condition under which nothing needs to be sent, provided that the containers are healthy.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Idle {
-    /// It cannot be told, or an update was asked for.
+pub(super) enum NoUpdate {
+    /// It is not known, or an update was asked for.
     #[default]
     Never,
-    /// When every selected service runs what its reference is on the host.
+    /// Every selected service runs the image that its reference names on the host.
     UpToDate,
-    /// Now: the commit that was pushed is the one that is deployed.
+    /// The pushed commit is deployed already.
     Deployed,
 }
 
@@ -54,13 +54,13 @@ impl Plan {
         services.map(|(service, _)| service.clone()).collect()
     }
 
-    /// What a way back leads to: the id that each reference has on the host, or the one that its containers run where the
-    /// update is about to replace them, for a tag may have moved long before.
-    pub(super) fn images_before(&self, inspection: &Inspection) -> Images {
+    /// The images that a rollback restores: the id that each reference has on the host or, of containers that the update replaces, the
+    /// id that they run, for a tag may have been moved long before.
+    pub(super) fn images_before(&self, inspection: &StackInspection) -> Images {
         let mut images = inspection.images();
         for container in inspection.seen.iter().flat_map(|seen| &seen.containers) {
-            let meant = self.repull || has(&self.selected, &container.service);
-            if let Some(reference) = reference_of(container).filter(|_| meant)
+            let is_selected = self.repull || has(&self.selected, &container.service);
+            if let Some(reference) = reference_of(container).filter(|_| is_selected)
                 && reference.digest().is_none()
             {
                 images.insert(reference, Some(container.image_id.clone()));
@@ -69,9 +69,9 @@ impl Plan {
         images
     }
 
-    /// Adds what a release that pulls only missing images would leave out: the file's images and those that run. Neither is
-    /// certain to be what the next commit wants, so a failing pull ends nothing.
-    pub(super) fn pull_for_portainer(&mut self, inspection: &Inspection, status: StackStatus) {
+    /// Adds the images that a release which pulls only missing images would leave out: the file's images and the running ones. The next
+    /// commit may use neither, so a failed pull is not fatal.
+    pub(super) fn pull_for_portainer(&mut self, inspection: &StackInspection, status: StackStatus) {
         let wanted = inspection
             .wanted
             .iter()
@@ -88,7 +88,7 @@ impl Plan {
                 self.optional_pulls.insert(reference.clone());
             }
         }
-        // Where the file is known, its policies decide about what runs, too.
+        // A certain file's pull policies decide about running images, too.
         let is_certain = inspection.wanted.is_ok() && status != StackStatus::Error;
         let containers = inspection.seen.iter().flat_map(|seen| &seen.containers);
         for reference in containers.filter_map(reference_of) {
@@ -111,28 +111,33 @@ impl Plan {
         services.filter_map(|(_, wanted)| wanted.clone()).collect()
     }
 
-    /// Whether every selected service runs what its reference is on the host: never "did the pull bring something".
-    pub(super) fn up_to_date(&self, seen: &ContainerSnapshot, inspection: &Inspection) -> bool {
+    /// Returns true if every selected service runs the image that its reference names on the host.
+    pub(super) fn up_to_date(
+        &self,
+        seen: &ContainerSnapshot,
+        inspection: &StackInspection,
+    ) -> bool {
         self.selected.iter().all(|(service, wanted)| {
-            let containers = seen.of(service);
+            let containers = seen.containers_of(service);
             let current = |reference: &Reference| {
                 containers.iter().all(|container| {
                     reference_of(container).as_ref() == Some(reference)
                         && inspection.id_of(reference) == Some(&container.image_id)
                 })
             };
-            let asked = |reference: &Reference| !self.unpulled.contains(reference);
-            !containers.is_empty() && wanted.as_ref().is_none_or(|one| asked(one) && current(one))
+            let is_known = |reference: &Reference| !self.unpulled.contains(reference);
+            let is_current = |one: &Reference| is_known(one) && current(one);
+            !containers.is_empty() && wanted.as_ref().is_none_or(is_current)
         })
     }
 }
 
-/// Plans, or says why nothing is done.
+/// Plans a redeploy, or returns the result with which it ends before anything is done.
 pub(super) fn plan(
     stack: &Stack,
     order: &Order,
-    found: &Found,
-    inspection: &Inspection,
+    found: &FoundStack,
+    inspection: &StackInspection,
 ) -> Result<Plan, RedeployResult> {
     refuse_portainer(inspection)?;
     if let (Some(why), None) = (&inspection.refused, limit(stack, order)) {
@@ -146,7 +151,7 @@ pub(super) fn plan(
         (Origin::File, _) => file_stack(stack, order, inspection)?,
     };
     plan.check_pulls(stack, order, inspection);
-    status_allows(stack, order, found, &plan, inspection)?;
+    check_status(stack, order, found, &plan, inspection)?;
     if let Some(why) = &found.unreadable {
         plan.notes
             .push(format!("redeployed without reading its file: {why}"));
@@ -154,8 +159,8 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// Portainer does it all; that cannot be limited.
-fn whole(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult> {
+/// The plan of an update that Portainer makes alone; it cannot be limited to some images.
+fn whole_stack(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult> {
     if let Some(limit) = limit(stack, order) {
         return Err(RedeployResult::refused(format!(
             "{limit}, but {why}, and that cannot be limited to some images; nothing was sent"
@@ -167,17 +172,17 @@ fn whole(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult
     })
 }
 
-/// Always as a whole, and always pulled: without a pull a bad image in a new commit takes the stack down. Images that the
-/// event names are pulled first, so that a failing pull ends it before anything is touched.
+/// The plan for a git stack: always the whole stack, and always with a pull, because without one a bad image in a new commit takes the
+/// stack down. Images that the event names are pulled first, so that a failed pull ends it before anything is touched.
 fn git_stack(
     stack: &Stack,
     order: &Order,
-    inspection: &Inspection,
+    inspection: &StackInspection,
     config_hash: &str,
     status: StackStatus,
 ) -> Result<Plan, RedeployResult> {
     if !stack.except.is_empty() {
-        return whole(stack, order, "Portainer redeploys a git stack as a whole");
+        return whole_stack(stack, order, "Portainer redeploys a git stack as a whole");
     }
     let mut plan = Plan {
         repull: true,
@@ -192,7 +197,7 @@ fn git_stack(
         let used = wanted
             .services
             .iter()
-            .filter(|(service, wants)| !wants.optional || !seen.of(service).is_empty())
+            .filter(|(service, wants)| !wants.optional || !seen.containers_of(service).is_empty())
             .filter(|(_, wants)| wants.image.as_ref().is_some_and(matches));
         let running = seen.containers.iter().filter_map(|container| {
             let reference = reference_of(container).filter(matches)?;
@@ -216,7 +221,9 @@ fn git_stack(
             if order.images != Selection::All && stack.pull == PullMode::First {
                 plan.pulls = used
                     .clone()
-                    .filter_map(|(service, wants)| pulled(service, wants, &plan, inspection))
+                    .filter_map(|(service, wants)| {
+                        reference_to_pull(service, wants, &plan, inspection)
+                    })
                     .collect();
             }
         }
@@ -248,31 +255,31 @@ fn git_stack(
             runs.join(", ")
         )));
     }
-    plan.idle = match &order.cause {
-        Cause::Asked | Cause::Push(None) => Idle::Never,
-        Cause::Image if plan.selected.is_empty() => Idle::Never,
-        Cause::Image => Idle::UpToDate,
+    plan.no_update = match &order.cause {
+        Cause::Asked | Cause::Push(None) => NoUpdate::Never,
+        Cause::Image if plan.selected.is_empty() => NoUpdate::Never,
+        Cause::Image => NoUpdate::UpToDate,
         Cause::Push(Some(commit)) if commit == config_hash && status != StackStatus::Error => {
-            Idle::Deployed
+            NoUpdate::Deployed
         }
-        Cause::Push(Some(_)) => Idle::Never,
+        Cause::Push(Some(_)) => NoUpdate::Never,
     };
     Ok(plan)
 }
 
-/// Without named images by one update with a pull; with them each service by itself, so that the others are not touched.
+/// The plan for a Swarm stack: without a limit one update with a pull; with a limit an update of each selected service.
 fn swarm_stack(
     stack: &Stack,
     order: &Order,
-    inspection: &Inspection,
+    inspection: &StackInspection,
 ) -> Result<Plan, RedeployResult> {
     let Some(limit) = limit(stack, order) else {
-        return whole(stack, order, "this is a Swarm stack");
+        return whole_stack(stack, order, "this is a Swarm stack");
     };
     match stack.pull {
         PullMode::First => {}
-        PullMode::Portainer => return whole(stack, order, "its \"pull\" is \"portainer\""),
-        PullMode::Never => return whole(stack, order, "its \"pull\" is \"never\""),
+        PullMode::Portainer => return whole_stack(stack, order, "its \"pull\" is \"portainer\""),
+        PullMode::Never => return whole_stack(stack, order, "its \"pull\" is \"never\""),
     }
     let services = match &inspection.services {
         Ok(seen) => &seen.services,
@@ -282,15 +289,15 @@ fn swarm_stack(
             )));
         }
     };
-    let reference = |service: &snapshot::Service| {
+    let reference = |service: &snapshot::SwarmService| {
         Reference::parse(service.reference())
             .ok()
             .map(Reference::with_default_tag)
     };
-    let picked = |service: &&snapshot::Service| {
+    let picked = |service: &&snapshot::SwarmService| {
         reference(service).is_some_and(|one| order.images.matches(&one, &stack.except))
     };
-    let forced: Vec<snapshot::Service> = services.iter().filter(picked).cloned().collect();
+    let forced: Vec<snapshot::SwarmService> = services.iter().filter(picked).cloned().collect();
     if forced.is_empty() {
         let uses = services.iter().map(|one| one.reference().to_owned());
         let uses: Vec<String> = uses
@@ -312,24 +319,24 @@ fn swarm_stack(
 fn file_stack(
     stack: &Stack,
     order: &Order,
-    inspection: &Inspection,
+    inspection: &StackInspection,
 ) -> Result<Plan, RedeployResult> {
     if stack.pull == PullMode::Portainer {
-        return whole(stack, order, "its \"pull\" is \"portainer\"");
+        return whole_stack(stack, order, "its \"pull\" is \"portainer\"");
     }
     let (wanted, seen) = match (&inspection.wanted, &inspection.seen) {
         (Ok(wanted), Ok(seen)) if !seen.containers.is_empty() => (wanted, seen),
-        (Err(why), _) | (_, Err(why)) => return not_certain(stack, order, why),
+        (Err(why), _) | (_, Err(why)) => return uncertain_file(stack, order, why),
         (Ok(_), Ok(_)) => {
-            return not_certain(stack, order, "Portainer lists no container of this stack");
+            return uncertain_file(stack, order, "Portainer lists no container of this stack");
         }
     };
     let mut plan = Plan {
-        idle: Idle::UpToDate,
+        no_update: NoUpdate::UpToDate,
         ..Plan::default()
     };
     for (service, wants) in &wanted.services {
-        if !wants.optional || !seen.of(service).is_empty() {
+        if !wants.optional || !seen.containers_of(service).is_empty() {
             let selected = match &wants.image {
                 Some(image) => order.images.matches(image, &stack.except),
                 None => order.images == Selection::All,
@@ -353,16 +360,21 @@ fn file_stack(
             let why = format!(
                 "\"pull_policy: {policy}\" of service {service:?} makes compose pull it in every update"
             );
-            return not_certain(stack, order, &why);
+            return uncertain_file(stack, order, &why);
         }
     }
     if stack.pull == PullMode::First {
         let services = wanted.services.iter();
         plan.pulls = services
-            .filter_map(|(service, wants)| pulled(service, wants, &plan, inspection))
+            .filter_map(|(service, wants)| reference_to_pull(service, wants, &plan, inspection))
             .collect();
     }
     Ok(plan)
+}
+
+/// The names of services.
+pub(super) fn names(services: &[(String, Option<Reference>)]) -> Vec<&str> {
+    services.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 fn has(services: &[(String, Option<Reference>)], name: &str) -> bool {
@@ -370,19 +382,19 @@ fn has(services: &[(String, Option<Reference>)], name: &str) -> bool {
 }
 
 /// The reference of a service, if it is to be pulled.
-fn pulled(
+fn reference_to_pull(
     service: &str,
     wants: &ServiceSpec,
     plan: &Plan,
-    inspection: &Inspection,
+    inspection: &StackInspection,
 ) -> Option<Reference> {
     let reference = wants.image.as_ref()?;
-    let due = match pull_need(wants, reference, inspection) {
+    let is_due = match pull_need(wants, reference, inspection) {
         PullNeed::Missing => has(&plan.selected, service) || has(&plan.others, service),
         PullNeed::MayBeNewer => has(&plan.selected, service),
         PullNeed::Pinned | PullNeed::Policy | PullNeed::Local => false,
     };
-    due.then(|| reference.clone())
+    is_due.then(|| reference.clone())
 }
 
 /// The reason to pull an image, or not to.
@@ -399,7 +411,7 @@ enum PullNeed {
     Local,
 }
 
-fn pull_need(wants: &ServiceSpec, reference: &Reference, inspection: &Inspection) -> PullNeed {
+fn pull_need(wants: &ServiceSpec, reference: &Reference, inspection: &StackInspection) -> PullNeed {
     if wants.source == ImageSource::Host {
         return PullNeed::Policy;
     }
@@ -420,8 +432,8 @@ fn pull_need(wants: &ServiceSpec, reference: &Reference, inspection: &Inspection
 }
 
 impl Plan {
-    /// Notes which selected images are left as they are on the host, and which are not pulled although they may be newer.
-    fn check_pulls(&mut self, stack: &Stack, order: &Order, inspection: &Inspection) {
+    /// Notes the selected images that are left as they are on the host, and those that are not pulled although they may be newer.
+    fn check_pulls(&mut self, stack: &Stack, order: &Order, inspection: &StackInspection) {
         let Ok(file) = &inspection.wanted else { return };
         for (service, wanted) in &self.selected {
             let (Some(reference), Some(wants)) = (wanted, file.services.get(service)) else {
@@ -458,8 +470,8 @@ impl Plan {
     }
 }
 
-/// Portainer does the pulling where it is not certain what is wanted; a limited event is never widened.
-fn not_certain(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult> {
+/// The plan if the file is not certain: Portainer pulls. A limited event is never widened.
+fn uncertain_file(stack: &Stack, order: &Order, why: &str) -> Result<Plan, RedeployResult> {
     match limit(stack, order) {
         Some(limit) => Err(RedeployResult::refused(format!(
             "{limit}, but {why}, so the update could not be kept to these images; nothing was sent (change the file, or update the whole stack)"
@@ -475,7 +487,7 @@ fn not_certain(stack: &Stack, order: &Order, why: &str) -> Result<Plan, Redeploy
     }
 }
 
-/// What limits the images, in words.
+/// The limit to some images, in words.
 pub(super) fn limit(stack: &Stack, order: &Order) -> Option<String> {
     match &order.images {
         Selection::Only(named) => {
@@ -491,7 +503,7 @@ pub(super) fn limit(stack: &Stack, order: &Order) -> Option<String> {
 }
 
 fn not_in_this_stack(order: &Order, seen: &ContainerSnapshot, wanted: &ComposeSpec) -> String {
-    let asked = match &order.images {
+    let requested = match &order.images {
         Selection::Only(named) => named
             .iter()
             .map(ToString::to_string)
@@ -508,20 +520,20 @@ fn not_in_this_stack(order: &Order, seen: &ContainerSnapshot, wanted: &ComposeSp
         .collect::<BTreeSet<_>>();
     let both: Vec<String> = both.into_iter().collect();
     format!(
-        "no service of this stack uses {asked}; it uses {}",
+        "no service of this stack uses {requested}; it uses {}",
         both.join(", ")
     )
 }
 
-/// Images of Portainer itself: a redeploy of these kills the one who carries it out.
+/// Images of Portainer itself: a redeploy of these kills the process that carries it out.
 const PORTAINER: [&str; 3] = [
     "docker.io/portainer/portainer-ce",
     "docker.io/portainer/portainer-ee",
     "docker.io/portainer/agent",
 ];
 
-/// A stack that contains Portainer is never touched.
-fn refuse_portainer(inspection: &Inspection) -> Result<(), RedeployResult> {
+/// Refuses a stack that contains Portainer.
+fn refuse_portainer(inspection: &StackInspection) -> Result<(), RedeployResult> {
     let wanted = inspection
         .wanted
         .iter()
@@ -531,7 +543,7 @@ fn refuse_portainer(inspection: &Inspection) -> Result<(), RedeployResult> {
         .iter()
         .flat_map(|seen| seen.containers.iter().filter_map(reference_of));
     let swarm = inspection.services.iter().flat_map(|seen| {
-        let references = seen.services.iter().map(snapshot::Service::reference);
+        let references = seen.services.iter().map(snapshot::SwarmService::reference);
         references.filter_map(|text| Reference::parse(text).ok())
     });
     match wanted
@@ -540,20 +552,21 @@ fn refuse_portainer(inspection: &Inspection) -> Result<(), RedeployResult> {
         .find(|reference| PORTAINER.contains(&reference.repository().as_str()))
     {
         Some(reference) => Err(RedeployResult::refused(format!(
-            "this stack contains Portainer itself ({}), and redeploying it would kill the one who carries it out; update it with docker on its host",
+            "this stack contains Portainer itself ({}), and redeploying it would kill the Portainer that carries it out; update it with docker on its host",
             reference.familiar()
         ))),
         None => Ok(()),
     }
 }
 
-/// Portainer ≥ 2.41 takes a stack in status 4 down before it updates it: only where that cannot make it worse.
-fn status_allows(
+/// Refuses an update after a failed deployment that could make the stack worse: Portainer from 2.41 on takes a stack in Status 4 down
+/// before it updates it.
+fn check_status(
     stack: &Stack,
     order: &Order,
-    found: &Found,
+    found: &FoundStack,
     plan: &Plan,
-    inspection: &Inspection,
+    inspection: &StackInspection,
 ) -> Result<(), RedeployResult> {
     if found.record.status != StackStatus::Error || order.force {
         return Ok(());
@@ -570,7 +583,7 @@ fn status_allows(
                     stack.key
                 )))
             }
-            // The next commit may heal it, and nothing but the redeploy reads that.
+            // The next commit may fix it, and only a redeploy reads that.
             _ => Ok(()),
         };
     }
@@ -590,7 +603,7 @@ fn status_allows(
     match all_local || none_runs {
         true => Ok(()),
         false => Err(RedeployResult::refused(format!(
-            "the last deployment of this stack failed, Portainer would take it down before the next one, and not every image is certain to be at hand; run \"stackhook redeploy {} --force\" if it may go down",
+            "the last deployment of this stack failed, Portainer would take it down before the next one, and not every image is certain to be available; run \"stackhook redeploy {} --force\" if it may go down",
             stack.key
         ))),
     }

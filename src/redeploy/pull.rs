@@ -1,28 +1,42 @@
-//! Step 4, done: images are pulled before the stack is touched, and `unchanged` is said only when it is true.
+//! Pulls images before the stack is touched, and finds out whether that leaves anything to update. Pulls that are left to Portainer
+//! are checked afterwards: some of its releases fetch only images that are missing on the host, and answer as if they had pulled.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-use crate::health::Verdict;
-use crate::health::compose::{Criteria, Watch};
+use crate::health::compose::{ContainerWatch, Criteria};
+use crate::health::{Snapshot, Verdict};
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{PortainerError, PullFailure, Registry, RegistryId, StackStatus};
-use crate::redeploy::find::Found;
-use crate::redeploy::inspect::{self, Inspection};
-use crate::redeploy::plan::{self, Idle, Plan};
-use crate::redeploy::{AttemptError, Images, RedeployResult, Run, Step};
+use crate::portainer::{
+    self, EnvironmentId, ImageOrigin, LocalImage, PortainerError, PullFailure, Registry,
+    RegistryId, StackStatus,
+};
+use crate::redeploy::find::FoundStack;
+use crate::redeploy::inspect::{self, StackInspection, reference_of};
+use crate::redeploy::plan::{self, NoUpdate, Plan};
+use crate::redeploy::{AttemptError, Direction, Images, RedeployResult, Run, Step, Submission};
 use crate::stack::order::Order;
-use crate::stack::outcome::Outcome;
+use crate::stack::outcome::{Fault, Outcome};
+
+/// The images of which Portainer does the pulling, as far as this redeploy knows them.
+#[derive(Debug, Default)]
+pub(super) struct DelegatedPulls {
+    /// The references that were pulled before the update all the same.
+    pulled: BTreeSet<Reference>,
+    /// References that could not be pulled, with the reason.
+    failed: Vec<(Reference, String)>,
+}
 
 impl Run<'_> {
-    /// Pulls what the plan says; returns what there is afterwards.
+    /// Pulls the images of the plan; returns the inspection with the images that the host has afterwards.
     pub(super) fn pull(
         &mut self,
         order: &Order,
-        found: &Found,
-        mut inspection: Inspection,
+        found: &FoundStack,
+        mut inspection: StackInspection,
         plan: &Plan,
-    ) -> Result<Inspection, AttemptError> {
+    ) -> Result<StackInspection, AttemptError> {
         self.check_forced_services(order, found, plan)?;
         if !plan.pulls.is_empty() || plan.repull {
             self.cx.observer.pulling(&plan.images_before(&inspection))?;
@@ -32,7 +46,7 @@ impl Run<'_> {
             self.step(Step::Pulling(
                 plan.pulls.iter().map(Reference::familiar).collect(),
             ));
-            // A user who may not see the registries pulls without credentials, and the registry's words then say what is missing.
+            // A user who may not see the registries pulls without credentials; the registry's answer then names what is missing.
             let registries = match self.cx.portainer.registries(environment) {
                 Ok(registries) => registries,
                 Err(error) if error.is_temporary() => return Err(error.into()),
@@ -44,7 +58,8 @@ impl Run<'_> {
                 self.pull_one(found, reference, platform, &registries)
             });
             let before = inspection.images();
-            let seen_again = inspect::local_images(self.cx.portainer, environment, &mut inspection);
+            let inspected_again =
+                inspect::local_images(self.cx.portainer, environment, &mut inspection);
             for (reference, result) in pulls.into_iter().zip(results) {
                 let failed = match result {
                     Ok(()) => {
@@ -67,7 +82,16 @@ impl Run<'_> {
                 }
                 return Err(also_arrived(failed.into(), &before, &inspection.images()));
             }
-            seen_again?;
+            inspected_again?;
+            for reference in &plan.pulls {
+                let before = self.images_before.get(reference).and_then(Option::as_deref);
+                self.log_decision(format_args!(
+                    "{} was {}, is {}",
+                    reference.familiar(),
+                    before.unwrap_or("not there"),
+                    inspection.id_of(reference).unwrap_or("not there")
+                ));
+            }
         }
         if !plan.repull {
             for reference in plan.needed() {
@@ -86,7 +110,7 @@ impl Run<'_> {
     /// Pulls one image with each of Portainer's registries that has credentials for it, until one succeeds.
     fn pull_one(
         &self,
-        found: &Found,
+        found: &FoundStack,
         reference: &Reference,
         platform: Option<&str>,
         registries: &[Registry],
@@ -140,7 +164,7 @@ impl Run<'_> {
     fn check_forced_services(
         &self,
         order: &Order,
-        found: &Found,
+        found: &FoundStack,
         plan: &Plan,
     ) -> Result<(), AttemptError> {
         for service in &plan.forced {
@@ -169,15 +193,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether nothing needs to be sent: all is up to date, and what runs is well right now.
+    /// The result of a redeploy that needs no update: everything is up to date, and the containers are healthy right now.
     pub(super) fn unchanged(
-        &self,
+        &mut self,
         order: &Order,
-        found: &Found,
-        inspection: &Inspection,
+        found: &FoundStack,
+        inspection: &StackInspection,
         plan: &Plan,
     ) -> Result<Option<RedeployResult>, AttemptError> {
-        // An empty list is no proof of anything (contract 7).
+        // Portainer shows an empty list to a user without access.
         let Some(seen) = inspection
             .seen
             .as_ref()
@@ -191,10 +215,10 @@ impl Run<'_> {
             .set
             .iter()
             .all(|(name, value)| stored.get(name) == Some(value));
-        let may_be = match plan.idle {
-            Idle::Never => false,
-            Idle::UpToDate => plan.up_to_date(seen, inspection),
-            Idle::Deployed => true,
+        let may_be = match plan.no_update {
+            NoUpdate::Never => false,
+            NoUpdate::UpToDate => plan.up_to_date(seen, inspection),
+            NoUpdate::Deployed => true,
         };
         // After a failed deployment, another submit would at best change nothing, and some releases take the stack down first.
         let was_deployed = matches!(
@@ -205,11 +229,14 @@ impl Run<'_> {
         if !idle {
             return Ok(None);
         }
+        let failed_before = found.record.status == StackStatus::Error;
+        let note = failed_before.then_some("Portainer's last deployment of this stack failed");
         if self.stack.healthy_within.is_zero() {
             let end = RedeployResult::new(
                 Outcome::Unchanged,
-                "nothing newer; its health was not looked at (\"healthy_within\" is zero)",
+                "nothing newer; its health was not checked (\"healthy_within\" is zero)",
             );
+            self.notes.extend(note.map(str::to_owned));
             return Ok(Some(RedeployResult {
                 services: seen.report(seen, &inspection.roles()),
                 verified: Some(false),
@@ -223,12 +250,15 @@ impl Run<'_> {
             within: limits::SETTLE,
             ..Criteria::default()
         };
-        let mut watch = Watch::new(criteria, self.cx.clock.now());
+        let mut watch = ContainerWatch::new(criteria, self.cx.clock.now());
         let mut seen = seen.clone();
         loop {
             let now = self.cx.clock.now();
             match watch.recheck(now, &seen) {
-                Some(verdict) if verdict.bad.is_empty() => return Ok(Some(nothing_newer(verdict))),
+                Some(verdict) if verdict.bad.is_empty() => {
+                    self.notes.extend(note.map(str::to_owned));
+                    return Ok(Some(nothing_newer(verdict)));
+                }
                 Some(_) => return Ok(None),
                 None => {
                     self.step(Step::Verifying(Vec::new()));
@@ -240,6 +270,101 @@ impl Run<'_> {
                     )?;
                 }
             }
+        }
+    }
+
+    /// Adds the images that Portainer pulled: the references that moved are known only after the update.
+    pub(super) fn add_portainers_pulls(&self, submission: &mut Submission) {
+        if !submission.can_roll_back || !submission.expected.is_empty() {
+            return;
+        }
+        let environment = submission.environment;
+        let references: Vec<&Reference> = submission.images_before.keys().collect();
+        let images = inspect::side_by_side(&references, |reference| {
+            self.cx.portainer.image(environment, &reference.familiar())
+        });
+        for (reference, image) in references.into_iter().zip(images) {
+            if let Ok(Some(image)) = image {
+                submission.images.insert(reference.clone(), image.id);
+            }
+        }
+    }
+
+    /// The version of a Portainer that pulls only missing images.
+    pub(super) fn missing_only_version(&self) -> Option<String> {
+        let version = self.cx.portainer.version().ok()?;
+        portainer::pulls_missing_only(&version).then_some(version)
+    }
+
+    /// Turns the success of an update into a failure where Portainer did not pull an image that it had to pull.
+    pub(super) fn require_pulled(
+        &self,
+        submission: &Submission,
+        end: RedeployResult,
+    ) -> RedeployResult {
+        let was_delegated = submission.direction == Direction::Update
+            && submission.expected.is_empty()
+            && submission.forced.is_empty();
+        if !was_delegated || end.outcome != Outcome::Updated {
+            return end;
+        }
+        let Some(version) = self.missing_only_version() else {
+            return end;
+        };
+        let Ok(Snapshot::Compose(seen)) = self.snapshot_patiently(submission) else {
+            return end;
+        };
+        let kept = seen.containers.iter().filter_map(|container| {
+            let reference = reference_of(container).filter(|one| one.digest().is_none())?;
+            // One that was not on the host is fetched by every release.
+            let before = submission.images_before.get(&reference);
+            let is_kept =
+                before.is_none_or(|id| id.as_deref() == Some(container.image_id.as_str()));
+            is_kept.then_some(reference)
+        });
+        let kept: BTreeSet<Reference> = kept.collect();
+        let problems: Vec<String> = kept
+            .difference(&self.delegated.pulled)
+            .filter_map(|reference| self.not_newest(submission.environment, reference))
+            .collect();
+        match problems.is_empty() {
+            true => end,
+            false => RedeployResult {
+                outcome: Outcome::Failed,
+                fault: Some(Fault::Refused),
+                message: format!(
+                    "{}; but Portainer {version} pulls only images that are missing on the host: {}",
+                    end.message,
+                    problems.join("; ")
+                ),
+                ..end
+            },
+        }
+    }
+
+    /// The reason for which an image that Portainer did not pull is not known to be the newest.
+    fn not_newest(&self, environment: EnvironmentId, reference: &Reference) -> Option<String> {
+        let name = reference.familiar();
+        let failed = &self.delegated.failed;
+        if let Some((_, why)) = failed.iter().find(|(other, _)| other == reference) {
+            return Some(why.clone());
+        }
+        let local = self.cx.portainer.image(environment, &name);
+        let was_made_here = |image: &LocalImage| image.origin(reference) == ImageOrigin::Local;
+        let local = local.ok().flatten().filter(|image| !was_made_here(image))?;
+        let has = |image: &LocalImage, digest: &str| {
+            let mut digests = image.repo_digests.iter();
+            digests.any(|one| one.rsplit('@').next() == Some(digest))
+        };
+        match self.cx.portainer.distribution(environment, reference) {
+            Ok(Some(digest)) if has(&local, &digest) => None,
+            Ok(Some(_)) => Some(format!(
+                "the registry has a newer {name}; run the update again, and stackhook pulls it first"
+            )),
+            Ok(None) => Some(format!("the registry no longer has {name}")),
+            Err(error) => Some(format!(
+                "it is not known whether {name} is the newest: {error}"
+            )),
         }
     }
 }
@@ -274,7 +399,7 @@ impl PullError {
         }
     }
 
-    /// Whether the registry does not have the image, or not for us.
+    /// Returns true if the registry does not have the image, or not for these credentials.
     fn is_refusal(&self) -> bool {
         matches!(
             self.error.pull_failure(),
@@ -309,21 +434,21 @@ fn matching_registries<'r>(
     matching
 }
 
-/// A failed pull, and what other pulls of the same redeploy brought: it stays.
-fn also_arrived(halt: AttemptError, before: &Images, now: &Images) -> AttemptError {
+/// A failed pull that names the images which other pulls of the same redeploy fetched: they stay on the host.
+fn also_arrived(failed: AttemptError, before: &Images, now: &Images) -> AttemptError {
     let moved = now
         .iter()
         .filter(|(reference, id)| id.is_some() && before.get(*reference) != Some(*id));
     let moved: Vec<String> = moved.map(|(reference, _)| reference.familiar()).collect();
-    match halt {
+    match failed {
         AttemptError::Over(end) if !moved.is_empty() => {
             let message = format!(
-                "{}; what did arrive is used by the next update: {}",
+                "{}; these did arrive and are used by the next update: {}",
                 end.message,
                 moved.join(", ")
             );
             AttemptError::Over(RedeployResult { message, ..end })
         }
-        halt => halt,
+        failed => failed,
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::Reference;
 use crate::portainer::StackId;
 use crate::redeploy::submission::Blame;
-use crate::redeploy::{NotWritten, RedeployResult, Submission};
+use crate::redeploy::{NotWritten, RedeployResult, Run, Submission};
 use crate::store::stacks::StackStore;
 
 /// The record of one stack. Its JSON keys are those of the files in `state_dir`.
@@ -41,7 +41,7 @@ pub(crate) struct BlockedImage {
     pub(crate) back_to: String,
     /// The time of the rollback (Unix seconds).
     pub(crate) unix: u64,
-    /// Whether only one of the images of that rollback is at fault, and it is not known which.
+    /// Set if only one of the images of that rollback is at fault, and it is not known which.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) together: bool,
 }
@@ -65,14 +65,22 @@ impl StackRecord {
         }
     }
 
-    /// Remembers the services that a failed update or rollback left failed, where that was verified.
+    /// Remembers the services that a failed update or rollback left failed, if that was verified.
     pub(super) fn left_bad(&mut self, end: &RedeployResult) {
         if end.verified == Some(true) {
             self.bad = end.bad.iter().cloned().collect();
         }
     }
 
-    /// Blocks what a rollback is blamed on. What ran before cannot be rolled back to again.
+    /// Records the end of a restart of the same content.
+    pub(super) fn restarted(&mut self, end: &Result<RedeployResult, RedeployResult>) {
+        match end {
+            Ok(_) => self.bad.clear(),
+            Err(end) => self.left_bad(end),
+        }
+    }
+
+    /// Blocks the images and values that a rollback is blamed on, and forgets the images that it restored.
     pub(super) fn rolled_back(
         &mut self,
         blame: &Blame,
@@ -107,7 +115,7 @@ impl StackRecord {
         }
     }
 
-    /// An update was verified: nothing is failed any more, and what it deployed instead of a blocked image or value unblocks that.
+    /// Records a verified update: nothing is failed any more, and a blocked image or value is unblocked by what was deployed instead.
     pub(crate) fn proved_healthy(&mut self, submission: &Submission) {
         self.bad.clear();
         self.blocked.retain(|reference, blocked| {
@@ -130,13 +138,43 @@ pub(crate) fn moved(submission: &Submission) -> BTreeMap<Reference, String> {
     submission.images_before.iter().filter_map(moved).collect()
 }
 
+impl Run<'_> {
+    /// Records an update that did not fail: a rollback restores what it replaced, and the clean-up may remove what the update before
+    /// it had replaced.
+    pub(super) fn remember_success(&mut self, submission: &Submission, end: &RedeployResult) {
+        let mut record = self.cx.memory.recall(submission.id);
+        record.sent(submission);
+        if end.verified == Some(true) {
+            record.proved_healthy(submission);
+            if self.stack.cleanup {
+                self.clean_up(submission, &mut record);
+            }
+        }
+        self.keep(submission.id, &record);
+    }
+
+    /// Changes the record of a stack.
+    pub(super) fn remember(&mut self, id: StackId, change: impl FnOnce(&mut StackRecord)) {
+        let mut record = self.cx.memory.recall(id);
+        change(&mut record);
+        self.keep(id, &record);
+    }
+
+    fn keep(&mut self, id: StackId, record: &StackRecord) {
+        if let Err(NotWritten(why)) = self.cx.memory.keep(id, record) {
+            self.notes
+                .push(format!("the data for a rollback could not be saved: {why}"));
+        }
+    }
+}
+
 /// Storage of the records.
 pub(crate) trait Memory: Send + Sync {
-    /// The record of a stack; an empty one where there is none.
+    /// The record of a stack, empty if there is none.
     fn recall(&self, id: StackId) -> StackRecord;
-    /// Replaces it.
+    /// Replaces the record of a stack.
     fn keep(&self, id: StackId, record: &StackRecord) -> Result<(), NotWritten>;
-    /// Whether it survives the end of the process.
+    /// Returns true if the records survive the end of the process.
     fn lasts(&self) -> bool;
 }
 

@@ -1,10 +1,11 @@
-//! The result of a redeploy, and the reasons for which an attempt to submit is repeated.
+//! The result of a redeploy, its report, and the reasons for which an attempt to submit is repeated.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use crate::portainer::PortainerError;
-use crate::redeploy::NotWritten;
-use crate::stack::outcome::{Fault, Outcome, ServiceLog, ServiceReport};
+use crate::redeploy::{NotWritten, Run};
+use crate::stack::outcome::{Fault, Outcome, ServiceLog, ServiceReport, StackReport, Stage};
 
 /// The result of a redeploy, from which its report is made.
 #[derive(Debug)]
@@ -14,9 +15,9 @@ pub(super) struct RedeployResult {
     pub(super) message: String,
     pub(super) services: Vec<ServiceReport>,
     pub(super) verified: Option<bool>,
-    /// What runs now, in words: left out where a rollback has changed it since.
+    /// The state of the services now, in words; absent if a rollback has changed it since.
     pub(super) now: Option<String>,
-    /// Services that failed, where that was verified.
+    /// Services that failed, if that was verified.
     pub(super) bad: Vec<String>,
     /// The services whose own containers made the update fail.
     pub(super) culprits: Culprits,
@@ -32,7 +33,7 @@ pub(super) enum Culprits {
     Unknown,
     /// A container could not be started because of its image, but not which.
     SomeImage,
-    /// These.
+    /// The containers of these services.
     Services(BTreeSet<String>),
 }
 
@@ -49,10 +50,10 @@ pub(super) enum AttemptError {
     Busy(UnderWay),
 }
 
-/// The evidence for a deployment by someone else that is under way.
+/// The evidence for a deployment that stackhook did not submit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UnderWay {
-    /// Portainer says so.
+    /// Portainer reports it.
     Reported,
     /// Its traces, which a Portainer that died leaves behind as well: believed only while they change.
     Traces(String),
@@ -89,16 +90,48 @@ impl RedeployResult {
     }
 }
 
+impl Run<'_> {
+    /// The report of a result, with the notes and without secrets.
+    pub(super) fn report(&self, end: Result<RedeployResult, RedeployResult>) -> StackReport {
+        let (Ok(end) | Err(end)) = end;
+        let mut message = end.message;
+        for part in end.now.iter().chain(&self.notes) {
+            message.push_str("; ");
+            message.push_str(part);
+        }
+        let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = match end.verified {
+            // Some containers are judged at the first inspection, before any step of it is shown.
+            Some(true) if stage != Stage::RollBack => Stage::Verify,
+            _ => stage,
+        };
+        let seconds = self.cx.clock.now().duration_since(self.began).as_secs_f64();
+        StackReport {
+            stack: self.stack.key.to_string(),
+            name: self.stack.name.clone(),
+            environment: self.environment.clone(),
+            outcome: end.outcome,
+            verified: end.verified,
+            message: self.redactor.show(&message),
+            seconds: (seconds * 10.0).round() / 10.0,
+            services: end.services,
+            fault: end.fault,
+            stage: Some(stage).filter(|_| end.outcome.is_bad()),
+            logs: end.logs,
+        }
+    }
+}
+
 impl AttemptError {
     /// The result of an attempt that is not repeated.
-    pub(super) fn at_once(self) -> RedeployResult {
-        let words = match self {
+    pub(super) fn into_result(self) -> RedeployResult {
+        let why = match self {
             AttemptError::Over(end) => return end,
             AttemptError::Away(error) => error.to_string(),
             AttemptError::Busy(_) => "another deployment of this stack is under way".to_owned(),
             AttemptError::Edited => "the stack is being changed in Portainer".to_owned(),
         };
-        RedeployResult::failed(Fault::NotReached, words)
+        RedeployResult::failed(Fault::NotReached, why)
     }
 }
 

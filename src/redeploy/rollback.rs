@@ -1,41 +1,62 @@
-//! Restores the previous images: by itself when an update took the stack down, or when a person asks for it.
+//! Restores the previous images: automatically when an update took the stack down, or when a person asks for it. A stack that cannot
+//! be rolled back, or must not be, is started again by one submit of the same content if nothing in that is at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use crate::health::{ContainerSnapshot, Roles, Snapshot};
 use crate::image::Reference;
-use crate::portainer::{EnvironmentId, Kind, Origin, Update};
-use crate::redeploy::pin::PinnedTags;
+use crate::portainer::{EnvironmentId, Update};
 use crate::redeploy::record::moved;
+use crate::redeploy::result::Culprits;
 use crate::redeploy::submission::Blame;
-use crate::redeploy::submit::Sent;
+use crate::redeploy::submit::{PinnedTags, Sent};
 use crate::redeploy::{
     AttemptError, Direction, RedeployResult, Run, Step, Submission, find, inspect,
 };
 use crate::stack::RollBack;
 use crate::stack::outcome::Outcome;
 
-/// The state that a rollback leads to.
+/// The state that a rollback or restart leads to.
 #[derive(Clone)]
 struct Goal {
     environment: EnvironmentId,
-    /// The containers now, or when the failed update was sent.
-    before: ContainerSnapshot,
+    /// The containers or services now, or when the failed update was sent.
+    before: Snapshot,
     expected: BTreeSet<String>,
     roles: Roles,
+    /// Empty, like `variables`, for a restart.
     images: BTreeMap<Reference, String>,
     /// The ids that the failed update moved them to: after a crash in the middle of a rollback, the references do not show these.
     newer: BTreeMap<Reference, String>,
     variables: BTreeMap<String, Option<String>>,
-    /// What is blocked afterwards; `None`: everything that is rolled back, because a person asked for it.
+    /// References whose tags a restart leaves as they are; those of all other running images are pinned.
+    unpinned: BTreeSet<Reference>,
+    /// The images and values that are blocked afterwards; `None`: all that are rolled back, because a person asked for it.
     blame: Option<Blame>,
 }
 
 impl Goal {
-    /// Whether it is another state than that of the failed update.
-    fn differs(&self) -> bool {
-        !self.images.is_empty() || !self.variables.is_empty()
+    /// Returns true if it is the state of the failed update itself.
+    fn is_restart(&self) -> bool {
+        self.images.is_empty() && self.variables.is_empty()
+    }
+}
+
+/// The end of a rollback or restart, as the beginning of a message.
+pub(super) fn restored(
+    is_restart: bool,
+    end: &Result<RedeployResult, RedeployResult>,
+) -> &'static str {
+    let is_unverified =
+        |end: &RedeployResult| end.verified == Some(false) && end.services.is_empty();
+    match (is_restart, end) {
+        (false, Ok(end)) if is_unverified(end) => "the previous images were deployed again, but",
+        (true, Ok(end)) if is_unverified(end) => "the stack was deployed again, but",
+        (false, Ok(_)) => "the previous images run again,",
+        (true, Ok(_)) => "the stack was started again,",
+        (false, Err(_)) => "it could not be rolled back:",
+        (true, Err(_)) => "it could not be started again:",
     }
 }
 
@@ -43,10 +64,10 @@ impl Run<'_> {
     /// Rolls back because a person asks for it.
     pub(super) fn rollback_on_request(&mut self) -> Result<RedeployResult, RedeployResult> {
         self.step(Step::Finding);
-        let unsent = |halt: AttemptError| match halt {
+        let unsent = |error: AttemptError| match error {
             AttemptError::Over(end) => end,
-            halt => {
-                let end = halt.at_once();
+            error => {
+                let end = error.into_result();
                 RedeployResult {
                     message: format!("{}; nothing was sent", end.message),
                     ..end
@@ -54,8 +75,8 @@ impl Run<'_> {
             }
         };
         let found = find::find(self.cx.portainer, self.stack).map_err(unsent)?;
-        self.know(&found, None);
-        // Tells the observer the stack's number. A rollback ignores pauses.
+        self.update_redactor(&found, None);
+        // Tells the observer the stack's id. A rollback ignores pauses.
         let _ = self.cx.observer.pause(Some(found.record.id));
         self.lock_stack(found.record.id)?;
         let record = self.cx.memory.recall(found.record.id);
@@ -66,7 +87,7 @@ impl Run<'_> {
             };
             return Err(RedeployResult::refused(why));
         }
-        if found.record.origin() != Origin::File || found.record.kind != Kind::Compose {
+        if !found.can_roll_back() {
             return Err(RedeployResult::refused(
                 "cannot roll back: only compose stacks whose file Portainer keeps can be rolled back",
             ));
@@ -80,23 +101,25 @@ impl Run<'_> {
         let goal = Goal {
             environment,
             expected: own.services(),
-            before,
+            before: Snapshot::Compose(before),
             roles,
             images: record.previous,
             newer: BTreeMap::new(),
             variables: record.previous_variables,
+            unpinned: BTreeSet::new(),
             blame: None,
         };
-        let end = self.roll_back_to(&goal)?;
-        Ok(RedeployResult {
+        let end = self.deploy_goal(&goal);
+        let restored = restored(false, &end);
+        end.map(|end| RedeployResult {
             outcome: Outcome::Updated,
-            message: format!("the previous images run again, {}", end.message),
+            message: format!("{restored} {}", end.message),
             ..end
         })
     }
 
     /// The roles of the services of the file that Portainer has; none where it is not certain.
-    fn roles_of(&self, found: &find::Found) -> Roles {
+    fn roles_of(&self, found: &find::FoundStack) -> Roles {
         let wanted = crate::compose::read(
             &found.file,
             &find::compose_variables(&found.record, &BTreeMap::new()),
@@ -106,22 +129,23 @@ impl Run<'_> {
         Roles(services.map(|(name, wants)| (name, wants.role)).collect())
     }
 
-    /// Rolls back after a failed update where the settings ask for it and it is possible. A stack that is down although nothing was
-    /// newer is brought back by the same content. The reply says both.
+    /// Rolls back after a failed update if the settings ask for it and it is possible. Otherwise a stack that is down is started again,
+    /// unless its own content is at fault. The reply tells both.
     pub(super) fn rollback_if_needed(
         &mut self,
         submission: &Submission,
         failed: RedeployResult,
     ) -> RedeployResult {
         let Some(before) = submission
-            .containers()
-            .filter(|_| submission.direction == Direction::Update && submission.can_roll_back)
-            // Where the end is not known the update may still be under way.
+            .before
+            .as_ref()
+            .filter(|_| submission.direction == Direction::Update)
+            // An update whose end is not known may still be under way.
             .filter(|_| failed.outcome == Outcome::Failed)
         else {
             return failed;
         };
-        let goal = Goal {
+        let mut goal = Goal {
             environment: submission.environment,
             before: before.clone(),
             expected: submission.expected.clone(),
@@ -129,52 +153,69 @@ impl Run<'_> {
             images: moved(submission),
             newer: submission.images.clone(),
             variables: submission.variables_before.clone(),
+            unpinned: BTreeSet::new(),
             blame: Some(self.blame(submission, &failed)),
         };
-        let down = || self.is_down(submission, before);
-        let needed = match self.stack.rollback {
-            RollBack::Never => false,
-            RollBack::WhenDown => down(),
-            RollBack::WhenUnhealthy => goal.differs() && failed.verified == Some(true) || down(),
+        let down = || self.is_down(submission);
+        let may_roll_back = submission.can_roll_back && self.stack.rollback != RollBack::Never;
+        let is_unhealthy = || {
+            self.stack.rollback == RollBack::WhenUnhealthy
+                && failed.verified == Some(true)
+                && !goal.is_restart()
+        };
+        let needed = match may_roll_back {
+            true => is_unhealthy() || down(),
+            false => self.may_restart(submission, &failed) && down(),
         };
         if !needed {
             return failed;
         }
-        let restored = match goal.differs() {
-            true => "the previous images run again",
-            false => "the stack was started again",
-        };
+        if !may_roll_back {
+            // After an update of the whole stack, every tag names the image that belongs to it.
+            goal.unpinned = match submission.expected.is_empty() {
+                true => references_of(before),
+                false => goal.images.into_keys().collect(),
+            };
+            (goal.images, goal.variables) = (BTreeMap::new(), BTreeMap::new());
+            goal.blame = Some(Blame::default());
+        }
         self.answer_lost = false;
-        let mut back = self.roll_back_to(&goal);
+        let mut end = self.deploy_goal(&goal);
         // The engine or Portainer may have gone away in the middle of the rollback, too.
         let interrupted = self.answer_lost || self.disturbed.load(Ordering::Relaxed);
-        if back.is_err() && interrupted && self.is_down(submission, before) {
-            back = self.roll_back_to(&goal);
+        if end.is_err() && interrupted && self.is_down(submission) {
+            end = self.deploy_goal(&goal);
         }
-        match back {
-            Ok(back) => RedeployResult {
-                message: format!("{}; {restored}, {}", failed.message, back.message),
-                services: back.services,
-                now: None,
-                ..failed
+        let restored = restored(goal.is_restart(), &end);
+        let is_done = end.is_ok();
+        let (Ok(back) | Err(back)) = end;
+        let is_known = is_done || !back.services.is_empty();
+        RedeployResult {
+            message: format!("{}; {restored} {}", failed.message, back.message),
+            services: if is_known {
+                back.services
+            } else {
+                failed.services
             },
-            Err(back) => {
-                let services = if back.services.is_empty() {
-                    failed.services
-                } else {
-                    back.services
-                };
-                RedeployResult {
-                    message: format!(
-                        "{}; it could not be rolled back: {}",
-                        failed.message, back.message
-                    ),
-                    services,
-                    now: back.now.or(failed.now),
-                    ..failed
-                }
-            }
+            now: back.now.or(failed.now).filter(|_| !is_done),
+            ..failed
         }
+    }
+
+    /// Returns true if the content of a failed update may run when it is submitted again: nothing in it is known to be at fault.
+    fn may_restart(&self, submission: &Submission, failed: &RedeployResult) -> bool {
+        let is_blameless = || match &failed.culprits {
+            Culprits::Unknown => true,
+            Culprits::Services(services) if services.is_empty() => true,
+            // Portainer pulls the images of a git stack, so that they may be newer.
+            Culprits::SomeImage | Culprits::Services(_) => {
+                failed.verified != Some(true)
+                    && submission.checkout.is_none()
+                    && moved(submission).is_empty()
+                    && submission.variables_before.is_empty()
+            }
+        };
+        self.disturbed.load(Ordering::Relaxed) || is_blameless()
     }
 
     /// Repeats a rollback that was sent before a crash and of which nothing can be seen.
@@ -184,15 +225,19 @@ impl Run<'_> {
     ) -> Result<RedeployResult, RedeployResult> {
         let goal = Goal {
             environment: submission.environment,
-            before: submission.containers().cloned().unwrap_or_default(),
+            before: submission
+                .before
+                .clone()
+                .unwrap_or_else(|| Snapshot::Compose(ContainerSnapshot::default())),
             expected: submission.expected.clone(),
             roles: submission.roles.clone(),
             images: submission.images.clone(),
             newer: moved_to(submission),
             variables: submission.variables_before.clone(),
+            unpinned: submission.images_before.keys().cloned().collect(),
             blame: Some(submission.blame.clone()),
         };
-        self.roll_back_to(&goal)
+        self.deploy_goal(&goal)
     }
 
     /// Records a rollback that was sent before a crash, as one that was not cut short is recorded.
@@ -202,38 +247,44 @@ impl Run<'_> {
         end: &Result<RedeployResult, RedeployResult>,
     ) {
         let unix = self.cx.clock.unix();
-        self.remember(submission.id, |record| {
-            record.rolled_back(&submission.blame, &submission.images, unix, end);
+        self.remember(submission.id, |record| match submission.is_restart() {
+            true => record.restarted(end),
+            false => record.rolled_back(&submission.blame, &submission.images, unix, end),
         });
     }
 
-    /// Whether a service that ran has no running container now and did not complete.
-    pub(super) fn is_down(&self, submission: &Submission, before: &ContainerSnapshot) -> bool {
-        match self.look_patiently(submission) {
-            Ok(Snapshot::Compose(now)) => self.is_down_in(submission, before, &now),
-            Ok(Snapshot::Swarm(_)) | Err(_) => false,
-        }
+    /// Returns true if a service that ran has no running container now and did not complete, or a Swarm service is gone.
+    fn is_down(&self, submission: &Submission) -> bool {
+        let now = self.snapshot_patiently(submission);
+        now.is_ok_and(|now| self.is_down_in(submission, &now))
     }
 
-    /// The same, of what was seen already.
-    pub(super) fn is_down_in(
-        &self,
-        submission: &Submission,
-        before: &ContainerSnapshot,
-        now: &ContainerSnapshot,
-    ) -> bool {
-        // Where it is not certain what the file wants, everything that ran is missed.
+    /// The same, of a snapshot.
+    pub(super) fn is_down_in(&self, submission: &Submission, now: &Snapshot) -> bool {
         let (expected, roles) = self.requirements(submission);
-        let missed = |service: &String| expected.is_empty() || expected.contains(service);
-        now.down_since(before, &roles).iter().any(missed)
+        let down: Vec<String> = match (&submission.before, now) {
+            (Some(Snapshot::Compose(before)), Snapshot::Compose(now)) => {
+                now.down_since(before, &roles)
+            }
+            (Some(Snapshot::Swarm(before)), Snapshot::Swarm(now)) => {
+                (&before.names() - &now.names()).into_iter().collect()
+            }
+            _ => return false,
+        };
+        // Without a certain file, everything that ran is missed.
+        let is_missed = |service: &String| expected.is_empty() || expected.contains(service);
+        down.iter().any(is_missed)
     }
 
-    /// The rollback itself: every image must still be there before anything is touched.
-    fn roll_back_to(&mut self, goal: &Goal) -> Result<RedeployResult, RedeployResult> {
+    /// Submits the goal, follows and verifies it. Every image must still be on the host before anything is touched.
+    fn deploy_goal(&mut self, goal: &Goal) -> Result<RedeployResult, RedeployResult> {
         self.lock_environment(goal.environment)?;
-        // What led here may have used up the time.
+        // The failed update may have used up the time.
         self.locks.since = Some(self.cx.clock.now());
-        self.step(Step::RollingBack);
+        self.step(match goal.is_restart() {
+            true => Step::Restarting,
+            false => Step::RollingBack,
+        });
         // Not before it has its lock: a person may have changed the stack while it waited.
         let found = self.find_patiently()?;
         let newer = self.newer_ids(goal)?;
@@ -243,7 +294,7 @@ impl Run<'_> {
         for (reference, id) in &goal.images {
             if let Err(error) = self.patiently(|| portainer.tag(goal.environment, id, reference)) {
                 self.notes
-                    .extend(PinnedTags::of(tagged).release(portainer, goal.environment));
+                    .extend(PinnedTags::new(tagged).release(portainer, goal.environment));
                 return Err(RedeployResult::refused(format!(
                     "cannot roll back: {error}"
                 )));
@@ -267,23 +318,29 @@ impl Run<'_> {
             self.verify(&sent.submission)
         });
         self.notes
-            .extend(PinnedTags::of(forward).release(portainer, goal.environment));
+            .extend(PinnedTags::new(forward).release(portainer, goal.environment));
         let unix = self.cx.clock.unix();
-        self.remember(found.record.id, |record| {
-            record.rolled_back(&blame, &goal.images, unix, &end);
+        self.remember(found.record.id, |record| match goal.is_restart() {
+            true => record.restarted(&end),
+            false => record.rolled_back(&blame, &goal.images, unix, &end),
         });
         end
     }
 
-    /// Also pins services outside the update to their previous image, even if their tag was moved, during the submit. Returns the
-    /// ids that the tags are given back afterwards. A tag that cannot be pinned is a note: a newer image is better than none.
+    /// Also pins services outside the update to their previous image during the submit, even if their tag was moved. Returns the ids
+    /// that the tags get again afterwards. A tag that cannot be pinned is a note: a newer image is better than none.
     fn pin_the_rest(&mut self, goal: &Goal) -> BTreeMap<Reference, String> {
         let mut forward = BTreeMap::new();
-        for container in &goal.before.containers {
+        let Snapshot::Compose(before) = &goal.before else {
+            return forward;
+        };
+        for container in &before.containers {
             let Some(reference) = inspect::reference_of(container) else {
                 continue;
             };
-            let known = goal.images.contains_key(&reference) || forward.contains_key(&reference);
+            let known = goal.images.contains_key(&reference)
+                || goal.unpinned.contains(&reference)
+                || forward.contains_key(&reference);
             if known || reference.digest().is_some() {
                 continue;
             }
@@ -336,15 +393,15 @@ impl Run<'_> {
         Ok(newer)
     }
 
-    /// The references that containers of other stacks run with the newer id. For a user who cannot see all containers these are all
-    /// of them: a tag that is given back does no harm where no other service uses it.
+    /// The references that containers of other stacks run with the newer id. For a user who cannot see all containers these are all of
+    /// them: giving a tag back does no harm if no other stack uses it.
     fn used_by_others(
         &mut self,
         project: &str,
         environment: EnvironmentId,
         newer: &BTreeMap<Reference, String>,
     ) -> Result<BTreeSet<Reference>, RedeployResult> {
-        if !self.is_administrator() {
+        if newer.is_empty() || !self.is_administrator() {
             return Ok(newer.keys().cloned().collect());
         }
         let all = self
@@ -356,10 +413,10 @@ impl Run<'_> {
         Ok(used.map(|(reference, _)| reference.clone()).collect())
     }
 
-    /// File and variables as Portainer has them now, with the old values of those that the update set, and no pull.
+    /// Submits file and variables as Portainer has them now, with the old values of those that the update set, without a pull.
     fn submit_rollback(
         &self,
-        found: &find::Found,
+        found: &find::FoundStack,
         goal: &Goal,
         newer: &BTreeMap<Reference, String>,
         blame: &Blame,
@@ -372,31 +429,51 @@ impl Run<'_> {
         let gone = variables.filter(|(_, value)| value.is_none());
         let gone: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
         let update = || Update::new(&found.record, &found.file, &set, false).without(&gone);
+        // A restart stores the references whose tags it leaves as they are.
+        let unpinned = goal
+            .unpinned
+            .iter()
+            .map(|reference| (reference.clone(), None));
         let images_before = newer.iter();
         let submission = Submission {
             direction: Direction::Rollback,
-            before: Some(Snapshot::Compose(goal.before.clone())),
+            before: Some(goal.before.clone()),
             expected: goal.expected.clone(),
             roles: goal.roles.clone(),
             images_before: images_before
                 .map(|(reference, id)| (reference.clone(), Some(id.clone())))
+                .chain(unpinned)
                 .collect(),
             images: goal.images.clone(),
             variables_before: goal.variables.clone(),
             blame: blame.clone(),
-            ..Submission::of(&found.record)
+            ..Submission::new(&found.record)
         };
         self.send(submission, |_| {
             self.cx.portainer.update(update(), self.left())
         })
-        .map_err(AttemptError::at_once)
+        .map_err(AttemptError::into_result)
     }
 }
 
-/// The ids that a rollback which was sent has moved back from.
+/// The references that the containers of a snapshot were made from.
+fn references_of(snapshot: &Snapshot) -> BTreeSet<Reference> {
+    match snapshot {
+        Snapshot::Compose(seen) => {
+            let containers = seen.containers.iter();
+            containers.filter_map(inspect::reference_of).collect()
+        }
+        Snapshot::Swarm(_) => BTreeSet::new(),
+    }
+}
+
+/// The ids that the references of a rollback had before it.
 fn moved_to(submission: &Submission) -> BTreeMap<Reference, String> {
     let known = submission.images_before.iter();
     known
         .filter_map(|(reference, id)| Some((reference.clone(), id.clone()?)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

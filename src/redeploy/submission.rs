@@ -1,4 +1,4 @@
-//! The update as it was sent, and the stack before it: all that follow and verify need, also after a crash.
+//! The update as it was sent, and the stack before it: everything that following and verifying need, also after a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,14 +28,14 @@ pub(crate) enum Direction {
 pub(crate) struct Blame {
     /// Image ids by reference.
     pub(crate) images: BTreeMap<Reference, String>,
-    /// Whether it is known of all images together only that one of them is at fault.
+    /// Set if it is known only that one of these images is at fault, not which.
     pub(crate) together: bool,
     /// Values by variable.
     pub(crate) variables: BTreeMap<String, String>,
 }
 
-/// An update that was sent. Of the stack's variables it holds only the old values of those that were set. Its JSON keys are those of
-/// the journal.
+/// An update that was sent. Of the stack's variables it holds only the old values of those that were set. The journal stores it as
+/// JSON, so its keys must not change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Submission {
     /// Portainer's id of the stack.
@@ -47,7 +47,7 @@ pub(crate) struct Submission {
     /// Update or rollback.
     #[serde(rename = "way")]
     pub(crate) direction: Direction,
-    /// Whether the previous images can be restored: only for compose stacks whose file Portainer keeps.
+    /// Set if the previous images can be restored: only for compose stacks whose file Portainer keeps.
     #[serde(rename = "has_way_back")]
     pub(crate) can_roll_back: bool,
     /// Portainer's `UpdateDate` before: another one means that the update is done.
@@ -81,7 +81,7 @@ pub(crate) struct Submission {
 
 impl Submission {
     /// A submission for a stack, with nothing else known yet.
-    pub(super) fn of(record: &Record) -> Submission {
+    pub(super) fn new(record: &Record) -> Submission {
         Submission {
             id: record.id,
             environment: record.environment,
@@ -110,9 +110,16 @@ impl Submission {
         }
     }
 
-    /// Whether a service had a container before.
+    /// Returns true if it submits the content that the failed update had, to start a stack that is down.
+    pub(super) fn is_restart(&self) -> bool {
+        self.direction == Direction::Rollback
+            && self.images.is_empty()
+            && self.variables_before.is_empty()
+    }
+
+    /// Returns true if a service had a container before.
     pub(super) fn ran(&self, service: &str) -> bool {
         let before = self.containers();
-        before.is_some_and(|before| !before.of(service).is_empty())
+        before.is_some_and(|before| !before.containers_of(service).is_empty())
     }
 }

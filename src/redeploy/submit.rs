@@ -1,15 +1,21 @@
-//! Step 5: the one PUT, after a last check that the stack was not changed meanwhile.
+//! Submits the update: one PUT, after a last check that the stack was not changed meanwhile. Services outside the selection are pinned
+//! to their running images until the update has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::health::Snapshot;
+use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{Kind, Origin, PortainerError, Record, StackStatus, SwarmService, Update};
-use crate::redeploy::find::{self, Found};
-use crate::redeploy::inspect::{self, Inspection};
-use crate::redeploy::pin::{PinnedTags, pin_unselected};
+use crate::portainer::{
+    EnvironmentId, Origin, Portainer, PortainerError, Record, StackId, StackStatus, SwarmService,
+    Update,
+};
+use crate::redeploy::find::{self, FoundStack};
+use crate::redeploy::inspect::{self, StackInspection, reference_of};
 use crate::redeploy::plan::Plan;
-use crate::redeploy::{AttemptError, Direction, Images, Run, Step, Submission, UnderWay};
+use crate::redeploy::{
+    AttemptError, Direction, Images, RedeployResult, Run, Step, Submission, UnderWay,
+};
 use crate::secret::{sha256, to_hex};
 use crate::stack::order::Order;
 
@@ -22,37 +28,42 @@ pub(super) struct Sent {
     pub(super) submission: Submission,
     pub(super) answer: Result<Record, PortainerError>,
     pub(super) pinned: PinnedTags,
-    pub(super) variables: Variables,
+    pub(super) variables: SentVariables,
 }
 
 /// The variables of a stack around an update; kept in memory only, for they hold secrets.
 #[derive(Default)]
-pub(super) struct Variables {
-    pub(super) before: BTreeMap<String, String>,
-    pub(super) sent: BTreeMap<String, String>,
+pub(super) struct SentVariables {
+    before: BTreeMap<String, String>,
+    sent: BTreeMap<String, String>,
 }
 
-impl std::fmt::Debug for Variables {
+impl std::fmt::Debug for SentVariables {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Variables").finish_non_exhaustive()
+        f.debug_struct("SentVariables").finish_non_exhaustive()
     }
 }
 
 impl Run<'_> {
-    /// Sends the update once. Whatever says that nothing was sent is still before the submit.
+    /// Sends the update once; an error means that nothing was sent.
     pub(super) fn submit(
         &self,
         order: &Order,
-        found: &Found,
-        inspection: &Inspection,
+        found: &FoundStack,
+        inspection: &StackInspection,
         plan: &Plan,
         before: Images,
     ) -> Result<Sent, AttemptError> {
+        let why = match order.force {
+            true => "it was forced",
+            false => "not every selected service is known to run the newest image",
+        };
+        self.log_decision(format_args!("an update is sent, {why}"));
         let environment = found.record.environment;
         let pinned = pin_unselected(self.cx.portainer, environment, inspection, plan)?;
         match self
             .check_not_edited(found, inspection)
-            .and_then(|()| self.send_forward(order, found, inspection, plan, before))
+            .and_then(|()| self.send_update(order, found, inspection, plan, before))
         {
             Ok(sent) => {
                 let before = found.record.variables();
@@ -60,30 +71,34 @@ impl Run<'_> {
                 variables.extend(order.set.clone());
                 Ok(Sent {
                     pinned,
-                    variables: Variables {
+                    variables: SentVariables {
                         before,
                         sent: variables,
                     },
                     ..sent
                 })
             }
-            Err(halt) => {
+            Err(error) => {
                 let notes = pinned.release(self.cx.portainer, environment);
-                Err(match halt {
+                Err(match error {
                     AttemptError::Over(mut end) => {
                         for note in notes {
                             end.message.push_str(&format!("; {note}"));
                         }
                         AttemptError::Over(end)
                     }
-                    again => again,
+                    error => error,
                 })
             }
         }
     }
 
-    /// A person's edit made meanwhile is never overwritten.
-    fn check_not_edited(&self, found: &Found, inspection: &Inspection) -> Result<(), AttemptError> {
+    /// Returns an error if the stack was changed since it was found: a person's edit is never overwritten.
+    fn check_not_edited(
+        &self,
+        found: &FoundStack,
+        inspection: &StackInspection,
+    ) -> Result<(), AttemptError> {
         let record = self.cx.portainer.stack(found.record.id)?;
         let same = record.update_date == found.record.update_date
             && record.status == found.record.status
@@ -94,7 +109,7 @@ impl Run<'_> {
         if !same || file != found.file {
             return Err(AttemptError::Edited);
         }
-        // While Portainer deploys what a person saved, the file is new already and the record still old; the containers show it.
+        // While Portainer deploys a person's edit, the file is new already and the record still old; the containers show it.
         let listed = self
             .cx
             .portainer
@@ -105,11 +120,34 @@ impl Run<'_> {
         }
     }
 
-    fn send_forward(
+    /// Notes variables that now differ both from what was sent and from what was there before: a person saved the stack meanwhile.
+    pub(super) fn note_foreign_changes(&mut self, id: StackId, variables: &SentVariables) {
+        let Ok(record) = self.cx.portainer.stack(id) else {
+            return;
+        };
+        let (now, SentVariables { before, sent }) = (record.variables(), variables);
+        let names: BTreeSet<&String> = now.keys().chain(sent.keys()).chain(before.keys()).collect();
+        let is_foreign = |name: &&String| {
+            now.get(*name) != sent.get(*name) && now.get(*name) != before.get(*name)
+        };
+        let foreign: Vec<&str> = names
+            .into_iter()
+            .filter(is_foreign)
+            .map(String::as_str)
+            .collect();
+        if !foreign.is_empty() {
+            self.notes.push(format!(
+                "variables of the stack were changed in Portainer during the update: {}; check that they have the values you want",
+                foreign.join(", ")
+            ));
+        }
+    }
+
+    fn send_update(
         &self,
         order: &Order,
-        found: &Found,
-        inspection: &Inspection,
+        found: &FoundStack,
+        inspection: &StackInspection,
         plan: &Plan,
         images_before: Images,
     ) -> Result<Sent, AttemptError> {
@@ -140,8 +178,7 @@ impl Run<'_> {
         };
         let submission = Submission {
             direction: Direction::Update,
-            can_roll_back: found.record.origin() == Origin::File
-                && found.record.kind == Kind::Compose,
+            can_roll_back: found.can_roll_back(),
             before: containers().or_else(services),
             expected: if plan.repull {
                 BTreeSet::new()
@@ -165,7 +202,7 @@ impl Run<'_> {
             variables_before: changed
                 .map(|(name, _)| (name.clone(), stored.get(name).cloned()))
                 .collect(),
-            ..Submission::of(&found.record)
+            ..Submission::new(&found.record)
         };
         let whole = || Update::new(&found.record, &found.file, &order.set, plan.repull);
         match plan.forced.is_empty() {
@@ -178,8 +215,8 @@ impl Run<'_> {
         }
     }
 
-    /// Variables first, by an update that pulls nothing; when that is over, each service by itself. The first refusal ends it;
-    /// the parts that are done already are not sent again.
+    /// Sends variables first, by an update that pulls nothing; when that is over, each service by itself. The first refusal ends it;
+    /// `done` counts the parts that are not sent again.
     fn one_by_one(
         &self,
         order: &Order,
@@ -226,13 +263,13 @@ impl Run<'_> {
             }?;
             *done += 1;
         }
-        // What the record says of an earlier deployment says nothing of these.
+        // The status in the record is that of an earlier deployment.
         let mut record = record.clone();
         record.status = StackStatus::Active;
         Ok(record)
     }
 
-    /// What is seen of a part that is under way once it is over; where that is not seen in time, its own `answer`.
+    /// Polls a part that is under way until `seen` finds its end; returns its own `answer` if the time is over.
     fn until_seen<T>(
         &self,
         answer: Result<T, PortainerError>,
@@ -248,10 +285,9 @@ impl Run<'_> {
         answer
     }
 
-    /// Writes down what is sent, and sends it. Once more where the first attempt has changed nothing for good and has itself
-    /// removed what was in its way: a container that an interrupted update left behind under the name of its successor
-    /// (contract 5), or a swarm service that was still being written (contract 8). `act` counts the parts that are done: after
-    /// the first one there is no way back to before the submit.
+    /// Stores the submission and sends it. Sends it a second time if the first attempt has changed nothing and removed its own obstacle:
+    /// a container that an interrupted update left behind under the name of its successor, or a Swarm service that was still being
+    /// written. `act` counts the parts that are done: after the first one the submit cannot be taken back.
     pub(super) fn send(
         &self,
         submission: Submission,
@@ -263,11 +299,11 @@ impl Run<'_> {
             self.step(Step::Submitting);
             match act(&mut done) {
                 Err(PortainerError::Conflict(_)) if done == 0 => {
-                    self.tell_not_sent(again);
+                    self.withdraw(again);
                     return Err(AttemptError::Busy(UnderWay::Reported));
                 }
                 Err(error) if error.nothing_was_sent() && done == 0 => {
-                    self.tell_not_sent(again);
+                    self.withdraw(again);
                     return Err(error.into());
                 }
                 Err(error) if again && says(&error, "Conflict. The container name") => {
@@ -282,25 +318,25 @@ impl Run<'_> {
                         submission,
                         answer,
                         pinned: PinnedTags::default(),
-                        variables: Variables::default(),
+                        variables: SentVariables::default(),
                     });
                 }
             }
         }
     }
 
-    /// Only where no attempt before it was sent.
-    fn tell_not_sent(&self, first: bool) {
+    /// Withdraws the stored submission, unless an earlier attempt was sent.
+    fn withdraw(&self, first: bool) {
         if first {
             self.cx.observer.not_sent();
         }
     }
 
-    /// Until two looks at a swarm stack see the same, for a while at most.
+    /// Waits until two snapshots of a Swarm stack are equal, for a while at most.
     fn until_settled(&self, submission: &Submission) {
         let mut last = None;
         for _ in 0..SETTLING_LOOKS {
-            let seen = inspect::again(self.cx.portainer, submission).ok();
+            let seen = inspect::take_snapshot(self.cx.portainer, submission).ok();
             if seen.is_some() && seen == last {
                 return;
             }
@@ -310,8 +346,89 @@ impl Run<'_> {
     }
 }
 
-fn says(error: &PortainerError, words: &str) -> bool {
+fn says(error: &PortainerError, text: &str) -> bool {
     error
         .portainer_says()
-        .is_some_and(|(message, _)| message.contains(words))
+        .is_some_and(|(message, _)| message.contains(text))
+}
+
+/// Tags that point at an older image for the time of a submit, with the newer id that each gets again.
+#[derive(Debug, Default)]
+pub(super) struct PinnedTags(BTreeMap<Reference, String>);
+
+/// Pins the services outside the selection: their tags point at the running images, so that compose keeps their containers. A refusal
+/// undoes the pins that were made.
+pub(super) fn pin_unselected(
+    portainer: &Portainer,
+    environment: EnvironmentId,
+    inspection: &StackInspection,
+    plan: &Plan,
+) -> Result<PinnedTags, AttemptError> {
+    let mut pinned = PinnedTags::default();
+    for (service, reference, runs, newer) in moved(inspection, plan) {
+        let Err(error) = portainer.tag(environment, &runs, &reference) else {
+            pinned.0.insert(reference, newer);
+            continue;
+        };
+        let notes = pinned.release(portainer, environment);
+        if error.is_temporary() {
+            return Err(error.into());
+        }
+        let mut why = format!(
+            "the update would also restart {service}, whose tag {} names a newer image now, and that cannot be prevented: {error}; nothing was sent",
+            reference.familiar()
+        );
+        notes
+            .iter()
+            .for_each(|note| why.push_str(&format!("; {note}")));
+        return Err(RedeployResult::refused(why).into());
+    }
+    Ok(pinned)
+}
+
+impl PinnedTags {
+    /// Tags that get these ids again.
+    pub(super) fn new(newer: BTreeMap<Reference, String>) -> PinnedTags {
+        PinnedTags(newer)
+    }
+
+    /// Gives the tags their newer ids again. A failure is a note: the older image keeps the tag until the next pull.
+    pub(super) fn release(self, portainer: &Portainer, environment: EnvironmentId) -> Vec<String> {
+        let forward = |(reference, newer): (Reference, String)| {
+            let error = portainer.tag(environment, &newer, &reference).err()?;
+            Some(format!(
+                "{} still names the older image, until the next pull: {error}",
+                reference.familiar()
+            ))
+        };
+        self.0.into_iter().filter_map(forward).collect()
+    }
+}
+
+/// The services to pin: name, reference, running image id, and the newer id that the reference has now.
+fn moved(inspection: &StackInspection, plan: &Plan) -> Vec<(String, Reference, String, String)> {
+    let Ok(seen) = &inspection.seen else {
+        return Vec::new();
+    };
+    let mut moved: Vec<(String, Reference, String, String)> = Vec::new();
+    for (service, wanted) in &plan.others {
+        let Some(wanted) = wanted else { continue };
+        let runs = seen
+            .containers_of(service)
+            .into_iter()
+            .find(|container| reference_of(container).as_ref() == Some(wanted));
+        let (Some(runs), Some(now)) = (runs, inspection.id_of(wanted)) else {
+            continue;
+        };
+        let known = moved.iter().any(|(_, reference, ..)| reference == wanted);
+        if runs.image_id != now && wanted.digest().is_none() && !known {
+            moved.push((
+                service.clone(),
+                wanted.clone(),
+                runs.image_id.clone(),
+                now.to_owned(),
+            ));
+        }
+    }
+    moved
 }

@@ -5,45 +5,48 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compose;
 use crate::health::compose::Criteria;
 use crate::health::{
-    Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapshot, Verdict, Watch,
+    Container, ContainerSnapshot, HealthWatch, Roles, ServiceSnapshot, Snapshot, Verdict,
     compose as containers, snapshot, swarm,
 };
-use crate::portainer::{PortainerError, Record};
+use crate::portainer::{EnvironmentId, PortainerError, Record};
 use crate::redeploy::find;
 use crate::redeploy::inspect::{self, PartialSnapshot};
 use crate::redeploy::result::Culprits;
 use crate::redeploy::{Direction, RedeployResult, Run, Step, Submission};
-use crate::stack::outcome::{Outcome, ServiceReport, ServiceState};
+use crate::stack::outcome::{Outcome, ServiceLog, ServiceReport, ServiceState};
+
+/// Unhealthy services whose logs are kept.
+const LOGS_KEPT: usize = 5;
+
+/// Lines of an unhealthy container's log that are kept for the settings page.
+const LOG_LINES: usize = 20;
 
 /// The pause between two inspections of the containers.
 const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Run<'_> {
-    /// `Ok` where the containers are healthy, or where that cannot be seen and the result says so.
+    /// `Ok` if the containers are healthy, or if that cannot be verified and the result says so.
     pub(super) fn verify(
         &mut self,
         submission: &Submission,
     ) -> Result<RedeployResult, RedeployResult> {
+        let unverified = |why: &str| Ok(unverified(submission, why));
         if self.stack.healthy_within.is_zero() {
-            return Ok(unverified("\"healthy_within\" is zero"));
+            return unverified("\"healthy_within\" is zero");
         }
         let Some(before) = &submission.before else {
-            return Ok(unverified(
-                "the containers could not be seen before the update",
-            ));
+            return unverified("the containers could not be seen before the update");
         };
         let mut watch = self.watch(submission, before);
         let (mut last, mut administrator) = (before.clone(), None);
         loop {
             let (seen, verdict) = match self.patient_observation(submission, &last, &mut watch) {
                 Ok(observed) => observed,
-                Err(error) => return Ok(unverified(&error.to_string())),
+                Err(error) => return unverified(&error.to_string()),
             };
             let mut sees_all = || *administrator.get_or_insert_with(|| self.is_administrator());
             if seen.is_empty() && before.is_empty() && !sees_all() {
-                return Ok(unverified(
-                    "Portainer shows this user no container of the stack",
-                ));
+                return unverified("Portainer shows this user no container of the stack");
             }
             let Some(verdict) = verdict else {
                 let now = self.cx.clock.now();
@@ -52,7 +55,6 @@ impl Run<'_> {
                 last = seen;
                 continue;
             };
-            // Where it is not certain what the file wants, nothing is missed.
             if seen.is_empty() {
                 return Err(RedeployResult {
                     services: verdict.services,
@@ -81,20 +83,20 @@ impl Run<'_> {
         &self,
         submission: &Submission,
         last: &Snapshot,
-        watch: &mut Watch,
+        watch: &mut HealthWatch,
     ) -> Result<(Snapshot, Option<Verdict>), PortainerError> {
         let watch = std::cell::RefCell::new(watch);
         self.patiently(|| self.observe_once(submission, last, &mut watch.borrow_mut()))
     }
 
-    /// One observation, and the verdict once it is certain or the time is over: that is drawn from inspecting every container.
+    /// One observation, with the verdict once it is certain or the time is over. A verdict is based on an inspection of every container.
     fn observe_once(
         &self,
         submission: &Submission,
         last: &Snapshot,
-        watch: &mut Watch,
+        watch: &mut HealthWatch,
     ) -> Result<(Snapshot, Option<Verdict>), PortainerError> {
-        let partial = PartialSnapshot::at(self.cx.portainer, submission, last)?;
+        let partial = PartialSnapshot::take(self.cx.portainer, submission, last)?;
         let (now, time_over) = (self.cx.clock.now(), self.left().is_zero());
         if watch.observe(now, &partial.seen).is_none() && !time_over {
             return Ok((partial.seen, None));
@@ -106,7 +108,7 @@ impl Run<'_> {
         Ok((seen, verdict))
     }
 
-    fn watch(&mut self, submission: &Submission, before: &Snapshot) -> Watch {
+    fn watch(&mut self, submission: &Submission, before: &Snapshot) -> HealthWatch {
         let (within, now) = (self.stack.healthy_within, self.cx.clock.now());
         let (mut expected, roles) = self.requirements(submission);
         match before {
@@ -119,7 +121,7 @@ impl Run<'_> {
                     within,
                     rolls_back: submission.direction == Direction::Rollback,
                 };
-                Watch::Compose(containers::Watch::new(criteria, now))
+                HealthWatch::Compose(containers::ContainerWatch::new(criteria, now))
             }
             Snapshot::Swarm(before) => {
                 // An update of single services does not restore the others.
@@ -131,27 +133,29 @@ impl Run<'_> {
                     self.notes.extend(named("not there, as before", &absent));
                 }
                 let before = before.clone();
-                Watch::Swarm(swarm::Watch::new(before, expected, within, now))
+                HealthWatch::Swarm(swarm::ServiceWatch::new(before, expected, within, now))
             }
         }
     }
 
-    /// The services that must have a container, and the role of every service: as planned, or those of the file that Portainer has
-    /// now, after it has deployed it.
+    /// The services that must have a container, and the role of every service: as planned, or by the file that Portainer has deployed.
     pub(super) fn requirements(&self, submission: &Submission) -> (BTreeSet<String>, Roles) {
         if !submission.expected.is_empty() {
             return (submission.expected.clone(), submission.roles.clone());
         }
         let wanted = |record: Record| {
-            let file = self.cx.portainer.file(submission.id).ok()?;
+            let file = self
+                .patiently(|| self.cx.portainer.file(submission.id))
+                .ok()?;
             let certain = !record.has_more_files;
             compose::read(&file, &find::compose_variables(&record, &BTreeMap::new()))
                 .ok()
                 .filter(|_| certain)
         };
-        let wanted = self.cx.portainer.stack(submission.id).ok().and_then(wanted);
+        let record = self.patiently(|| self.cx.portainer.stack(submission.id));
+        let wanted = record.ok().and_then(wanted);
         let services = wanted.map(|wanted| wanted.services).unwrap_or_default();
-        // A swarm has a service also where it is to have no tasks.
+        // A Swarm service exists also if it is to have no tasks.
         let there = match &submission.before {
             Some(Snapshot::Swarm(before)) => before.names(),
             Some(Snapshot::Compose(_)) | None => BTreeSet::new(),
@@ -174,9 +178,20 @@ impl Run<'_> {
     ) -> Result<RedeployResult, RedeployResult> {
         let describe = |services: &[String]| describe(&verdict, services);
         let changed = verdict.recreated() || !submission.variables_before.is_empty();
+        let is_update = submission.direction == Direction::Update;
         let mut message = match (verdict.bad.is_empty(), changed) {
-            (true, true) => summary(&verdict),
-            (true, false) => format!("nothing needed an update, {}", verdict.wellness()),
+            (true, true) if is_update => summary(&verdict, "updated"),
+            (true, true) => {
+                let new = verdict.services.iter().filter(|one| one.new_image);
+                let new: Vec<String> = new.map(|one| one.service.clone()).collect();
+                let new = named("; with a new image", &new).unwrap_or_default();
+                summary(&verdict, "recreated") + &new
+            }
+            (true, false) if is_update => {
+                format!("nothing needed an update, {}", verdict.wellness())
+            }
+            (true, false) => verdict.wellness().to_owned(),
+            (false, _) if !is_update => describe(&verdict.bad),
             (false, true) => format!("the update was made, but {}", describe(&verdict.bad)),
             (false, false) if verdict.misses_any() => {
                 format!("nothing newer, but {}", describe(&verdict.bad))
@@ -223,9 +238,47 @@ impl Run<'_> {
         })
     }
 
-    /// Where it is not known, a standard user: an empty list then proves nothing.
+    /// Returns false if it is not known: an empty list of containers then proves nothing.
     pub(super) fn is_administrator(&self) -> bool {
         matches!(self.cx.portainer.me(), Ok(Some(me)) if me.administrator)
+    }
+
+    /// Adds the last log lines of failed services, before a rollback removes their containers. A log that cannot be read is left out.
+    pub(super) fn with_logs(&self, submission: &Submission, end: RedeployResult) -> RedeployResult {
+        let bad: Vec<&str> = end
+            .services
+            .iter()
+            .filter(|service| !service.state.is_good())
+            .map(|service| service.service.as_str())
+            .take(LOGS_KEPT)
+            .collect();
+        if submission.containers().is_none() || bad.is_empty() {
+            return end;
+        }
+        let environment = submission.environment;
+        let Ok(seen) = inspect::containers(self.cx.portainer, environment, &submission.project)
+        else {
+            return end;
+        };
+        let log = |service: &str| {
+            let containers = seen.containers_of(service);
+            // Of several replicas a failed one.
+            let worst = containers.iter().find(|one| !one.state().is_good());
+            let container = worst.or(containers.first())?;
+            self.log_of(environment, &container.id)
+                .map(|text| ServiceLog {
+                    service: service.to_owned(),
+                    text,
+                })
+        };
+        let logs = bad.into_iter().filter_map(log).collect();
+        RedeployResult { logs, ..end }
+    }
+
+    fn log_of(&self, environment: EnvironmentId, container: &str) -> Option<String> {
+        let log = self.cx.portainer.logs(environment, container, LOG_LINES);
+        let text = self.redactor.show_log(log.ok()?.trim_end());
+        Some(text).filter(|text| !text.is_empty())
     }
 }
 
@@ -248,8 +301,8 @@ impl Verdict {
     }
 }
 
-/// Services whose new container runs another image than their reference had when the update was sent: the tag was moved at the
-/// same moment. A git stack is pulled by Portainer, after our look at the tags.
+/// Services whose new container runs another image than their reference had when the update was sent: the tag was moved at the same
+/// moment. Of a git stack this is not said, because Portainer pulls its images after the inspection.
 fn other_image(
     submission: &Submission,
     before: &ContainerSnapshot,
@@ -273,8 +326,7 @@ fn other_image(
     )
 }
 
-/// Services that were there before, are not any more, and are not missed: the file does not want them, or it is not certain what it
-/// wants.
+/// Services that have gone and are not missed: the file does not define them any more, or is not certain.
 fn gone(before: &Snapshot, seen: &Snapshot, verdict: &Verdict) -> Option<String> {
     let gone = &before.services() - &seen.services();
     let missed = |service: &String| verdict.bad.contains(service);
@@ -317,20 +369,25 @@ fn without_digest(verdict: Verdict, why: String) -> Result<RedeployResult, Redep
     })
 }
 
-/// `None` where there is none to name.
+/// The note `what: web, worker`; `None` without services.
 fn named(what: &str, services: &[String]) -> Option<String> {
     (!services.is_empty()).then(|| format!("{what}: {}", services.join(", ")))
 }
 
-fn unverified(why: &str) -> RedeployResult {
-    let message = format!("Portainer took the update; its containers were not verified: {why}");
+fn unverified(submission: &Submission, why: &str) -> RedeployResult {
+    let message = match submission.direction {
+        Direction::Update => {
+            format!("Portainer took the update; its containers were not verified: {why}")
+        }
+        Direction::Rollback => format!("its containers were not verified: {why}"),
+    };
     RedeployResult {
         verified: Some(false),
         ..RedeployResult::new(Outcome::Updated, message)
     }
 }
 
-fn summary(verdict: &Verdict) -> String {
+fn summary(verdict: &Verdict, verb: &str) -> String {
     let recreated: Vec<&ServiceReport> = verdict
         .services
         .iter()
@@ -342,7 +399,7 @@ fn summary(verdict: &Verdict) -> String {
         .map(|service| service.service.as_str())
         .collect();
     let mut text = format!(
-        "{} of {} services updated, {}",
+        "{} of {} services {verb}, {}",
         recreated.len(),
         verdict.services.len(),
         verdict.wellness()
@@ -365,7 +422,7 @@ fn describe(verdict: &Verdict, services: &[String]) -> String {
     let one = |service: &ServiceReport| {
         let reason = verdict.reasons.get(&service.service);
         let state = match (service.state, reason) {
-            // Swarm has put the old tasks back, which run.
+            // Swarm has restored the old tasks, which run.
             (ServiceState::Healthy | ServiceState::Running, Some(reason)) => {
                 return format!("{} failed ({reason})", service.service);
             }
@@ -393,7 +450,7 @@ fn describe(verdict: &Verdict, services: &[String]) -> String {
     services.map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The services that are not healthy yet, with their state where that is bad: people who wait may know enough.
+/// The services that are not healthy yet, with the state of those that failed.
 fn pending(verdict: &Verdict) -> Vec<String> {
     let one = |name: String| {
         let service = verdict.services.iter().find(|one| one.service == name);

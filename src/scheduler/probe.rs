@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::portainer::{Portainer, PortainerError, StackId};
 use crate::redact::Redactor;
 use crate::redeploy::record::{Memory as _, StackRecord};
-use crate::redeploy::{self, Context, Unobserved};
+use crate::redeploy::{self, Context, Depth, Unobserved};
 
 /// The interval of pings to Portainer.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
@@ -282,7 +282,7 @@ impl Probe {
         self.deps.metrics.portainer(portainer.is_ok());
         let view = |stack: &Stack| {
             let seen = match &portainer {
-                Ok(_) => redeploy::view(&self.context(), stack)
+                Ok(_) => redeploy::assess(&self.context(), stack, Depth::Containers)
                     .inspect(|view| self.deps.store.set_id(&stack.key, view.id.0))
                     .map_err(|report| report.message),
                 Err(away) => Err(away.why.clone()),
@@ -366,7 +366,7 @@ impl Probe {
 
     /// Returns the changes that a rollback would make, a sentence each.
     fn rollback_preview(&self, stack: &Stack) -> Result<Vec<String>, StackReport> {
-        let view = redeploy::view(&self.context(), stack)?;
+        let view = redeploy::assess(&self.context(), stack, Depth::Containers)?;
         let refused = |why: &str| StackReport {
             fault: Some(Fault::Refused),
             ..report(&stack.key, &stack.name, Outcome::Failed, why.to_owned())

@@ -1,4 +1,4 @@
-//! What one delivery, or one command, asks of one stack; orders that wait for the same stack are merged.
+//! The order of one delivery or command for one stack; orders that wait for the same stack are merged.
 
 use std::collections::BTreeMap;
 
@@ -6,58 +6,58 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Pattern, Reference};
 
-/// What is asked of one stack.
+/// The changes that a delivery or command requests of one stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// Which images are new.
+    /// The images that are new.
     pub(crate) images: Selection,
     /// Variables to set, merged into the stored ones.
     pub(crate) set: BTreeMap<String, String>,
     /// Submit even if nothing is newer.
     pub(crate) force: bool,
-    /// What happened; a git stack's `unchanged` depends on it.
+    /// The event behind it; a git stack's `unchanged` depends on it.
     pub(crate) cause: Cause,
-    /// Asked for by staff themselves, who go through their own pause.
+    /// Requested by staff, whose own pause it ignores.
     #[serde(default)]
     pub(crate) staff: bool,
-    /// Not forward but back to the images that ran before; only staff ask for it, and only of a stack that nothing else is asked of.
+    /// A rollback to the previous images; only staff request it, and only for a stack without another order.
     #[serde(default, rename = "back")]
     pub(crate) rollback: bool,
 }
 
-/// Which services an order is about.
+/// The services that an order selects.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Selection {
-    /// All of them (but the ones that `except` takes out).
+    /// All services, without those that `except` names.
     #[default]
     All,
-    /// Those whose image is named.
+    /// The services whose image is named.
     Only(Vec<ImageFilter>),
 }
 
 /// One way of naming images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ImageFilter {
-    /// By an event: a reference; without tag and digest it stands for every tag.
+    /// A reference in an event; without tag and digest it matches every tag.
     Reference(Reference),
-    /// By a hook's `images`, for events that name none.
+    /// A pattern of a hook's `images`, for events that name no images.
     Pattern(Pattern),
 }
 
-/// What happened.
+/// The event behind an order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Cause {
-    /// Somebody asked for an update.
+    /// A request for an update.
     #[default]
     Asked,
     /// An image was pushed.
     Image,
-    /// Commits were pushed; the newest one, when the event says so.
+    /// Commits were pushed; the newest one, if the event names it.
     Push(Option<String>),
 }
 
 impl ImageFilter {
-    /// Whether a service that wants `wanted` is meant.
+    /// Returns true if a service with the image `wanted` is selected.
     pub(crate) fn matches(&self, wanted: &Reference) -> bool {
         match self {
             ImageFilter::Reference(reference) => wanted.matches_event(reference),
@@ -65,7 +65,7 @@ impl ImageFilter {
         }
     }
 
-    /// Whether it may mean another tag of the repository of `running`.
+    /// Returns true if it may select another tag of the repository of `running`.
     pub(crate) fn may_match_repository(&self, running: &Reference) -> bool {
         match self {
             ImageFilter::Reference(reference) => running
@@ -86,7 +86,7 @@ impl std::fmt::Display for ImageFilter {
 }
 
 impl Selection {
-    /// Whether a service that wants `wanted` is meant; `except` holds only where no image is named.
+    /// Returns true if a service with the image `wanted` is selected; `except` applies only if no image is named.
     pub(crate) fn matches(&self, wanted: &Reference, except: &[Pattern]) -> bool {
         match self {
             Selection::All => !except.iter().any(|pattern| pattern.matches(wanted)),
@@ -110,20 +110,20 @@ impl Selection {
 }
 
 impl Order {
-    /// One order that does what both ask: all images of both, forced if one is, the later commit. Variables are
-    /// merged by the lane, which knows whose value is newer.
+    /// Merges a later order: all images of both, forced if one is, the later commit. Variables are merged by the stack queue, which knows
+    /// the newer value.
     pub(crate) fn merge(&mut self, later: Order) {
         let images = std::mem::take(&mut self.images);
         self.images = images.merge(later.images);
         self.force |= later.force;
         self.staff |= later.staff;
-        // Whoever asks for an update while a way back has not begun gets the update: to be told of one that was not made is worse.
+        // A request for an update wins over a rollback that has not begun: no reply may report an update that was not made.
         self.rollback &= later.rollback;
         self.cause = match (std::mem::take(&mut self.cause), later.cause) {
-            // Somebody who asked gets a submit, whatever else happened.
+            // A request always leads to a submit.
             (Cause::Asked, _) | (_, Cause::Asked) => Cause::Asked,
             (Cause::Push(_), Cause::Push(commit)) => Cause::Push(commit),
-            // That the commit is deployed says nothing of the image.
+            // A deployed commit proves nothing about the image.
             (Cause::Push(_), Cause::Image) | (Cause::Image, Cause::Push(_)) => Cause::Push(None),
             (Cause::Image, Cause::Image) => Cause::Image,
         };

@@ -1,25 +1,25 @@
-//! How a redeploy of one stack ended: the words of the reply (design 2.1), and what status and exit code follow from them.
+//! The outcome of a redeploy of one stack, as the reply writes it; HTTP status and exit code follow from it.
 
 use serde::{Deserialize, Serialize};
 
-/// How a redeploy ended.
+/// The outcome of a redeploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    /// Something changed, and it was verified or the report says that it could not be.
+    /// Something changed; it was verified, or the report gives the reason why it was not.
     Updated,
-    /// Nothing was newer, and what runs is well.
+    /// Nothing was newer, and the containers are healthy.
     Unchanged,
-    /// Deliberately not done; the message says what a person can do.
+    /// Deliberately not done; the message names what a person can do.
     Skipped,
-    /// Not done, or done and not well.
+    /// Not done, or done with unhealthy containers.
     Failed,
-    /// Sent, and it could not be found out how it ended.
+    /// Sent, with an unknown result.
     Unknown,
 }
 
 impl Outcome {
-    /// Whether it is a success.
+    /// Returns true for a success.
     pub(crate) fn is_good(self) -> bool {
         match self {
             Outcome::Updated | Outcome::Unchanged => true,
@@ -27,7 +27,7 @@ impl Outcome {
         }
     }
 
-    /// True if a person has to look after the stack.
+    /// Returns true if it needs attention.
     pub(crate) fn is_bad(self) -> bool {
         match self {
             Outcome::Failed | Outcome::Unknown => true,
@@ -35,7 +35,7 @@ impl Outcome {
         }
     }
 
-    /// As the reply writes it.
+    /// Its name in replies.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Outcome::Updated => "updated",
@@ -47,19 +47,19 @@ impl Outcome {
     }
 }
 
-/// Whose fault a failure is: decides between 502, 503 and 504, and between the exit codes 1 and 75.
+/// The kind of a failure, which decides between 502, 503 and 504, and between the exit codes 1 and 75.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fault {
-    /// Portainer refused, the containers are not well, or stackhook itself refuses this stack: trying again as it is does not help.
+    /// Portainer refused, containers are unhealthy, or stackhook itself refuses this stack: a repetition does not help.
     Refused,
     /// Portainer could not be reached, or time was over before anything was sent: try again later.
     NotReached,
-    /// What must be on disk before something is sent could not be written.
+    /// The data that must be on disk before something is sent could not be written.
     NotWritten,
 }
 
-/// The stage of a redeploy at which it failed; decides what helps.
+/// The stage of a redeploy at which it failed; the advice depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
@@ -75,27 +75,27 @@ pub(crate) enum Stage {
     RollBack,
 }
 
-/// What a service was seen to do.
+/// The observed state of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ServiceState {
-    /// Runs, and its health check says so.
+    /// Runs, and its health check succeeds.
     Healthy,
     /// Runs, without a health check.
     Running,
-    /// Ended with 0, as it should.
+    /// Exited with 0, as a job should.
     Completed,
-    /// Runs, its health check has not said anything yet.
+    /// Runs, and its health check has no result yet.
     Starting,
-    /// Runs, its health check fails.
+    /// Runs, and its health check fails.
     Unhealthy,
-    /// Dies and is started again.
+    /// Exits and is started again.
     Restarting,
-    /// Ended.
+    /// Exited and not restarted.
     Exited,
-    /// Made and never started.
+    /// Created and never started.
     Created,
-    /// Has no container.
+    /// Without a container.
     Missing,
 }
 
@@ -124,25 +124,25 @@ pub(crate) struct ServiceReport {
     /// The id of the image that it runs; for a Swarm service the digest that it is pinned to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) image_id: Option<String>,
-    /// The id of the image that it ran before, where that is another one.
+    /// The id of the image that it ran before, if that is another one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) previous_image_id: Option<String>,
-    /// Whether it runs another image id than before.
+    /// Set if it runs another image id than before.
     pub(crate) new_image: bool,
-    /// Whether it runs in another container than before.
+    /// Set if it runs in another container than before.
     pub(crate) recreated: bool,
-    /// What it does.
+    /// Its observed state.
     pub(crate) state: ServiceState,
-    /// The code it ended with, where it ended.
+    /// The exit code, if it has exited.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) exit_code: Option<i64>,
-    /// How often it was restarted, where it was.
+    /// The number of restarts, if there were any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) restarts: Option<u64>,
 }
 
 impl ServiceReport {
-    /// One of which nothing is there; `image`: what it ran before, where it did.
+    /// The report of a service without a container; `image`: the reference that it ran before, if it did.
     pub(crate) fn missing(service: &str, image: &str) -> ServiceReport {
         ServiceReport {
             service: service.to_owned(),
@@ -157,41 +157,41 @@ impl ServiceReport {
         }
     }
 
-    /// In the order of the names, of which each is there once.
+    /// Sorts reports by service; each service occurs once.
     pub(crate) fn sort(reports: &mut [ServiceReport]) {
         reports.sort_unstable_by(|one, other| one.service.cmp(&other.service));
     }
 }
 
-/// How a redeploy of one stack ended.
+/// The report of a redeploy of one stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StackReport {
-    /// Its key here.
+    /// The key of the stack.
     pub(crate) stack: String,
     /// Its name in Portainer.
     pub(crate) name: String,
     /// The name of its environment, once known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) environment: Option<String>,
-    /// How it ended.
+    /// The outcome of the redeploy.
     pub(crate) outcome: Outcome,
-    /// Whether the containers were looked at; absent where nothing was sent.
+    /// True if the health of the containers was verified; absent if nothing was sent.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) verified: Option<bool>,
-    /// What happened, in words.
+    /// The message for people.
     pub(crate) message: String,
-    /// How long it took.
+    /// The duration of the redeploy.
     pub(crate) seconds: f64,
     /// Its services, as last seen.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) services: Vec<ServiceReport>,
-    /// Why it failed, where it did; not part of a reply.
+    /// The kind of its failure, if it failed; not part of a reply.
     #[serde(skip)]
     pub(crate) fault: Option<Fault>,
-    /// The stage at which it failed, where it did; not part of a reply.
+    /// The stage at which it failed, if it did; not part of a reply.
     #[serde(skip)]
     pub(crate) stage: Option<Stage>,
-    /// What bad services wrote last, for the settings page; never part of a reply.
+    /// The last log lines of failed services, for the settings page; never part of a reply.
     #[serde(skip)]
     pub(crate) logs: Vec<ServiceLog>,
 }
@@ -222,6 +222,6 @@ impl StackReport {
 pub(crate) struct ServiceLog {
     /// Its name in the compose file.
     pub(crate) service: String,
-    /// Lines.
+    /// The last lines, redacted.
     pub(crate) text: String,
 }

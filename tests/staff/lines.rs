@@ -224,11 +224,11 @@ fn debug_tells_every_call_and_every_decision_and_no_body() {
         "images [\"ghcr.io/acme/web:1\"]",
         "decided: the rules let it through to [\"shop\"]",
         "decided: it is the stack with id 1 on environment 2",
-        "decided: meant are [\"web\"], left alone [\"worker\"]",
+        "decided: selected are [\"web\"], left alone [\"worker\"]",
         "decided: ghcr.io/acme/web:1 was sha256:",
         "decided: an update is sent",
         "finding the stack",
-        "waiting for web to be well",
+        "waiting for web to be healthy",
     ] {
         assert!(log.contains(words), "{words:?} is not in\n{log}");
     }

@@ -58,7 +58,7 @@ fn check(
         .iter()
         .map(|container| container.service.clone())
         .collect();
-    let mut watch = Watch::new(
+    let mut watch = ContainerWatch::new(
         Criteria {
             before: seen(before),
             expected,
@@ -84,7 +84,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn one_without_a_health_check_must_run_for_ten_seconds() {
+fn a_container_without_a_health_check_must_run_for_ten_seconds() {
     check(
         &[container("a", "web", "running")],
         |_| vec![container("b", "web", "running")],
@@ -95,7 +95,7 @@ fn one_without_a_health_check_must_run_for_ten_seconds() {
 }
 
 #[test]
-fn one_with_a_health_check_is_well_when_it_says_so() {
+fn a_container_is_healthy_when_its_health_check_succeeds() {
     let at = |tick| {
         vec![with_health(
             "b",
@@ -108,7 +108,7 @@ fn one_with_a_health_check_is_well_when_it_says_so() {
 }
 
 #[test]
-fn an_unhealthy_one_may_recover_until_the_deadline() {
+fn an_unhealthy_container_may_recover_until_the_deadline() {
     let at = |tick| {
         vec![with_health(
             "b",
@@ -152,7 +152,7 @@ fn a_crash_loop_that_looks_running_is_caught() {
 }
 
 #[test]
-fn an_end_that_nothing_restarts_is_final_at_once() {
+fn an_exit_without_a_restart_is_final_at_once() {
     check(
         &[container("a", "web", "running")],
         |_| vec![ended("b", "web", "no", 1)],
@@ -177,7 +177,7 @@ fn an_end_that_nothing_restarts_is_final_at_once() {
 }
 
 #[test]
-fn an_end_that_will_be_restarted_is_waited_for() {
+fn an_exit_with_a_restart_is_waited_for() {
     check(
         &[container("a", "web", "running")],
         |_| vec![ended("b", "web", "always", 1)],
@@ -235,7 +235,7 @@ fn a_service_without_a_container_is_missing() {
 }
 
 #[test]
-fn an_old_story_is_a_warning_only_beside_real_work() {
+fn an_earlier_failure_is_a_warning_only_if_another_service_was_updated() {
     let before = [
         container("a", "web", "running"),
         with_health("s", "sick", "unhealthy", 20),
@@ -257,7 +257,7 @@ fn an_old_story_is_a_warning_only_beside_real_work() {
 }
 
 #[test]
-fn what_our_last_redeploy_left_sick_is_no_old_story() {
+fn a_failure_of_our_last_redeploy_is_not_an_earlier_failure() {
     let before = seen(&[
         container("a", "web", "running"),
         with_health("s", "sick", "unhealthy", 20),
@@ -270,7 +270,7 @@ fn what_our_last_redeploy_left_sick_is_no_old_story() {
         within: Duration::from_secs(30),
         ..Criteria::default()
     };
-    let mut watch = Watch::new(criteria, now);
+    let mut watch = ContainerWatch::new(criteria, now);
     let after = seen(&[
         with_health("b", "web", "healthy", 1),
         with_health("s", "sick", "unhealthy", 20),
@@ -286,13 +286,13 @@ fn what_our_last_redeploy_left_sick_is_no_old_story() {
 }
 
 #[test]
-fn one_that_has_run_for_long_by_its_host_needs_no_second_look() {
+fn a_container_that_has_run_for_long_needs_one_snapshot() {
     let began = Instant::now();
     let criteria = Criteria {
         within: Duration::from_secs(30),
         ..Criteria::default()
     };
-    let mut watch = Watch::new(criteria, began);
+    let mut watch = ContainerWatch::new(criteria, began);
     let started = ContainerSnapshot {
         containers: vec![container("a", "web", "running")],
         date: Some(1_795_520_410),

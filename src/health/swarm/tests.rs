@@ -5,10 +5,10 @@ use super::*;
 const OLD: &str = "example.org/web:1@sha256:old";
 const NEW: &str = "example.org/web:1@sha256:new";
 
-fn task(image: &str, state: &str, desired: &str, error: &str) -> Task {
+fn task(image: &str, state: &str, desired: &str, error: &str) -> SwarmTask {
     let (image, state) = (image.to_owned(), state.to_owned());
     let exit_code = if error.contains("(3)") { 3 } else { 0 };
-    Task {
+    SwarmTask {
         image,
         force_update: 0,
         state,
@@ -18,28 +18,33 @@ fn task(image: &str, state: &str, desired: &str, error: &str) -> Task {
     }
 }
 
-fn service(image: &str, version: u64, rollout: Option<&str>, tasks: Vec<Task>) -> Service {
-    Service {
+fn service(
+    image: &str,
+    version: u64,
+    rollout: Option<&str>,
+    tasks: Vec<SwarmTask>,
+) -> SwarmService {
+    SwarmService {
         id: "s1".to_owned(),
         name: "web".to_owned(),
         image: image.to_owned(),
         version,
         force_update: 0,
-        wants: Wants::Running(1),
+        wants: Replicas::Running(1),
         rollout: rollout.map(|state| (state.to_owned(), format!("update {state}"))),
         tasks,
     }
 }
 
-fn running(image: &str) -> Vec<Task> {
+fn running(image: &str) -> Vec<SwarmTask> {
     vec![task(image, "running", "running", "")]
 }
 
 /// Looks every second; returns the second of the verdict, who is bad, and whether something was recreated.
 #[track_caller]
 fn check(
-    before: Service,
-    at: impl Fn(u64) -> Service,
+    before: SwarmService,
+    at: impl Fn(u64) -> SwarmService,
     second: u64,
     bad: bool,
     recreated: bool,
@@ -48,7 +53,7 @@ fn check(
     let seen = |service| ServiceSnapshot {
         services: vec![service],
     };
-    let mut watch = Watch::new(
+    let mut watch = ServiceWatch::new(
         seen(before),
         BTreeSet::new(),
         Duration::from_secs(60),
@@ -76,7 +81,7 @@ fn a_rollout_is_followed_to_its_end() {
 }
 
 #[test]
-fn a_submit_that_changes_nothing_is_seen_as_that() {
+fn recognises_a_submit_that_changes_nothing() {
     check(
         service(OLD, 10, Some("completed"), running(OLD)),
         |_| service(OLD, 12, None, running(OLD)),
@@ -87,7 +92,7 @@ fn a_submit_that_changes_nothing_is_seen_as_that() {
 }
 
 #[test]
-fn a_paused_rollout_is_a_failure_with_the_tasks_words() {
+fn a_paused_rollout_fails_with_the_error_of_its_task() {
     let tasks = vec![
         task(NEW, "failed", "shutdown", "task: non-zero exit (3)"),
         task(NEW, "ready", "ready", ""),
@@ -133,9 +138,9 @@ fn an_image_that_does_not_exist_is_a_failure_in_time() {
 }
 
 #[test]
-fn jobs_complete_and_nothing_may_be_wanted() {
-    let job = |tasks| Service {
-        wants: Wants::Completed(2),
+fn a_job_completes_and_a_service_may_want_no_tasks() {
+    let job = |tasks| SwarmService {
+        wants: Replicas::Completed(2),
         ..service(NEW, 20, None, tasks)
     };
     let done = vec![
@@ -144,15 +149,15 @@ fn jobs_complete_and_nothing_may_be_wanted() {
     ];
     let verdict = check(job(vec![]), |_| job(done.clone()), 0, false, false);
     assert_eq!(verdict.services[0].state, ServiceState::Completed);
-    let none = |_| Service {
-        wants: Wants::Running(0),
+    let none = |_| SwarmService {
+        wants: Replicas::Running(0),
         ..service(NEW, 20, Some("completed"), vec![])
     };
     check(service(OLD, 10, None, vec![]), none, 0, false, true);
 }
 
 #[test]
-fn what_nobody_monitored_must_settle() {
+fn a_change_without_a_rollout_must_settle() {
     check(
         service(OLD, 10, None, running(OLD)),
         |_| service(NEW, 20, None, running(NEW)),
@@ -181,7 +186,7 @@ fn tasks_of_an_earlier_spec_do_not_count() {
         }
         tasks.push(new);
         let forced = service(OLD, 20, None, tasks);
-        Service {
+        SwarmService {
             force_update: 1,
             ..forced
         }
@@ -193,22 +198,22 @@ fn tasks_of_an_earlier_spec_do_not_count() {
 fn every_replica_is_wanted() {
     let at = |tick: u64| {
         let running = usize::try_from(tick.min(2)).unwrap() + 1;
-        Service {
-            wants: Wants::Running(3),
+        SwarmService {
+            wants: Replicas::Running(3),
             ..service(NEW, 20, Some("completed"), running_tasks(running))
         }
     };
     check(service(OLD, 10, None, running(OLD)), at, 2, false, true);
 }
 
-fn running_tasks(count: usize) -> Vec<Task> {
+fn running_tasks(count: usize) -> Vec<SwarmTask> {
     vec![task(NEW, "running", "running", ""); count]
 }
 
 #[test]
-fn a_global_service_is_whole_when_all_its_tasks_run() {
-    let global = |state: &str| Service {
-        wants: Wants::RunningEverywhere,
+fn a_global_service_is_fully_scaled_when_all_its_tasks_run() {
+    let global = |state: &str| SwarmService {
+        wants: Replicas::RunningEverywhere,
         ..service(
             NEW,
             20,
@@ -231,12 +236,12 @@ fn a_global_service_is_whole_when_all_its_tasks_run() {
 
 /// It may be about to be made.
 #[test]
-fn a_service_that_is_not_there_is_missed_after_a_while() {
+fn a_missing_service_fails_after_a_while() {
     let before = service(OLD, 10, None, running(OLD));
     let expected = BTreeSet::from(["db".to_owned(), "web".to_owned()]);
     for (comes_at, second, bad) in [(0, 0, false), (4, 4, false), (99, 10, true)] {
         let began = Instant::now();
-        let mut watch = Watch::new(
+        let mut watch = ServiceWatch::new(
             ServiceSnapshot {
                 services: vec![before.clone()],
             },
@@ -247,7 +252,7 @@ fn a_service_that_is_not_there_is_missed_after_a_while() {
         let looks = (0..).map(|tick| {
             let mut services = vec![before.clone()];
             if tick >= comes_at {
-                services.push(Service {
+                services.push(SwarmService {
                     id: "s2".to_owned(),
                     name: "db".to_owned(),
                     ..service(OLD, 5, Some("completed"), running(OLD))

@@ -1,11 +1,12 @@
 //! Containers and images as the Docker API describes them.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::super::response::{entries, nullable};
+use super::super::response::{entries, nullable, one_line};
 use crate::image::Reference;
 
 /// The containers of one stack.
@@ -53,15 +54,35 @@ pub(crate) struct Labels {
         deserialize_with = "nullable"
     )]
     pub(crate) depends_on: String,
+    /// The hash of the service's configuration; compose ignores containers without it.
+    #[serde(
+        rename = "com.docker.compose.config-hash",
+        deserialize_with = "nullable"
+    )]
+    config_hash: String,
+    /// The compose files that it was made from; empty where an older release of Portainer passed the file on stdin.
+    #[serde(
+        rename = "com.docker.compose.project.config_files",
+        deserialize_with = "nullable"
+    )]
+    config_files: String,
     /// The container that it replaces; the label remains afterwards.
     #[serde(rename = "com.docker.compose.replace", deserialize_with = "nullable")]
     pub(crate) replace: String,
 }
 
 impl Labels {
-    /// Tells whether it was started by `docker compose run` and so is not part of the stack.
-    pub(crate) fn is_one_off(&self) -> bool {
-        self.one_off.eq_ignore_ascii_case("true")
+    /// Returns true if compose counts it as a container of its service. Containers of `docker compose run` are not.
+    pub(crate) fn is_of_compose(&self) -> bool {
+        !self.one_off.eq_ignore_ascii_case("true")
+            && !self.service.is_empty()
+            && !self.config_hash.is_empty()
+    }
+
+    /// Returns true if its compose file may be one that Portainer keeps, `/data/compose/7/docker-compose.yml`.
+    pub(crate) fn is_from_portainer(&self) -> bool {
+        let is_id = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+        self.config_files.is_empty() || self.config_files.split("/compose/").skip(1).any(is_id)
     }
 }
 
@@ -221,6 +242,55 @@ fn without_port(repository: &str) -> String {
 
 fn is_present<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     Option::<IgnoredAny>::deserialize(from).map(|value| value.is_some())
+}
+
+/// The engine of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "EngineInfo")]
+pub(crate) struct Engine {
+    is_podman: bool,
+    version: String,
+    driver: String,
+    is_containerd: bool,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.is_podman { "Podman" } else { "Docker" };
+        write!(f, "{name} {}", self.version)?;
+        match (self.is_containerd, self.driver.as_str()) {
+            (true, _) => f.write_str(" with the containerd image store"),
+            (false, "") => Ok(()),
+            (false, driver) => write!(f, " with the image store {driver}"),
+        }
+    }
+}
+
+/// The part of `GET /info` that is read.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct EngineInfo {
+    #[serde(deserialize_with = "nullable")]
+    server_version: String,
+    #[serde(deserialize_with = "nullable")]
+    driver: String,
+    /// Names with values; with the containerd image store `driver-type` is the name of its snapshotter.
+    #[serde(deserialize_with = "nullable")]
+    driver_status: Vec<Vec<String>>,
+    /// Present only in Podman.
+    buildah_version: Option<String>,
+}
+
+impl From<EngineInfo> for Engine {
+    fn from(info: EngineInfo) -> Engine {
+        let is_snapshotter = |value: &String| value.starts_with("io.containerd.snapshotter");
+        Engine {
+            is_podman: info.buildah_version.is_some(),
+            version: one_line(&info.server_version),
+            driver: one_line(&info.driver),
+            is_containerd: info.driver_status.iter().flatten().any(is_snapshotter),
+        }
+    }
 }
 
 /// A container on the wire.

@@ -22,7 +22,7 @@ fn a_container_is_listed_with_the_labels_of_compose() {
     );
     assert_eq!(read.labels.service, "web");
     assert_eq!(read.labels.depends_on, "db:service_healthy:false");
-    assert!(!read.labels.is_one_off());
+    assert!(read.labels.is_of_compose());
     assert!(!format!("{read:?}").contains("secret"));
 }
 
@@ -35,7 +35,7 @@ fn a_container_without_labels_and_names_is_listed_all_the_same() {
 #[test]
 fn one_off_containers_are_told_from_services() {
     let read = listed(r#"{"Id":"a","Labels":{"com.docker.compose.oneoff":"True"}}"#);
-    assert!(read.labels.is_one_off());
+    assert!(!read.labels.is_of_compose());
 }
 
 #[test]

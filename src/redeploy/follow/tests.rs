@@ -1,4 +1,4 @@
-//! A crash at every point of a redeploy: an observer that panics there, and a second try that knows what the first one wrote down.
+//! A crash at every point of a redeploy: an observer panics there, and a second attempt knows what the first one stored.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
@@ -13,16 +13,16 @@ use crate::redeploy::{self, Images, NotWritten, Observer, Step, Submission};
 use crate::stack::order::Order;
 use crate::stack::outcome::{Outcome, StackReport};
 
-/// What a journal would keep of one redeploy, and the point at which everything ends.
+/// Stores what a journal stores of one redeploy, and panics at a given point.
 #[derive(Default)]
-struct Journal {
+struct CrashingJournal {
     crash_at: usize,
     seen: AtomicUsize,
     before: Mutex<Images>,
     submission: Mutex<Option<Submission>>,
 }
 
-impl Journal {
+impl CrashingJournal {
     fn point(&self) {
         let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
         if number == self.crash_at {
@@ -32,7 +32,7 @@ impl Journal {
     }
 }
 
-impl Observer for Journal {
+impl Observer for CrashingJournal {
     fn step(&self, _: &Step) {
         self.point();
     }
@@ -65,19 +65,19 @@ impl Observer for Journal {
 }
 
 /// Runs until the crash, and then as a new process would.
-fn crash_and_go_on(bench: &Bench, crash_at: usize) -> (bool, Journal, StackReport) {
-    let first = Journal {
+fn crash_and_go_on(bench: &Bench, crash_at: usize) -> (bool, CrashingJournal, StackReport) {
+    let first = CrashingJournal {
         crash_at,
-        ..Journal::default()
+        ..CrashingJournal::default()
     };
     let run = || redeploy::run(&bench.context(&first), &bench.stack, &Order::default());
     if let Ok(report) = catch_unwind(AssertUnwindSafe(run)) {
         return (false, first, report);
     }
-    let second = Journal {
+    let second = CrashingJournal {
         before: Mutex::new(first.earlier()),
         submission: Mutex::new(first.submission.lock().unwrap().clone()),
-        ..Journal::default()
+        ..CrashingJournal::default()
     };
     let submission = second.submission.lock().unwrap().clone();
     // As the journal does it: what was sent is serialised in between.
@@ -92,7 +92,7 @@ fn crash_and_go_on(bench: &Bench, crash_at: usize) -> (bool, Journal, StackRepor
 }
 
 #[test]
-fn wherever_a_good_update_is_cut_short_it_is_sent_once_and_its_end_is_true() {
+fn a_good_update_is_sent_once_wherever_it_is_cut_short() {
     for era in [Era::A, Era::D] {
         let mut crashes = 0;
         for crash_at in 1.. {
@@ -112,7 +112,7 @@ fn wherever_a_good_update_is_cut_short_it_is_sent_once_and_its_end_is_true() {
                         "{era:?} {crash_at} {report:?}"
                     );
                     assert_eq!(bench.images()["web"], new);
-                    // What ran before the first try is the way back, not what that one pulled.
+                    // The rollback restores what ran before the first attempt, not what that one pulled.
                     let past = bench.memory.recall(StackId(1));
                     let previous: Vec<_> = past.previous.values().cloned().collect();
                     assert_eq!(previous, [old], "{era:?} {crash_at}");
@@ -124,7 +124,7 @@ fn wherever_a_good_update_is_cut_short_it_is_sent_once_and_its_end_is_true() {
                         "{era:?} {crash_at} {report:?}"
                     );
                     assert!(
-                        report.message.contains("nothing has moved"),
+                        report.message.contains("nothing has changed"),
                         "{}",
                         report.message
                     );
@@ -141,7 +141,7 @@ fn wherever_a_good_update_is_cut_short_it_is_sent_once_and_its_end_is_true() {
 }
 
 #[test]
-fn wherever_a_bad_update_is_cut_short_it_is_never_called_good() {
+fn a_bad_update_fails_wherever_it_is_cut_short() {
     for crash_at in 1.. {
         let mut bench = Bench::new(Era::A);
         bench.stack.healthy_within = Duration::from_secs(3);
@@ -162,7 +162,7 @@ fn wherever_a_bad_update_is_cut_short_it_is_never_called_good() {
 }
 
 #[test]
-fn wherever_an_update_that_takes_the_stack_down_is_cut_short_the_previous_images_run_again() {
+fn an_update_that_takes_the_stack_down_is_rolled_back_wherever_it_is_cut_short() {
     for crash_at in 1.. {
         let bench = Bench::new(Era::A);
         let before = bench.images();
@@ -195,7 +195,7 @@ fn wherever_an_update_that_takes_the_stack_down_is_cut_short_the_previous_images
 }
 
 #[test]
-fn wherever_an_update_of_a_git_or_swarm_stack_is_cut_short_it_is_sent_once_and_its_end_is_true() {
+fn an_update_of_a_git_or_swarm_stack_is_sent_once_wherever_it_is_cut_short() {
     let images = |world: &mut World| {
         world.push("ghcr.io/acme/web:1", GOOD);
         world.push("ghcr.io/acme/worker:1", Behaviour::Runs);

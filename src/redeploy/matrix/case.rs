@@ -267,7 +267,7 @@ impl Case {
             Case::Edited => {
                 newer(scene, GOOD);
                 let stack = scene.stack;
-                watcher = Watcher::act(&scene.bench.fake, "looking", 1, move |world| {
+                watcher = Watcher::act(&scene.bench.fake, "inspecting", 1, move |world| {
                     let stack = world.stack_mut(stack);
                     stack.update_date += 1;
                     stack.env = edited();

@@ -38,6 +38,7 @@ pub(super) fn expected(sort: Sort, case: Case, era: Era, style: EngineStyle) -> 
 const INTERRUPTED: &str = "Deployment interrupted by server restart";
 const NO_ENGINE: &str = "Cannot connect to the Docker daemon";
 const BACK: &str = "the previous images run again";
+const AGAIN: &str = "the stack was started again";
 
 /// The services with a new container after an update that failed to start and was rolled back.
 pub(super) fn after_rollback(era: Era) -> &'static [&'static str] {
@@ -140,10 +141,14 @@ fn git(case: Case, era: Era) -> Expected {
         Case::LostBefore => unknown(1, NONE, &["the containers are as before"]),
         Case::TimeOut if era >= Era::C => unknown(1, WEB, &["the time was over", "web"]),
         Case::TimeOut => unknown(1, NONE, &["the time was over", "as before"]),
-        Case::Restarted | Case::PortainerAway if era.answers_at_once() => {
-            failed(1, WEB, &[INTERRUPTED, "down: web"])
+        // The first attempt removes the container that is in its way.
+        Case::Restarted | Case::PortainerAway if era == Era::A => {
+            failed(3, ALL, &["half-way", AGAIN])
         }
-        Case::Restarted | Case::PortainerAway => failed(1, WEB, &["half-way", "down: web"]),
+        Case::Restarted | Case::PortainerAway if era.answers_at_once() => {
+            failed(2, ALL, &[INTERRUPTED, AGAIN])
+        }
+        Case::Restarted | Case::PortainerAway => failed(2, ALL, &["half-way", AGAIN]),
         Case::ProxyRefused => updated(1, ALL, &["were not verified"]).unverified(),
         Case::EmptyList => failed(1, ALL, &["no containers or services"]),
     }

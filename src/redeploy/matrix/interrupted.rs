@@ -50,7 +50,7 @@ fn somebody_who_keeps_changing_the_stack_wins() {
         scene.push("web:1", GOOD);
         let stack = scene.stack;
         scene.env = Some(vec![("TAG".to_owned(), "1".to_owned())]);
-        let watcher = Watcher::act(&scene.bench.fake, "looking", 100, move |world| {
+        let watcher = Watcher::act(&scene.bench.fake, "inspecting", 100, move |world| {
             let stack = world.stack_mut(stack);
             stack.update_date += 1;
             stack.env = Some(vec![("TAG".to_owned(), "1".to_owned())]);
@@ -62,7 +62,7 @@ fn somebody_who_keeps_changing_the_stack_wins() {
             .lock()
             .unwrap()
             .iter()
-            .filter(|step| step.starts_with("looking"))
+            .filter(|step| step.starts_with("inspecting"))
             .count();
         assert_eq!(looks, 3);
     }
@@ -87,7 +87,7 @@ fn person(scene: &Scene, stack: &str, pull: bool) -> impl Fn() -> bool + Send + 
 #[test]
 fn a_person_who_redeploys_at_the_same_moment_does_no_harm() {
     for era in Era::ALL {
-        for step in ["looking", "pulling", "updating"] {
+        for step in ["inspecting", "pulling", "updating"] {
             let scene = Scene::new(Sort::File, era);
             scene.push("web:1", GOOD);
             let (redeploy, done) = (person(&scene, "web-stack", false), std::sync::Once::new());

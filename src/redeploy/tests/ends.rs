@@ -91,7 +91,7 @@ fn nothing_is_sent_once_the_time_is_over() {
         world.push("ghcr.io/acme/web:1", GOOD);
         world.pull("ghcr.io/acme/web:1", 1);
     });
-    let report = bench.run_watched(&Order::default(), &an_hour_at(&bench, "looking"));
+    let report = bench.run_watched(&Order::default(), &an_hour_at(&bench, "inspecting"));
     let says = "the time was over, nothing was sent";
     assert_eq!(
         (report.outcome, report.message.as_str()),
@@ -276,7 +276,8 @@ fn whoever_waits_sees_that_a_service_is_restarting() {
     assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
     let steps = watcher.steps.lock().unwrap();
     let told = |step: &String| {
-        step.starts_with("waiting for web (restarting, ") && step.ends_with(" restarts) to be well")
+        step.starts_with("waiting for web (restarting, ")
+            && step.ends_with(" restarts) to be healthy")
     };
     assert!(steps.iter().any(told), "{steps:?}");
 }

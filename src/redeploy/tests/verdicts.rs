@@ -426,7 +426,7 @@ fn engine_away(bench: &Bench, step: &'static str, seconds: u64) -> Watcher {
 /// What cannot be inspected is not left to Portainer, which would deploy without images to return to.
 #[test]
 fn an_engine_that_is_away_before_the_submit_is_waited_for() {
-    for step in ["finding", "looking", "pulling"] {
+    for step in ["finding", "inspecting", "pulling"] {
         let mut bench = Bench::new(Era::B1);
         let new = push(&bench, "web", GOOD);
         let watcher = engine_away(&bench, step, 30);

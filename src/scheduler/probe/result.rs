@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::portainer::{Environment, Me, Record};
-use crate::redeploy::View;
+use crate::redeploy::Assessment;
 use crate::stack::StackKey;
 
 /// A job of the probe.
@@ -52,7 +52,7 @@ pub(crate) struct Overview {
     /// Portainer, or the reason why it is unavailable.
     pub(crate) portainer: Result<PortainerInfo, Unavailable>,
     /// Every configured stack, or the reason why it cannot be inspected.
-    pub(crate) stacks: HashMap<StackKey, Result<View, String>>,
+    pub(crate) stacks: HashMap<StackKey, Result<Assessment, String>>,
 }
 
 /// The reason why Portainer is unavailable.

@@ -58,7 +58,7 @@ pub(super) fn connection(data: &PageData<'_>) -> ConnectionCard {
             .collect();
         let same = stacks
             .iter_mut()
-            .find(|one| one.facts == facts && one.doubts == view.doubts);
+            .find(|one| one.facts == facts && one.doubts == view.warnings);
         match same {
             Some(same) => {
                 same.names.push_str(", ");
@@ -67,7 +67,7 @@ pub(super) fn connection(data: &PageData<'_>) -> ConnectionCard {
             None => stacks.push(StackFacts {
                 names: stack.name.clone(),
                 facts,
-                doubts: view.doubts.clone(),
+                doubts: view.warnings.clone(),
             }),
         }
     }

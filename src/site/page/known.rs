@@ -2,7 +2,7 @@
 
 use crate::delivery::{Delivery, Part, PartProgress};
 use crate::limits;
-use crate::redeploy::{Running, View};
+use crate::redeploy::{Assessment, RunningService};
 use crate::site::page::text::state_tone;
 use crate::site::page::{PageData, Tone};
 use crate::stack::Stack;
@@ -15,7 +15,7 @@ pub(super) struct Known<'k> {
     /// The delivery that is carried out or waits.
     pub(super) open: Option<(&'k Delivery, &'k Part)>,
     /// The last inspection, or the reason there is none.
-    pub(super) view: Result<&'k View, &'k str>,
+    pub(super) view: Result<&'k Assessment, &'k str>,
 }
 
 impl<'k> Known<'k> {
@@ -62,9 +62,9 @@ impl<'k> Known<'k> {
             .count()
     }
 
-    pub(super) fn services(&self) -> &[Running] {
+    pub(super) fn services(&self) -> &[RunningService] {
         match self.view {
-            Ok(View {
+            Ok(Assessment {
                 services: Ok(services),
                 ..
             }) => services,
@@ -73,7 +73,7 @@ impl<'k> Known<'k> {
     }
 
     pub(super) fn is_healthy(&self) -> bool {
-        let healthy = |one: &Running| state_tone(one.service.state) == Tone::Good;
+        let healthy = |one: &RunningService| state_tone(one.service.state) == Tone::Good;
         !self.services().is_empty() && self.services().iter().all(healthy)
     }
 

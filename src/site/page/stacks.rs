@@ -3,7 +3,7 @@
 use crate::delivery::PartProgress;
 use crate::limits;
 use crate::portainer::Kind;
-use crate::redeploy::{Running, View};
+use crate::redeploy::{Assessment, RunningService};
 use crate::scheduler::probe::{Note, StaffAction};
 use crate::site::page::failure::{FailurePanel, failure};
 use crate::site::page::known::Known;
@@ -165,9 +165,9 @@ fn stack_state(
             state(Tone::Neutral, Group::Healthy, "state unknown", headline)
         }
         Err(why) => unusable(why),
-        Ok(View {
-            ready: Err(why), ..
-        }) => unusable(why),
+        Ok(Assessment {
+            ready: Err(report), ..
+        }) => unusable(&report.message),
         Ok(_) if known.is_healthy() && !blocked.is_empty() => {
             let names: Vec<&str> = blocked.iter().map(|one| one.name.as_str()).collect();
             let headline = format!("{title} is healthy; blocked: {}", names.join(", "));
@@ -223,7 +223,7 @@ pub(super) fn card(data: &PageData<'_>, stack: &Stack) -> Card {
         Err(why) if data.is_portainer_up() => sentence(why),
         Err(_) => String::new(),
         Ok(view) => match (&view.ready, &view.services) {
-            (Err(why), _) => format!("An update would be refused: {why}."),
+            (Err(report), _) => format!("An update would be refused: {}.", report.message),
             (Ok(_), Err(why)) => format!("Its containers cannot be seen: {why}."),
             (Ok(_), Ok(_)) => String::new(),
         },
@@ -290,7 +290,7 @@ fn blocked(data: &PageData<'_>, key: &StackKey) -> Vec<BlockedRow> {
     images.chain(values).collect()
 }
 
-fn service(data: &PageData<'_>, running: &Running) -> ServiceRow {
+fn service(data: &PageData<'_>, running: &RunningService) -> ServiceRow {
     let service = &running.service;
     ServiceRow {
         name: service.service.clone(),

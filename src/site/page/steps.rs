@@ -88,7 +88,11 @@ fn stacks(data: &PageData<'_>) -> FirstStep {
         .iter()
         .filter_map(|stack| match look.stacks.get(&stack.key)? {
             Err(why) => Some(format!("{}: {why}.", stack.name)),
-            Ok(view) => Some(format!("{}: {}.", stack.name, view.ready.as_ref().err()?)),
+            Ok(view) => Some(format!(
+                "{}: {}.",
+                stack.name,
+                view.ready.as_ref().err()?.message
+            )),
         })
         .collect();
     match bad.is_empty() {

@@ -84,24 +84,33 @@ impl World {
     fn docker_info(&mut self, environment: EnvironmentId) -> Answer {
         let cluster = self.swarm.cluster.clone();
         let now = self.now();
+        let style = self.engine_style;
+        let (driver, status) = match style.is_containerd() {
+            true => (
+                "overlayfs",
+                json!([["driver-type", "io.containerd.snapshotter.v1"]]),
+            ),
+            false => ("overlay2", json!([["Backing Filesystem", "extfs"]])),
+        };
         let engine = self.engine_of(environment);
         let running = engine
             .containers
             .iter()
             .filter(|c| c.life.look(now).state == "running")
             .count();
-        Answer::json(
-            200,
-            &json!({
-                "ServerVersion": "20.10.24+dfsg1", "Containers": engine.containers.len(), "ContainersRunning": running,
-                "Images": engine.images.len(), "Name": "fake", "OperatingSystem": "a model of one",
-                "Swarm": {
-                    "LocalNodeState": if cluster.is_empty() { "inactive" } else { "active" },
-                    "ControlAvailable": !cluster.is_empty(),
-                    "Cluster": { "ID": cluster },
-                },
-            }),
-        )
+        let mut info = json!({
+            "ServerVersion": style.versions().0, "Driver": driver, "DriverStatus": status, "Containers": engine.containers.len(), "ContainersRunning": running,
+            "Images": engine.images.len(), "Name": "fake", "OperatingSystem": "a model of one",
+            "Swarm": {
+                "LocalNodeState": if cluster.is_empty() { "inactive" } else { "active" },
+                "ControlAvailable": !cluster.is_empty(),
+                "Cluster": { "ID": cluster },
+            },
+        });
+        if style == EngineStyle::Podman {
+            info["BuildahVersion"] = json!("1.37.2");
+        }
+        Answer::json(200, &info)
     }
 
     // ── containers ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -185,6 +185,13 @@ impl Engine {
     pub(super) fn services<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
         self.project(project)
             .filter(|c| c.labels.get(ONE_OFF).is_none_or(|yes| yes == "False"))
+            .filter(|c| {
+                let has = |label| {
+                    c.labels
+                        .contains_key(&format!("com.docker.compose.{label}"))
+                };
+                has("service") && has("config-hash")
+            })
     }
 
     /// How long stopping a container takes at `now`: nothing for one that does not run.

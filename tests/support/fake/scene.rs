@@ -262,6 +262,24 @@ impl World {
         };
     }
 
+    /// An exited container that has the project and the service of a stack's container, with other values of some labels (empty:
+    /// without the label): made by `docker run --label`, or from another compose file.
+    pub(crate) fn foreign_twin(&mut self, project: &str, service: &str, labels: &[(&str, &str)]) {
+        self.foreign_container(project, service, service);
+        let engines = self.engines.iter_mut();
+        let twin = engines
+            .flat_map(|engine| &mut engine.containers)
+            .rfind(|one| one.project == project && one.service == service)
+            .unwrap();
+        for (label, value) in labels {
+            let label = format!("com.docker.compose.{label}");
+            match value.is_empty() {
+                true => drop(twin.labels.remove(&label)),
+                false => drop(twin.labels.insert(label, (*value).to_owned())),
+            }
+        }
+    }
+
     /// Half of a deployment: the container of a service has been stopped, and its replacement is created and not started.
     pub(crate) fn half_replace(&mut self, project: &str, service: &str) -> String {
         let replacement = self.run_one_off(project, service);
