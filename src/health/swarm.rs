@@ -130,6 +130,12 @@ impl ServiceWatch {
         self.scaled_since = scaled.collect();
     }
 
+    /// The service of that name before the submit: one that was removed meanwhile and created again has another id.
+    fn old_by_name(&self, service: &SwarmService) -> Option<&SwarmService> {
+        let mut before = self.before.services.iter();
+        before.find(|old| old.name == service.name)
+    }
+
     fn old(&self, service: &SwarmService) -> Option<&SwarmService> {
         self.before.services.iter().find(|old| old.id == service.id)
     }
@@ -204,12 +210,12 @@ impl ServiceWatch {
             image: service.reference().to_owned(),
             image_id: service.digest().map(str::to_owned),
             previous_image_id: self
-                .old(service)
+                .old_by_name(service)
                 .filter(|old| old.image != service.image)
                 .and_then(SwarmService::digest)
                 .map(str::to_owned),
             // Without a digest the text of the image proves nothing.
-            new_image: self.old(service).is_none_or(|old| {
+            new_image: self.old_by_name(service).is_none_or(|old| {
                 old.image != service.image
                     && (service.image.contains('@') || old.reference() != service.reference())
             }),

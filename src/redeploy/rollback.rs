@@ -11,6 +11,7 @@ use crate::redeploy::record::moved;
 use crate::redeploy::result::Culprits;
 use crate::redeploy::submission::Blame;
 use crate::redeploy::submit::{PinnedTags, Sent};
+use crate::redeploy::verify::ABSENT;
 use crate::redeploy::{
     AttemptError, Direction, RedeployResult, Run, Step, Submission, find, inspect,
 };
@@ -178,6 +179,7 @@ impl Run<'_> {
             };
             (goal.images, goal.variables) = (BTreeMap::new(), BTreeMap::new());
             goal.blame = Some(Blame::default());
+            self.notes.retain(|note| !note.starts_with(ABSENT));
         }
         self.answer_lost = false;
         let mut end = self.deploy_goal(&goal);

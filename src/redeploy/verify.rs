@@ -15,6 +15,9 @@ use crate::redeploy::result::Culprits;
 use crate::redeploy::{Direction, RedeployResult, Run, Step, Submission};
 use crate::stack::outcome::{Outcome, ServiceLog, ServiceReport, ServiceState};
 
+/// The beginning of the note that names services which an update of single services did not restore.
+pub(super) const ABSENT: &str = "not there, as before";
+
 /// Unhealthy services whose logs are kept.
 const LOGS_KEPT: usize = 5;
 
@@ -130,7 +133,7 @@ impl Run<'_> {
                     let absent = &expected - &there;
                     expected = &expected - &absent;
                     let absent: Vec<String> = absent.into_iter().collect();
-                    self.notes.extend(named("not there, as before", &absent));
+                    self.notes.extend(named(ABSENT, &absent));
                 }
                 let before = before.clone();
                 HealthWatch::Swarm(swarm::ServiceWatch::new(before, expected, within, now))

@@ -601,7 +601,7 @@ fn variables_that_somebody_else_changes_during_the_update_are_reported() {
         &report,
         Outcome::Updated,
         Some(true),
-        &["changed variables of the stack", "GREETING"],
+        &["variables of the stack were changed", "GREETING"],
     );
     assert!(!report.message.contains("TAG"), "{}", report.message);
 }
