@@ -159,3 +159,20 @@ impl From<NotWritten> for AttemptError {
         ))
     }
 }
+
+/// The end of a rollback or restart, as the beginning of a message.
+pub(super) fn restored(
+    is_restart: bool,
+    end: &Result<RedeployResult, RedeployResult>,
+) -> &'static str {
+    let is_unverified =
+        |end: &RedeployResult| end.verified == Some(false) && end.services.is_empty();
+    match (is_restart, end) {
+        (false, Ok(end)) if is_unverified(end) => "the previous images were deployed again, but",
+        (true, Ok(end)) if is_unverified(end) => "the stack was deployed again, but",
+        (false, Ok(_)) => "the previous images run again,",
+        (true, Ok(_)) => "the stack was started again,",
+        (false, Err(_)) => "it could not be rolled back:",
+        (true, Err(_)) => "it could not be started again:",
+    }
+}

@@ -8,7 +8,7 @@ use crate::health::{ContainerSnapshot, Roles, Snapshot};
 use crate::image::Reference;
 use crate::portainer::{EnvironmentId, Update};
 use crate::redeploy::record::moved;
-use crate::redeploy::result::Culprits;
+use crate::redeploy::result::{Culprits, restored};
 use crate::redeploy::submission::Blame;
 use crate::redeploy::submit::{PinnedTags, Sent};
 use crate::redeploy::verify::ABSENT;
@@ -41,23 +41,6 @@ impl Goal {
     /// Returns true if it is the state of the failed update itself.
     fn is_restart(&self) -> bool {
         self.images.is_empty() && self.variables.is_empty()
-    }
-}
-
-/// The end of a rollback or restart, as the beginning of a message.
-pub(super) fn restored(
-    is_restart: bool,
-    end: &Result<RedeployResult, RedeployResult>,
-) -> &'static str {
-    let is_unverified =
-        |end: &RedeployResult| end.verified == Some(false) && end.services.is_empty();
-    match (is_restart, end) {
-        (false, Ok(end)) if is_unverified(end) => "the previous images were deployed again, but",
-        (true, Ok(end)) if is_unverified(end) => "the stack was deployed again, but",
-        (false, Ok(_)) => "the previous images run again,",
-        (true, Ok(_)) => "the stack was started again,",
-        (false, Err(_)) => "it could not be rolled back:",
-        (true, Err(_)) => "it could not be started again:",
     }
 }
 
