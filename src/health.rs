@@ -59,6 +59,14 @@ impl HealthWatch {
         }
     }
 
+    /// Gives all services their full time again: the engine could not be reached for a while.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        match self {
+            HealthWatch::Compose(watch) => watch.restart(now),
+            HealthWatch::Swarm(watch) => watch.restart(now),
+        }
+    }
+
     /// The verdict at this moment, certain or not.
     pub(crate) fn evaluate(&mut self, now: Instant, snapshot: &Snapshot) -> Verdict {
         match (self, snapshot) {
@@ -86,6 +94,8 @@ pub(crate) struct Verdict {
     pub(crate) leftovers: Vec<String>,
     /// The reason for a service's failure, where one is known.
     pub(crate) reasons: BTreeMap<String, String>,
+    /// Set if the engine was restarted meanwhile.
+    pub(crate) engine_restarted: bool,
 }
 
 impl Verdict {

@@ -18,7 +18,7 @@ mod cleanup;
 mod assess;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,8 +125,8 @@ struct Run<'a> {
     delegated: pull::DelegatedPulls,
     /// The variables that the order sets.
     set: BTreeMap<String, String>,
-    /// Set when engine, environment or Portainer were away after the update was sent: then no image is at fault.
-    disturbed: AtomicBool,
+    /// Counts failed calls because engine, environment or Portainer were away after the update was sent: then no image is at fault.
+    absences: AtomicUsize,
     /// Set when the answer to the latest update was lost.
     answer_lost: bool,
     /// Further facts for the reply.
@@ -156,10 +156,19 @@ impl<'a> Run<'a> {
             redactor: cx.redactor.clone(),
             delegated: pull::DelegatedPulls::default(),
             set: BTreeMap::new(),
-            disturbed: AtomicBool::new(false),
+            absences: AtomicUsize::new(0),
             answer_lost: false,
             notes: Vec::new(),
         }
+    }
+
+    fn note_absence(&self) {
+        self.absences.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns true if engine, environment or Portainer were away after the update was sent.
+    fn was_absent(&self) -> bool {
+        self.absences.load(Ordering::Relaxed) > 0
     }
 
     fn step(&self, step: Step) {

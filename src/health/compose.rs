@@ -25,11 +25,16 @@ pub(crate) struct Criteria {
     pub(crate) rolls_back: bool,
 }
 
+/// The number of restarts of the engine after each of which the containers get their full time again.
+const RESTARTS: usize = 3;
+
 /// Observes a stack until its health is certain.
 #[derive(Debug)]
 pub(crate) struct ContainerWatch {
     criteria: Criteria,
+    /// Start of the time limits: when the watch began, or when the engine was last restarted.
     began: Instant,
+    engine_restarts: usize,
     /// By container id.
     runs: HashMap<String, Runs>,
 }
@@ -43,6 +48,10 @@ struct Runs {
     since: Instant,
     /// The exit codes that were observed.
     exit_codes: BTreeSet<i64>,
+    /// The start of the run that only a restart which the engine counts has replaced; `None` before it was seen running.
+    first_start: Option<String>,
+    /// It was unhealthy at the latest observation of that run.
+    was_unhealthy: bool,
 }
 
 /// The state of one container at one moment.
@@ -62,7 +71,17 @@ impl ContainerWatch {
         ContainerWatch {
             criteria,
             began: now,
+            engine_restarts: 0,
             runs: HashMap::new(),
+        }
+    }
+
+    /// Gives all containers their full time again: the engine was restarted, or could not be reached for a while.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.engine_restarts += 1;
+        if self.engine_restarts <= RESTARTS {
+            self.began = now;
+            self.runs.clear();
         }
     }
 
@@ -149,6 +168,7 @@ impl ContainerWatch {
             bad: bad.iter().cloned().collect(),
             leftovers: leftovers.into_iter().collect(),
             reasons: BTreeMap::new(),
+            engine_restarted: self.engine_restarts > 0,
         }
     }
 
@@ -195,8 +215,36 @@ impl ContainerWatch {
         own.state_of(container, &self.criteria.before, &self.criteria.roles)
     }
 
-    fn remember(&mut self, now: Instant, own: &ContainerSnapshot) {
+    /// Returns true if the engine was restarted: every container that ran has stopped or was started again without a restart that
+    /// the engine counts. The engine counts those after a crash; a single container may have been restarted by a person, or because
+    /// it was unhealthy.
+    fn engine_has_restarted(&self, own: &ContainerSnapshot) -> bool {
+        let mut started_again = false;
         for container in &own.containers {
+            let Some(runs) = self.runs.get(&container.id) else {
+                continue;
+            };
+            let Some(first_start) = &runs.first_start else {
+                continue;
+            };
+            let is_running = container.running_since().is_some();
+            let is_counted = container.restarts > runs.restarts;
+            match (is_running, container.started_at == *first_start) {
+                (true, true) => return false,
+                (true, false) if is_counted || runs.was_unhealthy => return false,
+                (true, false) => started_again = true,
+                (false, _) => {}
+            }
+        }
+        started_again
+    }
+
+    fn remember(&mut self, now: Instant, own: &ContainerSnapshot) {
+        if self.engine_has_restarted(own) {
+            self.restart(now);
+        }
+        for container in &own.containers {
+            let state = self.state_of(container, own);
             let runs = self
                 .runs
                 .entry(container.id.clone())
@@ -205,7 +253,20 @@ impl ContainerWatch {
                     restarts: container.restarts,
                     since: now,
                     exit_codes: BTreeSet::new(),
+                    first_start: None,
+                    was_unhealthy: false,
                 });
+            if container.restarts > runs.restarts {
+                runs.first_start = None;
+            }
+            if container.running_since().is_some() {
+                let first = runs
+                    .first_start
+                    .get_or_insert_with(|| container.started_at.clone());
+                if *first == container.started_at {
+                    runs.was_unhealthy = state == ServiceState::Unhealthy;
+                }
+            }
             if runs.started_at != container.started_at || runs.restarts != container.restarts {
                 runs.started_at.clone_from(&container.started_at);
                 (runs.restarts, runs.since) = (container.restarts, now);

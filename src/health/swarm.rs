@@ -9,6 +9,9 @@ use crate::health::snapshot::{Replicas, ServiceSnapshot, SwarmService, SwarmTask
 use crate::limits;
 use crate::stack::outcome::{ServiceReport, ServiceState};
 
+/// The number of absences of the engine after each of which the services get their full time again.
+const RESTARTS: usize = 3;
+
 /// Observes a Swarm stack until its health is certain.
 #[derive(Debug)]
 pub(crate) struct ServiceWatch {
@@ -21,6 +24,7 @@ pub(crate) struct ServiceWatch {
     /// The highest number of running tasks so far.
     most_running: u64,
     within: Duration,
+    restarts: usize,
     /// The time since which each service has had all its tasks.
     scaled_since: HashMap<String, Instant>,
 }
@@ -40,7 +44,17 @@ impl ServiceWatch {
             progressed: now,
             most_running: 0,
             within,
+            restarts: 0,
             scaled_since: HashMap::new(),
+        }
+    }
+
+    /// Gives all services their full time again: the engine could not be reached for a while.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.restarts += 1;
+        if self.restarts <= RESTARTS {
+            (self.began, self.progressed, self.most_running) = (now, now, 0);
+            self.scaled_since.clear();
         }
     }
 

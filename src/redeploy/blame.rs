@@ -2,7 +2,6 @@
 //! image whose own containers failed is blocked, never one that an engine or Portainer took down with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use crate::calendar::rfc3339;
 use crate::health::{Container, Snapshot, Verdict};
@@ -114,7 +113,7 @@ fn is_about_an_image(why: &str) -> bool {
 impl Run<'_> {
     /// The images and variable values that a failed update is blamed on.
     pub(super) fn blame(&self, submission: &Submission, failed: &RedeployResult) -> Blame {
-        if self.disturbed.load(Ordering::Relaxed) {
+        if self.was_absent() {
             return Blame::default();
         }
         let moved: BTreeMap<Reference, String> = moved(submission)

@@ -2,7 +2,6 @@
 //! is never sent again, its end is derived from the stack record and the containers.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::health::{ContainerSnapshot, Roles, Snapshot, snapshot, swarm};
@@ -257,7 +256,7 @@ impl Run<'_> {
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
                 Err(error) if error.is_away() => {
-                    self.disturbed.store(true, Ordering::Relaxed);
+                    self.note_absence();
                     let waited = self.cx.clock.now().duration_since(began);
                     if waited >= LOOK_PATIENCE {
                         return Err(error);
@@ -305,7 +304,7 @@ impl Run<'_> {
     /// The result of a failed update, with Portainer's reason and the services that run now.
     pub(super) fn failed(&self, submission: &Submission, why: String) -> RedeployResult {
         if says_engine_is_away(&why) {
-            self.disturbed.store(true, Ordering::Relaxed);
+            self.note_absence();
         }
         let (runs, services, snapshot) = self.describe_now(submission);
         let culprits = Culprits::of_deployment(&why, submission, snapshot.as_ref(), &services);
@@ -473,7 +472,7 @@ impl Run<'_> {
                 Err(AttemptError::Away(_))
                     if self.cx.clock.now().duration_since(began) < LOOK_PATIENCE =>
                 {
-                    self.disturbed.store(true, Ordering::Relaxed);
+                    self.note_absence();
                     self.cx.clock.sleep(limits::FOLLOW_PAUSE.0);
                 }
                 found => return found.map_err(AttemptError::into_result),

@@ -2,7 +2,6 @@
 //! be rolled back, or must not be, is started again by one submit of the same content if nothing in that is at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use crate::health::{ContainerSnapshot, Roles, Snapshot};
 use crate::image::Reference;
@@ -167,7 +166,7 @@ impl Run<'_> {
         self.answer_lost = false;
         let mut end = self.deploy_goal(&goal);
         // The engine or Portainer may have gone away in the middle of the rollback, too.
-        let interrupted = self.answer_lost || self.disturbed.load(Ordering::Relaxed);
+        let interrupted = self.answer_lost || self.was_absent();
         if end.is_err() && interrupted && self.is_down(submission) {
             end = self.deploy_goal(&goal);
         }
@@ -200,7 +199,7 @@ impl Run<'_> {
                     && submission.variables_before.is_empty()
             }
         };
-        self.disturbed.load(Ordering::Relaxed) || is_blameless()
+        self.was_absent() || is_blameless()
     }
 
     /// Repeats a rollback that was sent before a crash and of which nothing can be seen.

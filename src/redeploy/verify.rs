@@ -1,6 +1,7 @@
 //! Verifies an update: a success of Portainer says nothing about health, so the containers are observed until their state is certain.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use crate::compose;
 use crate::health::compose::Criteria;
@@ -58,6 +59,9 @@ impl Run<'_> {
                 last = seen;
                 continue;
             };
+            if verdict.engine_restarted {
+                self.note_absence();
+            }
             if seen.is_empty() {
                 return Err(RedeployResult {
                     services: verdict.services,
@@ -89,7 +93,16 @@ impl Run<'_> {
         watch: &mut HealthWatch,
     ) -> Result<(Snapshot, Option<Verdict>), PortainerError> {
         let watch = std::cell::RefCell::new(watch);
-        self.patiently(|| self.observe_once(submission, last, &mut watch.borrow_mut()))
+        let absences = self.absences.load(Ordering::Relaxed);
+        self.patiently(|| {
+            let mut watch = watch.borrow_mut();
+            let observed = self.observe_once(submission, last, &mut watch)?;
+            if self.absences.load(Ordering::Relaxed) == absences {
+                return Ok(observed);
+            }
+            watch.restart(self.cx.clock.now());
+            self.observe_once(submission, &observed.0, &mut watch)
+        })
     }
 
     /// One observation, with the verdict once it is certain or the time is over. A verdict is based on an inspection of every container.

@@ -423,6 +423,141 @@ fn engine_away(bench: &Bench, step: &'static str, seconds: u64) -> Watcher {
     Watcher::away(&bench.fake, step, seconds, die, come_back)
 }
 
+/// Both services have a health check that passes after 25 s.
+const SLOW: &str = "
+services:
+  web:
+    image: ghcr.io/acme/web:1
+    restart: unless-stopped
+    healthcheck: {test: [\"CMD\", \"/app\"], interval: 1s, timeout: 1s, retries: 1, start_period: 28s}
+  worker:
+    image: ghcr.io/acme/worker:1
+    restart: unless-stopped
+";
+
+fn slow_bench() -> Bench {
+    let mut bench = Bench::with(Era::A, |world| {
+        world.push("ghcr.io/acme/web:1", GOOD);
+        world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
+        world.compose_stack("web-stack", SLOW, &[]);
+    });
+    bench.stack.healthy_within = Duration::from_secs(32);
+    bench
+}
+
+/// Acts at the n-th observation of the containers.
+fn at_observation(
+    bench: &Bench,
+    n: usize,
+    act: impl Fn(&mut World) + Send + Sync + 'static,
+) -> Watcher {
+    let count = std::sync::atomic::AtomicUsize::new(1);
+    Watcher::act(&bench.fake, "waiting for", usize::MAX, move |world| {
+        if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == n {
+            act(world);
+        }
+    })
+}
+
+/// The engine is back before the next observation, so that no call fails.
+#[test]
+fn an_engine_that_restarts_late_gives_the_containers_their_time_again() {
+    let bench = slow_bench();
+    let healthy = Behaviour::Healthy {
+        after: Duration::from_secs(25),
+    };
+    let web = push(&bench, "web", healthy.clone());
+    let watcher = at_observation(&bench, 20, |world| {
+        world.engine_dies(1);
+        world.engine_returns(1);
+    });
+    let report = bench.run_watched(&Order::default(), &watcher);
+    let says = &["1 of 2 services updated, all healthy"];
+    check(&report, Outcome::Updated, Some(true), says);
+    assert!(report.seconds > 40.0, "{report:?}");
+    assert_eq!(bench.images()["web"], web);
+}
+
+#[test]
+fn no_image_is_blocked_after_an_unnoticed_restart_of_the_engine() {
+    let mut bench = slow_bench();
+    bench.stack.rollback = RollBack::WhenUnhealthy;
+    let web = push(&bench, "web", Behaviour::NeverHealthy);
+    let watcher = at_observation(&bench, 20, |world| {
+        world.engine_dies(1);
+        world.engine_returns(1);
+    });
+    let report = bench.run_watched(&Order::default(), &watcher);
+    check(&report, Outcome::Failed, Some(true), &["web"]);
+    assert_ne!(bench.images()["web"], web, "{report:?}");
+    let kept = bench.memory.recall(StackId(1));
+    assert!(kept.blocked.is_empty(), "{kept:?}");
+}
+
+#[test]
+fn a_container_that_is_restarted_alone_does_not_get_its_time_again() {
+    let mut bench = slow_bench();
+    bench.stack.rollback = RollBack::WhenUnhealthy;
+    push(&bench, "web", Behaviour::NeverHealthy);
+    let watcher = at_observation(&bench, 20, |world| {
+        let web = world.container("web-stack", "web").id;
+        world.restart_container(&web);
+    });
+    let report = bench.run_watched(&Order::default(), &watcher);
+    check(&report, Outcome::Failed, Some(true), &["web"]);
+    let kept = bench.memory.recall(StackId(1));
+    assert_eq!(kept.blocked.len(), 1, "{kept:?}");
+}
+
+#[test]
+fn an_absence_of_the_engine_gives_services_and_containers_their_time_again() {
+    let healthy = Behaviour::Healthy {
+        after: Duration::from_secs(60),
+    };
+    let file = SLOW.replace("start_period: 28s", "start_period: 90s");
+    for is_swarm in [false, true] {
+        let mut bench = Bench::with(Era::A, |world| {
+            world.push("ghcr.io/acme/web:1", GOOD);
+            world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
+            match is_swarm {
+                true => world.swarm_stack("web-stack", &file, &[]),
+                false => world.compose_stack("web-stack", &file, &[]),
+            };
+        });
+        bench.stack.healthy_within = Duration::from_secs(32);
+        push(&bench, "web", healthy.clone());
+        let leave = |fake: &Fake| fake.world(|world| world.engine_down(1, true));
+        let come_back = |fake: &Fake| fake.world(|world| world.engine_down(1, false));
+        let watcher = Watcher::away(&bench.fake, "waiting for w", 40, leave, come_back);
+        let report = bench.run_watched(&Order::default(), &watcher);
+        check(
+            &report,
+            Outcome::Updated,
+            Some(true),
+            &["1 of 2 services updated"],
+        );
+    }
+}
+
+#[test]
+fn the_image_of_a_container_that_was_removed_is_not_blocked() {
+    let bench = Bench::new(Era::A);
+    push(&bench, "web", GOOD);
+    push(&bench, "worker", Behaviour::Runs);
+    let watcher = at_observation(&bench, 1, |world| {
+        let worker = world.container("web-stack", "worker").id;
+        world.remove_container(&worker);
+    });
+    let report = bench.run_watched(&Order::default(), &watcher);
+    let says = &[
+        "worker is without a container",
+        "the previous images run again",
+    ];
+    check(&report, Outcome::Failed, Some(true), says);
+    let kept = bench.memory.recall(StackId(1));
+    assert!(kept.blocked.is_empty(), "{kept:?}");
+}
+
 /// What cannot be inspected is not left to Portainer, which would deploy without images to return to.
 #[test]
 fn an_engine_that_is_away_before_the_submit_is_waited_for() {

@@ -105,6 +105,13 @@ impl World {
             .end(now);
     }
 
+    /// Restarts a container, as `docker restart` does.
+    pub(crate) fn restart_container(&mut self, id: &str) {
+        let now = self.now();
+        let container = self.engines.iter_mut().find_map(|e| e.get_mut(id)).unwrap();
+        container.life.phase = super::life::Phase::Started(now);
+    }
+
     /// Lets a container take its time when it is stopped.
     pub(crate) fn slow_to_stop(&mut self, id: &str, takes: std::time::Duration) {
         let container = self.engines.iter_mut().find_map(|e| e.get_mut(id));
