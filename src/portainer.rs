@@ -22,7 +22,7 @@ use crate::secret::Secret;
 
 use auth::Session;
 pub(crate) use docker::{Containers, ImageOrigin, Inspected, Listed, LocalImage};
-pub(crate) use pull::{PullFailure, pulls_missing_only};
+pub(crate) use pull::{PullFailure, pulls_missing_only, takes_failed_stack_down};
 use response::{CallFailure, nullable, one_line};
 pub(crate) use response::{PortainerError, says_engine_is_away};
 pub(crate) use stacks::{Kind, Origin, Record, SourceAccess, StackStatus, Update};

@@ -26,7 +26,7 @@ use crate::calendar::rfc3339;
 use crate::clock::Clock;
 use crate::image::Reference;
 use crate::limits;
-use crate::portainer::{EnvironmentId, Kind, Portainer, StackId};
+use crate::portainer::{self, EnvironmentId, Kind, Portainer, StackId};
 use crate::redact::Redactor;
 use crate::stack::Stack;
 use crate::stack::order::Order;
@@ -296,6 +296,12 @@ impl<'a> Run<'a> {
         Ok(inspection)
     }
 
+    /// Returns true if this Portainer takes a stack whose last deployment failed down before an update, or if that is not known.
+    fn takes_failed_stack_down(&self) -> bool {
+        let version = self.cx.portainer.version();
+        version.map_or(true, |version| portainer::takes_failed_stack_down(&version))
+    }
+
     /// Plans; also returns the images before the first pull.
     fn plan(
         &mut self,
@@ -303,7 +309,9 @@ impl<'a> Run<'a> {
         found: &FoundStack,
         inspection: &StackInspection,
     ) -> Result<(Plan, Images), AttemptError> {
-        let mut plan = plan::plan(self.stack, order, found, inspection)?;
+        let mut plan = plan::plan(self.stack, order, found, inspection, || {
+            self.takes_failed_stack_down()
+        })?;
         let is_compose = found.record.kind == Kind::Compose;
         if plan.repull && is_compose && self.missing_only_version().is_some() {
             plan.pull_for_portainer(inspection, found.record.status);

@@ -4,6 +4,23 @@ use serde::Deserialize;
 
 /// Tells whether a release pulls only images that are missing on the host: 2.39.2 and later patches of 2.39, and 2.41.
 pub(crate) fn pulls_missing_only(version: &str) -> bool {
+    match release(version) {
+        [Some(2), Some(39), Some(patch)] => patch >= 2,
+        [Some(2), Some(41), _] => true,
+        _ => false,
+    }
+}
+
+/// Tells whether a release takes a stack whose last deployment failed down before it updates its file: 2.45.1 and later.
+pub(crate) fn takes_failed_stack_down(version: &str) -> bool {
+    match release(version) {
+        [Some(major), Some(minor), patch] => (major, minor, patch.unwrap_or(0)) >= (2, 45, 1),
+        _ => true,
+    }
+}
+
+/// Major, minor and patch number of a version such as `2.39.2` or `2.33.0-rc1`.
+fn release(version: &str) -> [Option<u32>; 3] {
     let mut numbers = version.split('.').map(|number| {
         let digits = number.find(|c: char| !c.is_ascii_digit());
         number
@@ -11,12 +28,7 @@ pub(crate) fn pulls_missing_only(version: &str) -> bool {
             .parse::<u32>()
             .ok()
     });
-    let mut next = || numbers.next().flatten();
-    match (next(), next(), next()) {
-        (Some(2), Some(39), Some(patch)) => patch >= 2,
-        (Some(2), Some(41), _) => true,
-        _ => false,
-    }
+    [(); 3].map(|()| numbers.next().flatten())
 }
 
 /// The reason for a failed pull.
@@ -285,6 +297,25 @@ mod tests {
             .try_for_each(|line| progress.line(line.as_bytes()))
             .and_then(|()| progress.end());
         assert_eq!(ended, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn reads_the_release_from_a_version() {
+        for (version, missing_only, takes_down) in [
+            ("2.33.0-rc1", false, false),
+            ("2.39.1", false, false),
+            ("2.39.2", true, false),
+            ("2.41.1", true, false),
+            ("2.45.0", false, false),
+            ("2.45.1", false, true),
+            ("2.46", false, true),
+            ("3.0.0", false, true),
+            ("develop", false, true),
+            ("", false, true),
+        ] {
+            assert_eq!(pulls_missing_only(version), missing_only, "{version}");
+            assert_eq!(takes_failed_stack_down(version), takes_down, "{version}");
+        }
     }
 
     const BEGUN: &str = r#"{"status":"Pulling from acme/web","id":"1"}"#;

@@ -96,7 +96,9 @@ impl Run<'_> {
         }
         let (mut ready, mut warnings, mut steps) = (Vec::new(), Vec::new(), Vec::new());
         let mut refused = None;
-        match plan::plan(self.stack, order, &found, &inspection) {
+        match plan::plan(self.stack, order, &found, &inspection, || {
+            self.takes_failed_stack_down()
+        }) {
             Ok(plan) => {
                 ready = facts(self.stack, &found, engine.as_deref(), &inspection, &plan);
                 warnings = self.warnings(&found, &inspection, &plan);

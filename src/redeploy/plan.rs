@@ -132,12 +132,14 @@ impl Plan {
     }
 }
 
-/// Plans a redeploy, or returns the result with which it ends before anything is done.
+/// Plans a redeploy, or returns the result with which it ends before anything is done. `takes_down` tells if this Portainer takes a
+/// stack down before an update whose last deployment failed; it is called only for such a stack.
 pub(super) fn plan(
     stack: &Stack,
     order: &Order,
     found: &FoundStack,
     inspection: &StackInspection,
+    takes_down: impl FnOnce() -> bool,
 ) -> Result<Plan, RedeployResult> {
     refuse_portainer(inspection)?;
     if let (Some(why), None) = (&inspection.refused, limit(stack, order)) {
@@ -151,7 +153,9 @@ pub(super) fn plan(
         (Origin::File, _) => file_stack(stack, order, inspection)?,
     };
     plan.check_pulls(stack, order, inspection);
-    check_status(stack, order, found, &plan, inspection)?;
+    if found.record.status == StackStatus::Error && !order.force {
+        check_failed_stack(stack, order, found, &plan, inspection, takes_down)?;
+    }
     if let Some(why) = &found.unreadable {
         plan.notes
             .push(format!("redeployed without reading its file: {why}"));
@@ -559,18 +563,16 @@ fn refuse_portainer(inspection: &StackInspection) -> Result<(), RedeployResult> 
     }
 }
 
-/// Refuses an update after a failed deployment that could make the stack worse: Portainer from 2.41 on takes a stack in Status 4 down
-/// before it updates it.
-fn check_status(
+/// Refuses an update after a failed deployment that could make the stack worse: some releases take a stack in Status 4 down before they
+/// update it.
+fn check_failed_stack(
     stack: &Stack,
     order: &Order,
     found: &FoundStack,
     plan: &Plan,
     inspection: &StackInspection,
+    takes_down: impl FnOnce() -> bool,
 ) -> Result<(), RedeployResult> {
-    if found.record.status != StackStatus::Error || order.force {
-        return Ok(());
-    }
     let none_runs = inspection
         .seen
         .as_ref()
@@ -600,7 +602,7 @@ fn check_status(
                 .filter_map(|wants| wants.image.as_ref())
                 .all(local)
     });
-    match all_local || none_runs {
+    match all_local || none_runs || !takes_down() {
         true => Ok(()),
         false => Err(RedeployResult::refused(format!(
             "the last deployment of this stack failed, Portainer would take it down before the next one, and not every image is certain to be available; run \"stackhook redeploy {} --force\" if it may go down",

@@ -312,8 +312,8 @@ impl Case {
 
     /// Whether the next update must succeed, because no image is at fault.
     pub(super) fn next_succeeds(self, sort: Sort, era: Era) -> bool {
-        // Portainer might take the failed stack down, and the images on the nodes of a swarm are unknown.
-        let is_refused = self == Case::EngineDies && sort == Sort::Swarm && era.answers_at_once();
+        // Portainer takes the failed stack down, and the images on the nodes of a Swarm are unknown.
+        let is_refused = self == Case::EngineDies && sort == Sort::Swarm && era == Era::D;
         !is_refused
             && matches!(
                 self,
