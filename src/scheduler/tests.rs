@@ -574,6 +574,36 @@ fn stacks_that_wait_for_one_environment_do_not_delay_others() {
 }
 
 #[test]
+fn the_next_stack_of_an_environment_starts_as_soon_as_its_lock_is_released() {
+    let stacks = [stack("a"), stack("b")];
+    let dir = TempDir::new();
+    let (began, begins) = mpsc::channel();
+    let began = Mutex::new(began);
+    let both_verify = std::sync::Barrier::new(stacks.len());
+    let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
+        let environment = LockKey::Environment(1);
+        let Ok(guard) = observer.acquire_lock(environment, Duration::from_secs(20)) else {
+            // The report of a redeploy that has to wait is not used.
+            return updated(&task.stack);
+        };
+        drop(guard);
+        // Verification goes on without the lock, and here not without the other stack.
+        let key = task.stack.key.to_string();
+        began.lock().unwrap().send(key).unwrap();
+        both_verify.wait();
+        updated(&task.stack)
+    };
+    let scheduler = scheduler(&stacks, Some(dir.path()), redeploy);
+    scheduler.accept(accepted(0, &stacks)).unwrap();
+    assert_eq!(running(&begins, 2), ["a", "b"]);
+    assert_eq!(
+        end_of(&scheduler, 0).status(),
+        DeliveryStatus::Succeeded,
+        "none waits for the end of the other"
+    );
+}
+
+#[test]
 fn a_stop_waits_for_recorded_submissions_and_records_no_more() {
     let stacks = [stack("a"), stack("b")];
     let dir = TempDir::new();

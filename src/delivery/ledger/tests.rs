@@ -496,35 +496,57 @@ fn ended_deliveries_are_forgotten_oldest_first() {
     assert_eq!(ledger.deliveries.len(), limits::ENDED_DELIVERIES);
 }
 
+/// Adds a delivery of a hook that has ended.
+fn end_one(ledger: &mut Ledger, number: u32, hook: &str) -> DeliveryId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    let id = DeliveryId::new(bytes);
+    ledger.apply(Entry::Delivery(Delivery {
+        id: id.clone(),
+        hook: hook.to_owned(),
+        strict: true,
+        wait: Duration::ZERO,
+        at: 2000,
+        ended: None,
+        duplicate: None,
+        event: String::new(),
+        parts: vec![Part {
+            stack: key("app"),
+            name: "app".to_owned(),
+            progress: PartProgress::Waiting,
+        }],
+    }));
+    ledger.end(&id, &key("app"), report(Outcome::Updated), 2000);
+    id
+}
+
+/// The state is what a rewritten journal holds and what memory is used for.
+#[test]
+fn the_state_grows_by_one_entry_with_each_delivery_of_two_hooks_up_to_a_limit() {
+    let mut ledger = Ledger::default();
+    let limit = limits::ENDED_DELIVERIES;
+    for count in 1..=2 * limit {
+        let number = u32::try_from(count).unwrap();
+        let hook = ["first", "second"][count % 2];
+        end_one(&mut ledger, number, hook);
+        // Building the state takes time, so it is counted at a few places.
+        if count % (limit / 4) <= 1 {
+            assert_eq!(ledger.state().len(), count.min(limit), "{count} deliveries");
+            let tables = [ledger.deliveries.len(), ledger.ended.len()];
+            assert_eq!(tables, [count.min(limit); 2], "{count} deliveries");
+            assert_eq!(ledger.per_hook.len(), count.min(2));
+        }
+    }
+    ledger.check();
+}
+
 #[test]
 fn one_hook_does_not_push_out_the_deliveries_of_others() {
     let mut ledger = Ledger::default();
-    let mut end_one = |number: u32, hook: &str| {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&number.to_be_bytes());
-        let id = DeliveryId::new(bytes);
-        ledger.apply(Entry::Delivery(Delivery {
-            id: id.clone(),
-            hook: hook.to_owned(),
-            strict: true,
-            wait: Duration::ZERO,
-            at: 2000,
-            ended: None,
-            duplicate: None,
-            event: String::new(),
-            parts: vec![Part {
-                stack: key("app"),
-                name: "app".to_owned(),
-                progress: PartProgress::Waiting,
-            }],
-        }));
-        ledger.end(&id, &key("app"), report(Outcome::Updated), 2000);
-        id
-    };
-    let first = end_one(0, "quiet");
+    let first = end_one(&mut ledger, 0, "quiet");
     let limit = u32::try_from(limits::ENDED_DELIVERIES).unwrap();
     for number in 1..=2 * limit {
-        end_one(number, "noisy");
+        end_one(&mut ledger, number, "noisy");
     }
     assert!(ledger.find(&first).is_some());
     assert_eq!(ledger.ended.len(), limits::ENDED_DELIVERIES);
