@@ -148,7 +148,9 @@ impl Registry {
         };
         let repository = reference.repository().to_ascii_lowercase();
         let rest = repository.strip_prefix(address);
-        self.authentication && !address.is_empty() && rest.is_some_and(|rest| rest.starts_with('/'))
+        // GitLab's entries name one project each, whose main image has no further path.
+        let is_covered = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        self.authentication && !address.is_empty() && rest.is_some_and(is_covered)
     }
 }
 

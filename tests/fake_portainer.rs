@@ -1,5 +1,5 @@
-//! The fake Portainer keeps to the contract: what every other test stands on is tested first, by hand here and against the recorded
-//! exchanges in `transcripts`.
+//! Tests of the fake Portainer, which the other tests depend on: its behaviour by era, and replays of the recorded
+//! exchanges (`transcripts`).
 
 mod client;
 
@@ -38,7 +38,7 @@ fn update(file: &str, pull: bool) -> Value {
 }
 
 #[test]
-fn redeploy_recreates_only_what_changed_on_2_24() {
+fn an_update_recreates_only_changed_services_on_2_24() {
     let (fake, id) = shop(Era::A);
     let before = fake.world(|w| w.containers("shop"));
     let image = fake.world(|w| w.push("ghcr.io/acme/web:1", Behaviour::Runs));
@@ -60,7 +60,7 @@ fn redeploy_recreates_only_what_changed_on_2_24() {
 }
 
 #[test]
-fn redeploy_of_an_unchanged_stack_touches_nothing_on_2_24_and_all_from_2_36_on() {
+fn an_update_without_a_change_recreates_nothing_on_2_24_and_everything_from_2_36_on() {
     for era in [Era::A, Era::B2] {
         let (fake, id) = shop(era);
         let before = fake.world(|w| w.containers("shop"));
@@ -84,7 +84,7 @@ fn redeploy_of_an_unchanged_stack_touches_nothing_on_2_24_and_all_from_2_36_on()
 }
 
 #[test]
-fn failed_pull_changes_nothing() {
+fn a_failed_pull_changes_nothing() {
     let (fake, id) = shop(Era::A);
     let before = fake.world(|w| (w.containers("shop"), w.stack("shop").update_date));
     let file = FILE.replace("db:1", "db:nope");
@@ -109,7 +109,7 @@ fn failed_pull_changes_nothing() {
 }
 
 #[test]
-fn failed_up_takes_the_stack_down_on_2_24_and_leaves_it_from_2_36_on() {
+fn a_failed_up_takes_the_stack_down_on_2_24_and_leaves_it_running_on_2_39() {
     for (era, left) in [(Era::A, 0), (Era::B2, 2)] {
         let (fake, id) = shop(era);
         let file = FILE.replace("db:1", "db:nope");
@@ -180,7 +180,7 @@ fn newer_releases_report_a_failure_in_the_record() {
 }
 
 #[test]
-fn crash_loop_shows_in_restart_count_and_backs_off() {
+fn a_crash_loop_increases_the_restart_count_and_backs_off() {
     let fake = Fake::start(Era::A);
     fake.world(|w| {
         w.push("a:1", Behaviour::Runs);
@@ -214,7 +214,7 @@ fn crash_loop_shows_in_restart_count_and_backs_off() {
 }
 
 #[test]
-fn moved_tag_turns_the_listed_image_into_its_id() {
+fn a_moved_tag_turns_the_listed_image_into_its_id() {
     let (fake, _) = shop(Era::A);
     let old = fake.world(|w| w.container("shop", "web").image_id);
     let new = fake.world(|w| w.push("ghcr.io/acme/web:1", Behaviour::Runs));
@@ -248,7 +248,7 @@ fn moved_tag_turns_the_listed_image_into_its_id() {
 }
 
 #[test]
-fn faults_strike_where_they_are_told_to() {
+fn a_fault_applies_to_the_selected_requests() {
     let (fake, id) = shop(Era::A);
     let path = format!("/api/stacks/{id}");
     fake.fault(When::nth(2, "GET", &path), Fault::CloseBefore);

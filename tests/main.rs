@@ -20,6 +20,7 @@ mod growth;
 mod lasting;
 mod newer_portainer;
 mod outages;
+mod portainer_calls;
 mod readme;
 mod senders;
 mod signatures;

@@ -1,35 +1,43 @@
-//! What differs between releases of Portainer and matters to users: each through the real binary.
+//! Differences between releases of Portainer that matter to users, each through the real binary.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::fake::{Behaviour, Era, Fake, Fault, Source, StackId, When};
+use crate::support::client;
+use crate::support::fake::{Behaviour, Era, Fake, Fault, Gate, Source, StackId, When};
 use crate::support::program::Setup;
 use crate::support::shop::{
-    ENV, FILE, GOOD, QUICK, SECRET, Shop, WEB, WORKER, fails, says, side_by_side, variables,
+    ENV, FILE, GOOD, QUICK, SECRET, Shop, WEB, WORKER, fails, now, says, side_by_side, variables,
 };
 
-const TRIGGERED: &str = "Stack update triggered";
-const UPDATED: &str = "Stack updated successfully";
-const UP_TO_DATE: &str = "Stack is already up to date";
+pub(crate) const TRIGGERED: &str = "Stack update triggered";
+pub(crate) const UPDATED: &str = "Stack updated successfully";
+pub(crate) const UP_TO_DATE: &str = "Stack is already up to date";
 
-/// A release: its era, and whether it is 2.41.
-type Release = (Era, bool);
+/// A release: its era, and the version if it differs from the others of the era.
+pub(crate) type Release = (Era, &'static str);
 
-const V2_24: Release = (Era::A, false);
-const V2_38: Release = (Era::B1, false);
-const V2_39: Release = (Era::B2, false);
-const V2_39_2: Release = (Era::B3, false);
-const V2_41: Release = (Era::C, true);
-const V2_43: Release = (Era::C, false);
-const V2_45: Release = (Era::D, false);
+pub(crate) const V2_24: Release = (Era::A, "");
+pub(crate) const V2_38: Release = (Era::B1, "");
+pub(crate) const V2_39: Release = (Era::B2, "");
+pub(crate) const V2_40: Release = (Era::B2, "2.40");
+pub(crate) const V2_39_2: Release = (Era::B3, "");
+pub(crate) const V2_41: Release = (Era::C, "2.41");
+pub(crate) const V2_43: Release = (Era::C, "");
+pub(crate) const V2_45: Release = (Era::D, "");
 
-fn start((era, is_2_41): Release) -> Fake {
+const RELEASES: [Release; 8] = [V2_24, V2_38, V2_39, V2_40, V2_39_2, V2_41, V2_43, V2_45];
+
+/// A Portainer of this release with a second environment and both images in the registry.
+pub(crate) fn start((era, version): Release) -> Fake {
     let fake = Fake::start(era);
     fake.world(|world| {
-        if is_2_41 {
-            world.imitate_2_41();
+        match version {
+            "2.40" => world.imitate_2_40(),
+            "2.41" => world.imitate_2_41(),
+            _ => {}
         }
         world.pace.pull_retries = Duration::from_millis(10);
         world.environment("remote");
@@ -46,14 +54,15 @@ fn git(release: Release) -> (Shop, StackId) {
     (Shop::configured(fake, QUICK), id)
 }
 
-fn runs(shop: &Shop, service: &str) -> String {
+/// The id of the image that the container of a service runs.
+pub(crate) fn runs(shop: &Shop, service: &str) -> String {
     shop.now()[service].image_id.clone()
 }
 
-/// Waits until the deploy that goes on after an answer is over.
+/// Waits until the deployment that continues after the answer has finished.
 fn settle(shop: &Shop) {
     let done = || shop.fake.world(|world| !world.is_deploying());
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while !done() && began.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -83,7 +92,7 @@ fn an_image_event_is_not_judged_by_a_failed_checkout() {
         .world(|world| world.commit(id, &FILE.replace("web:${TAG}", "web:gone")));
     fails(&shop.deliver("{}"), 502, &["web:gone"]);
     settle(&shop);
-    // The image that runs is what the event is about; the checkout names another one.
+    // The event names the image that runs; the checkout names another one.
     let event = r#"{"event":"image_update","image":"ghcr.io/acme/web:1"}"#;
     shop.fake.forget_calls();
     says(&shop.deliver(event), 200, TRIGGERED, UP_TO_DATE);
@@ -106,7 +115,7 @@ fn images_are_newest_where_portainer_pulls_only_missing_ones() {
         let web = shop.push(WEB, GOOD);
         says(&shop.deliver("{}"), 200, TRIGGERED, UPDATED);
         assert_eq!(runs(&shop, "web"), web);
-        // A file that is not certain.
+        // A file that stackhook does not evaluate, so that it leaves the pull to Portainer.
         let fake = start(release);
         let file = format!("{FILE}x-note: &n {{}}\ninclude: []\n");
         fake.world(|world| world.compose_stack("shop", &file, &ENV));
@@ -118,7 +127,7 @@ fn images_are_newest_where_portainer_pulls_only_missing_ones() {
 }
 
 #[test]
-fn success_is_not_claimed_for_an_image_that_nobody_pulled() {
+fn success_is_not_claimed_for_an_image_that_was_not_pulled() {
     side_by_side([V2_39_2, V2_41], |release| {
         let (shop, id) = git(release);
         shop.push(WEB, GOOD);
@@ -287,7 +296,7 @@ fn a_source_that_is_shared_but_not_owned_is_named() {
 #[test]
 fn the_old_parser_for_standard_users_is_named() {
     let file = format!("{FILE}    depends_on: {{web: {{condition: service_started}}}}\n");
-    side_by_side([V2_24, V2_38, V2_39, V2_43], |release| {
+    side_by_side([V2_24, V2_38, V2_39, V2_40, V2_43], |release| {
         let fake = start(release);
         let key = fake.world(|world| {
             let id = world.compose_stack("shop", &file, &ENV);
@@ -304,7 +313,7 @@ fn the_old_parser_for_standard_users_is_named() {
             .file("stackhook.toml", QUICK);
         let server = variables(setup).serve();
         let reply = server.signed("/webhook/update/", SECRET, "{}");
-        match matches!(release.0, Era::B1 | Era::B2) {
+        match release == V2_38 || release == V2_39 {
             true => drop(fails(
                 &reply,
                 502,
@@ -316,194 +325,190 @@ fn the_old_parser_for_standard_users_is_named() {
 }
 
 #[test]
-fn an_environment_that_is_away_is_told_from_a_portainer_that_is() {
-    let limited = format!("[portainer]\ntimeout = \"2s\"\n{QUICK}");
-    let check = |break_it: fn(&Fake), words: &[&str]| {
-        let fake = start(V2_39);
-        fake.world(|world| world.compose_stack("shop", FILE, &ENV));
-        break_it(&fake);
-        let setup = Setup::with(&fake).file("stackhook.toml", &limited);
-        let server = variables(setup).serve();
-        let reply = server.signed("/webhook/update/", SECRET, "{}");
-        let body = fails(&reply, 504, words);
-        assert!(
-            !body.to_string().contains("Portainer is not there"),
-            "{body}"
-        );
-        let output = server.setup().run(&["redeploy"]);
-        assert_eq!(output.code, Some(75), "{output:?}");
-        for word in words {
-            assert!(output.stderr.contains(word), "{output:?}");
-        }
-    };
-    let down = |fake: &Fake| fake.world(|world| world.environment_down(1, true));
-    check(down, &["the environment \"local\" is down", "agent"]);
-    let limit = |fake: &Fake| {
-        let page = Fault::Answer(
-            504,
-            "text/html",
-            "<html>504 Gateway Time-out</html>".to_owned(),
-        );
-        fake.fault(When::every("GET", "/api/endpoints/1/docker/"), page);
-    };
-    check(
-        limit,
-        &["\"local\" ended with 504", "time limit of a proxy"],
-    );
-    let refused = |fake: &Fake| {
-        let page = Fault::Answer(503, "text/plain", "no server available".to_owned());
-        fake.fault(When::every("GET", "/api/endpoints/1/docker/"), page);
-    };
-    check(refused, &["\"local\" ended with 503", "Docker host"]);
-}
-
-#[test]
-fn a_password_for_a_portainer_with_oauth_is_explained() {
-    for (oauth, words) in [
-        (true, "OAuth: use an API key"),
-        (false, "check user and password"),
-    ] {
-        let fake = start(V2_39);
-        fake.world(|world| {
-            world.compose_stack("shop", FILE, &ENV);
-            world.oauth = oauth;
-        });
-        let password = if oauth {
-            fake.password()
-        } else {
-            "another password"
-        };
-        let setup = Setup::new()
-            .env("PORTAINER_URL", &fake.url())
-            .env("PORTAINER_USER", fake.user())
-            .env("PORTAINER_PASSWORD", password);
-        let output = variables(setup).run(&["test-connection"]);
-        assert_eq!(output.code, Some(1), "{output:?}");
-        assert!(output.stderr.contains(words), "{output:?}");
-    }
-}
-
-#[test]
-fn hostile_ids_of_a_docker_host_reach_no_path() {
-    let victim = "/api/endpoints/2/docker/containers/";
-    let hostile = "../../../2/docker/containers/0123456789ab";
-    let good = "0123456789abcdef".repeat(4);
-    let container = |id: &str, image: &str| {
-        json!([{ "Id": id, "ImageID": image, "State": "running", "Labels": {
-            "com.docker.compose.project": "shop", "com.docker.compose.service": "web" } }])
-    };
-    let image = json!({ "Id": hostile, "RepoTags": [WEB], "RepoDigests": [] });
-    let inspected = json!({ "Id": good, "Image": hostile, "Config": { "Image": WEB } });
-    for (path, answer) in [
-        (
-            "/api/endpoints/1/docker/containers/json",
-            container(hostile, &good),
-        ),
-        (
-            "/api/endpoints/1/docker/containers/json",
-            container(&good, hostile),
-        ),
-        ("/api/endpoints/1/docker/images/", image),
-        ("/api/endpoints/1/docker/containers/", inspected),
-    ] {
-        let fake = start(V2_39);
-        fake.world(|world| world.compose_stack("shop", FILE, &ENV));
-        if path.ends_with("containers/") {
-            // The list stays the engine's own; the inspections lie.
-            fake.fault(
-                When::nth(2, "GET", path),
-                Fault::Answer(200, "application/json", answer.to_string()),
-            );
-        } else {
-            fake.fault(
-                When::every("GET", path),
-                Fault::Answer(200, "application/json", answer.to_string()),
-            );
-        }
-        let config = QUICK.replace("env =", "cleanup = true\nenv =");
-        let shop = Shop::configured(fake, &config);
-        shop.push(WEB, GOOD);
-        let reply = shop.deliver("{}");
-        assert!(
-            reply.text().contains("is not a valid id"),
-            "{path}: {}",
-            reply.text()
-        );
-        let calls = shop.fake.calls();
-        let outside = calls
-            .iter()
-            .find(|call| call.path.contains("..") || call.path.starts_with(victim));
-        assert!(outside.is_none(), "{path}: {outside:?}");
-        assert!(calls.iter().all(|call| call.method != "DELETE"), "{path}");
-    }
-}
-
-#[test]
-fn a_bad_behaviour_is_not_hidden_by_the_release() {
-    side_by_side([V2_39_2, V2_41, V2_45], |release| {
+fn an_unhealthy_image_is_reported_in_every_release() {
+    side_by_side(RELEASES, |release| {
         let (shop, _) = git(release);
         shop.push(WEB, Behaviour::NeverHealthy);
         fails(&shop.deliver("{}"), 502, &["web is unhealthy"]);
     });
 }
 
+/// The current state of every container, by service.
+fn states(shop: &Shop) -> Vec<(String, &'static str)> {
+    let services = shop.now().into_iter();
+    services
+        .map(|(service, container)| (service, container.state))
+        .collect()
+}
+
 #[test]
-fn further_headers_reach_portainer_and_stay_secret() {
-    let value = "cf-secret-0123456789";
-    let table = format!("[portainer]\nheaders = {{ \"CF-Access-Client-Secret\" = \"{value}\" }}\n");
-    let file = "[portainer]\nheaders_file = \"headers\"\n".to_owned();
-    for portainer in [table, file] {
-        let fake = start(V2_39);
-        fake.world(|world| world.compose_stack("shop", FILE, &ENV));
-        let setup = Setup::with(&fake)
-            .file("stackhook.toml", &format!("{portainer}{QUICK}"))
-            .file(
-                "headers",
-                &format!("CF-Access-Client-Secret: {value}\nX-Other: b\n"),
-            )
-            .secret(value);
-        let server = variables(setup).serve();
-        says(
-            &server.signed("/webhook/update/", SECRET, "{}"),
-            200,
-            TRIGGERED,
-            UP_TO_DATE,
-        );
-        let calls = fake.calls();
-        let sent = |call: &crate::support::fake::Call| {
-            call.headers
-                .get("cf-access-client-secret")
-                .map(String::as_str)
-                == Some(value)
-        };
-        assert!(!calls.is_empty() && calls.iter().all(sent), "{calls:?}");
-        // A gateway that repeats the header in its error does not reveal it.
-        let words = format!(r#"{{"message":"denied: {value}","details":"x"}}"#);
-        fake.fault(
-            When::every("GET", "/api/stacks"),
-            Fault::Answer(500, "application/json", words),
-        );
-        fails(
-            &server.signed("/webhook/update/", SECRET, "{\"event\":\"deployment\"}"),
-            502,
-            &["denied: ***"],
-        );
-        let shown = server.setup().run(&["show-config"]);
+fn a_stack_that_runs_is_left_alone_whatever_status_portainer_records() {
+    let cells = RELEASES.map(|release| [0, 1, 4].map(|status| (release, status)));
+    side_by_side(cells.into_iter().flatten(), |(release, status)| {
+        let fake = start(release);
+        fake.world(|world| {
+            let id = world.compose_stack("shop", FILE, &ENV);
+            world.stack_mut(id).status = status;
+        });
+        let shop = Shop::configured(fake, QUICK);
+        says(&shop.deliver("{}"), 200, TRIGGERED, UP_TO_DATE);
+        let output = shop.server.setup().run(&["redeploy"]);
+        assert_eq!(output.code, Some(0), "{output:?}");
+        shop.is_untouched();
+    });
+}
+
+#[test]
+fn a_service_left_created_by_an_update_without_a_newer_image_is_brought_back() {
+    // The variable changes the configuration of both services and the image of none.
+    let file = FILE
+        .replace("web:${TAG}", "web:1")
+        .replace(
+            "worker:1\n",
+            "worker:1\n    environment: {LEVEL: \"${TAG}\"}\n",
+        )
+        .replace("GREETING: ${GREETING}", "GREETING: ${TAG}");
+    side_by_side(RELEASES, |release| {
+        let fake = start(release);
+        fake.world(|world| world.compose_stack("shop", &file, &ENV));
+        let shop = Shop::configured(fake, QUICK);
+        shop.fake
+            .world(|world| world.next_start_is_lost = Some("worker".to_owned()));
+        let body = json!({"env": {"TAG": "2"}, "time": now()}).to_string();
+        let reply = shop.deliver(&body);
+        settle(&shop);
+        assert!(!shop.fake.puts().is_empty());
+        let lost = shop.fake.world(|world| world.next_start_is_lost.clone());
+        assert_eq!(lost, None, "the container of worker was started at once");
+        let running = ["web", "worker"].map(|service| (service.to_owned(), "running"));
+        assert_eq!(states(&shop), running, "{}", reply.text());
+        assert!(reply.json()["success"].is_boolean(), "{}", reply.text());
+    });
+}
+
+#[test]
+fn a_service_that_is_found_created_is_brought_back_although_nothing_is_newer() {
+    side_by_side(RELEASES, |release| {
+        let fake = start(release);
+        fake.world(|world| {
+            let id = world.compose_stack("shop", FILE, &ENV);
+            if release.0.answers_at_once() {
+                world.stack_mut(id).status = 4;
+            }
+        });
+        let shop = Shop::configured(fake, QUICK);
+        shop.fake.world(|world| {
+            let worker = world.container("shop", "worker").id;
+            world.unstart_container(&worker);
+        });
+        let reply = shop.deliver("{}");
+        settle(&shop);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let running = ["web", "worker"].map(|service| (service.to_owned(), "running"));
+        assert_eq!(states(&shop), running, "{}", reply.text());
+    });
+}
+
+#[test]
+fn a_command_and_a_delivery_wait_while_another_deployment_locks_the_database() {
+    const SLOW: &str =
+        "services:\n  a:\n    image: ghcr.io/acme/web:1\n    environment: {A: \"${A}\"}\n";
+    side_by_side([V2_38, V2_39, V2_39_2], |release| {
+        let fake = start(release);
+        let slow = fake.world(|world| {
+            world.compose_stack("shop", FILE, &ENV);
+            world.add_api_key("deployer", "ptr_deployer");
+            world.compose_stack("slow", SLOW, &[("A", "1")])
+        });
+        let shop = Shop::configured(fake, QUICK);
+        // The database has to record the next use of the key.
+        shop.fake.clock().fetch_add(61_000, Ordering::SeqCst);
+        shop.fake
+            .world(|world| world.pace.create = Duration::from_secs(17));
+        let body = json!({"StackFileContent": SLOW, "Env": [{"name": "A", "value": "2"}]});
+        let path = format!("/api/stacks/{slow}?endpointId=1");
+        let address = shop.fake.url().replace("http://", "").parse().unwrap();
+        std::thread::scope(|scope| {
+            let request = client::request(
+                address,
+                "PUT",
+                &path,
+                &[("X-API-Key", "ptr_deployer")],
+                body.to_string().as_bytes(),
+            );
+            let deployment =
+                scope.spawn(move || client::parse(&client::exchange(address, &request)));
+            while !shop.fake.world(|world| world.is_deploying()) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let began = Instant::now();
+            let command = scope.spawn(|| shop.server.setup().run(&["redeploy"]));
+            says(&shop.deliver("{}"), 200, TRIGGERED, UP_TO_DATE);
+            let output = command.join().unwrap();
+            assert_eq!(output.code, Some(0), "{output:?}");
+            assert!(
+                began.elapsed() > Duration::from_secs(30),
+                "nothing was locked"
+            );
+            assert_eq!(deployment.join().unwrap().status, 200);
+        });
         assert!(
-            shown.stdout.contains("CF-Access-Client-Secret"),
-            "{shown:?}"
+            shop.server
+                .log()
+                .contains("another deployment may be locking its database"),
+            "{}",
+            shop.server.log()
         );
-    }
+    });
+}
+
+#[test]
+fn a_portainer_that_stays_busy_ends_a_delivery_and_a_command_after_the_timeout() {
     let fake = start(V2_39);
-    for header in [
-        "\"Host\" = \"x\"",
-        "\"X-API-Key\" = \"x\"",
-        "\"a b\" = \"x\"",
-        "\"X-A\" = \"b\\u0007\"",
-    ] {
-        let config = format!("[portainer]\nheaders = {{ {header} }}\n{QUICK}");
-        let setup = variables(Setup::with(&fake).file("stackhook.toml", &config));
-        let output = setup.run(&["show-config"]);
-        assert_eq!(output.code, Some(78), "{header}: {output:?}");
-    }
+    fake.world(|world| world.compose_stack("shop", FILE, &ENV));
+    let config = format!("[portainer]\ntimeout = \"35s\"\n{QUICK}");
+    let shop = Shop::configured(fake, &config);
+    let gate = Gate::default();
+    shop.fake
+        .fault(When::every("GET", "/api/stacks"), Fault::Hold(gate.clone()));
+    std::thread::scope(|scope| {
+        let command = scope.spawn(|| shop.server.setup().run(&["redeploy"]));
+        let began = Instant::now();
+        let reply = shop.deliver("{}");
+        assert_eq!(reply.status, 504, "{}", reply.text());
+        let output = command.join().unwrap();
+        assert_eq!(output.code, Some(75), "{output:?}");
+        assert!(began.elapsed() >= Duration::from_secs(30));
+    });
+    gate.open();
+}
+
+#[test]
+fn a_git_stack_is_redeployed_whatever_error_reading_its_file_ends_with() {
+    side_by_side([404, 409, 500], |status| {
+        let (shop, id) = git(V2_43);
+        let answer = r#"{"message":"Unable to read the file","details":"no such file"}"#;
+        let path = format!("/api/stacks/{id}/file");
+        shop.fake.fault(
+            When::every("GET", &path),
+            Fault::Answer(status, "application/json", answer.to_owned()),
+        );
+        let web = shop.push(WEB, GOOD);
+        let reply = shop.deliver("{}");
+        says(&reply, 200, TRIGGERED, UPDATED);
+        assert_eq!(runs(&shop, "web"), web);
+    });
+}
+
+#[test]
+fn a_stack_from_an_app_template_needs_no_source() {
+    let (fake, setup) = source(V2_43, |_| Some(Source::default()));
+    fake.world(|world| {
+        let id = world.stack("shop").id;
+        world.stack_mut(id).from_app_template = true;
+        world.push(WEB, GOOD);
+    });
+    let server = setup.serve();
+    let reply = server.signed("/webhook/update/", SECRET, "{}");
+    says(&reply, 200, TRIGGERED, UPDATED);
 }

@@ -112,7 +112,7 @@ impl Portainer {
     ) -> Result<FetchedAnswer, PortainerError> {
         let token = self.token()?;
         let mut answer = self.exchange(step, &mut request, &token)?;
-        // A call that must not be repeated is only certain to have been rejected if Portainer itself says so.
+        // A call that must not be repeated is certain to have been rejected only if the message is Portainer's own.
         let is_certain = is_repeatable(&request) || response::error_message(&answer).is_some();
         if answer.head.status == 401
             && is_certain

@@ -231,7 +231,7 @@ pub(super) enum StreamEnd {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ProgressLine {
+struct PullProgressLine {
     status: Option<String>,
     error: Option<String>,
     error_detail: Option<ErrorDetail>,
@@ -248,7 +248,7 @@ impl PullProgress {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        let line: ProgressLine = serde_json::from_slice(line)
+        let line: PullProgressLine = serde_json::from_slice(line)
             .map_err(|_| "a line of its progress is not valid JSON".to_owned())?;
         let detail = line
             .error_detail

@@ -152,15 +152,18 @@ impl PortainerError {
     }
 }
 
-/// Tells whether a message says that the Docker engine or the agent of its environment does not answer.
+/// Tells whether a message says that the Docker engine, its swarm, or the agent of its environment does not answer.
 pub(crate) fn says_engine_is_away(message: &str) -> bool {
-    const TEXTS: [&str; 6] = [
+    const TEXTS: [&str; 9] = [
         "cannot connect to the docker daemon",
         "unable to proxy the request via the docker socket",
         "unable to proxy the request to",
         "error during connect",
         "is the docker daemon running",
         "unable to reach the agent",
+        "unable to get the active tunnel",
+        "unable to open the tunnel",
+        "the swarm does not have a leader",
     ];
     let message = message.to_ascii_lowercase();
     TEXTS.iter().any(|known| message.contains(known))
@@ -298,8 +301,12 @@ pub(super) fn parse<T: DeserializeOwned>(
         false => format!("the answer is {}", content_type(&answer.head)),
     };
     let failure = CallFailure::new(step, why);
+    let next = match is_html(answer) {
+        true => CHECK_GATEWAY,
+        false => CHECK_ADDRESS,
+    };
     Err(match is_repeatable {
-        true => PortainerError::NotPortainer(failure.next(CHECK_ADDRESS)),
+        true => PortainerError::NotPortainer(failure.next(next)),
         false => PortainerError::Interrupted(failure),
     })
 }
@@ -318,7 +325,7 @@ pub(super) fn classify(
     // have not, but it answers 503 and never 502 or 504.
     let is_dockers = status == 503 && request.url.contains("/docker/");
     let of_gateway = |message: &PortainerMessage| {
-        !message.has_details && matches!(status, 502..=504) && !is_dockers
+        !message.has_details && is_gateway_error(status) && !is_dockers
     };
     Err(match error_message(&answer) {
         Some(message) if !of_gateway(&message) => portainer_error(step, &answer.head, message),
@@ -352,6 +359,9 @@ fn portainer_error(step: &str, head: &ResponseHead, message: PortainerMessage) -
 
 /// The next step for refusals whose message hides the cause.
 fn known_cause(why: &str) -> Option<&'static str> {
+    if says_engine_is_away(why) {
+        return Some("check the Docker host of the environment, and its agent if it has one");
+    }
     if why.contains("stack config file is invalid") && !why.contains("for non administrator users")
     {
         return Some(
@@ -384,10 +394,10 @@ fn foreign_error(
                 failure(format!(
                     "it is redirected ({status}) to {target}, where nothing was sent"
                 ))
-                .next("set the address to where Portainer itself answers"),
+                .next("set the address to where Portainer itself answers; a gateway that wants a sign-in needs [portainer] headers"),
             )
         }
-        502..=504 => {
+        _ if is_gateway_error(status) => {
             let message = message.map(|message| format!(" {:?}", message.message));
             let message = message.unwrap_or_default();
             PortainerError::Unreachable(failure(format!(
@@ -397,18 +407,25 @@ fn foreign_error(
         400 if is_tls_port(&answer.body) => PortainerError::NotPortainer(
             failure("this port speaks TLS".to_owned()).next("begin the address with https://"),
         ),
-        _ if is_html(answer) => PortainerError::NotPortainer(plain.next(CHECK_ADDRESS)),
-        401 | 403 => {
-            PortainerError::Denied(plain.next("something before Portainer refuses the request"))
-        }
+        401 | 403 | 407 => PortainerError::Denied(plain.next(
+            "something before Portainer refuses the request: if it is a gateway, set the headers that it needs with [portainer] headers",
+        )),
+        _ if is_html(answer) => PortainerError::NotPortainer(plain.next(CHECK_GATEWAY)),
         404 => PortainerError::NotFound(plain.next(CHECK_ADDRESS)),
         _ => PortainerError::Refused(plain),
     }
 }
 
 const CHECK_ADDRESS: &str = "check the address of Portainer";
+const CHECK_GATEWAY: &str =
+    "check the address of Portainer; a gateway that wants a sign-in needs [portainer] headers";
 const LOCKED: &str =
     "Portainer waits for its first administrator: restart it, open its page and make one";
+
+/// Tells whether a gateway reports by this status that it got no answer from Portainer; 520 to 527 and 530 are Cloudflare's.
+fn is_gateway_error(status: u16) -> bool {
+    matches!(status, 502..=504 | 520..=527 | 530)
+}
 
 fn is_locked(head: &ResponseHead) -> bool {
     head.redirect_reason.as_deref() == Some("AdminInitTimeout")

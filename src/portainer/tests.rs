@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::skipping::SkippingClock;
 use crate::config::{Credentials, Trust};
-use crate::fake::{Behaviour, Era, Fake};
+use crate::fake::{Behaviour, Era, Fake, Fault, When};
 use crate::fetch::scripted::{Script, ScriptStep, answer, json};
 use crate::image::Reference;
 use crate::limits;
@@ -656,4 +656,64 @@ fn portainer_s_own_certificate_is_pinned_and_everything_works_behind_it() {
     settings.trust = Trust::Certificate(front.sha256);
     let portainer = Portainer::new(&settings, clock()).unwrap();
     assert_eq!(portainer.stacks().unwrap().len(), 1);
+}
+
+#[test]
+fn every_answer_may_have_the_allowed_number_of_entries() {
+    let (fake, _) = fake();
+    let stack = r#"{"Id":9,"Name":"other","EndpointId":1}"#;
+    let list = format!(
+        "[{}]",
+        vec![stack; limits::ANSWER_ENTRIES * 2 / 3].join(",")
+    );
+    let answer = Fault::Answer(200, "application/json", list);
+    fake.fault(When::every("GET", "/api/stacks"), answer);
+    let portainer = with_key_of(&fake);
+    for _ in 0..3 {
+        let stacks = portainer.stacks().unwrap();
+        assert_eq!(stacks.len(), limits::ANSWER_ENTRIES * 2 / 3);
+    }
+}
+
+#[test]
+fn an_update_is_repeated_only_if_portainer_itself_rejects_the_session() {
+    let portainers = r#"{"message":"Invalid JWT token","details":"Unauthorized"}"#;
+    for (content_type, body, puts) in [
+        ("application/json", portainers, 2),
+        ("text/html", "<html>401 Unauthorized</html>", 1),
+        ("text/plain", "Unauthorized", 1),
+        ("application/json", r#"{"error":"Unauthorized"}"#, 1),
+        ("application/json", "", 1),
+    ] {
+        let (fake, id) = fake();
+        let (portainer, _) = by_login(fake.url(), fake.password());
+        let record = portainer.stack(id).unwrap();
+        let answer = Fault::Answer(401, content_type, body.to_owned());
+        fake.fault(When::next("PUT", "/api/stacks/"), answer);
+        let update = Update::new(&record, FILE, &BTreeMap::new(), false);
+        let result = portainer.update(update, limits::ANSWER);
+        assert_eq!(fake.puts().len(), puts, "{content_type} {body}");
+        assert_eq!(logins(&fake), puts, "{content_type} {body}");
+        match puts {
+            1 => assert!(
+                matches!(result, Err(PortainerError::Interrupted(_))),
+                "{content_type} {body}: {result:?}"
+            ),
+            _ => drop(result.unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_pull_renews_a_session_that_portainer_rejects() {
+    let (fake, _) = fake();
+    let (portainer, _) = by_login(fake.url(), fake.password());
+    portainer.stacks().unwrap();
+    fake.world(|world| world.portainer_dies());
+    let reference = reference("ghcr.io/acme/web:1");
+    let environment = EnvironmentId(1);
+    portainer
+        .pull(environment, &reference, None, None, limits::PULL)
+        .unwrap();
+    assert_eq!(logins(&fake), 2);
 }

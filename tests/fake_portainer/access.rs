@@ -1,4 +1,4 @@
-//! Who may do what, and how Portainer can be away.
+//! Access rights, logins, and a Portainer that is unreachable.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::client::{get, send};
 use super::{FILE, shop, update};
 use crate::support::fake::{Era, Fake};
 
-/// What a user gets for list, stack, update, containers and inspect; the first and fourth with the number of rows.
+/// The statuses of list, stack, update, containers and inspect for a user; the first and fourth with the number of rows.
 fn looks(fake: &Fake, key: &str, container: &str) -> Vec<String> {
     let filter = "%7B%22label%22%3A%5B%22com.docker.compose.project%3Dshop%22%5D%7D";
     let docker = "/api/endpoints/1/docker/containers";
@@ -35,7 +35,7 @@ fn looks(fake: &Fake, key: &str, container: &str) -> Vec<String> {
 }
 
 #[test]
-fn standard_user_sees_what_was_shared() {
+fn a_standard_user_sees_shared_stacks_only() {
     let (fake, id) = shop(Era::A);
     let web = fake.world(|w| w.container("shop", "web").id);
     let (user, key) = fake.world(|w| w.user_standard("ops", "pw"));
@@ -70,7 +70,7 @@ fn standard_user_sees_what_was_shared() {
 }
 
 #[test]
-fn users_me_tells_the_role() {
+fn users_me_returns_the_role() {
     let fake = Fake::start(Era::A);
     let (_, key) = fake.world(|w| w.user_standard("ops", "pw"));
     let role = |key: &str| {
@@ -83,7 +83,7 @@ fn users_me_tells_the_role() {
 }
 
 #[test]
-fn logins_are_limited_and_a_restart_kills_their_tokens() {
+fn logins_are_limited_and_a_restart_invalidates_their_tokens() {
     let fake = Fake::start(Era::A);
     let right = json!({ "username": "admin", "password": fake.password() }).to_string();
     let log_in = || send(&fake, "POST", "/api/auth", &[], Some(&right)).unwrap();
@@ -117,7 +117,7 @@ fn logins_are_limited_and_a_restart_kills_their_tokens() {
 }
 
 #[test]
-fn portainer_can_go_away_and_come_back_at_the_same_address() {
+fn portainer_stops_and_starts_listening_at_the_same_address() {
     let mut fake = Fake::start(Era::A);
     let url = fake.url();
     fake.go_down();

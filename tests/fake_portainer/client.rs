@@ -1,4 +1,4 @@
-//! A caller of the fake that shares no code with the product: one request, one answer, over a plain socket.
+//! An HTTP client for the fake that shares no code with the product: one request and one answer over a plain socket.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::support::fake::Fake;
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// The head, names as sent.
+    /// Header names as sent, with values.
     pub(super) head: Vec<(String, String)>,
-    /// JSON; other text as a string; nothing as null.
+    /// JSON; other text as a string; an empty body as null.
     pub(super) body: Value,
     pub(super) bytes: Vec<u8>,
 }
@@ -32,7 +32,7 @@ impl Answer {
     }
 }
 
-/// Sends; `None` when the connection closes without an answer.
+/// Sends a request; `None` if the connection closes without an answer.
 pub(super) fn send(
     fake: &Fake,
     method: &str,

@@ -1,4 +1,4 @@
-//! Deploys over time: what is seen in the middle, who waits for whom, and what is left when something dies.
+//! Deployments over time: intermediate states, the queue, and the remains of an interrupted deployment.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::client::{get, put, send};
 use super::{FILE, shop, update};
 use crate::support::fake::{Behaviour, Era, Fake};
 
-/// Polls until `look` has something; 10 seconds are for a machine that is busy.
+/// Polls until `look` returns something, for at most 10 seconds.
 #[track_caller]
 fn soon<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -22,7 +22,7 @@ fn soon<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// `web` takes a minute to stop, and there is a new image for it.
+/// Makes `web` take a minute to stop, and pushes a new image for it.
 fn slow_to_stop(fake: &Fake) {
     fake.world(|w| {
         let old = w.container("shop", "web");
@@ -40,7 +40,7 @@ fn slow_to_stop(fake: &Fake) {
 }
 
 #[test]
-fn middle_of_a_rollout_shows_old_and_new_and_the_deploy_goes_on_without_its_client() {
+fn a_running_deployment_shows_old_and_new_containers_and_continues_without_its_client() {
     let (fake, id) = shop(Era::A);
     slow_to_stop(&fake);
     let old = fake.world(|w| w.container("shop", "web"));
@@ -68,7 +68,7 @@ fn middle_of_a_rollout_shows_old_and_new_and_the_deploy_goes_on_without_its_clie
             (&record["Status"], &record["UpdateDate"]),
             (&json!(1), &json!(date))
         );
-        // Nobody has read the answer yet: the steps are done by whoever looks.
+        // The steps are executed by the next access, here by the request below.
         fake.clock().fetch_add(61_000, Ordering::SeqCst);
         soon(|| (fake.world(|w| w.stack("shop").update_date) > date).then_some(()));
         assert_eq!(client.join().unwrap().status, 200);
@@ -79,7 +79,7 @@ fn middle_of_a_rollout_shows_old_and_new_and_the_deploy_goes_on_without_its_clie
 }
 
 #[test]
-fn one_deploy_at_a_time_in_the_whole_portainer() {
+fn portainer_runs_one_deployment_at_a_time() {
     let (fake, id) = shop(Era::A);
     fake.world(|w| {
         w.push("other:1", Behaviour::Runs);
@@ -111,7 +111,7 @@ fn one_deploy_at_a_time_in_the_whole_portainer() {
 }
 
 #[test]
-fn death_in_the_middle_leaves_half_a_rollout_and_a_conflict_for_the_next_update() {
+fn an_interrupted_deployment_stays_half_done_and_causes_a_conflict_later() {
     let (fake, id) = shop(Era::A);
     fake.world(|w| {
         w.push("ghcr.io/acme/web:1", Behaviour::Runs);
@@ -148,7 +148,7 @@ fn death_in_the_middle_leaves_half_a_rollout_and_a_conflict_for_the_next_update(
 }
 
 #[test]
-fn failed_stack_of_2_45_1_is_taken_down_before_its_next_update() {
+fn a_failed_stack_of_2_45_1_is_taken_down_before_its_next_update() {
     let (fake, id) = shop(Era::D);
     let path = format!("/api/stacks/{id}?endpointId=1");
     let before = fake.world(|w| w.containers("shop"));
@@ -174,12 +174,20 @@ fn failed_stack_of_2_45_1_is_taken_down_before_its_next_update() {
 }
 
 #[test]
-fn prune_is_ignored_on_2_24_and_honoured_and_remembered_from_2_41_on() {
-    for (era, left, stored) in [
-        (Era::A, 2, Value::Null),
-        (Era::D, 1, json!({ "Prune": true, "HelmAtomic": false })),
+fn prune_is_ignored_until_2_39_and_honoured_and_remembered_from_2_40_on() {
+    let remembered = json!({ "Prune": true, "HelmAtomic": false });
+    for (era, is_2_40, left, stored) in [
+        (Era::A, false, 2, Value::Null),
+        (Era::B2, false, 2, Value::Null),
+        (Era::B3, false, 2, Value::Null),
+        (Era::B2, true, 1, remembered.clone()),
+        (Era::C, false, 1, remembered.clone()),
+        (Era::D, false, 1, remembered),
     ] {
         let (fake, id) = shop(era);
+        if is_2_40 {
+            fake.world(|w| w.imitate_2_40());
+        }
         let body = json!({ "StackFileContent": "services:\n  web:\n    image: ghcr.io/acme/web:1\n", "Env": [], "Prune": true });
         assert_eq!(
             put(&fake, &format!("/api/stacks/{id}?endpointId=1"), &body).status,
@@ -251,7 +259,7 @@ fn dependencies_are_waited_for() {
 }
 
 #[test]
-fn variables_profiles_scale_and_names_are_read_as_compose_reads_them() {
+fn variables_profiles_scale_and_names_are_parsed_as_by_compose() {
     let fake = Fake::start(Era::A);
     fake.world(|w| {
         w.push("a:7", Behaviour::Runs);
@@ -293,7 +301,7 @@ fn one_off_containers_are_listed_and_left_alone() {
 }
 
 #[test]
-fn commit_counts_as_deployed_only_when_it_is() {
+fn a_commit_is_recorded_after_its_deployment() {
     for era in [Era::A, Era::C] {
         let fake = Fake::start(era);
         let (id, first) = fake.world(|w| {

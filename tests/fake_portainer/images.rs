@@ -1,4 +1,4 @@
-//! Images on the engine and in registries: credentials, tags, and who still needs what.
+//! Images on the engine and in registries: credentials, tags, and images in use.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::{FILE, shop, update};
 use crate::support::fake::{Behaviour, Era, Fake, Fault, When};
 
 #[test]
-fn private_registry_opens_for_stored_credentials_only() {
+fn a_private_registry_accepts_stored_credentials_only() {
     let fake = Fake::start(Era::A);
     let id = fake.world(|w| {
         w.push("reg.example:5000/web:1", Behaviour::Runs);
@@ -24,7 +24,7 @@ fn private_registry_opens_for_stored_credentials_only() {
         let path = "/api/endpoints/1/docker/images/create?fromImage=reg.example:5000/web&tag=1";
         send(&fake, "POST", path, &headers, None).unwrap().status
     };
-    // {"registryId":1} in standard base64 with padding, without it, another registry, no base64 at all.
+    // {"registryId":1} in standard base64 with padding, without padding, another registry, and text that is not base64.
     let standard = "eyJyZWdpc3RyeUlkIjoxfQ==";
     let other = "eyJyZWdpc3RyeUlkIjo5fQ==";
     let asked = [
@@ -46,7 +46,7 @@ fn private_registry_opens_for_stored_credentials_only() {
 }
 
 #[test]
-fn deploy_pulls_with_the_stored_credentials() {
+fn a_deployment_pulls_with_the_stored_credentials() {
     let fake = Fake::start(Era::A);
     let file = "services:\n  web:\n    image: reg.example/web:1\n";
     fake.world(|w| {
@@ -65,7 +65,7 @@ fn deploy_pulls_with_the_stored_credentials() {
 }
 
 #[test]
-fn tagging_an_old_image_back_brings_it_back_with_the_next_update() {
+fn a_restored_tag_is_deployed_by_the_next_update() {
     let (fake, id) = shop(Era::A);
     let path = format!("/api/stacks/{id}?endpointId=1");
     let old = fake.world(|w| w.container("shop", "web").image_id);
@@ -90,7 +90,7 @@ fn tagging_an_old_image_back_brings_it_back_with_the_next_update() {
 }
 
 #[test]
-fn image_in_use_is_not_deleted() {
+fn an_image_in_use_is_not_deleted() {
     let (fake, id) = shop(Era::A);
     let old = fake.world(|w| w.container("shop", "web").image_id);
     let delete = || {
@@ -120,7 +120,7 @@ fn image_in_use_is_not_deleted() {
 }
 
 #[test]
-fn missing_image_fails_an_update_without_pull_even_when_a_registry_has_it() {
+fn an_update_without_pull_fails_if_an_image_is_missing_on_the_host() {
     let (fake, id) = shop(Era::B2);
     fake.world(|w| w.push("ghcr.io/acme/db:2", Behaviour::Runs));
     let body = update(&FILE.replace("db:1", "db:2"), false);
@@ -131,7 +131,7 @@ fn missing_image_fails_an_update_without_pull_even_when_a_registry_has_it() {
 }
 
 #[test]
-fn pull_may_break_inside_its_stream() {
+fn a_pull_may_fail_inside_its_stream() {
     let (fake, _) = shop(Era::A);
     let path = "/api/endpoints/1/docker/images/create";
     fake.fault(
@@ -148,7 +148,7 @@ fn pull_may_break_inside_its_stream() {
 }
 
 #[test]
-fn containerd_store_names_images_by_their_digest_and_gives_built_ones_a_digest() {
+fn the_containerd_store_identifies_images_by_digest_and_gives_built_ones_a_digest() {
     let fake = Fake::start(Era::A);
     let digests = |name: &str| {
         get(

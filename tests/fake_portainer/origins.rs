@@ -1,4 +1,4 @@
-//! Git stacks by era, and swarm services whose updates end well or badly.
+//! Git stacks by era, and Swarm services whose updates succeed or fail.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn swarm_file(action: &str) -> String {
     )
 }
 
-/// Updates to an image that behaves so, and looks after each of the times.
+/// Updates to an image with this behaviour, and checks the state after each of the times.
 #[track_caller]
 fn check_swarm(action: &str, behaviour: Behaviour, states: &[(u64, &str)], new_image_stays: bool) {
     let fake = Fake::start(Era::A);
@@ -124,13 +124,13 @@ fn swarm_updates_complete_pause_or_roll_back() {
         (10, "rollback_completed"),
     ];
     check_swarm("rollback", crash(), &rolled, false);
-    // Ends by itself with 0: an early end as well, which `continue` shrugs off; no task has failed.
+    // Exits by itself with 0: an early exit, too, which `continue` ignores; no task has failed.
     let ends = Behaviour::ExitsOnce { code: 0 };
     check_swarm("continue", ends, &[(5, "completed")], true);
 }
 
 #[test]
-fn image_that_no_registry_knows_is_rejected_task_by_task() {
+fn an_unknown_image_is_rejected_task_by_task() {
     let fake = Fake::start(Era::A);
     let file = swarm_file("pause").replace("stop-first", "start-first");
     let id = fake.world(|w| {
@@ -162,7 +162,7 @@ fn image_that_no_registry_knows_is_rejected_task_by_task() {
 }
 
 #[test]
-fn old_tasks_go_first_or_last_by_the_order_of_the_update() {
+fn old_tasks_stop_first_or_last_by_the_order_of_the_update() {
     for (order, old) in [("stop-first", "shutdown"), ("start-first", "running")] {
         let fake = Fake::start(Era::A);
         let file = swarm_file("pause").replace("stop-first", order);

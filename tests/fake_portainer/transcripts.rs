@@ -1,8 +1,8 @@
-//! The recorded exchanges of a real Portainer 2.24, asked again of the fake: each is put into the state that the recording began with,
-//! and status codes, content types, keys, values and error texts have to be the same. Ids, digests and dates are made comparable; that
-//! a container or an image is the same one as before, or another, is compared too.
+//! Replays of exchanges recorded from a real Portainer 2.24. Each fake starts in the state in which its recording began,
+//! and status codes, content types, keys, values and error texts have to be equal. Ids, digests and dates are normalised; the
+//! identity of a container or image across answers is compared, too.
 //!
-//! The recordings lie outside the repository; without them nothing is compared, and the tests say so.
+//! The recordings are not part of the repository; without them nothing is compared, and the tests print that.
 
 mod releases;
 mod replay;
@@ -20,7 +20,7 @@ const GIT_FILE: &str = "services:\n  api:\n    image: 127.0.0.1:5000/web:${TAG}\
 const PRIVATE: &str = "http://127.0.0.1:5080/private/shop.git";
 const WEBHOOK: &str = "9f1c2f4e-6a3b-4d4e-8a5a-0d5c3e2b1a00";
 
-/// A fake whose registry has the images that the recordings speak of.
+/// A fake whose registry has the images of the recordings.
 fn registry() -> Fake {
     let fake = Fake::start(Era::A);
     fake.skip_waiting(true);
@@ -34,7 +34,7 @@ fn registry() -> Fake {
     fake
 }
 
-/// The same with the stack `shop`, id 3.
+/// As [`registry`], with the stack `shop`, id 3.
 fn shop() -> Fake {
     let fake = registry();
     fake.world(|w| {
@@ -45,7 +45,7 @@ fn shop() -> Fake {
     fake
 }
 
-/// The same with the git stack `gitshop`, id 4, its webhook, and a second environment.
+/// As [`shop`], with the Git stack `gitshop`, id 4, its webhook, and a second environment.
 fn gitshop() -> Fake {
     let fake = shop();
     fake.world(|w| {
@@ -86,7 +86,7 @@ fn authentication_is_as_recorded() {
 }
 
 #[test]
-fn login_limit_is_as_recorded() {
+fn the_login_limit_is_as_recorded() {
     let fake = Fake::start(Era::A);
     Replay::of("rate-limit")
         .on(fake)
@@ -106,7 +106,7 @@ fn login_limit_is_as_recorded() {
 }
 
 #[test]
-fn portainer_without_administrator_is_as_recorded() {
+fn a_portainer_without_an_administrator_is_as_recorded() {
     let fake = Fake::start(Era::A);
     fake.world(|w| w.without_administrator(Setup::Open));
     Replay::of("uninitialised")
@@ -130,12 +130,12 @@ fn creating_a_file_stack_is_as_recorded() {
 }
 
 #[test]
-fn update_without_env_is_as_recorded() {
+fn an_update_without_env_is_as_recorded() {
     Replay::of("file-stack-env-omitted").on(shop()).run();
 }
 
 #[test]
-fn redeploy_is_as_recorded() {
+fn an_update_is_as_recorded() {
     Replay::of("file-stack-redeploy")
         .on(shop())
         .before_note("new image behind web:1; worker:1 unchanged", push_web)
@@ -153,7 +153,7 @@ fn failed_updates_are_as_recorded() {
 }
 
 #[test]
-fn failed_up_that_takes_the_stack_down_is_as_recorded() {
+fn a_failed_up_that_takes_the_stack_down_is_as_recorded() {
     let fake = shop();
     fake.world(|w| w.take_port(1, "127.0.0.1:5000"));
     Replay::of("file-stack-up-failure-takes-down")
@@ -228,7 +228,7 @@ fn orphans_are_as_recorded() {
 }
 
 #[test]
-fn dying_in_the_middle_of_a_deploy_is_as_recorded() {
+fn the_death_of_portainer_in_a_deployment_is_as_recorded() {
     let fake = registry();
     let push_slow = |fake: &Fake| {
         fake.world(|w| {
@@ -268,7 +268,7 @@ fn dying_in_the_middle_of_a_deploy_is_as_recorded() {
 }
 
 #[test]
-fn slow_stack_is_created_as_recorded() {
+fn creating_a_slow_stack_is_as_recorded() {
     let fake = registry();
     fake.world(|w| {
         w.push("127.0.0.1:5000/slow:1", Behaviour::Runs);
@@ -278,7 +278,7 @@ fn slow_stack_is_created_as_recorded() {
 }
 
 #[test]
-fn good_rollout_is_as_recorded() {
+fn a_successful_rollout_is_as_recorded() {
     let fake = shop();
     fake.world(|w| {
         let (ops, _) = w.user_standard("ops", "pw");
@@ -303,7 +303,7 @@ fn good_rollout_is_as_recorded() {
 }
 
 #[test]
-fn crash_loop_is_as_recorded() {
+fn a_crash_loop_is_as_recorded() {
     Replay::of("rollout-crash-loop")
         .on(shop())
         .before_note("redeploy to a crashing image", |fake| {
@@ -320,7 +320,7 @@ fn crash_loop_is_as_recorded() {
 }
 
 #[test]
-fn process_that_exits_is_as_recorded() {
+fn a_process_that_exits_is_as_recorded() {
     Replay::of("rollout-exits-once")
         .on(shop())
         .before_note("redeploy", |fake| {
@@ -330,7 +330,7 @@ fn process_that_exits_is_as_recorded() {
 }
 
 #[test]
-fn image_that_never_gets_healthy_is_as_recorded() {
+fn an_image_that_never_becomes_healthy_is_as_recorded() {
     Replay::of("rollout-unhealthy")
         .on(shop())
         .before_note("redeploy to a sick image", |fake| {
@@ -359,7 +359,7 @@ fn rights_of_a_standard_user_are_as_recorded() {
 }
 
 #[test]
-fn git_stack_is_as_recorded() {
+fn a_git_stack_is_as_recorded() {
     let fake = shop();
     fake.world(|w| {
         let git = w.password_of("admin");
@@ -382,7 +382,7 @@ fn git_stack_is_as_recorded() {
 }
 
 #[test]
-fn native_webhook_is_as_recorded() {
+fn the_native_webhook_is_as_recorded() {
     let commit = |file: String| move |fake: &Fake| drop(fake.world(|w| w.commit(4, &file)));
     let bad = GIT_FILE.replace("worker:1", "worker:nope");
     let settle = |fake: &Fake| advance(fake, 3);
@@ -402,13 +402,13 @@ fn native_webhook_is_as_recorded() {
 }
 
 #[test]
-fn plain_update_of_a_git_stack_is_as_recorded() {
+fn a_plain_update_of_a_git_stack_is_as_recorded() {
     let fake = gitshop();
     fake.world(|w| w.git_repository("http://127.0.0.1:5080/shop.git", GIT_FILE, None));
     Replay::of("git-stack-plain-put-detaches").on(fake).run();
 }
 
-/// A swarm service that is `Runs` for the tests of its updates.
+/// A Swarm manager whose registry has images that keep running.
 fn swarm_fake() -> Fake {
     let fake = registry();
     fake.world(|w| {
@@ -420,7 +420,7 @@ fn swarm_fake() -> Fake {
 }
 
 #[test]
-fn swarm_stack_is_as_recorded() {
+fn a_swarm_stack_is_as_recorded() {
     let push_good = |fake: &Fake| push(fake, Behaviour::Runs);
     let settle = |fake: &Fake| advance(fake, 6);
     Replay::of("swarm-stack")
@@ -450,7 +450,7 @@ const WEB_ONLY: &str = "the recording of this list was cut down to web, the serv
 const CAP_WEB: &str = "127.0.0.1:5000/cap/web:1";
 const CAP_DB: &str = "127.0.0.1:5000/cap/db:1";
 
-/// An engine of that release with the stack `cap` of the recordings about engines.
+/// An engine of this release with the stack `cap` of the recordings about engines.
 fn cap(style: EngineStyle, stack: i64) -> Fake {
     let fake = registry();
     fake.world(|w| {
@@ -491,7 +491,7 @@ fn image_ids_and_rollback_with_containerd_are_as_recorded() {
         .run();
 }
 
-/// With images that were tagged, imported and built on the host.
+/// As [`cap`], with images that were tagged, imported and built on the host.
 fn host_only(style: EngineStyle) -> Fake {
     let fake = cap(style, 43);
     fake.world(|w| {
@@ -569,13 +569,13 @@ fn compose_without_registry_credentials_is_as_recorded() {
         w.push("127.0.0.1:5001/pc/web:1", Behaviour::Runs);
         let registry = w.registry_private("127.0.0.1:5001", "puller", "pw");
         w.rename_registry(registry, "priv");
-        // The stack that cannot be created uses up an id, too.
+        // The stack that cannot be created also takes an id.
         w.next_stack_is(45);
     });
     Replay::of("private-registry-compose").on(fake).run();
 }
 
-/// The recording keeps only the fields that differ while a person's save is being deployed, so that it is compared field by field.
+/// The recording has only the fields that differ while a user's save is being deployed, so it is compared field by field.
 #[test]
 fn a_save_in_progress_is_as_recorded() {
     let Some(recording) = Recording::read("edit-in-progress") else {

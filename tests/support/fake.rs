@@ -1,9 +1,9 @@
-//! A Portainer for tests: a real HTTP server on the loopback interface that keeps to the contract, era by era, with a small model of a
-//! Docker host behind it. Pulling, updating and recreating really change what the container list shows. It knows nothing of what a
+//! A fake Portainer: a real HTTP server on the loopback interface that behaves like each era of Portainer, with a small model of a
+//! Docker host behind it. Pulling, updating and recreating change what its container list shows. It does not know what a
 //! test expects.
 //!
-//! Start one with [`Fake::start`], set the scene and look at it with [`Fake::world`], read what was asked of it with [`Fake::calls`],
-//! and let things go wrong with [`Fake::fault`]. Time is real time plus an offset: advance [`Fake::clock`] instead of sleeping.
+//! Start one with [`Fake::start`], prepare and inspect it with [`Fake::world`], read the requests that it received with [`Fake::calls`],
+//! and inject faults with [`Fake::fault`]. Time is real time plus an offset: advance [`Fake::clock`] instead of sleeping.
 
 #![allow(
     clippy::expect_used,
@@ -111,7 +111,7 @@ pub(crate) struct Fake {
 static SEED: AtomicU64 = AtomicU64::new(1);
 
 impl Fake {
-    /// A Portainer of this era with one administrator, one API key of hers, and one environment: id 1, "local".
+    /// A Portainer of this era with one administrator who has one API key, and one environment: id 1, "local".
     pub(crate) fn start(era: Era) -> Fake {
         let clock = Clock::start();
         let number = SEED.fetch_add(1, Ordering::SeqCst);
@@ -152,54 +152,54 @@ impl Fake {
         &self.password
     }
 
-    /// By how many milliseconds the fake's clock runs ahead of real time. Health, restarts, grace periods, deploys and bans all follow.
+    /// The offset of the fake's clock from real time (ms). Health, restarts, grace periods, deployments and bans all follow it.
     pub(crate) fn clock(&self) -> Arc<AtomicU64> {
         self.shared.clock.ahead()
     }
 
-    /// Whether the fake, when an answer of its takes time, moves the clock forward instead of letting time pass.
+    /// Makes the fake move its clock forward instead of waiting when an answer takes time.
     pub(crate) fn skip_waiting(&self, skip: bool) {
         self.shared.skip_waiting.store(skip, Ordering::SeqCst);
     }
 
-    /// Sets the scene or looks at it, under the lock; everything that is due by now has happened.
+    /// Changes or inspects the world, under its lock, after everything that is due by now has happened.
     pub(crate) fn world<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
         let mut world = self.shared.world();
         world.advance();
         act(&mut world)
     }
 
-    /// Lets something go wrong with requests to come.
+    /// Injects a fault into later requests.
     pub(crate) fn fault(&self, when: When, fault: Fault) {
         self.shared.faults.lock().unwrap().add(when, fault);
     }
 
-    /// Forgets all faults.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.shared.faults.lock().unwrap().clear();
     }
 
-    /// Nobody listens any more: connections are refused. What runs goes on.
+    /// Closes the listener, so that connections are refused. Open connections and deployments continue.
     pub(crate) fn go_down(&mut self) {
         self.stop_listening();
     }
 
-    /// The same, while somebody talks to it.
+    /// As [`Fake::go_down`], for a shared reference.
     pub(crate) fn stop_listening(&self) {
         *self.listening.lock().unwrap() = None;
     }
 
-    /// Listens again, at the same address.
+    /// Listens again at the same address.
     pub(crate) fn start_listening(&self) {
         *self.listening.lock().unwrap() = Some(Listening::start(&self.shared, self.address));
     }
 
-    /// The same, for whoever owns it.
+    /// As [`Fake::start_listening`], the counterpart of [`Fake::go_down`].
     pub(crate) fn come_back(&mut self) {
         self.start_listening();
     }
 
-    /// Listens at this address from now on, so that others than this host's programs may ask it.
+    /// Listens at this address from now on, so that programs on other hosts or in containers reach it.
     pub(crate) fn move_to(&mut self, address: SocketAddr) {
         self.go_down();
         self.address = address;
@@ -207,7 +207,7 @@ impl Fake {
         self.address = self.listening.get_mut().unwrap().as_ref().unwrap().address;
     }
 
-    /// Everything that was asked so far, in the order of arrival.
+    /// All requests so far, in the order of arrival.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.shared
             .calls
@@ -226,14 +226,14 @@ impl Fake {
             .collect()
     }
 
-    /// Forgets the calls so far.
+    /// Discards the calls so far.
     pub(crate) fn forget_calls(&self) {
         self.shared.calls.lock().unwrap().clear();
     }
 }
 
-/// An address of this host at which nobody else listens (RFC 1122 section 3.2.1.3: all of 127.0.0.0/8 is this host): while the fake is
-/// down, no other one gets its port, and it is refused for sure.
+/// An address of this host at which no other program listens (RFC 1122 section 3.2.1.3: all of 127.0.0.0/8 is this host): while the fake is
+/// down, no other program gets its port, and connections are certain to be refused.
 fn own_address(number: u64) -> SocketAddr {
     let own = (std::process::id() & 0x3ff) << 12 | u32::try_from(number & 0xfff).unwrap();
     let network = Ipv4Addr::new(127, 64, 0, 0).to_bits();

@@ -126,6 +126,25 @@ fn an_update_without_a_message_of_portainer_is_interrupted() {
         "interrupted",
         "something before Portainer",
     );
+    for status in [401, 403, 407] {
+        let words = "[portainer] headers";
+        check(
+            &answer(status, &[HTML], page),
+            "denied",
+            "interrupted",
+            words,
+        );
+    }
+    for status in [520, 522, 524, 527, 530] {
+        let words = format!("a proxy answers {status}");
+        check(
+            &answer(status, &[HTML], page),
+            "unreachable",
+            "interrupted",
+            &words,
+        );
+    }
+    check(&answer(528, &[PLAIN], ""), "refused", "interrupted", "528");
     check(
         &answer(405, &[], ""),
         "refused",

@@ -1,5 +1,6 @@
-//! Recordings of newer releases: one table of stacks, recordings and what happens between the requests.
+//! Recordings of newer releases: one test per kind of recording, each for every release that has one.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,13 +17,26 @@ const RELEASES: [(&str, Era, bool); 6] = [
     ("45", Era::D, false),
 ];
 
+/// The kinds of recordings. Each has a test in this file, and each release has some of them.
+const KINDS: [&str; 9] = [
+    "update",
+    "failures",
+    "taken-port",
+    "unhealthy-dependency",
+    "prune",
+    "misc",
+    "proxy",
+    "restart",
+    "busy",
+];
+
 fn healthy() -> Behaviour {
     Behaviour::Healthy {
         after: Duration::from_millis(500),
     }
 }
 
-/// A fake as the recording found it: its images, its stack, and a standard user with access.
+/// A fake in the initial state of the recording: its images, its stack, and a standard user with access.
 fn fake_for(recording: &Recording, era: Era, is_2_41: bool) -> Fake {
     let fake = Fake::start(era);
     fake.skip_waiting(true);
@@ -58,6 +72,7 @@ fn fake_for(recording: &Recording, era: Era, is_2_41: bool) -> Fake {
 /// Replays one kind of recording for every release that has it.
 #[track_caller]
 fn check(kind: &str, prepare: impl Fn(Replay, &Recording) -> Replay) {
+    assert!(KINDS.contains(&kind), "{kind}");
     for (number, era, is_2_41) in RELEASES {
         let name = format!("p{number}-{kind}");
         let Some(recording) = Recording::read(&name) else {
@@ -72,6 +87,29 @@ fn check(kind: &str, prepare: impl Fn(Replay, &Recording) -> Replay) {
 fn push(recording: &Recording, name: &str, behaviour: Behaviour) -> impl Fn(&Fake) + 'static {
     let reference = recording.image(name);
     move |fake| drop(fake.world(|w| w.push(&reference, behaviour.clone())))
+}
+
+#[test]
+fn every_recording_of_a_newer_release_is_replayed() {
+    let found: BTreeSet<String> = Recording::names()
+        .into_iter()
+        .filter(|name| name.starts_with('p') && name[1..].starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    let numbers = RELEASES.iter().map(|(number, _, _)| number);
+    let replayed: BTreeSet<String> = numbers
+        .flat_map(|number| KINDS.map(|kind| format!("p{number}-{kind}")))
+        .collect();
+    let missed: Vec<&String> = found.difference(&replayed).collect();
+    assert!(missed.is_empty(), "not replayed: {missed:?}");
+    // Each of these was recorded with all kinds that differ from the release before it.
+    for (number, count) in [("39", 9), ("41", 4), ("43", 9)] {
+        let prefix = format!("p{number}-");
+        let own = found.iter().filter(|name| name.starts_with(&prefix));
+        assert!(
+            found.is_empty() || own.count() == count,
+            "{number}: {found:?}"
+        );
+    }
 }
 
 #[test]
@@ -115,7 +153,7 @@ fn prune_of_newer_releases_is_as_recorded() {
 #[test]
 fn credentials_and_routes_of_newer_releases_are_as_recorded() {
     check("misc", |replay, _| {
-        // The recorder waited until the deployment had ended.
+        // The recording continues after the end of the deployment.
         replay.before_note("it runs", |fake| {
             fake.clock().fetch_add(5000, Ordering::SeqCst);
         })
@@ -123,7 +161,7 @@ fn credentials_and_routes_of_newer_releases_are_as_recorded() {
 }
 
 #[test]
-fn docker_proxy_of_newer_releases_is_as_recorded() {
+fn the_docker_proxy_of_newer_releases_is_as_recorded() {
     let by_hand = "registries are set up by the tests, not through the API";
     check("proxy", |replay, recording| {
         // The host had the private image when 2.43 was recorded, and did not when 2.39 was.
@@ -149,7 +187,7 @@ fn docker_proxy_of_newer_releases_is_as_recorded() {
 }
 
 #[test]
-fn a_restart_in_the_middle_of_a_deploy_is_as_recorded() {
+fn a_restart_during_a_deployment_is_as_recorded() {
     check("restart", |replay, recording| {
         let (path, body) = recording.interrupted_update();
         let parallel = "compose replaces services side by side, the fake one after the other";
@@ -183,7 +221,7 @@ fn a_busy_portainer_is_as_recorded() {
             .as_f64()
             .unwrap()
             > 5.0;
-        // Deploys that take a while, the first of them under way.
+        // Slow deployments; the first one is running.
         let file = "services:\n  web:\n    image: web:1\n    environment: {A: \"${A:-0}\"}\n";
         let id = fake.world(|w| {
             w.push("web:1", Behaviour::Runs);

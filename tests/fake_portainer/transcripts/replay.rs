@@ -1,7 +1,7 @@
-//! Asks a recording's requests of a fake and compares what comes back.
+//! Sends the requests of a recording to a fake and compares the answers.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub(super) const STACK_FILE: &str = "services:\n  web:\n    image: 127.0.0.1:500
 
 type Stage = Box<dyn Fn(&Fake)>;
 
-/// One recording on its way to being compared.
+/// The replay of one recording.
 pub(super) struct Replay {
     name: String,
     exchanges: Option<Vec<Value>>,
@@ -22,23 +22,23 @@ pub(super) struct Replay {
     stages: Vec<(String, Stage)>,
     left_out: Vec<String>,
     left_paths: Vec<&'static str>,
-    /// Notes of container lists that the recorder cut down.
+    /// Notes of container lists that are incomplete in the recording.
     shortened: Vec<String>,
     user: Option<(&'static str, &'static [&'static str])>,
-    /// Ids in the recording → ids here; one to one, so that the same stays the same and another one is another one.
+    /// Ids of the recording mapped one to one to ids of the fake, so that identity and difference are compared.
     ids: BTreeMap<String, String>,
     user_key: String,
     jwt: String,
     last_key: String,
-    /// The compose project that was observed last.
+    /// The compose project of the last observation.
     project: String,
-    /// The first file that was read of each stack.
+    /// The first file read of each stack.
     files: BTreeMap<String, Value>,
-    /// The path of the stack that was asked for last.
+    /// The path of the last requested stack.
     stack: String,
 }
 
-/// A recording, and what a fake needs to be in the state that it began with.
+/// A recording, and the initial state that it implies.
 pub(super) struct Recording {
     pub(super) name: String,
     exchanges: Vec<Value>,
@@ -48,12 +48,30 @@ pub(super) struct Recording {
 pub(super) type RecordedStack = (i64, String, String, Vec<(String, String)>);
 
 impl Recording {
-    /// `None` where the recordings are not at hand.
-    pub(super) fn read(name: &str) -> Option<Recording> {
-        let file = format!("shared/portainer/transcripts/{name}.json");
-        let text = Path::new(env!("CARGO_MANIFEST_DIR"))
+    /// The folder of the recordings, if it is available.
+    fn folder() -> Option<PathBuf> {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
-            .find_map(|folder| std::fs::read_to_string(folder.join(&file)).ok())?;
+            .map(|folder| folder.join("shared/portainer/transcripts"))
+            .find(|folder| folder.is_dir())
+    }
+
+    /// The names of all recordings; empty if they are not available.
+    pub(super) fn names() -> Vec<String> {
+        let Some(folder) = Recording::folder() else {
+            return Vec::new();
+        };
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        files
+            .filter_map(|file| Some(file.strip_suffix(".json")?.to_owned()))
+            .collect()
+    }
+
+    /// `None` if the recordings are not available.
+    pub(super) fn read(name: &str) -> Option<Recording> {
+        let path = Recording::folder()?.join(format!("{name}.json"));
+        let text = std::fs::read_to_string(path).ok()?;
         let recording: Value = serde_json::from_str(&text).unwrap();
         Some(Recording {
             name: name.to_owned(),
@@ -82,7 +100,7 @@ impl Recording {
         requests.filter(|one| one.get("request").is_some())
     }
 
-    /// The stack that the recording begins with; `None` where it has none.
+    /// The stack at the beginning of the recording, if it has one.
     pub(super) fn stack(&self) -> Option<RecordedStack> {
         if self.name.ends_with("-proxy") {
             let (web, worker) = (self.image("web"), self.image("worker"));
@@ -134,13 +152,13 @@ impl Recording {
         Some((id, record["Name"].as_str().unwrap().to_owned(), file, env))
     }
 
-    /// The port that is taken, as the fake writes it.
+    /// The occupied port in the fake's notation.
     pub(super) fn taken_port(&self) -> String {
         let env = &self.requests().nth(1).unwrap()["request"]["body"]["Env"];
         format!("0.0.0.0:{}", env[1]["value"].as_str().unwrap())
     }
 
-    /// The update that was interrupted: the path and the body of the one after it, with a variable changed.
+    /// The interrupted update: path and body of the one after it, with a variable changed.
     pub(super) fn interrupted_update(&self) -> (String, String) {
         let put = self
             .requests()
@@ -154,7 +172,7 @@ impl Recording {
         )
     }
 
-    /// What several requests beside a slow deploy were answered.
+    /// The answers to requests during a slow deployment.
     pub(super) fn busy_answers(&self) -> Value {
         self.exchanges[0]["value"].clone()
     }
@@ -169,7 +187,7 @@ impl Replay {
         Replay::new(name, recording.map(|recording| recording.exchanges))
     }
 
-    /// A replay of a recording that was read already.
+    /// A replay of a recording that has been read.
     pub(super) fn from_recording(recording: &Recording) -> Replay {
         Replay::new(&recording.name, Some(recording.exchanges.clone()))
     }
@@ -197,7 +215,7 @@ impl Replay {
         }
     }
 
-    /// Goes on with another recording of the same engine, whose ids are the same.
+    /// Continues with another recording of the same engine, which has the same ids.
     pub(super) fn then(mut self, name: &'static str) -> Replay {
         let next = Replay::of(name).exchanges;
         self.exchanges = self.exchanges.zip(next).map(|(mut exchanges, next)| {
@@ -212,24 +230,24 @@ impl Replay {
         self
     }
 
-    /// Does something before the n-th exchange.
+    /// Runs a stage before the n-th exchange.
     pub(super) fn before(self, n: usize, stage: impl Fn(&Fake) + 'static) -> Replay {
         self.before_note(&format!("#{n}"), stage)
     }
 
-    /// Does something before the exchange or observation with this note; `NOTE #2` means its second occurrence, `NOTE` the first.
+    /// Runs a stage before the exchange or observation with this note; `NOTE #2` means its second occurrence, `NOTE` the first.
     pub(super) fn before_note(mut self, note: &str, stage: impl Fn(&Fake) + 'static) -> Replay {
         self.stages.push((note.to_owned(), Box::new(stage)));
         self
     }
 
-    /// Leaves an exchange out, for a reason.
+    /// Skips an exchange, for a reason.
     pub(super) fn without(mut self, note: &str, _why: &str) -> Replay {
         self.left_out.push(note.to_owned());
         self
     }
 
-    /// Leaves requests of paths with this part out, for a reason.
+    /// Skips requests whose path contains this part, for a reason.
     pub(super) fn without_path(mut self, part: &'static str, _why: &str) -> Replay {
         self.left_paths.push(part);
         self
@@ -241,7 +259,7 @@ impl Replay {
         self
     }
 
-    /// Requests come from this standard user, but for those that begin so.
+    /// Sends requests as this standard user, except those with these beginnings.
     pub(super) fn calls_come_from(
         mut self,
         name: &'static str,
@@ -306,7 +324,7 @@ impl Replay {
             "{{\"Username\":\"admin\",\"Password\":\"{}\"}}",
             fake.password()
         );
-        // A recording about logins counts its own.
+        // Recordings about logins count their own logins.
         if !matches!(self.name.as_str(), "rate-limit" | "uninitialised") {
             let answer = send(fake, "POST", "/api/auth", &[], Some(&body)).unwrap();
             self.jwt = answer.body["jwt"].as_str().unwrap().to_owned();
@@ -424,7 +442,7 @@ impl Replay {
         }
     }
 
-    /// Everything in the recording must be here; the recordings leave parts of long answers out.
+    /// Compares every field of the recording, which omits parts of long answers.
     fn compare(&mut self, recorded: &Value, here: &Value, place: &str) {
         match (recorded, here) {
             (Value::Object(recorded), Value::Object(_)) => {
@@ -468,7 +486,7 @@ impl Replay {
         }
     }
 
-    /// The same id in the recording is the same id here, and another one another one.
+    /// Compares ids: equal ids of the recording must be equal here, and different ones different.
     fn pair(&mut self, recorded: &str, here: &str, place: &str) {
         let taken = self
             .ids
@@ -489,8 +507,8 @@ impl Replay {
         );
     }
 
-    /// Observed containers: compared with the fake's, in names, states and identities. Observed progress: waited for, and compared in
-    /// how it ended.
+    /// Compares observed containers with the fake's by names, states and identities; waits for observed progress and compares
+    /// its end.
     fn observe(&mut self, fake: &Fake, note: &str, value: &Value, place: &str) {
         if note.starts_with("status over time") {
             let last = value.as_array().unwrap().last().unwrap();
@@ -601,7 +619,7 @@ impl Replay {
         }
     }
 
-    /// Ids in a path that the recording knows become ids of the fake.
+    /// Replaces ids of the recording in a path by those of the fake.
     fn fill_path(&self, fake: &Fake, path: &str) -> String {
         let path = path.replace("<api-key>", &self.last_key.replace('+', "%2B"));
         let mut out = path.clone();
@@ -652,7 +670,7 @@ impl Replay {
     }
 }
 
-/// An API key that a user makes for herself, as the recording's did.
+/// An API key that a user creates, as in the recording.
 fn key_of(fake: &Fake, name: &Value) -> String {
     let password = fake.password();
     let login = serde_json::json!({ "Username": name, "Password": password }).to_string();
@@ -692,7 +710,7 @@ const ENGINE_INTERNALS: &[&str] = &[
     "size",
 ];
 
-/// Fields whose values say nothing about behaviour: dates, counters, versions of other programs.
+/// Fields whose values are independent of behaviour: dates, counters, versions of other programs.
 fn is_volatile(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "Build",
@@ -739,7 +757,7 @@ fn find<'a>(here: &'a Value, name: &str) -> Option<&'a Value> {
         .or_else(|| here.pointer(task_image?))
 }
 
-/// Containers in the order of their names, tasks in that of their states; other lists as they are.
+/// Sorts containers by name and tasks by state; other lists keep their order.
 fn by_name(rows: &[Value]) -> Vec<&Value> {
     let mut rows: Vec<&Value> = rows.iter().collect();
     if rows.iter().all(|row| row.get("Names").is_some()) {
@@ -751,7 +769,7 @@ fn by_name(rows: &[Value]) -> Vec<&Value> {
     rows
 }
 
-/// The text with every id, digest and commit (12 or more hex digits) and every age made equal.
+/// Normalises every id, digest and commit (12 or more hex digits) and every age in a text.
 fn normal(text: &str) -> String {
     let mut out = String::new();
     let mut run = String::new();
@@ -777,14 +795,14 @@ fn normal(text: &str) -> String {
     }
 }
 
-/// A value that is an id and nothing else, shortened to twelve digits.
+/// The first twelve digits of a value that is an id.
 fn lone_id(text: &str) -> Option<String> {
     let bare = text.strip_prefix("sha256:").unwrap_or(text);
     let is_id = bare.len() >= 12 && bare.len() != 40 && bare.bytes().all(|b| b.is_ascii_hexdigit());
     is_id.then(|| bare[..12].to_owned())
 }
 
-/// JSON as the recorder wrote it, with a space after `:` and `,`: one refusal quotes the request.
+/// JSON in the recorder's format, with a space after `:` and `,`: one refusal quotes the request.
 fn spaced(value: &Value) -> String {
     match value {
         Value::Object(map) => {

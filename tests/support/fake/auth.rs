@@ -1,4 +1,4 @@
-//! Who calls: users, logins and their limit, JWTs, API keys, and the refusals of each.
+//! Authentication: users, logins and their limit, JWTs, API keys, and the refusals of each.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,25 +17,25 @@ pub(super) struct User {
     pub(super) administrator: bool,
 }
 
-/// Whether an administrator exists, and if not, whether Portainer still waits for one.
+/// The state of the initial setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setup {
-    /// There is an administrator.
+    /// An administrator exists.
     Done,
-    /// None yet, within the first five minutes.
+    /// No administrator yet, within the first five minutes.
     Open,
-    /// None, and Portainer has locked itself.
+    /// No administrator in time, so Portainer has locked itself.
     TimedOut,
 }
 
-/// Users and everything that proves to be one.
+/// The users and their credentials.
 #[derive(Debug)]
 pub(super) struct Users {
     pub(super) list: Vec<User>,
     pub(super) setup: Setup,
-    /// Key → user.
+    /// User id by API key.
     keys: BTreeMap<String, i64>,
-    /// Key → when its last use was written down.
+    /// Time of the last recorded use by API key.
     last_used: BTreeMap<String, Millis>,
     jwts: BTreeMap<String, i64>,
     logins: VecDeque<Millis>,
@@ -76,12 +76,12 @@ impl Users {
         self.keys.insert(key.to_owned(), user);
     }
 
-    /// The user's keys are revoked.
+    /// Revokes all API keys of a user.
     pub(super) fn revoke_keys(&mut self, user: i64) {
         self.keys.retain(|_, owner| *owner != user);
     }
 
-    /// Every JWT dies, as with a restart of Portainer.
+    /// Invalidates every JWT, as a restart of Portainer does.
     pub(super) fn forget_jwts(&mut self) {
         self.jwts.clear();
     }
@@ -91,7 +91,7 @@ impl Users {
     }
 }
 
-/// A recognised caller, and by which proof.
+/// An authenticated caller.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) user: User,
@@ -99,7 +99,7 @@ pub(super) struct Caller {
 }
 
 impl World {
-    /// Whether the request has to wait for the database: it writes, or comes by an API key whose last use is written once a minute.
+    /// Tells whether the request has to wait for the database: it writes, or its API key's last use is due to be recorded (once a minute).
     pub(super) fn waits_for_database(&mut self, request: &Request) -> bool {
         let now = self.now();
         let key = request.header("x-api-key").unwrap_or_default();
@@ -117,7 +117,7 @@ impl World {
         false
     }
 
-    /// Refuses what comes before any proof: the lock without administrator, and writes by cookie.
+    /// The refusals that precede authentication: no administrator, and writes with a cookie or from another origin.
     pub(super) fn refuse_early(&self, request: &Request) -> Option<Answer> {
         let open = matches!(
             request.path.as_str(),
@@ -136,7 +136,7 @@ impl World {
             .then(|| Answer::text(403, "Forbidden - CSRF token not found in request\n"))
     }
 
-    /// Who the request comes from, or the refusal.
+    /// Authenticates a request.
     pub(super) fn caller(&self, request: &Request) -> Result<Caller, Answer> {
         let key = request
             .header("x-api-key")
@@ -276,7 +276,7 @@ pub(super) fn payload(request: &Request) -> Result<Value, Answer> {
     }
 }
 
-/// A field of a payload; names are compared without case, as Portainer's JSON reader does.
+/// A field of a payload; names are compared without regard to case, as in Portainer's JSON parser.
 pub(super) fn field<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
     body.as_object()?
         .iter()

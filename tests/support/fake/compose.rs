@@ -1,4 +1,4 @@
-//! Compose files, read independently of the product: interpolation, services, and the errors that compose's loader gives.
+//! Compose files, parsed independently of the product: interpolation, services, and the errors of compose's loader.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use yaml_serde::{Mapping, Value};
 use super::interpolate::interpolate_tree;
 use super::life::Healthcheck;
 
-/// A compose file with its variables filled in.
+/// A compose file after interpolation.
 #[derive(Clone, Debug)]
 pub(super) struct File {
-    /// In dependency order: what others depend on comes first.
+    /// The services, each after those that it depends on.
     pub(super) services: Vec<Service>,
 }
 
-/// One service of it.
+/// A service of a compose file.
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) image: String,
-    /// Has a `build` section, so its image is not pulled.
+    /// True if the service has a `build` section, so that its image is not pulled.
     pub(super) build: bool,
     pub(super) environment: Vec<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -35,13 +35,13 @@ pub(super) struct Service {
     pub(super) container_name: Option<String>,
     pub(super) pull_policy: Option<String>,
     pub(super) binds_host_paths: bool,
-    /// Changes with the configuration, not with the image behind the reference.
+    /// A hash that changes with the configuration and not with the image behind the reference.
     pub(super) hash: String,
     /// The `deploy` section, for swarm.
     pub(super) deploy: Value,
 }
 
-/// What a service waits for in another.
+/// The condition under which a dependency counts as met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     Started,
@@ -60,7 +60,7 @@ impl Condition {
 }
 
 impl File {
-    /// Reads a file as compose's loader does; the error is the loader's text. `path` is where Portainer keeps the file.
+    /// Parses a file as compose's loader does; the error is the loader's text. `path` is the location of the file in Portainer.
     pub(super) fn load(text: &str, env: &[(String, String)], path: &str) -> Result<File, String> {
         let mut tree: Value = yaml_serde::from_str(text).map_err(|e| yaml_error(&e.to_string()))?;
         tree.apply_merge().map_err(|e| yaml_error(&e.to_string()))?;
@@ -283,7 +283,7 @@ fn host_port(port: &str) -> Option<String> {
     })
 }
 
-/// Services so that each comes after those it depends on; the file's order decides between equals.
+/// Sorts services so that each follows those it depends on, otherwise in the order of the file.
 fn in_dependency_order(mut waiting: Vec<Service>) -> Result<Vec<Service>, String> {
     let names: Vec<String> = waiting.iter().map(|s| s.name.clone()).collect();
     for service in &waiting {
@@ -313,7 +313,7 @@ fn in_dependency_order(mut waiting: Vec<Service>) -> Result<Vec<Service>, String
     Ok(ordered)
 }
 
-/// A scalar as text; nothing for the rest.
+/// A scalar as text; `None` for lists and maps.
 pub(super) fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -358,7 +358,7 @@ fn hash(text: &str) -> String {
         .collect()
 }
 
-/// libyaml's complaint in the words and with the line number of compose's YAML library, which counts one less.
+/// libyaml's error with the text and the line number of compose's YAML library, which counts from 0.
 fn yaml_error(text: &str) -> String {
     let (what, place) = text.split_once(" at line ").unwrap_or((text, ""));
     let line: u64 = place

@@ -1,4 +1,4 @@
-//! Making and starting the containers of a compose service, with the labels compose writes.
+//! Creates and starts the containers of a compose service, with the labels that compose writes.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Starts a container that does not run; false when it already does.
+    /// Starts a container; returns false if it already runs.
     pub(super) fn start_container(
         &mut self,
         environment: EnvironmentId,

@@ -1,5 +1,5 @@
-//! Deploys: one queue for the whole Portainer process, each deploy a list of steps with their times. Nothing runs in the background:
-//! the steps that are due are done whenever somebody looks.
+//! Deployments: one queue for the whole Portainer process, each deployment a list of timed steps. Nothing runs in the background:
+//! the steps that are due are executed by the next access to the world.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +9,7 @@ use super::time::{Millis, millis, seconds};
 use super::up::provisional_name;
 use super::world::World;
 
-/// What a deploy is for; decides what the record says afterwards.
+/// The purpose of a deployment, which decides how the record changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Create,
@@ -18,11 +18,11 @@ pub(super) enum Purpose {
     Stop,
 }
 
-/// What a deploy is to bring about.
+/// The target state of a deployment.
 #[derive(Clone, Debug)]
 pub(super) struct Update {
     pub(super) purpose: Purpose,
-    /// Where the stack is to be; an update may move it.
+    /// The target environment; an update may move the stack.
     pub(super) environment: EnvironmentId,
     pub(super) file: String,
     pub(super) env: Option<Vec<(String, String)>>,
@@ -32,15 +32,15 @@ pub(super) struct Update {
     pub(super) recreate: bool,
     /// Take the stack down before anything else.
     pub(super) down_first: bool,
-    /// The link to store; `None` for a stack that is (or becomes) a file stack.
+    /// The Git link to store; `None` for a stack that is, or becomes, a file stack.
     pub(super) git: Option<GitLink>,
     pub(super) by: String,
 }
 
-/// Names a deploy while somebody waits for it.
+/// Identifies a deployment whose result a request waits for.
 pub(super) type Ticket = u64;
 
-/// The queue, and how the deploys that left it ended.
+/// The queue, and the results of finished deployments.
 #[derive(Debug, Default)]
 pub(super) struct Deploys {
     queue: VecDeque<Deploy>,
@@ -48,7 +48,7 @@ pub(super) struct Deploys {
     last: Ticket,
 }
 
-/// One deploy, waiting or under way.
+/// A queued or running deployment.
 #[derive(Debug)]
 pub(super) struct Deploy {
     ticket: Ticket,
@@ -58,15 +58,15 @@ pub(super) struct Deploy {
     pub(super) update: Update,
     pub(super) steps: VecDeque<Step>,
     due: Millis,
-    /// The stored file before, which a failure brings back.
+    /// The stored file before the update, which a failure restores.
     file_before: String,
 }
 
-/// What is done in one go.
+/// One step of a deployment.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Pull,
-    /// Look at what is there and write the steps to what is wanted.
+    /// Compares the containers with the target and appends the steps in between.
     Plan,
     Create {
         service: String,
@@ -79,7 +79,7 @@ pub(super) enum Step {
     Stopped {
         id: String,
     },
-    /// The replacement takes the old one's place and name.
+    /// Removes the old container and gives its name to the replacement.
     Swap {
         old: String,
         name: String,
@@ -95,7 +95,7 @@ pub(super) enum Step {
     Start {
         name: String,
     },
-    /// Stop everything, then remove it.
+    /// Stops all containers; [`Step::RemoveAll`] removes them.
     Down,
     RemoveAll,
     Swarm,
@@ -104,40 +104,40 @@ pub(super) enum Step {
 }
 
 impl Deploys {
-    /// How a deploy ended; `None` while it waits or runs.
+    /// Takes the result of a deployment; `None` while it is queued or runs.
     pub(super) fn take(&mut self, ticket: Ticket) -> Option<Result<(), String>> {
         self.ended.remove(&ticket)
     }
 
-    /// When the next step is due.
+    /// The time at which the next step is due.
     pub(super) fn due(&self) -> Option<Millis> {
         self.queue.front().map(|deploy| deploy.due)
     }
 
-    /// Whether a deploy of this stack waits or runs.
+    /// Tells whether a deployment of this stack is queued or runs.
     pub(super) fn concerns(&self, stack: StackId) -> bool {
         self.queue.iter().any(|deploy| deploy.stack == stack)
     }
 
-    /// Whether a deploy waits or runs.
+    /// Tells whether any deployment is queued or runs.
     pub(super) fn busy(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// The process dies: every deploy ends where it is.
+    /// Ends every deployment where it is, as the death of the process does.
     fn abandon(&mut self) -> Vec<Deploy> {
         self.queue.drain(..).collect()
     }
 }
 
 impl World {
-    /// Does every step that is due by now, each at its own time.
+    /// Executes every step that is due by now, each at its own time.
     pub(super) fn advance(&mut self) {
         let now = self.now();
         self.advance_to(now);
     }
 
-    /// Queues a deploy behind all others.
+    /// Queues a deployment behind all others.
     pub(super) fn submit(&mut self, id: StackId, update: Update, now: Millis) -> Ticket {
         let stack = self.stack_mut(id).clone();
         let deployed = stack.git.as_ref().map(|link| link.config_hash.clone());
@@ -159,7 +159,7 @@ impl World {
                 self.store(id, &update, now);
                 let counts_at_once = self.is_2_41;
                 let stack = self.stack_mut(id);
-                // The commit counts as deployed when it is; 2.41 is hasty.
+                // The commit is recorded after the deployment; 2.41 records it before.
                 if let (Some(link), Some(deployed), false) =
                     (&mut stack.git, deployed, counts_at_once)
                 {
@@ -169,7 +169,7 @@ impl World {
                 stack.deployment_status.clear();
                 stack.note(3, now, "");
             }
-            // The file is written before the deploy, and the record after it.
+            // The file is written before the deployment, and the record after it.
             Purpose::Update => self.stack_mut(id).file.clone_from(&update.file),
             Purpose::Create if self.era.answers_at_once() => {
                 self.stack_mut(id).deployment_status = vec![(3, seconds(now), String::new())];
@@ -181,7 +181,7 @@ impl World {
         self.deploys.queue.push_back(Deploy {
             ticket,
             stack: id,
-            // Compose knows lower case only.
+            // Compose allows only lower case.
             project: stack.name.to_lowercase(),
             environment: update.environment,
             update,
@@ -192,7 +192,7 @@ impl World {
         ticket
     }
 
-    /// Portainer dies: the files are the old ones, and from 2.41 on what was under way is marked as failed at the next start.
+    /// Ends all deployments as the death of Portainer does: files are restored, and from 2.41 on the next start marks the stacks as failed.
     pub(super) fn abandon_deploys(&mut self, now: Millis) {
         for deploy in self.deploys.abandon() {
             self.restore_file(&deploy);
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    /// The checkout of a git stack stays as it is.
+    /// Restores the file of a file stack; the checkout of a Git stack is not restored.
     fn restore_file(&mut self, deploy: &Deploy) {
         if deploy.update.purpose == Purpose::Update && deploy.update.git.is_none() {
             let stack = self.stacks.iter_mut().find(|one| one.id == deploy.stack);
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// A deploy of the past, for set-up: done at once, with the times it would have had.
+    /// Executes a deployment at once with times in the past, for set-up.
     pub(super) fn deploy_in_the_past(&mut self, id: StackId, update: Update, began: Millis) {
         let ticket = self.submit(id, update, began);
         self.advance();
@@ -255,7 +255,7 @@ impl World {
         }
     }
 
-    /// One step: how long until the next one, `None` after the last.
+    /// Executes one step; returns the time until the next one, `None` after the last.
     fn take_step(
         &mut self,
         deploy: &mut Deploy,
@@ -341,6 +341,7 @@ impl World {
                 }
                 Err(why) => self.up_failed(deploy, &why),
             },
+            Step::Start { name } if self.loses_start(deploy, &name) => 0,
             Step::Start { name } => match self.start_container(deploy.environment, &name, at) {
                 Ok(true) => start,
                 Ok(false) => 0,
@@ -386,6 +387,18 @@ impl World {
         Ok(Some(took))
     }
 
+    /// Tells whether the start of this container is skipped, once.
+    fn loses_start(&mut self, deploy: &Deploy, name: &str) -> bool {
+        let Some(service) = &self.next_start_is_lost else {
+            return false;
+        };
+        let is_lost = name.contains(&format!("{}-{service}-", deploy.project));
+        if is_lost {
+            self.next_start_is_lost = None;
+        }
+        is_lost
+    }
+
     /// Until 2.38 the whole project is taken down before the failure is reported.
     fn up_failed(&mut self, deploy: &mut Deploy, why: &str) -> Millis {
         let why = format!("failed to deploy a stack: compose up operation failed: {why}");
@@ -419,9 +432,9 @@ impl World {
         }
     }
 
-    /// What an update writes into the record.
+    /// Writes an update into the record.
     fn store(&mut self, id: StackId, update: &Update, at: Millis) {
-        let remembers_prune = self.era.honours_prune();
+        let remembers_prune = self.honours_prune();
         let stack = self.stack_mut(id);
         if stack.git.is_some() && update.git.is_none() && !stack.from_app_template {
             stack.webhook = None;

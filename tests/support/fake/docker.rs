@@ -13,7 +13,7 @@ use super::time::{Millis, rfc3339, seconds};
 use super::world::World;
 
 impl World {
-    /// One request to the proxy; `path` is what follows `/docker`.
+    /// Handles one request to the proxy; `path` is the part after `/docker`.
     pub(super) fn docker(
         &mut self,
         caller: &Caller,
@@ -115,7 +115,7 @@ impl World {
 
     // ── containers ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The access control that Portainer puts on what a stack of this name owns.
+    /// The access control that Portainer applies to the objects of a stack of this name.
     fn access_of(&self, environment: EnvironmentId, project: &str) -> Option<&Access> {
         self.stacks
             .iter()

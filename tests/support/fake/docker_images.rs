@@ -1,4 +1,4 @@
-//! Images through the Docker API: what the engine has, pulling, tagging and removing, and what a registry has.
+//! Images through the Docker API: local images, pulls, tags, removal, and the `distribution` call to a registry.
 
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ impl World {
                 let mut row = self.image_json(environment, &id);
                 for (names, separator) in [("RepoTags", ':'), ("RepoDigests", '@')] {
                     let names = row[names].as_array_mut().unwrap();
-                    // A list shows only the names that were asked for.
+                    // A list shows only the names that match the filter.
                     names.retain(|name| {
                         let name = name.as_str().unwrap();
                         filters.matches("reference", |wanted| {
@@ -134,7 +134,7 @@ impl World {
         let credentials = auth.and_then(|auth| self.stored_by_header(auth)).cloned();
         let id = match self.registries.resolve(&reference, credentials.as_ref()) {
             Ok(id) => id,
-            // Podman begins its answer before it asks the registry.
+            // Podman begins its answer before it contacts the registry.
             Err(error) if self.engine_style == EngineStyle::Podman => {
                 let line =
                     json!({ "errorDetail": { "message": error.message }, "error": error.message });
@@ -175,7 +175,7 @@ impl World {
         Answer::new(200, "application/json", body)
     }
 
-    /// `X-Registry-Auth` as Portainer reads it: padded standard base64 of `{"registryId":N}`; anything else is no credentials.
+    /// The registry in `X-Registry-Auth`: padded standard base64 of `{"registryId":N}`; anything else means no credentials.
     fn stored_by_header(&self, header: &str) -> Option<&StoredRegistry> {
         let object: Value = serde_json::from_slice(&base64(header)?).ok()?;
         let id = object.get("registryId")?.as_i64()?;
@@ -266,7 +266,7 @@ impl World {
         Answer::json(200, &Value::Array(gone))
     }
 
-    /// What the registry has; Portainer sends no stored credentials along.
+    /// The digest in the registry; Portainer does not send stored credentials with this call.
     pub(super) fn distribution(&self, name: &str) -> Answer {
         let Some(reference) = Reference::parse(name) else {
             return Answer::docker_error(400, "invalid reference format");

@@ -1,4 +1,4 @@
-//! One Docker engine: the images it holds and the containers it runs. Who may see them is not its business.
+//! One Docker engine: its images and containers. Access control is Portainer's task.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,20 +6,20 @@ use super::image::{ImageId, Reference};
 use super::life::{Life, Phase};
 use super::time::{Millis, millis};
 
-/// The label of a container that `compose run` made.
+/// The label of a container that `compose run` created.
 pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
 
-/// A container and what compose wrote about it.
+/// A container with its compose labels.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
     pub(super) id: String,
-    /// Without the slash Docker puts before it.
+    /// The name without Docker's leading slash.
     pub(super) name: String,
-    /// Empty for a container that no compose project owns.
+    /// The compose project; empty without one.
     pub(super) project: String,
     pub(super) service: String,
     pub(super) number: u32,
-    /// `Config.Image`: the reference it was made from.
+    /// `Config.Image`: the reference that it was created from.
     pub(super) reference: String,
     pub(super) image: ImageId,
     pub(super) labels: BTreeMap<String, String>,
@@ -27,14 +27,14 @@ pub(super) struct Container {
     pub(super) config_hash: String,
     pub(super) ports: Vec<String>,
     pub(super) created: Millis,
-    /// How long stopping it takes.
+    /// The time that stopping takes (ms).
     pub(super) stop: Millis,
     pub(super) log: Vec<String>,
     pub(super) life: Life,
 }
 
 impl Container {
-    /// Ends it now, as after SIGTERM.
+    /// Ends the process now, as after SIGTERM.
     pub(super) fn end(&mut self, at: Millis) {
         let look = self.life.look(at);
         if let (Phase::Started(started), true) = (self.life.phase, look.state != "exited") {
@@ -47,7 +47,7 @@ impl Container {
     }
 }
 
-/// The release whose answers the engines give.
+/// The release that the engines imitate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EngineStyle {
     /// Docker 20.10 with a graph driver.
@@ -62,7 +62,7 @@ pub(crate) enum EngineStyle {
 }
 
 impl EngineStyle {
-    /// Whether image ids are digests of indexes or manifests.
+    /// Tells whether image ids are digests of indexes or manifests.
     pub(super) fn is_containerd(self) -> bool {
         matches!(self, EngineStyle::Docker27 | EngineStyle::Docker29)
     }
@@ -78,14 +78,14 @@ impl EngineStyle {
     }
 }
 
-/// What an engine knows about an image that it holds.
+/// An image on an engine.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Local {
     /// `repository:tag`, as Docker prints it.
     pub(super) tags: BTreeSet<String>,
-    /// `repository@sha256:…`; none for an image that was built here.
+    /// `repository@sha256:…`; empty for an image that was built on this host.
     pub(super) digests: BTreeSet<String>,
-    /// The repositories it was pulled from, without the port of the registry.
+    /// The repositories that it was pulled from, without the registry's port.
     pub(super) pulled_from: BTreeSet<String>,
 }
 
@@ -94,9 +94,9 @@ pub(super) struct Local {
 pub(super) struct Engine {
     pub(super) images: BTreeMap<ImageId, Local>,
     pub(super) containers: Vec<Container>,
-    /// Host ports that something else holds, `127.0.0.1:5000`.
+    /// Host ports that another program uses, `127.0.0.1:5000`.
     pub(super) taken_ports: BTreeSet<String>,
-    /// The daemon does not answer.
+    /// True if the daemon does not answer.
     pub(super) unreachable: bool,
 }
 
@@ -129,7 +129,7 @@ impl Engine {
         found.map(|(id, _)| id.clone())
     }
 
-    /// Lets a tag name this image and no other.
+    /// Moves a tag to this image.
     pub(super) fn tag(&mut self, reference: &Reference, id: &str) {
         let tag = reference.familiar();
         for local in self.images.values_mut() {
@@ -142,13 +142,13 @@ impl Engine {
             .insert(tag);
     }
 
-    /// An image arrives from a registry.
+    /// Stores a pulled image.
     pub(super) fn receive(&mut self, reference: &Reference, id: &str, digest: &str) {
         if reference.digest.is_none() {
             self.tag(reference, id);
         }
         let local = self.images.entry(id.to_owned()).or_default();
-        // In the containerd store the digests follow from the tags.
+        // In the containerd store the digests are derived from the tags.
         if id != digest || reference.digest.is_some() {
             local
                 .digests
@@ -160,7 +160,7 @@ impl Engine {
             .insert(format!("{host}/{}", reference.repository));
     }
 
-    /// By id, by the beginning of an id, or by name.
+    /// Finds a container by id, by a prefix of its id, or by name.
     pub(super) fn find(&self, text: &str) -> Option<&Container> {
         let text = text.trim_start_matches('/');
         self.containers
@@ -176,12 +176,12 @@ impl Engine {
         self.containers.retain(|c| c.id != id);
     }
 
-    /// The containers of a compose project, one-off ones too.
+    /// The containers of a compose project, including one-off ones.
     pub(super) fn project<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
         self.containers.iter().filter(move |c| c.project == project)
     }
 
-    /// The containers that `up` cares for.
+    /// The containers that `up` manages.
     pub(super) fn services<'a>(&'a self, project: &'a str) -> impl Iterator<Item = &'a Container> {
         self.project(project)
             .filter(|c| c.labels.get(ONE_OFF).is_none_or(|yes| yes == "False"))
@@ -194,7 +194,7 @@ impl Engine {
             })
     }
 
-    /// How long stopping a container takes at `now`: nothing for one that does not run.
+    /// The time that stopping a container takes at `now`: 0 if it does not run.
     pub(super) fn stop_time(&self, id: &str, now: Millis) -> Millis {
         self.find(id).map_or(0, |c| {
             if c.life.look(now).state == "running" {
@@ -205,7 +205,7 @@ impl Engine {
         })
     }
 
-    /// A host port that a container asks for and cannot have.
+    /// A host port that a container needs and another program uses.
     pub(super) fn port_clash(&self, id: &str, now: Millis) -> Option<String> {
         let wanted = &self.find(id)?.ports;
         let held = |port: &String| {
@@ -220,7 +220,7 @@ impl Engine {
     }
 }
 
-/// How long a container takes to stop: as long as its process needs, at most the grace period.
+/// The time that a container takes to stop: the time of its process, at most the grace period.
 pub(super) fn stop_time(needs: std::time::Duration, grace: std::time::Duration) -> Millis {
     millis(needs.min(grace))
 }

@@ -1,13 +1,13 @@
-//! The six ways Portainer releases behave, as questions the rest of the fake asks.
+//! The six eras of Portainer releases and their differences.
 
 /// A group of releases that behave alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Era {
-    /// 2.16 to 2.35: answers when the deploy is over; a failed `up` takes the stack down.
+    /// 2.16 to 2.35: answers after the deployment; a failed `up` takes the stack down.
     A,
-    /// 2.36 to 2.38: a pull of either kind also recreates every container; a deploy locks the database.
+    /// 2.36 to 2.38: either pull option also recreates every container; a deployment locks the database.
     B1,
-    /// 2.39 and 2.40: a failed `up` leaves the containers as they are.
+    /// 2.39 and 2.40: a failed `up` leaves the containers as they are. [`super::World::imitate_2_40`] honours `Prune`.
     B2,
     /// LTS 2.39.2: pulls only images that are not on the host.
     B3,
@@ -33,12 +33,12 @@ impl Era {
         }
     }
 
-    /// The deploy goes on after the answer, which says Status 3.
+    /// The deployment continues after the answer, which has Status 3.
     pub(crate) fn answers_at_once(self) -> bool {
         self >= Era::C
     }
 
-    /// `RepullImageAndRedeploy` is known, and either name pulls and recreates every container.
+    /// `RepullImageAndRedeploy` is supported, and either option pulls and recreates every container.
     pub(super) fn pull_recreates(self) -> bool {
         self >= Era::B1
     }
@@ -48,7 +48,7 @@ impl Era {
         self <= Era::B1
     }
 
-    /// The whole update, deploy included, runs inside one write transaction of Portainer's database.
+    /// The whole update, including the deployment, runs inside one write transaction of Portainer's database.
     pub(super) fn deploy_locks_database(self) -> bool {
         matches!(self, Era::B1 | Era::B2 | Era::B3)
     }
@@ -58,27 +58,22 @@ impl Era {
         self == Era::D
     }
 
-    /// `PullImage` fetches only what the host does not have.
+    /// `PullImage` pulls only images that are not on the host.
     pub(super) fn pulls_missing_only(self) -> bool {
         self == Era::B3
     }
 
-    /// Compose removes or reuses what an interrupted update left behind, instead of failing on its name.
+    /// Compose removes or reuses the containers of an interrupted update instead of failing because of their names.
     pub(crate) fn clears_leftovers(self) -> bool {
         self >= Era::B1
     }
 
-    /// Compose stacks honour `Prune`, and `Option` remembers it.
-    pub(super) fn honours_prune(self) -> bool {
-        self >= Era::C
-    }
-
-    /// The file of a user who is no administrator is validated by an old loader without variables (2.38 to 2.39).
+    /// A standard user's file is validated by an old loader without variables (2.38 to 2.39).
     pub(super) fn validates_with_old_loader(self) -> bool {
         self.deploy_locks_database()
     }
 
-    /// `X-Registry-Auth` that is not base64 is refused; before, it was no credentials.
+    /// `X-Registry-Auth` that is not base64 is refused; before, it meant no credentials.
     pub(super) fn reports_bad_registry_auth(self) -> bool {
         self >= Era::B2
     }
@@ -88,12 +83,12 @@ impl Era {
         self >= Era::B2
     }
 
-    /// A git field that the update omits stays as it was (2.41 and later).
+    /// A Git field that an update omits keeps its value (2.41 and later).
     pub(super) fn keeps_omitted_git_fields(self) -> bool {
         self >= Era::C
     }
 
-    /// Git credentials that the update omits stay as they were (2.45.1 and later).
+    /// Git credentials that an update omits are kept (2.45.1 and later).
     pub(super) fn keeps_git_credentials(self) -> bool {
         self == Era::D
     }

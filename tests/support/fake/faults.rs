@@ -1,4 +1,4 @@
-//! Things that go wrong on the way, between Portainer and whoever calls: scripted by method, path and count.
+//! Faults on the way between Portainer and its client, selected by method, path and count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,39 +6,39 @@ use std::time::Duration;
 
 use super::http::Request;
 
-/// What goes wrong.
+/// A fault.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    /// Somebody else answers, a proxy say: status, content type, body. Portainer never sees the request.
+    /// An answer that is not Portainer's, such as a proxy's: status, content type, body. Portainer does not receive the request.
     Answer(u16, &'static str, String),
     /// A proxy's redirect to this URL.
     Redirect(String),
     /// The login page of a single sign-on in front of Portainer: 200 and HTML.
     LoginPage,
-    /// The connection closes before Portainer sees the request.
+    /// The connection closes before Portainer receives the request.
     CloseBefore,
-    /// Portainer does what was asked, and the connection closes instead of the answer.
+    /// Portainer carries out the request, and the connection closes without an answer.
     CloseAfter,
-    /// Portainer does what was asked, and half of the answer's body arrives.
+    /// Portainer carries out the request, and half of the answer's body arrives.
     CutShort,
-    /// A proxy that gave up waiting: Portainer does what was asked, and the caller gets this status with HTML.
+    /// A proxy's time limit: Portainer carries out the request, and the client gets this status with HTML.
     GaveUp(u16),
-    /// Nothing is ever answered; Portainer never sees the request.
+    /// No answer ever; Portainer does not receive the request.
     Silent,
-    /// Portainer sees the request this much later.
+    /// Portainer receives the request after this delay.
     Delay(Duration),
-    /// Portainer sees the request when the gate opens.
+    /// Portainer receives the request when the gate opens.
     Hold(Gate),
-    /// For `images/create`: the pull begins well, and its stream ends in this error.
+    /// For `images/create`: the pull begins, and its stream ends with this error.
     PullBreaks(String),
 }
 
-/// Holds requests back until it is opened.
+/// Holds requests until it is opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<AtomicBool>);
 
 impl Gate {
-    /// Lets everything through, now and later.
+    /// Releases held and later requests.
     pub(crate) fn open(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -48,7 +48,7 @@ impl Gate {
     }
 }
 
-/// Which requests a fault is for.
+/// Selects the requests that a fault applies to.
 #[derive(Clone, Debug)]
 pub(crate) struct When {
     method: &'static str,
@@ -58,7 +58,7 @@ pub(crate) struct When {
 }
 
 impl When {
-    /// The next request with this method and a path that begins so.
+    /// The next request with this method (`*` for any) and a path with this prefix.
     pub(crate) fn next(method: &'static str, prefix: &str) -> When {
         When {
             method,
@@ -68,7 +68,7 @@ impl When {
         }
     }
 
-    /// The n-th one from now, counted from 1.
+    /// The n-th matching request from now, counted from 1.
     pub(crate) fn nth(n: usize, method: &'static str, prefix: &str) -> When {
         When {
             skip: n.checked_sub(1).unwrap(),
@@ -76,7 +76,7 @@ impl When {
         }
     }
 
-    /// Every one.
+    /// Every matching request.
     pub(crate) fn every(method: &'static str, prefix: &str) -> When {
         When {
             once: false,
@@ -85,7 +85,7 @@ impl When {
     }
 }
 
-/// The faults that are still to come; the first that fits a request is it.
+/// The pending faults; the first that matches a request applies.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<(When, Fault)>);
 

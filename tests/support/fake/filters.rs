@@ -40,14 +40,14 @@ impl Filters {
         self.0.contains_key(name)
     }
 
-    /// Whether one of the values of a filter fits; without such a filter all fit.
+    /// Tells whether a value of a filter matches; without such a filter everything matches.
     pub(super) fn matches(&self, name: &str, fits: impl Fn(&str) -> bool) -> bool {
         self.0
             .get(name)
             .is_none_or(|values| values.iter().any(|value| fits(value)))
     }
 
-    /// Every label asked for must be there.
+    /// Tells whether all labels of the filter are present.
     pub(super) fn labels_match(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.get("label").is_none_or(|wanted| {
             wanted.iter().all(|label| match label.split_once('=') {

@@ -1,4 +1,4 @@
-//! Git stacks: the repositories they come from, `git/redeploy`, and Portainer's own stack webhook.
+//! Git stacks: repositories, `git/redeploy`, and Portainer's own stack webhook.
 
 use serde_json::Value;
 
@@ -10,11 +10,11 @@ use super::stacks::{Reply, endpoint_id, env_field};
 use super::time::Millis;
 use super::world::World;
 
-/// A repository with one branch, `refs/heads/main`, and one file that counts.
+/// A repository with one branch, `refs/heads/main`, and one file.
 #[derive(Clone, Debug)]
 pub(super) struct Repository {
     url: String,
-    /// User name and password it asks for.
+    /// The required user name and password.
     private: Option<(String, String)>,
     commits: Vec<Commit>,
 }
@@ -26,7 +26,7 @@ struct Commit {
 }
 
 impl World {
-    /// A repository with a first commit; private when it asks for a user name and password.
+    /// Adds a repository with a first commit; private if it requires a user name and password.
     pub(crate) fn git_repository(&mut self, url: &str, file: &str, private: Option<(&str, &str)>) {
         let commits = vec![Commit {
             hash: self.hex(40),
@@ -40,14 +40,14 @@ impl World {
         });
     }
 
-    /// A git stack on environment 1 with a public repository of its own, up for an hour.
+    /// Adds a Git stack on environment 1 with a public repository of its own that has run for an hour.
     pub(crate) fn git_stack(&mut self, name: &str, file: &str, env: &[(&str, &str)]) -> StackId {
         let url = format!("https://git.example/{name}.git");
         self.git_repository(&url, file, None);
         self.git_stack_from(&url, name, env)
     }
 
-    /// A git stack on environment 1 from this repository, with the credentials that it asks for stored, up for an hour.
+    /// Adds a Git stack on environment 1 from this repository, with the required credentials, that has run for an hour.
     pub(crate) fn git_stack_from(
         &mut self,
         url: &str,
@@ -72,7 +72,7 @@ impl World {
         id
     }
 
-    /// A new commit in the stack's repository; nothing is deployed. Returns its hash.
+    /// Adds a commit to the stack's repository without deploying it; returns its hash.
     pub(crate) fn commit(&mut self, stack: StackId, file: &str) -> String {
         let url = self.stack_mut(stack).git.as_ref().unwrap().url.clone();
         let hash = self.hex(40);
@@ -120,7 +120,7 @@ impl World {
         let link = self.check_out(&self.asked_for(&link, &body))?;
         let file = self.commit_of(&link).file;
         self.old_loader_accepts(caller, &file)?;
-        // The checkout is not rolled back when the deploy fails.
+        // The checkout is not restored if the deployment fails.
         self.stack_mut(id).file.clone_from(&file);
         self.stack_mut(id).settings_saved = false;
         let update = Update {
@@ -199,7 +199,7 @@ impl World {
         })
     }
 
-    /// `POST /api/stacks/webhooks/{id}`: acts on a new commit only, and never says what came of it.
+    /// `POST /api/stacks/webhooks/{id}`: deploys only a new commit, and never reports the result.
     pub(super) fn native_webhook(&mut self, webhook: &str, now: Millis) -> Answer {
         if webhook.len() != 36 {
             let details = format!(
@@ -246,7 +246,7 @@ impl World {
         Answer::empty(204)
     }
 
-    /// The link as the payload wants it; what is omitted is erased, or kept, by era.
+    /// The link after a payload; omitted fields are erased or kept, by era.
     fn asked_for(&self, stored: &GitLink, body: &Value) -> GitLink {
         let kept = |name: &str, keeps: bool| keeps && field(body, name).is_none();
         let reference_name = if kept(
@@ -281,7 +281,7 @@ impl World {
         }
     }
 
-    /// The link with the commit that its reference names now, or why it cannot be cloned.
+    /// The link with the current commit of its reference, or the error of the clone.
     fn check_out(&self, link: &GitLink) -> Result<GitLink, Answer> {
         let refuse = |details: &str| {
             Err(Answer::error(

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as little as the fake needs: one request read whole, one answer written, then the connection closes.
+//! The part of HTTP/1.1 that the fake needs: one request and one answer per connection.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-/// One request, read to the end of its body.
+/// A complete request.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) method: String,
@@ -21,7 +21,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// Reads one request; `None` when the peer went away or speaks no HTTP.
+    /// Reads one request; `None` if the peer closes the connection or does not speak HTTP.
     pub(super) fn read(stream: &TcpStream) -> Option<Request> {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
@@ -67,12 +67,12 @@ impl Request {
             .map(|(_, v)| v.as_str())
     }
 
-    /// Anything that may change something.
+    /// Tells whether the method may change something.
     pub(super) fn writes(&self) -> bool {
         !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
     }
 
-    /// The body as JSON; text that is no JSON as a string; nothing as null.
+    /// The body as JSON; other text as a string; an empty body as null.
     pub(super) fn body_value(&self) -> Value {
         match self.body.as_slice() {
             [] => Value::Null,
@@ -82,16 +82,16 @@ impl Request {
     }
 }
 
-/// One answer.
+/// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) content_type: &'static str,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
-    /// False: the connection closes without a word, as when the peer's process dies.
+    /// False: the connection closes without an answer, as when the process dies.
     pub(super) sent: bool,
-    /// True: the head promises the whole body, and only half of it follows.
+    /// True: only half of the announced body follows.
     pub(super) cut_short: bool,
 }
 
@@ -119,22 +119,22 @@ impl Answer {
         Answer::new(status, "", "")
     }
 
-    /// Portainer's form of an error.
+    /// An error of Portainer.
     pub(super) fn error(status: u16, message: &str, details: &str) -> Answer {
         Answer::json(status, &json!({ "message": message, "details": details }))
     }
 
-    /// An error whose details are its message with a capital.
+    /// An error whose details repeat its message with a capital first letter.
     pub(super) fn plain_error(status: u16, message: &str) -> Answer {
         Answer::error(status, message, &capital(message))
     }
 
-    /// Docker's form of an error.
+    /// An error of Docker.
     pub(super) fn docker_error(status: u16, message: &str) -> Answer {
         Answer::json(status, &json!({ "message": message }))
     }
 
-    /// The connection closes instead of an answer.
+    /// Closes the connection without an answer.
     pub(super) fn hang_up() -> Answer {
         Answer {
             sent: false,
@@ -147,7 +147,7 @@ impl Answer {
         self
     }
 
-    /// Writes the answer; a peer that has gone is no error here.
+    /// Writes the answer; a closed connection is ignored.
     pub(super) fn write(&self, mut stream: &TcpStream, date: &str) {
         if !self.sent {
             return;

@@ -1,4 +1,4 @@
-//! Images, references to them, and the registries they come from. A registry host is only a name here: nothing leaves the machine.
+//! Images, their references, and their registries. A registry host is only a name here: no request leaves the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,25 +10,25 @@ use super::time::Millis;
 /// An image id as Docker writes it, `sha256:` and 64 hex digits.
 pub(crate) type ImageId = String;
 
-/// What there is to know of an image, wherever it lies.
+/// An image, in a registry or on an engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
-    /// Docker's id of it.
+    /// Docker's id of the image.
     pub(crate) id: ImageId,
-    /// The digest of its manifest in a registry.
+    /// The digest of the manifest in a registry.
     pub(crate) digest: String,
-    /// What a container of it does.
+    /// The behaviour of its containers.
     pub(crate) behaviour: Behaviour,
     /// The health check built into it.
     pub(crate) healthcheck: Option<Healthcheck>,
-    /// How long its process takes to end after SIGTERM; Docker kills it when the grace period is over.
+    /// The time that its process takes to end after SIGTERM; Docker kills it after the grace period.
     pub(crate) stops_in: Duration,
     /// Lines of its log at each start; one that begins with `stderr: ` goes to standard error.
     pub(crate) log: Vec<String>,
     pub(super) created: Millis,
 }
 
-/// `host/repository:tag@digest`, taken apart as Docker does.
+/// `host/repository:tag@digest`, parsed as Docker does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reference {
     pub(super) host: String,
@@ -38,7 +38,7 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    /// `None` for what Docker calls an invalid reference format.
+    /// Parses a reference; `None` for an invalid reference format.
     pub(super) fn parse(text: &str) -> Option<Reference> {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.to_owned())),
@@ -96,14 +96,14 @@ impl Reference {
     }
 }
 
-/// Why the daemon could not get an image: the status of its own API and the text.
+/// A failed pull: the status and the text of the daemon's API.
 #[derive(Clone, Debug)]
 pub(super) struct PullError {
     pub(super) status: u16,
     pub(super) message: String,
 }
 
-/// All registries of the model, and what Portainer has stored about them.
+/// All registries, and Portainer's entries for them.
 #[derive(Debug, Default)]
 pub(super) struct Registries {
     tags: BTreeMap<String, ImageId>,
@@ -119,7 +119,7 @@ pub(super) struct Registries {
 #[derive(Clone, Debug)]
 pub(super) struct StoredRegistry {
     pub(super) id: i64,
-    /// Its name in Portainer.
+    /// The name in Portainer.
     pub(super) name: String,
     pub(super) host: String,
     user: String,
@@ -170,7 +170,7 @@ impl Registries {
         id
     }
 
-    /// What the registry has behind a reference. `with`: the stored registry whose credentials go along.
+    /// The image behind a reference. `with` is Portainer's entry whose credentials are sent.
     pub(super) fn resolve(
         &self,
         reference: &Reference,
@@ -251,7 +251,7 @@ impl Registries {
         })
     }
 
-    /// The stored registry of a host, as Portainer picks it for a deploy.
+    /// The entry for a host that Portainer uses for a deployment.
     pub(super) fn stored_for(&self, host: &str) -> Option<&StoredRegistry> {
         self.stored.iter().find(|stored| stored.host == host)
     }
@@ -265,7 +265,7 @@ fn set(hosts: &mut BTreeSet<String>, host: &str, on: bool) {
     }
 }
 
-/// What the daemon says about a registry that nobody answers for: public names do not resolve, addresses refuse.
+/// The daemon's error for a registry that does not answer: public names do not resolve, addresses refuse the connection.
 fn unreachable(host: &str) -> String {
     match host {
         "docker.io" => {

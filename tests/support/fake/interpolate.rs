@@ -1,10 +1,10 @@
-//! Variables in compose files, filled in as compose does.
+//! Interpolation of variables in compose files, as compose does it.
 
 use yaml_serde::Value;
 
 use super::compose::scalar;
 
-/// Fills in every text below `tree`; an error names the place.
+/// Interpolates every text below `tree`; an error names its position.
 pub(super) fn interpolate_tree(
     tree: &mut Value,
     path: &str,
@@ -37,7 +37,7 @@ pub(super) fn interpolate_tree(
     Ok(())
 }
 
-/// Fills `$NAME`, `${NAME}`, `${NAME:-x}`, `${NAME-x}`, `${NAME:?x}`, `${NAME?x}`, `${NAME:+x}`, `${NAME+x}` and `$$` in one value.
+/// Interpolates `$NAME`, `${NAME}`, `${NAME:-x}`, `${NAME-x}`, `${NAME:?x}`, `${NAME?x}`, `${NAME:+x}`, `${NAME+x}` and `$$` in one value.
 fn interpolate(text: &str, find: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;

@@ -1,38 +1,38 @@
-//! What a container does after its start, as a function of time: nothing ticks, every look is computed from how long it has run.
+//! The life of a container as a function of time: its state is computed at each inspection from the time since its start.
 
 use std::time::Duration;
 
 use super::time::{Millis, age, millis};
 
-/// What the program in an image does when it is run.
+/// The behaviour of the program in an image.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Behaviour {
-    /// Runs on; its health check, if there is one, always passes.
+    /// Keeps running; its health check, if it has one, always passes.
     Runs,
-    /// Runs on; the health check passes from this long after the start.
+    /// Keeps running; the health check passes after some time.
     Healthy {
         /// Time from the start to the first passing check.
         after: Duration,
     },
-    /// Runs on; the health check never passes.
+    /// Keeps running; the health check never passes.
     NeverHealthy,
-    /// Runs on; the health check passes at first, and fails from this long after the start.
+    /// Keeps running; the health check passes at first and fails after some time.
     Sickens {
         /// Time from the start to the first failing check.
         after: Duration,
     },
-    /// Exits this long after each start.
+    /// Exits some time after each start.
     CrashLoop {
-        /// How long each run lasts.
+        /// Duration of each run.
         every: Duration,
         /// Exit code of each run.
         code: i64,
     },
-    /// Exits a number of times, and then runs on.
+    /// Exits a number of times, and then keeps running.
     Recovers {
-        /// How many runs end in an exit.
+        /// Number of runs that exit.
         crashes: u32,
-        /// How long each of them lasts.
+        /// Duration of each of them.
         every: Duration,
         /// Their exit code.
         code: i64,
@@ -42,14 +42,14 @@ pub(crate) enum Behaviour {
         /// Its exit code.
         code: i64,
     },
-    /// A job that takes its time.
+    /// A job of some duration.
     Finishes {
-        /// How long each run lasts.
+        /// Duration of each run.
         after: Duration,
         /// Its exit code.
         code: i64,
     },
-    /// Cannot be started at all: `up` fails with the daemon's complaint.
+    /// Cannot be started: `up` fails with the daemon's error.
     CannotStart,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Healthcheck {
 }
 
 impl Default for Healthcheck {
-    /// What an image of the fake has when its behaviour speaks of health: quick, so that tests are.
+    /// The health check of an image whose behaviour includes health; short intervals keep tests fast.
     fn default() -> Healthcheck {
         Healthcheck {
             interval: Duration::from_secs(1),
@@ -119,7 +119,7 @@ impl Restart {
     }
 }
 
-/// What is known of a container's process and of what Docker does with it.
+/// A container's process and the actions on it.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     pub(super) behaviour: Behaviour,
@@ -128,10 +128,10 @@ pub(super) struct Life {
     pub(super) phase: Phase,
 }
 
-/// What has been done to a container.
+/// The last action on a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Made, not started.
+    /// Created and not started.
     Created,
     /// Started at this time.
     Started(Millis),
@@ -143,7 +143,7 @@ pub(super) enum Phase {
     },
 }
 
-/// How a container looks at one moment.
+/// The state of a container at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Look {
     /// `created`, `running`, `restarting`, `exited`.
@@ -157,7 +157,7 @@ pub(super) struct Look {
 }
 
 impl Life {
-    /// How the container looks at `now`.
+    /// The state of the container at `now`.
     pub(super) fn look(&self, now: Millis) -> Look {
         match self.phase {
             Phase::Created => Look {
@@ -228,7 +228,7 @@ impl Life {
         }
     }
 
-    /// How long the run after this many restarts lasts, and its exit code; `None`: for ever.
+    /// Duration and exit code of the run after this many restarts; `None` if it does not end.
     fn run_ends(&self, restarts: u32) -> Option<(Millis, i64)> {
         match &self.behaviour {
             Behaviour::CrashLoop { every, code } => Some((millis(*every), *code)),
@@ -247,7 +247,7 @@ impl Life {
         }
     }
 
-    /// Health and failing streak this long after a start: one check each interval, failures in the start period do not count.
+    /// Health and failing streak at this time after a start: one check each interval, failures in the start period do not count.
     fn health_at(&self, check: &Healthcheck, up: Millis) -> (&'static str, u32) {
         let interval = millis(check.interval).max(1);
         let (mut status, mut streak, mut ever_passed) = ("starting", 0, false);

@@ -1,4 +1,4 @@
-//! Portainer's own records: environments and stacks, and the JSON they become.
+//! Portainer's records of environments and stacks, and their JSON.
 
 use serde_json::{Value, json};
 
@@ -15,15 +15,15 @@ pub(crate) type EnvironmentId = i64;
 pub(super) struct Environment {
     pub(super) id: EnvironmentId,
     pub(super) name: String,
-    /// Which of the world's engines it speaks to; two environments may share one.
+    /// The index of its engine; two environments may share one.
     pub(super) engine: usize,
     /// Standard users with access to it.
     pub(super) users: Vec<i64>,
-    /// Its agent is away: Portainer says so, and the proxy gives up.
+    /// True if its agent is down: `Status` is 2, and proxied calls fail.
     pub(super) down: bool,
-    /// Regular users may manage stacks.
+    /// True if standard users may manage stacks.
     pub(super) stack_management: bool,
-    /// Regular users may mount host paths.
+    /// True if standard users may mount host paths.
     pub(super) bind_mounts: bool,
 }
 
@@ -62,7 +62,7 @@ impl Environment {
     }
 }
 
-/// What runs a stack; the number is Portainer's `Type`.
+/// The orchestrator of a stack; the number is Portainer's `Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Type 1.
@@ -80,9 +80,9 @@ pub(crate) struct Stack {
     pub(crate) id: StackId,
     /// Normalised: lower case.
     pub(crate) name: String,
-    /// What runs it.
+    /// The orchestrator.
     pub(crate) kind: Kind,
-    /// Where it runs.
+    /// The environment that it runs on.
     pub(crate) environment: EnvironmentId,
     /// `null` after an update without Env.
     pub(crate) env: Option<Vec<(String, String)>>,
@@ -104,41 +104,41 @@ pub(crate) struct Stack {
     pub(crate) git: Option<GitLink>,
     /// Id of its native webhook.
     pub(crate) webhook: Option<String>,
-    /// Made from an app template, or detached from git by a plain update.
+    /// True for a stack from an app template, or detached from Git by a plain update.
     pub(crate) from_app_template: bool,
     /// Files besides the entry file.
     pub(crate) additional_files: Vec<String>,
-    /// Access control; bound to environment and name, so that it does not follow a stack to another environment.
+    /// Access control. It belongs to environment and name, so it does not follow a stack to another environment.
     pub(crate) access: Option<Access>,
-    /// What happened to the last deploy (2.41 and later): status, time, message.
+    /// The states of the last deployment (2.41 and later): status, time, message.
     pub(crate) deployment_status: Vec<(i64, i64, String)>,
-    /// The status before the last deploy (2.41 and later).
+    /// The status before the last deployment (2.41 and later).
     pub(crate) start_status: i64,
-    /// Git settings were saved and not deployed yet: the file cannot be read (2.41 and later).
+    /// True if Git settings were saved and not yet deployed: the file cannot be read (2.41 and later).
     pub(crate) settings_saved: bool,
-    /// Who may see and who may change its Source (2.43 and later); `None`: every user of the stack.
+    /// Rights to its Source (2.43 and later); `None`: every user of the stack has them.
     pub(crate) source: Option<Source>,
     /// The swarm's id; empty for other kinds.
     pub(crate) swarm_id: String,
-    /// Further fields of the JSON object, of Business or of later releases; they override.
+    /// Further fields of the JSON object, as in Business Edition or later releases; they override others.
     pub(crate) extra: serde_json::Map<String, Value>,
 }
 
 /// Rights to a git stack's Source, by user.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Source {
-    /// Standard users it is shared with.
+    /// Standard users whom it is shared with.
     pub(crate) users: Vec<i64>,
     /// Standard users who own it.
     pub(crate) owners: Vec<i64>,
 }
 
-/// Who besides administrators may use a stack.
+/// Access control of a stack.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     pub(super) id: i64,
     pub(super) resource: String,
-    /// Standard users it is shared with; none: administrators only.
+    /// Standard users whom it is shared with; empty: administrators only.
     pub(crate) users: Vec<i64>,
 }
 
@@ -147,9 +147,9 @@ pub(crate) struct Access {
 pub(crate) struct GitLink {
     /// URL of the repository.
     pub(crate) url: String,
-    /// `refs/heads/main`; may have become empty.
+    /// `refs/heads/main`; empty after an update that omitted it.
     pub(crate) reference_name: String,
-    /// User name and password, when the repository asks for them.
+    /// User name and password, if the repository requires them.
     pub(crate) credentials: Option<(String, String)>,
     /// The deployed commit.
     pub(crate) config_hash: String,
@@ -183,7 +183,7 @@ impl GitLink {
 }
 
 impl Stack {
-    /// The access control that is in force where the stack is now.
+    /// The access control that applies in the stack's current environment.
     pub(super) fn access_here(&self) -> Option<&Access> {
         let resource = format!("{}_{}", self.environment, self.name);
         self.access
@@ -191,12 +191,12 @@ impl Stack {
             .filter(|access| access.resource == resource)
     }
 
-    /// Where Portainer keeps the stack's files.
+    /// The folder of the stack's files in Portainer.
     pub(super) fn project_path(&self) -> String {
         format!("/data/compose/{}", self.id)
     }
 
-    /// What interpolation sees.
+    /// The variables for interpolation.
     pub(super) fn variables(env: Option<&Vec<(String, String)>>) -> Vec<(String, String)> {
         env.cloned().unwrap_or_default()
     }

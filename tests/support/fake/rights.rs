@@ -1,4 +1,4 @@
-//! Who may use which environment and stack, in Portainer's order of checks and with its words.
+//! Access to environments and stacks, in Portainer's order of checks and with its messages.
 
 use super::auth::Caller;
 use super::compose::File;
@@ -7,7 +7,7 @@ use super::record::{EnvironmentId, Stack, StackId};
 use super::world::World;
 
 impl World {
-    /// The stack, for a caller who may change it; `environment` is where the update wants it to be.
+    /// Checks that a caller may change a stack; `environment` is the one that the update names.
     pub(super) fn editable(
         &self,
         caller: &Caller,
@@ -74,7 +74,7 @@ impl World {
         open.then_some(()).ok_or_else(refusal)
     }
 
-    /// Whether the caller may use the stack, and everything that carries its name.
+    /// Checks that the caller may use the stack and the objects that belong to it.
     pub(super) fn stack_open(&self, caller: &Caller, stack: &Stack) -> Result<(), Answer> {
         let open = caller.user.administrator
             || stack
@@ -104,10 +104,14 @@ impl World {
             .ok_or_else(|| Answer::error(403, refusal, refusal))
     }
 
-    /// 2.38 and 2.39 read the file of a standard user with an old loader and no variables.
+    /// Validates a file as 2.38 and 2.39 do for a standard user: with an old loader and without variables.
     pub(super) fn old_loader_accepts(&self, caller: &Caller, file: &str) -> Result<(), Answer> {
         let unknown = file.contains("condition:") || file.contains(":?");
-        if caller.user.administrator || !unknown || !self.era.validates_with_old_loader() {
+        if caller.user.administrator
+            || !unknown
+            || !self.era.validates_with_old_loader()
+            || self.is_2_40
+        {
             return Ok(());
         }
         let why = "stack config file is invalid: services.web.depends_on must be a list";

@@ -1,4 +1,4 @@
-//! Which request is for whom: Portainer's own routes; the Docker proxy and the stacks have files of their own.
+//! Routing of requests, and Portainer's own routes; the Docker proxy and the stacks have files of their own.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use super::stacks::Reply;
 use super::world::World;
 
 impl World {
-    /// Answers a request, or says which deploy its answer waits for.
+    /// Answers a request, or returns the deployment that its answer waits for.
     pub(super) fn handle(&mut self, request: &Request) -> Reply {
         self.advance();
         if let Some(refusal) = self.refuse_early(request) {
@@ -145,9 +145,10 @@ impl World {
     }
 
     fn version_number(&self) -> &'static str {
-        match self.is_2_41 {
-            true => "2.41.1",
-            false => self.era.version(),
+        match (self.is_2_40, self.is_2_41) {
+            (true, _) => "2.40.0",
+            (_, true) => "2.41.1",
+            _ => self.era.version(),
         }
     }
 
@@ -292,7 +293,7 @@ fn administrator(caller: &Caller) -> Result<(), Answer> {
     caller.user.administrator.then_some(()).ok_or_else(refusal)
 }
 
-/// Whether Portainer has a route here at all, whatever the method.
+/// Tells whether Portainer has a route here, with any method.
 fn known(parts: &[&str]) -> bool {
     matches!(
         parts,

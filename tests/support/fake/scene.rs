@@ -1,4 +1,4 @@
-//! What a test sets up around the stacks: registries and what is in them, engines, environments and users.
+//! Set-up of everything besides stacks: registries and their images, engines, environments and users.
 
 use super::auth::Setup;
 use super::engine::EngineStyle;
@@ -11,7 +11,7 @@ use super::world::World;
 impl World {
     // ── registry ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A new image in the registry behind this reference; no engine has it yet.
+    /// Pushes a new image to the registry; no engine has it yet.
     pub(crate) fn push(&mut self, reference: &str, behaviour: Behaviour) -> ImageId {
         let image = self.new_image(behaviour);
         let parsed = Reference::parse(reference)
@@ -20,7 +20,7 @@ impl World {
         image.id
     }
 
-    /// The same content under a new index, as after a build with another attestation.
+    /// Pushes the same content under a new index, as after a build with another attestation.
     pub(crate) fn push_same_content(&mut self, reference: &str) -> ImageId {
         let parsed = Reference::parse(reference).unwrap();
         let old = self.registries.resolve(&parsed, None).unwrap();
@@ -34,13 +34,13 @@ impl World {
         image.id
     }
 
-    /// An image that is already known, in the registry behind one more reference.
+    /// Pushes an existing image under another reference.
     pub(crate) fn push_again(&mut self, reference: &str, id: &str) {
         let parsed = Reference::parse(reference).unwrap();
         self.registries.put(&parsed, &self.catalogue[id]);
     }
 
-    /// Digest of an image's manifest.
+    /// The digest of an image's manifest.
     pub(crate) fn digest(&self, id: &str) -> String {
         self.catalogue[id].digest.clone()
     }
@@ -52,34 +52,34 @@ impl World {
             .unwrap_or_else(|| panic!("no such image: {id}"))
     }
 
-    /// The registry forgets a tag.
+    /// Deletes a tag from the registry.
     pub(crate) fn remove_from_registry(&mut self, reference: &str) {
         self.registries
             .remove(&Reference::parse(reference).unwrap());
     }
 
-    /// Nobody answers at this registry host.
+    /// Sets whether a registry host is down.
     pub(crate) fn registry_down(&mut self, host: &str, down: bool) {
         self.registries.set_down(host, down);
     }
 
-    /// The registry refuses because of too many pulls.
+    /// Sets whether the registry rejects pulls because of its rate limit.
     pub(crate) fn registry_limits(&mut self, host: &str, limited: bool) {
         self.registries.set_limited(host, limited);
     }
 
-    /// The registry asks for credentials; Portainer has them stored under the id returned.
+    /// Makes a registry require credentials, which Portainer has under the returned id.
     pub(crate) fn registry_private(&mut self, host: &str, user: &str, password: &str) -> i64 {
         self.registry_locked(host, user, password);
         self.registries.store(host, user, password)
     }
 
-    /// One more entry for a registry in Portainer, whether or not its credentials are right.
+    /// Adds an entry for a registry to Portainer; its credentials may be wrong.
     pub(crate) fn registry_stored(&mut self, host: &str, user: &str, password: &str) -> i64 {
         self.registries.store(host, user, password)
     }
 
-    /// Renames a registry that is stored in Portainer; it is named by its host at first.
+    /// Renames an entry for a registry, which is first named after its host.
     pub(crate) fn rename_registry(&mut self, id: i64, name: &str) {
         let stored = self.registries.stored.iter_mut();
         let registry = stored.filter(|registry| registry.id == id);
@@ -88,20 +88,20 @@ impl World {
         }
     }
 
-    /// The registry asks for credentials that Portainer does not have.
+    /// Makes a registry require credentials that Portainer does not have.
     pub(crate) fn registry_locked(&mut self, host: &str, user: &str, password: &str) {
         self.registries.lock(host, user, password);
     }
 
     // ── engines ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A further environment with an engine of its own.
+    /// Adds an environment with an engine of its own.
     pub(crate) fn environment(&mut self, name: &str) -> EnvironmentId {
         self.engines.push(Engine::default());
         self.add_environment(name, self.engines.len() - 1)
     }
 
-    /// A further environment on the engine of another one.
+    /// Adds an environment on the engine of another one.
     pub(crate) fn environment_beside(&mut self, name: &str, other: EnvironmentId) -> EnvironmentId {
         let engine = self
             .environments
@@ -112,24 +112,24 @@ impl World {
         self.add_environment(name, engine)
     }
 
-    /// Gives an environment another name.
+    /// Renames an environment.
     pub(crate) fn rename_environment(&mut self, id: EnvironmentId, name: &str) {
         let environment = self.environments.iter_mut().find(|e| e.id == id);
         environment.unwrap().name = name.to_owned();
     }
 
-    /// The agent of an environment goes away, or comes back.
+    /// Sets whether the agent of an environment is down.
     pub(crate) fn environment_down(&mut self, id: EnvironmentId, down: bool) {
         let environment = self.environments.iter_mut().find(|e| e.id == id);
         environment.unwrap().down = down;
     }
 
-    /// Removes an environment from Portainer; its stacks become orphans, its engine goes on.
+    /// Removes an environment from Portainer; its stacks become orphans, and its engine keeps running.
     pub(crate) fn remove_environment(&mut self, id: EnvironmentId) {
         self.environments.retain(|e| e.id != id);
     }
 
-    /// An image that was built on the engine: it has no registry digest, unless the engine uses the containerd store.
+    /// Builds an image on the engine: it has no registry digest, unless the engine uses the containerd store.
     pub(crate) fn local_image(
         &mut self,
         reference: &str,
@@ -143,13 +143,13 @@ impl World {
         image.id
     }
 
-    /// Lets a tag on the engine name another image that the engine has or gets by this.
+    /// Moves a tag on the engine to another image, which is added if it is missing.
     pub(crate) fn retag(&mut self, reference: &str, environment: EnvironmentId, id: &str) {
         self.engine_of(environment)
             .tag(&Reference::parse(reference).unwrap(), id);
     }
 
-    /// The engine pulls, without Portainer's doing.
+    /// Pulls an image on the engine, without Portainer.
     pub(crate) fn pull(&mut self, reference: &str, environment: EnvironmentId) -> ImageId {
         let parsed = Reference::parse(reference).unwrap();
         let stored = self.registries.stored_for(&parsed.host);
@@ -175,40 +175,40 @@ impl World {
         self.engine_of(environment).find_image(reference)
     }
 
-    /// The engine forgets an image.
+    /// Removes an image from the engine.
     pub(crate) fn remove_local_image(&mut self, id: &str, environment: EnvironmentId) {
         self.engine_of(environment).images.remove(id);
     }
 
-    /// The engines keep images in containerd's store: an image's id is its digest, and built images have digests too.
+    /// Makes the engines use the containerd store: an image's id is its digest, and built images have digests, too.
     pub(crate) fn use_containerd_store(&mut self) {
         self.use_engine(EngineStyle::Docker29);
     }
 
-    /// The engines behave as this release does.
+    /// Makes the engines behave as this release.
     pub(crate) fn use_engine(&mut self, style: EngineStyle) {
         self.engine_style = style;
         self.registries.style = style;
     }
 
-    /// Something else on the host holds a port, `127.0.0.1:5000`.
+    /// Occupies a port of the host, `127.0.0.1:5000`.
     pub(crate) fn take_port(&mut self, environment: EnvironmentId, port: &str) {
         self.engine_of(environment)
             .taken_ports
             .insert(port.to_owned());
     }
 
-    /// The port is free again.
+    /// Frees a port of the host.
     pub(crate) fn free_port(&mut self, environment: EnvironmentId, port: &str) {
         self.engine_of(environment).taken_ports.remove(port);
     }
 
-    /// The daemon behind an environment does not answer.
+    /// Sets whether the daemon behind an environment is unreachable.
     pub(crate) fn engine_down(&mut self, environment: EnvironmentId, down: bool) {
         self.engine_of(environment).unreachable = down;
     }
 
-    /// The daemon behind an environment is killed: its containers end with it.
+    /// Kills the daemon behind an environment, and its containers with it.
     pub(crate) fn engine_dies(&mut self, environment: EnvironmentId) {
         let now = self.now();
         let engine = self.engine_of(environment);
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// The daemon is back; it starts the containers again that are to be restarted always.
+    /// Starts the daemon again, which starts the containers whose restart policy demands it.
     pub(crate) fn engine_returns(&mut self, environment: EnvironmentId) {
         let now = self.now();
         let engine = self.engine_of(environment);
@@ -238,7 +238,7 @@ impl World {
         }
     }
 
-    /// An exited container that carries a stack's labels, although its service is none of the file's: a left-over, or somebody else's.
+    /// Adds an exited container that has a stack's labels and a service that is not in its file: a left-over, or another user's.
     pub(crate) fn foreign_container(&mut self, project: &str, like: &str, service: &str) {
         let id = self.run_one_off(project, like);
         let now = self.now();
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    /// Half of a deployment: the container of a service has been stopped, and its replacement is created and not started.
+    /// Leaves half of a deployment: the container of a service is stopped, and its replacement is created and not started.
     pub(crate) fn half_replace(&mut self, project: &str, service: &str) -> String {
         let replacement = self.run_one_off(project, service);
         let now = self.now();
@@ -309,7 +309,7 @@ impl World {
         replacement
     }
 
-    /// Somebody ran `compose run` for a service: a further container of its image, labelled as one-off.
+    /// Adds a container as `compose run` does, labelled as one-off.
     pub(crate) fn run_one_off(&mut self, project: &str, service: &str) -> String {
         let (id, now) = (self.hex(64), self.now());
         let engines = self.engines.iter_mut();
@@ -334,7 +334,7 @@ impl World {
 
     // ── users ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A standard user without any access; returns its id and an API key of it.
+    /// Adds a standard user without any access; returns the id and an API key.
     pub(crate) fn user_standard(&mut self, name: &str, password: &str) -> (i64, String) {
         let id = self.users.add(name, password, false);
         let key = self.new_key();
@@ -342,7 +342,7 @@ impl World {
         (id, key)
     }
 
-    /// Gives a standard user access to an environment, or takes it.
+    /// Grants or revokes a standard user's access to an environment.
     pub(crate) fn may_use_environment(&mut self, user: i64, environment: EnvironmentId, may: bool) {
         let users = &mut self
             .environments
@@ -354,7 +354,7 @@ impl World {
         users.extend(may.then_some(user));
     }
 
-    /// Shares a stack with a standard user, or ends that.
+    /// Grants or revokes a standard user's access to a stack.
     pub(crate) fn may_use_stack(&mut self, user: i64, stack: StackId, may: bool) {
         let access = &mut self.stack_mut(stack).access;
         let users = &mut access.as_mut().unwrap().users;
@@ -362,7 +362,7 @@ impl World {
         users.extend(may.then_some(user));
     }
 
-    /// Whether regular users may manage stacks in an environment.
+    /// Sets whether standard users may manage stacks in an environment.
     pub(crate) fn stack_management(&mut self, environment: EnvironmentId, allowed: bool) {
         self.environments
             .iter_mut()
@@ -371,7 +371,7 @@ impl World {
             .stack_management = allowed;
     }
 
-    /// Whether regular users may mount host paths in an environment.
+    /// Sets whether standard users may mount host paths in an environment.
     pub(crate) fn bind_mounts(&mut self, environment: EnvironmentId, allowed: bool) {
         self.environments
             .iter_mut()
@@ -380,12 +380,12 @@ impl World {
             .bind_mounts = allowed;
     }
 
-    /// All API keys of a user stop working.
+    /// Revokes all API keys of a user.
     pub(crate) fn revoke_keys(&mut self, user: i64) {
         self.users.revoke_keys(user);
     }
 
-    /// Gives the user another API key.
+    /// Adds an API key for a user.
     pub(crate) fn add_api_key(&mut self, name: &str, key: &str) {
         let user = self.users.list.iter().find(|user| user.name == name);
         let id = user.expect("the user exists").id;
@@ -413,7 +413,7 @@ impl World {
             .clone()
     }
 
-    /// Portainer without administrator, in its first five minutes or locked after them.
+    /// Removes the administrator, as before the initial setup.
     pub(crate) fn without_administrator(&mut self, setup: Setup) {
         self.users.list.clear();
         self.users.setup = setup;

@@ -1,11 +1,12 @@
-//! What a test looks at: the stacks' records, and their containers as they are now.
+//! Views for tests: the stacks' records and the current state of their containers.
 
 use super::image::ImageId;
+use super::life::Phase;
 use super::record::{Stack, StackId};
 use super::time::millis;
 use super::world::World;
 
-/// A container as a test sees it.
+/// The state of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Compose service.
@@ -22,7 +23,7 @@ pub(crate) struct Seen {
     pub(crate) state: &'static str,
     /// `starting`, `healthy`, `unhealthy`; none without a health check.
     pub(crate) health: Option<&'static str>,
-    /// Of the last run that ended.
+    /// Exit code of the last finished run.
     pub(crate) exit_code: i64,
     /// `RestartCount`.
     pub(crate) restarts: u32,
@@ -31,7 +32,7 @@ pub(crate) struct Seen {
 }
 
 impl World {
-    /// A stack's record by name; panics without it.
+    /// A stack's record by name; panics if it does not exist.
     pub(crate) fn stack(&self, name: &str) -> &Stack {
         self.stacks
             .iter()
@@ -39,12 +40,12 @@ impl World {
             .unwrap_or_else(|| panic!("no stack {name}"))
     }
 
-    /// The next stack gets this id.
+    /// Sets the id of the next stack.
     pub(crate) fn next_stack_is(&mut self, id: StackId) {
         self.last_stack = id - 1;
     }
 
-    /// A stack's record by id, to be changed.
+    /// A mutable stack record by id.
     pub(crate) fn stack_mut(&mut self, id: StackId) -> &mut Stack {
         self.stacks
             .iter_mut()
@@ -52,7 +53,7 @@ impl World {
             .unwrap_or_else(|| panic!("no stack {id}"))
     }
 
-    /// The containers of a compose stack, by service and name, wherever they run.
+    /// The containers of a compose stack on all engines, sorted by service and name.
     pub(crate) fn containers(&self, project: &str) -> Vec<Seen> {
         let now = self.now();
         let all = self
@@ -80,7 +81,7 @@ impl World {
         seen
     }
 
-    /// The only container of a service; panics when there are none or several.
+    /// The only container of a service; panics if there are none or several.
     pub(crate) fn container(&self, project: &str, service: &str) -> Seen {
         let mut found: Vec<Seen> = self
             .containers(project)
@@ -95,7 +96,7 @@ impl World {
         found.remove(0)
     }
 
-    /// Stops a container, as somebody on the host might.
+    /// Stops a container, as `docker stop` on the host does.
     pub(crate) fn stop_container(&mut self, id: &str) {
         let now = self.now();
         self.engines
@@ -112,13 +113,20 @@ impl World {
         container.life.phase = super::life::Phase::Started(now);
     }
 
-    /// Lets a container take its time when it is stopped.
+    /// Sets the time that a container takes to stop.
     pub(crate) fn slow_to_stop(&mut self, id: &str, takes: std::time::Duration) {
         let container = self.engines.iter_mut().find_map(|e| e.get_mut(id));
         container.unwrap().stop = millis(takes);
     }
 
-    /// Removes a container, as somebody on the host might.
+    /// Puts a container back into the state `created`.
+    pub(crate) fn unstart_container(&mut self, id: &str) {
+        let mut engines = self.engines.iter_mut();
+        let container = engines.find_map(|engine| engine.get_mut(id)).unwrap();
+        container.life.phase = Phase::Created;
+    }
+
+    /// Removes a container, as `docker rm` on the host does.
     pub(crate) fn remove_container(&mut self, id: &str) {
         self.engines.iter_mut().for_each(|e| e.remove(id));
     }

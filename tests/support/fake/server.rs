@@ -1,4 +1,4 @@
-//! The listening socket and a thread for each connection; applies faults, keeps the record of calls, and waits for deploys.
+//! The listening socket and a thread for each connection; applies faults, records calls, and waits for deployments.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use super::stacks::Reply;
 use super::time::{Clock, Millis, http_date, millis};
 use super::world::World;
 
-/// One request as it came in, and what it was answered.
+/// A request and the status of its answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     /// `GET`, `PUT` …
@@ -26,26 +26,26 @@ pub(crate) struct Call {
     pub(crate) query: Vec<(String, String)>,
     /// Names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
-    /// JSON; text that is none as a string; nothing as null.
+    /// JSON; other text as a string; an empty body as null.
     pub(crate) body: Value,
-    /// `None`: not answered yet, or never.
+    /// `None` before the answer, or without one.
     pub(crate) status: Option<u16>,
-    /// When it came in, on the fake's clock.
+    /// Time of arrival on the fake's clock.
     pub(crate) at: Millis,
-    /// When it had been read.
+    /// Real time at which the request was complete.
     pub(crate) began: Instant,
-    /// When its answer was there to be written.
+    /// Real time at which its answer was ready.
     pub(crate) ended: Option<Instant>,
 }
 
-/// What the threads of one fake share.
+/// The state shared by the threads of one fake.
 pub(super) struct Shared {
     pub(super) world: Mutex<World>,
     pub(super) faults: Mutex<Faults>,
-    /// Numbered, because a test may forget earlier ones while one is under way.
+    /// Numbered, because a test may discard earlier calls while one is in progress.
     pub(super) calls: Mutex<Vec<(u64, Call)>>,
     pub(super) clock: Clock,
-    /// Waiting moves the clock instead of taking time.
+    /// Makes waits advance the clock instead of taking time.
     pub(super) skip_waiting: AtomicBool,
     stopping: AtomicBool,
     next_call: AtomicU64,
@@ -105,7 +105,7 @@ impl Shared {
         }
     }
 
-    /// A test that failed under the lock must not hide its message behind a poisoned one.
+    /// Ignores poisoning: the message of a test that failed under the lock must stay visible.
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.world
             .lock()
@@ -126,7 +126,7 @@ impl Shared {
         connections.push((handle, thread));
     }
 
-    /// Ends every connection, and waits for its thread.
+    /// Closes every connection and joins its thread.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         let connections = std::mem::take(&mut *self.connections.lock().unwrap());
@@ -263,7 +263,7 @@ impl Shared {
         }
     }
 
-    /// Looks every few milliseconds until there is something, or the fake stops; or moves the clock to when there may be.
+    /// Polls every few milliseconds until `look` returns something or the fake stops. May move the clock to the next due time instead.
     fn wait<T>(
         &self,
         mut look: impl FnMut() -> Option<T>,

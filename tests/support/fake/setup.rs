@@ -1,15 +1,15 @@
-//! Stacks that are there when a test begins: deployed an hour ago, as if by an administrator.
+//! Stacks that exist when a test begins: deployed an hour ago by an administrator.
 
 use super::deploy::{Purpose, Update};
 use super::record::{Access, EnvironmentId, Kind, Stack, StackId};
 use super::time::{Millis, seconds};
 use super::world::World;
 
-/// How long ago the stacks of a set-up were deployed.
+/// The age of the stacks of a set-up.
 const AGO: Millis = 3_600_000;
 
 impl World {
-    /// A compose stack on environment 1, pulled and up for an hour; "administrators only" until it is shared.
+    /// Adds a compose stack on environment 1 that has run for an hour; "administrators only" until it is shared.
     pub(crate) fn compose_stack(
         &mut self,
         name: &str,
@@ -19,7 +19,7 @@ impl World {
         self.compose_stack_in(1, name, file, env)
     }
 
-    /// The same on another environment.
+    /// As [`World::compose_stack`], on another environment.
     pub(crate) fn compose_stack_in(
         &mut self,
         environment: EnvironmentId,
@@ -32,7 +32,7 @@ impl World {
         id
     }
 
-    /// A record without anything running: for a stopped stack, a Kubernetes stack, a stack that came to grief.
+    /// Adds a record without containers: for a stopped stack, a Kubernetes stack or a failed one.
     pub(crate) fn record_only(
         &mut self,
         environment: EnvironmentId,
@@ -56,7 +56,7 @@ impl World {
         id
     }
 
-    /// Deploys a record as it stands, an hour ago.
+    /// Deploys a record with the time of an hour ago.
     pub(crate) fn deploy_hour_old(&mut self, id: StackId) {
         let stack = self.stack_mut(id).clone();
         let update = Update {
@@ -89,7 +89,7 @@ impl World {
             recreate: is_git,
             down_first: false,
             git: stack.git,
-            by: "somebody".to_owned(),
+            by: "another-user".to_owned(),
         };
         let now = self.now();
         self.submit(id, update, now);

@@ -1,4 +1,4 @@
-//! `/api/stacks`: finding, reading, updating, stopping and starting stacks, in Portainer's order of checks and with its words.
+//! `/api/stacks`: list, read, update, stop and start stacks, in Portainer's order of checks and with its messages.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use super::record::{EnvironmentId, Kind, Stack, StackId};
 use super::time::Millis;
 use super::world::World;
 
-/// What a route comes to: an answer, or a deploy to wait for.
+/// The result of a route: an answer, or a deployment to wait for.
 pub(super) enum Reply {
-    /// Answer now.
+    /// The answer is ready.
     Now(Answer),
-    /// Answer when this deploy has ended.
+    /// The answer follows the end of this deployment.
     After {
         ticket: Ticket,
         stack: StackId,
@@ -66,7 +66,7 @@ impl World {
         Ok(Answer::json(200, &self.stack_json(caller, stack)))
     }
 
-    /// The stack object for a caller; who may not see its Source sees no link to git.
+    /// The stack object for a caller; without access to the Source it has no Git link.
     fn stack_json(&self, caller: &Caller, stack: &Stack) -> Value {
         let mut value = stack.json(self.era, true);
         if !self.sees_source(caller, stack) {
@@ -75,7 +75,7 @@ impl World {
         value
     }
 
-    /// Whether the caller sees the stack's Source.
+    /// Tells whether the caller sees the stack's Source.
     pub(super) fn sees_source(&self, caller: &Caller, stack: &Stack) -> bool {
         let shared = |source: &super::record::Source| {
             source.users.contains(&caller.user.id) || source.owners.contains(&caller.user.id)
@@ -248,7 +248,7 @@ impl World {
         })
     }
 
-    /// What is said when the deploy behind a request has ended.
+    /// The answer to a request whose deployment has ended.
     pub(super) fn deploy_answer(
         &mut self,
         stack: StackId,
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// The eras part here: wait for the end, or answer at once with Status 3.
+    /// The answer to an update by era: after the deployment, or at once with Status 3.
     pub(super) fn reply(&mut self, ticket: Ticket, stack: StackId, purpose: Purpose) -> Reply {
         if self.era.answers_at_once() {
             self.deploy_answer(stack, purpose, Ok(())).into()
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// From 2.41 on a second update is refused while one runs.
+    /// Refuses a second update while one runs, from 2.41 on.
     pub(super) fn not_deploying(&self, id: StackId) -> Result<(), Answer> {
         let refused = self.era.answers_at_once() && self.deploys.concerns(id);
         let refusal = || {
@@ -339,7 +339,7 @@ fn not_a_number(text: &str) -> String {
     format!("Strconv.Atoi: parsing \"{text}\": invalid syntax")
 }
 
-/// `Env` of a payload; a missing one and null are the same, and erase what was stored.
+/// `Env` of a payload; a missing one and null erase the stored variables.
 pub(super) fn env_field(
     body: &Value,
     request: &Request,

@@ -1,4 +1,4 @@
-//! Swarm services: every update's course is settled when it is submitted, from what its image will do, and looked at by time.
+//! Swarm services: the course of an update is computed at submission from the behaviour of its image, and inspected by time.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use super::life::{Behaviour, Healthcheck, Life};
 use super::record::EnvironmentId;
 use super::time::{Millis, millis};
 
-/// From a task's creation to its start, when the image is there.
+/// Time from a task's creation to its start if the image is on the node.
 pub(super) const STARTS_IN: Millis = 300;
 
-/// The swarm of the world; there is at most one.
+/// The swarm; at most one exists.
 #[derive(Debug, Default)]
 pub(super) struct Swarm {
-    /// Empty: the engine is no swarm manager.
+    /// Empty if the engine is not a swarm manager.
     pub(super) cluster: String,
     pub(super) services: Vec<Service>,
-    /// So many updates fail with "update out of sequence" before one is taken.
+    /// The number of next updates that fail with "update out of sequence".
     pub(super) out_of_sequence: u32,
 }
 
-/// One service.
+/// A Swarm service.
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     pub(super) id: String,
@@ -38,42 +38,42 @@ pub(super) struct Service {
     pub(super) version: u64,
     pub(super) force_update: u64,
     pub(super) health: Option<Healthcheck>,
-    /// One for each spec that was rolled out, the last one being in force.
+    /// One for each spec that was rolled out; the last one is effective.
     pub(super) generations: Vec<Generation>,
     pub(super) update: Option<Course>,
 }
 
-/// `update_config` and what else of `deploy` matters.
+/// `update_config` and the other relevant parts of `deploy`.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) stop_first: bool,
     pub(super) failure_action: String,
     pub(super) monitor: Millis,
     pub(super) restart_delay: Millis,
-    /// Mode `replicated-job` or `global-job`: its tasks are to end.
+    /// Mode `replicated-job` or `global-job`: its tasks run to completion.
     pub(super) job: bool,
-    /// Mode `global` or `global-job`: one task on each node, and there is one node.
+    /// Mode `global` or `global-job`: one task on the only node.
     pub(super) global: bool,
 }
 
 /// The tasks of one spec.
 #[derive(Clone, Debug)]
 pub(super) struct Generation {
-    /// `ref@sha256:…`, or the bare reference when no registry knew it.
+    /// `ref@sha256:…`, or the bare reference if no registry had it.
     pub(super) image: String,
     pub(super) image_id: Option<ImageId>,
     pub(super) life: Life,
-    /// The service's `ForceUpdate` when the spec came into force.
+    /// The service's `ForceUpdate` when the spec became effective.
     pub(super) force_update: u64,
     /// Seed of the ids of its tasks.
     pub(super) mark: String,
-    /// When its tasks are created.
+    /// Creation time of its tasks.
     pub(super) since: Millis,
-    /// When its tasks are told to shut down.
+    /// Shutdown time of its tasks.
     pub(super) until: Option<Millis>,
 }
 
-/// How an update goes.
+/// The course of an update.
 #[derive(Clone, Debug)]
 pub(super) struct Course {
     pub(super) started: Millis,
@@ -88,7 +88,7 @@ pub(super) enum CourseEnd {
     Pauses {
         at: Millis,
     },
-    /// Back to the spec before, which is in force from `at` on.
+    /// Rolled back to the previous spec, which is effective from `at` on.
     RollsBack {
         at: Millis,
         completes: Millis,
@@ -98,7 +98,7 @@ pub(super) enum CourseEnd {
 }
 
 impl Swarm {
-    /// Puts rollbacks into force whose time has come.
+    /// Applies the rollbacks that are due.
     pub(super) fn settle(&mut self, now: Millis) {
         for service in &mut self.services {
             let Some(course) = &mut service.update else {
@@ -125,12 +125,12 @@ impl Swarm {
 }
 
 impl Service {
-    /// The spec in force.
+    /// The effective spec.
     pub(super) fn current(&self) -> &Generation {
         self.generations.last().unwrap()
     }
 
-    /// Rolls a new spec out, or, with nothing new, only counts the version up and forgets the last update.
+    /// Rolls out a new spec; without a change, only increments the version and clears the last update.
     pub(super) fn roll(&mut self, new: Option<Generation>, at: Millis) {
         self.updated = at;
         self.version += 2;
@@ -157,7 +157,7 @@ impl Service {
             },
             (Some(at), _) => CourseEnd::Pauses { at },
         };
-        // With start-first the old tasks go when the new ones run; those that never run leave them alone.
+        // With start-first the old tasks stop when the new ones run; if those never run, the old ones stay.
         let replaced = if self.settings.stop_first {
             Some(at)
         } else {
@@ -170,7 +170,7 @@ impl Service {
 }
 
 impl Generation {
-    /// When its first task runs (and is healthy); `None`: never.
+    /// The time at which its first task runs and is healthy; `None` if it never does.
     pub(super) fn runs_from(&self) -> Option<Millis> {
         let started = self.since + STARTS_IN;
         match &self.life.behaviour {
@@ -183,7 +183,7 @@ impl Generation {
         }
     }
 
-    /// When its first task fails; `None`: never.
+    /// The time at which its first task fails; `None` if it never does.
     pub(super) fn first_failure(&self) -> Option<Millis> {
         let started = self.since + STARTS_IN;
         match &self.life.behaviour {

@@ -1,4 +1,4 @@
-//! Services and tasks as Docker's API shows them.
+//! Services and tasks in Docker's API.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::swarm::{CourseEnd, Generation, STARTS_IN, Service};
 use super::time::{Millis, millis, rfc3339};
 use super::world::World;
 
-/// Docker keeps so many tasks of each slot, those that run among them.
+/// The number of tasks that Docker keeps for each slot, including running ones.
 const HISTORY: usize = 5;
 
 impl World {
@@ -100,7 +100,7 @@ impl World {
         Answer::json(200, &Value::Array(rows))
     }
 
-    /// The tasks of a swarm stack that run, or have completed: the service's name in the file, the task's id, and its image.
+    /// The running or completed tasks of a Swarm stack: the service's name in the file, the task's id, and its image.
     pub(crate) fn swarm_tasks(&mut self, stack: &str) -> Vec<(String, String, String)> {
         let now = self.now();
         self.swarm.settle(now);
@@ -156,7 +156,7 @@ impl World {
     }
 }
 
-/// One task as it looks at one moment.
+/// The state of a task at one moment.
 pub(super) struct Task {
     id: String,
     slot: u32,
@@ -172,7 +172,7 @@ pub(super) struct Task {
 }
 
 impl Service {
-    /// All tasks that Docker still knows of.
+    /// All tasks that Docker still keeps.
     pub(super) fn tasks(&self, now: Millis) -> Vec<Task> {
         let mut tasks = Vec::new();
         for slot in 1..=self.replicas {
@@ -194,7 +194,7 @@ impl Service {
         tasks
     }
 
-    /// The tasks of one spec in one slot: one that runs, or one failed task after the other.
+    /// The tasks of one spec in one slot: a running one, or a series of failed ones.
     fn attempts(&self, generation: &Generation, slot: u32, now: Millis) -> Vec<Task> {
         let end = generation.until.unwrap_or(Millis::MAX).min(now);
         let replaced = generation.until.is_some_and(|until| until <= now);
@@ -289,7 +289,7 @@ impl Service {
         tasks
     }
 
-    /// `UpdateStatus`; absent until the first update and after one that changed nothing.
+    /// `UpdateStatus`; absent before the first update and after one without a change.
     fn update_status(&self, now: Millis) -> Option<Value> {
         let course = self.update.as_ref()?;
         let started = rfc3339(Some(course.started));
@@ -333,7 +333,7 @@ impl Service {
         }
     }
 
-    /// Grows with every write to the service, also with those of an update under way.
+    /// Increases with every write to the service, including those of a running update.
     fn version_at(&self, now: Millis) -> u64 {
         let ended = self
             .update

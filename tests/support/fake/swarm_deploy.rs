@@ -1,4 +1,4 @@
-//! `docker stack deploy`: services are handed in, with their images pinned to what the registry has.
+//! `docker stack deploy`: submits services with their images pinned to the registry's digests.
 
 use super::compose::{File, Service as Wanted};
 use super::deploy::Update;
@@ -10,7 +10,7 @@ use super::time::Millis;
 use super::world::World;
 
 impl World {
-    /// A swarm stack on environment 1, up for an hour; the engine becomes a swarm manager.
+    /// Adds a Swarm stack on environment 1 that has run for an hour; the engine becomes a swarm manager.
     pub(crate) fn swarm_stack(&mut self, name: &str, file: &str, env: &[(&str, &str)]) -> StackId {
         self.become_swarm();
         let id = self.record_only(1, name, Kind::Swarm, file, env);
@@ -20,7 +20,7 @@ impl World {
         id
     }
 
-    /// The engine is a swarm manager; returns the cluster's id.
+    /// Makes the engine a swarm manager; returns the cluster's id.
     pub(crate) fn become_swarm(&mut self) -> String {
         if self.swarm.cluster.is_empty() {
             self.swarm.cluster = self.swarm_id();
@@ -28,12 +28,12 @@ impl World {
         self.swarm.cluster.clone()
     }
 
-    /// The next updates of a swarm stack fail, so many times, because the service is being written.
+    /// Makes this number of updates of a Swarm stack fail because the service is being written.
     pub(crate) fn swarm_out_of_sequence(&mut self, times: u32) {
         self.swarm.out_of_sequence = times;
     }
 
-    /// The image that a swarm service has in its spec.
+    /// The image in the spec of a Swarm service.
     pub(crate) fn swarm_image(&mut self, name: &str) -> String {
         let now = self.now();
         self.swarm.settle(now);
@@ -46,7 +46,7 @@ impl World {
         service.current().image.clone()
     }
 
-    /// `docker stack deploy`: hands the services in, and is done before anything has rolled out.
+    /// `docker stack deploy`: submits the services and returns before anything has rolled out.
     pub(super) fn deploy_swarm(
         &mut self,
         stack: StackId,
@@ -143,7 +143,7 @@ impl World {
         Ok(())
     }
 
-    /// Starts a service's tasks anew, with the image looked up again or not.
+    /// Starts a service's tasks again, with or without resolving the image again.
     pub(super) fn force_update(&mut self, id: &str, pull: bool, at: Millis) -> bool {
         let Some(index) = self
             .swarm
@@ -171,7 +171,7 @@ impl World {
         true
     }
 
-    /// The reference with the digest that the registry has for it; bare when nobody knows it.
+    /// The reference with the registry's digest; bare if the registry does not return one.
     fn pinned(&self, reference: &str, with_credentials: bool) -> String {
         let parsed = Reference::parse(reference);
         let stored = parsed
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// 25 letters and digits, as swarm names things.
+    /// A Swarm id: 25 letters and digits.
     fn swarm_id(&mut self) -> String {
         let letter = |digit: char| char::from_digit((digit.to_digit(16).unwrap() * 7 + 3) % 36, 36);
         self.hex(25).chars().filter_map(letter).collect()
@@ -198,7 +198,7 @@ impl World {
         at: Millis,
     ) -> Generation {
         let digest = image.split_once('@').map(|(_, digest)| digest);
-        // Without a digest the nodes start the image that they have under this name.
+        // Without a digest the nodes start the local image of this name.
         let image_id = match digest {
             Some(digest) => self
                 .catalogue

@@ -1,4 +1,4 @@
-//! The fake's clock: real time plus an offset that a test may advance, and the date formats Portainer and Docker use.
+//! The fake's clock: real time plus an offset that a test may advance, and the date formats of Portainer and Docker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A point on the fake's clock: milliseconds since 1970.
 pub(crate) type Millis = u64;
 
-/// Real time since the start, plus `ahead`; everything the fake does in time reads this and nothing else.
+/// Real time since the start, plus `ahead`: the only clock of the fake.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     began: Instant,
@@ -24,12 +24,12 @@ impl Clock {
         }
     }
 
-    /// The offset in milliseconds, shared with whoever advances it.
+    /// The offset in milliseconds, shared with the test that advances it.
     pub(super) fn ahead(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.ahead)
     }
 
-    /// Now, in milliseconds since 1970.
+    /// The current time in milliseconds since 1970.
     pub(crate) fn now(&self) -> Millis {
         let real = self.unix_at_start + self.began.elapsed();
         millis(real) + self.ahead.load(Ordering::SeqCst)
@@ -42,12 +42,12 @@ impl Clock {
     }
 }
 
-/// A duration as the fake counts it.
+/// A duration in milliseconds.
 pub(super) fn millis(duration: Duration) -> Millis {
     u64::try_from(duration.as_millis()).unwrap()
 }
 
-/// Whole seconds, as Portainer's records and Docker's `Created` have them.
+/// Whole seconds, as in Portainer's records and Docker's `Created`.
 pub(super) fn seconds(at: Millis) -> i64 {
     i64::try_from(at / 1000).unwrap()
 }
@@ -83,7 +83,7 @@ pub(super) fn http_date(at: Millis) -> String {
     format!("{weekday}, {day:02} {month} {year:04} {h:02}:{m:02}:{s:02} GMT")
 }
 
-/// How Docker words an age: `Less than a second`, `4 seconds`, `About a minute`, `2 minutes`, `About an hour` …
+/// An age in Docker's words: `Less than a second`, `4 seconds`, `About a minute`, `2 minutes`, `About an hour` …
 pub(super) fn age(milliseconds: Millis) -> String {
     let seconds = milliseconds / 1000;
     match seconds {

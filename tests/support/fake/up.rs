@@ -1,4 +1,4 @@
-//! What `compose pull` and `compose up` do for a deploy: which images they need, which containers they make, and what they wait for.
+//! `compose pull` and `compose up`: the images that they need, the containers that they create, and the conditions that they wait for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -30,7 +30,7 @@ impl World {
         Ok(file)
     }
 
-    /// `compose pull`: tries every image, so that a failure may leave others moved. Returns how many were asked for.
+    /// `compose pull`: tries every image, so that a failure may leave the tags of others moved. Returns the number of images.
     pub(super) fn pull_images(&mut self, deploy: &Deploy) -> Result<u64, String> {
         let file = self.load(deploy)?;
         let wanted: Vec<_> = file
@@ -66,7 +66,7 @@ impl World {
         outcome
     }
 
-    /// The daemon pulls with the credentials that Portainer has stored.
+    /// Pulls on the daemon with Portainer's stored credentials.
     fn fetch(&mut self, environment: EnvironmentId, image: &str) -> Result<(), String> {
         let (reference, id) = self.look_up(image)?;
         let digest = self.digest(&id);
@@ -75,7 +75,7 @@ impl World {
         Ok(())
     }
 
-    /// What the registry has, as the daemon learns it.
+    /// The registry's image for a reference, or the daemon's error.
     fn look_up(&self, image: &str) -> Result<(Reference, ImageId), String> {
         let reference = valid_reference(image)?;
         let stored = self
@@ -87,7 +87,7 @@ impl World {
         Ok((reference, id))
     }
 
-    /// Every image must be on the engine before `up` touches a container.
+    /// Checks that every image is on the engine before `up` changes a container.
     fn have_images(&mut self, deploy: &Deploy, file: &File) -> Result<(), String> {
         let fetches = self.up_pulls_missing || deploy.update.purpose != Purpose::Update;
         for service in &file.services {
@@ -118,7 +118,7 @@ impl World {
         Ok(())
     }
 
-    /// `up`: first every container is made, service by service, then all are started in dependency order.
+    /// `up`: creates every container, service by service, then starts all of them in dependency order.
     pub(super) fn plan(&mut self, deploy: &mut Deploy) -> Result<(), String> {
         let file = self.load(deploy)?;
         self.have_images(deploy, &file)?;
@@ -174,7 +174,7 @@ impl World {
                 .filter(|c| c.service == service.name && c.number > service.replicas);
             steps.extend(too_many.flat_map(|c| removal(&c.id)));
         }
-        if deploy.update.prune && self.era.honours_prune() {
+        if deploy.update.prune && self.honours_prune() {
             let engine = self.engine_of(deploy.environment);
             let orphans = engine
                 .services(&deploy.project)
@@ -207,7 +207,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether a dependency is as it should be; an error when it never will be.
+    /// Tells whether a dependency's condition is met; an error if it never will be.
     pub(super) fn met(
         &mut self,
         deploy: &Deploy,
@@ -290,7 +290,7 @@ fn valid_reference(image: &str) -> Result<Reference, String> {
     })
 }
 
-/// The name a replacement has until the old container is gone.
+/// The name of a replacement until the old container is removed.
 pub(super) fn provisional_name(old: &str, name: &str) -> String {
     format!("{}_{name}", &old[..12])
 }

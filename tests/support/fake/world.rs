@@ -1,4 +1,4 @@
-//! Everything behind the fake's API, and what a test sets up and looks at: the registry, engines, stacks, users.
+//! The state behind the fake's API, which tests prepare and inspect: registries, engines, stacks, users.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,35 +14,38 @@ use super::record::{Environment, EnvironmentId, Stack, StackId};
 use super::swarm::Swarm;
 use super::time::{Clock, Millis};
 
-/// How long the engine's work takes; stopping and waiting for health come on top.
+/// The durations of the engine's work, without stopping and health checks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Pulling one image.
     pub(crate) pull: Duration,
-    /// The three tries of a failing pull, in releases that try again.
+    /// The three attempts of a failing pull, in releases that repeat it.
     pub(crate) pull_retries: Duration,
-    /// Making or removing one container.
+    /// Creating or removing one container.
     pub(crate) create: Duration,
     /// Starting one container.
     pub(crate) start: Duration,
 }
 
-/// The world behind one fake.
+/// The state of one fake.
 #[derive(Debug)]
 pub(crate) struct World {
-    /// How long the engine's work takes; a few milliseconds unless a test says otherwise.
+    /// The durations of the engine's work; a few milliseconds by default.
     pub(crate) pace: Pace,
-    /// Whether `up` fetches an image that the engine does not have. Off: it fails, as contract section 6a says.
+    /// True if `up` pulls an image that the engine does not have; otherwise it fails.
     pub(crate) up_pulls_missing: bool,
-    /// Whether compose gets the registry credentials that Portainer has stored; 2.24.0 gives it none.
+    /// True if compose gets the registry credentials that Portainer has stored; 2.24.0 gives it none.
     pub(crate) compose_logs_in: bool,
-    /// Whether a pull that fails for one image of a stack still moves the tags of others; both have been seen.
+    /// True if a pull that fails for one image of a stack still moves the tags of others; both have been observed.
     pub(crate) failed_pull_moves_others: bool,
-    /// The next deploy ends in the middle: Portainer dies when it has stopped the first container that it replaces.
+    /// Makes Portainer die in the next deployment, after the first container that it replaces has been stopped.
     pub(crate) dies_in_next_deploy: bool,
+    /// The service whose container the next deployment creates but does not start.
+    pub(crate) next_start_is_lost: Option<String>,
     pub(super) era: Era,
+    pub(super) is_2_40: bool,
     pub(super) is_2_41: bool,
-    /// People sign in with OAuth; passwords are refused.
+    /// True if users sign in with OAuth; passwords are refused.
     pub(crate) oauth: bool,
     pub(super) clock: Clock,
     pub(super) users: Users,
@@ -54,7 +57,7 @@ pub(crate) struct World {
     pub(super) repositories: Vec<Repository>,
     pub(super) swarm: Swarm,
     pub(super) deploys: Deploys,
-    /// Counts the lives of the Portainer process.
+    /// The number of restarts of the Portainer process.
     pub(super) lives: u64,
     pub(super) instance: String,
     pub(super) engine_style: EngineStyle,
@@ -77,6 +80,8 @@ impl World {
             failed_pull_moves_others: true,
             dies_in_next_deploy: false,
             era,
+            next_start_is_lost: None,
+            is_2_40: false,
             is_2_41: false,
             oauth: false,
             clock,
@@ -103,7 +108,7 @@ impl World {
 
     // ── Portainer itself ────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Portainer is killed and comes back at once: deploys stay where they are, JWTs die, open requests get no answer.
+    /// Kills and restarts Portainer: deployments end where they are, JWTs become invalid, open requests get no answer.
     pub(crate) fn portainer_dies(&mut self) {
         self.lives += 1;
         self.users.forget_jwts();
@@ -111,29 +116,40 @@ impl World {
         self.abandon_deploys(now);
     }
 
-    /// Behaves as 2.41 does within [`Era::C`]: pulls only what is missing, and stores the commit before it is deployed.
+    /// Imitates 2.41 within [`Era::C`]: pulls only missing images, and records a commit before it is deployed.
     pub(crate) fn imitate_2_41(&mut self) {
         assert_eq!(self.era, Era::C, "2.41 belongs to this era");
         self.is_2_41 = true;
     }
 
-    /// Whether a deploy waits or runs.
+    /// Imitates 2.40 within [`Era::B2`]: honours `Prune`, and validates a standard user's file with the current loader.
+    pub(crate) fn imitate_2_40(&mut self) {
+        assert_eq!(self.era, Era::B2, "2.40 belongs to this era");
+        self.is_2_40 = true;
+    }
+
+    /// Tells whether compose stacks honour `Prune`, and `Option` remembers it: from 2.40 on.
+    pub(super) fn honours_prune(&self) -> bool {
+        self.era >= Era::C || self.is_2_40
+    }
+
+    /// Tells whether any deployment is queued or runs.
     pub(crate) fn is_deploying(&self) -> bool {
         self.deploys.busy()
     }
 
-    /// Whether `PullImage` fetches only what the host does not have.
+    /// Tells whether `PullImage` pulls only images that are not on the host.
     pub(crate) fn pulls_missing_only(&self) -> bool {
         self.era.pulls_missing_only() || self.is_2_41
     }
 
-    /// Portainer is upgraded: from now on it behaves as another era.
+    /// Upgrades Portainer to another era, with a restart.
     pub(crate) fn upgrade(&mut self, era: Era) {
         self.era = era;
         self.portainer_dies();
     }
 
-    /// Now, on the fake's clock.
+    /// The current time on the fake's clock.
     pub(crate) fn now(&self) -> Millis {
         self.clock.now()
     }
@@ -154,7 +170,7 @@ impl World {
         self.last_stack
     }
 
-    /// So many hex digits that were not seen before.
+    /// New pseudo-random hex digits.
     pub(super) fn hex(&mut self, digits: usize) -> String {
         let mut out = String::new();
         while out.len() < digits {
