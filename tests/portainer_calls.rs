@@ -155,7 +155,7 @@ fn a_password_for_a_portainer_with_oauth_is_explained() {
 
 #[test]
 fn an_unreachable_environment_is_distinguished_from_an_unreachable_portainer() {
-    let limited = format!("[portainer]\ntimeout = \"2s\"\n{QUICK}");
+    let limited = format!("[portainer]\ntimeout = \"6s\"\n{QUICK}");
     let check = |break_it: fn(&Fake), words: &[&str]| {
         let fake = start(V2_39);
         fake.world(|world| world.compose_stack("shop", FILE, &ENV));
@@ -206,7 +206,7 @@ fn a_gateways_json_is_not_taken_for_an_answer_of_portainer() {
                 fake.world(|world| world.compose_stack("shop", FILE, &ENV));
                 fake
             },
-            &format!("[portainer]\ntimeout = \"2s\"\n{QUICK}"),
+            &format!("[portainer]\ntimeout = \"6s\"\n{QUICK}"),
         );
         // Portainer itself is unreachable for a moment: the call is repeated.
         shop.fake
@@ -233,7 +233,7 @@ fn a_gateways_json_is_not_taken_for_an_answer_of_portainer() {
 
 #[test]
 fn a_gateways_error_for_an_environment_names_the_environment() {
-    let limited = format!("[portainer]\ntimeout = \"2s\"\n{QUICK}");
+    let limited = format!("[portainer]\ntimeout = \"6s\"\n{QUICK}");
     let page = |status| Fault::Answer(status, "text/html", "<html>time-out</html>".to_owned());
     let json = |status| {
         let text = r#"{"message":"The upstream server is timing out"}"#;
@@ -311,7 +311,11 @@ fn a_hostile_answer_stays_within_the_documented_memory() {
             });
             for delivery in deliveries {
                 let reply = delivery.join().unwrap();
-                assert!(reply.status >= 400, "{path}: {}", reply.text());
+                let text = reply.text();
+                assert!(
+                    text.contains("more than 50000 list entries"),
+                    "{path}: {text}"
+                );
             }
         });
         let status = std::fs::read_to_string(format!("/proc/{}/status", shop.server.id())).unwrap();
@@ -322,11 +326,6 @@ fn a_hostile_answer_stays_within_the_documented_memory() {
         let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
         println!("{path}: {kilobytes} kB");
         assert!(kilobytes < 64 * 1024, "{path}: {peak}");
-        assert!(
-            shop.server.log().contains("more than 50000 list entries"),
-            "{path}: {}",
-            shop.server.log()
-        );
     }
 }
 
@@ -486,7 +485,7 @@ fn an_update_that_a_gateway_rejects_is_sent_once() {
 fn cloudflares_errors_are_temporary() {
     let page = |status| Fault::Answer(status, "text/html", "<html>522</html>".to_owned());
     side_by_side([520, 521, 522, 523, 524, 525, 530], |status| {
-        let config = format!("[portainer]\ntimeout = \"2s\"\n{QUICK}");
+        let config = format!("[portainer]\ntimeout = \"6s\"\n{QUICK}");
         let shop = Shop::configured(with_stack(), &config);
         shop.fake
             .fault(When::next("GET", "/api/stacks"), page(status));
@@ -518,7 +517,7 @@ fn an_edge_agent_that_is_not_connected_is_waited_for() {
         ("Endpoint is offline", "Unable to get the active tunnel"),
         ("unable to open the tunnel", "Unable to open the tunnel"),
     ] {
-        let config = format!("[portainer]\ntimeout = \"2s\"\n{QUICK}");
+        let config = format!("[portainer]\ntimeout = \"6s\"\n{QUICK}");
         let shop = Shop::configured(with_stack(), &config);
         let answer = json!({ "message": message, "details": details }).to_string();
         let answer = Fault::Answer(500, "application/json", answer);
@@ -542,7 +541,7 @@ fn a_swarm_without_a_leader_is_waited_for() {
             world.become_swarm();
             world.swarm_stack("shop", file, &[])
         });
-        let config = format!("[portainer]\ntimeout = \"2s\"\n{QUICK}");
+        let config = format!("[portainer]\ntimeout = \"6s\"\n{QUICK}");
         let shop = Shop::configured(fake, &config);
         let answer = json!({ "message": message }).to_string();
         let answer = Fault::Answer(status, "application/json", answer);

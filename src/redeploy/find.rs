@@ -79,8 +79,8 @@ pub(super) fn find(portainer: &Portainer, stack: &Stack) -> Result<FoundStack, A
     })
 }
 
-/// A stack's file, or the reason for which Portainer refuses to show it: git settings that were saved and not deployed, which a
-/// redeploy deploys.
+/// A stack's file, or, of a git stack, the reason for which Portainer does not show it: git settings that were saved and not deployed,
+/// or a lost checkout. A redeploy fixes both.
 pub(super) fn read_file(
     portainer: &Portainer,
     record: &Record,
@@ -91,8 +91,20 @@ pub(super) fn read_file(
             let why = "its git settings were changed in Portainer and not deployed since";
             Ok((String::new(), Some(why.to_owned())))
         }
+        Err(error) if record.origin() != Origin::File && is_unreadable(&error) => {
+            Ok((String::new(), Some(error.to_string())))
+        }
         Err(error) => Err(error),
     }
+}
+
+/// Returns true if Portainer itself says that it cannot read the file.
+fn is_unreadable(error: &PortainerError) -> bool {
+    let is_final = match error {
+        PortainerError::NotFound(_) | PortainerError::Refused(_) => !error.is_away(),
+        _ => false,
+    };
+    is_final && error.portainer_says().is_some()
 }
 
 /// The variables that compose sees when Portainer deploys a stack.

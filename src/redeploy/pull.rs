@@ -220,12 +220,9 @@ impl Run<'_> {
             NoUpdate::UpToDate => plan.up_to_date(seen, inspection),
             NoUpdate::Deployed => true,
         };
-        // After a failed deployment, another submit would at best change nothing, and some releases take the stack down first.
-        let was_deployed = matches!(
-            found.record.status,
-            StackStatus::Active | StackStatus::Error
-        );
-        let idle = may_be && sets_nothing && !order.force && was_deployed;
+        // Whatever the status: after a failed deployment, another submit would at best change nothing, and some releases take the stack
+        // down first.
+        let idle = may_be && sets_nothing && !order.force;
         if !idle {
             return Ok(None);
         }

@@ -110,7 +110,7 @@ impl World {
     pub(crate) fn restart_container(&mut self, id: &str) {
         let now = self.now();
         let container = self.engines.iter_mut().find_map(|e| e.get_mut(id)).unwrap();
-        container.life.phase = super::life::Phase::Started(now);
+        container.life.phase = Phase::Started(now);
     }
 
     /// Sets the time that a container takes to stop.
