@@ -1,13 +1,15 @@
 //! The configuration: file, environment and credentials become checked values, or a list of all problems.
 //!
-//! `schema` mirrors the file, `env` overrides it with variables, `validate` turns both into [`Config`]. To add a key, follow the
+//! `schema` mirrors the file, which `document` reads; `env` overrides it with variables, and `validate` turns both into [`Config`]. To add a key, follow the
 //! steps at the top of `schema.rs`.
 
 mod problem;
 mod schema;
+mod document;
 mod parse;
 mod env;
 mod secrets;
+mod checker;
 mod validate;
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,9 @@ pub(crate) use self::env::ProcessEnv;
 pub(crate) use self::problem::Problems;
 use serde::Serialize;
 
+use self::checker::Checker;
 use self::problem::{FileLines, Problem, ValueSource};
 use self::schema::{ConfigFile, Sourced};
-use self::validate::Checker;
 use crate::hook::{Hook, Network};
 use crate::limits;
 use crate::secret::Secret;
@@ -131,7 +133,7 @@ fn read<'e>(
         Ok(text) => {
             checker.lines = FileLines::new(name, &text.content);
             checker.world_readable = text.world_readable;
-            match schema::parse(&text.content, only, &checker.lines) {
+            match document::parse(&text.content, only, &checker.lines) {
                 Ok((file, problems)) => {
                     checker.problems = problems;
                     return (checker, Some(file));

@@ -142,8 +142,9 @@ impl Arguments {
     }
 
     /// The first word, for commands that require one.
-    fn word(&self) -> String {
-        self.words.first().cloned().unwrap_or_default()
+    fn word(&self) -> Result<String, UsageError> {
+        let missing = || UsageError("an argument is missing".to_owned());
+        self.words.first().cloned().ok_or_else(missing)
     }
 
     fn run(self, command: Command) -> Result<Invocation, UsageError> {
@@ -291,18 +292,18 @@ pub(super) fn redeploy(arguments: Arguments) -> Result<Invocation, UsageError> {
 }
 
 pub(super) fn rollback(arguments: Arguments) -> Result<Invocation, UsageError> {
-    let (stack, output) = (arguments.word(), arguments.output());
+    let (stack, output) = (arguments.word()?, arguments.output());
     arguments.run(Command::Rollback { stack, output })
 }
 
 pub(super) fn pause(arguments: Arguments) -> Result<Invocation, UsageError> {
-    let stack = arguments.word();
+    let stack = arguments.word()?;
     let length = arguments.value("--for").map(str::to_owned);
     arguments.run(Command::Pause { stack, length })
 }
 
 pub(super) fn resume(arguments: Arguments) -> Result<Invocation, UsageError> {
-    let stack = arguments.word();
+    let stack = arguments.word()?;
     arguments.run(Command::Resume { stack })
 }
 
@@ -363,7 +364,7 @@ pub(super) fn healthcheck(arguments: Arguments) -> Result<Invocation, UsageError
 }
 
 pub(super) fn completions(arguments: Arguments) -> Result<Invocation, UsageError> {
-    let shell = Shell::expect(&arguments.word());
+    let shell = Shell::expect(&arguments.word()?);
     let shell = shell.map_err(|why| UsageError(format!("completions: {why}")))?;
     Ok(Invocation::Completions(shell))
 }

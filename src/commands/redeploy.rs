@@ -230,7 +230,7 @@ fn to_json(results: &[(&Stack, RunResult)]) -> Value {
         false => status_of(&reports),
     };
     let stack = |(stack, result): &(&Stack, RunResult)| match result {
-        RunResult::Report(report) => serde_json::to_value(report).unwrap_or_default(),
+        RunResult::Report(report) => json!(report),
         RunResult::Plan(lines) => {
             json!({"stack": stack.key.as_str(), "name": stack.name, "would": lines})
         }

@@ -273,34 +273,31 @@ impl Overrides<'_> {
                 )
             })
         });
-        let (inline, path) = match (self.env.text(name), self.env.text(&file_name)) {
+        let (value, is_path) = match (self.env.text(name), self.env.text(&file_name)) {
             (Some(text), path) => {
                 if path.is_some() {
-                    self.problem(
-                        name,
-                        &format!("is set, and {file_name} too; set only one of them"),
-                    );
+                    let text = format!("is set, and {file_name} too; set only one of them");
+                    self.problem(name, &text);
                 }
                 let source = ValueSource::Variable(name.to_owned());
-                (Some(Sourced::new(text.to_owned(), source)), None)
+                (Sourced::new(text.to_owned(), source), false)
             }
             (None, Some(path)) => {
                 let source = ValueSource::Variable(file_name);
-                (None, Some(Sourced::new(path.to_owned(), source)))
+                (Sourced::new(path.to_owned(), source), true)
             }
             (None, None) => match credential {
-                Some((path, source)) => (None, Some(Sourced::new(path, source))),
+                Some((path, source)) => (Sourced::new(path, source), true),
                 None => return,
             },
         };
-        let source = inline
-            .as_ref()
-            .or(path.as_ref())
-            .map(|value| value.source.clone());
-        let (key, key_file) = keys(file, &source.unwrap_or_default());
+        let (key, key_file) = keys(file, &value.source);
         // Both keys in the file are a mistake that stays visible.
         if key.is_none() || key_file.is_none() {
-            (*key, *key_file) = (inline, path);
+            (*key, *key_file) = match is_path {
+                true => (None, Some(value)),
+                false => (Some(value), None),
+            };
         }
     }
 

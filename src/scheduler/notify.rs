@@ -249,7 +249,8 @@ impl Messenger {
     /// Sends a notice, in a few attempts with pauses.
     fn send(&self, news: News, finished: &Finished) -> Result<(), String> {
         let report = &finished.report;
-        let data = serde_json::to_value(report).unwrap_or_default();
+        let data = serde_json::to_value(report)
+            .map_err(|error| format!("the report cannot be serialised: {error}"))?;
         let text = text(finished);
         // The same for every attempt, so that a receiver recognises a repeated notice.
         let id = id()?;

@@ -150,10 +150,7 @@ fn is_near(own: &str, known: &str) -> bool {
 /// Returns whether the names differ by one inserted, missing, changed or swapped letter.
 fn is_one_letter_off(own: &[u8], known: &[u8]) -> bool {
     let same = own.iter().zip(known).take_while(|(a, b)| a == b).count();
-    let (own, known) = (
-        own.get(same..).unwrap_or_default(),
-        known.get(same..).unwrap_or_default(),
-    );
+    let (own, known) = (own.split_at(same).1, known.split_at(same).1);
     match (own, known) {
         ([_, own @ ..], known) if own == known => true,
         (own, [_, known @ ..]) if own == known => true,

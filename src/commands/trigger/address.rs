@@ -34,12 +34,12 @@ pub(super) fn beside(url: &str, path: &str) -> Option<String> {
     if !is_plain || !path.starts_with('/') || path.starts_with("//") {
         return None;
     }
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    let end = url
-        .get(after_scheme..)
-        .and_then(|rest| rest.find('/'))
-        .map_or(url.len(), |at| after_scheme + at);
-    Some(format!("{}{path}", url.get(..end).unwrap_or_default()))
+    let (scheme, rest) = match url.find("://") {
+        Some(at) => url.split_at(at + "://".len()),
+        None => ("", url),
+    };
+    let host = rest.split_once('/').map_or(rest, |(host, _)| host);
+    Some(format!("{scheme}{host}{path}"))
 }
 
 #[cfg(test)]

@@ -3,11 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::{
-    CheckedStacks, Checker, Section, first_source, identifier, network, pattern,
-    standard_webhooks_secret,
-};
+use super::{CheckedStacks, identifier, network, pattern, standard_webhooks_secret};
 use crate::config::ConfigScope;
+use crate::config::checker::{Checker, Section, first_source, source_of};
 use crate::config::parse;
 use crate::config::problem::ValueSource;
 use crate::config::schema::{Field, HookSection, List, PayloadSection, Sourced};
@@ -204,8 +202,8 @@ impl Checker<'_> {
             None => match sender.default_scheme(secrets.map(|secrets| secrets.value.as_slice())) {
                 Ok(name) => name?,
                 Err(text) => {
-                    let source = secrets.map(|secrets| secrets.source.clone());
-                    self.problem(at, "secret", &source.unwrap_or_default(), text);
+                    let source = secrets.map_or(&ValueSource::Default, |secrets| &secrets.source);
+                    self.problem(at, "secret", source, text);
                     return None;
                 }
             },
@@ -213,26 +211,20 @@ impl Checker<'_> {
         let is_hmac = name == SchemeName::Hmac;
         let is_token = name == SchemeName::Token;
         let has_header = is_hmac || is_token || name == SchemeName::Generic;
-        let belongs = [
-            (
-                &given.header,
-                "header",
-                has_header,
-                "schemes token, generic and hmac",
-            ),
-            (&given.kind, "kind", is_token, "scheme token"),
-            (&given.hash, "hash", is_hmac, "scheme hmac"),
-            (&given.encoding, "encoding", is_hmac, "scheme hmac"),
-            (&given.label, "label", is_hmac, "scheme hmac"),
-            (&given.signed, "signed", is_hmac, "scheme hmac"),
-            (
-                &given.timestamp_header,
-                "timestamp_header",
-                is_hmac,
-                "scheme hmac",
-            ),
+        let of_hmac = [
+            ("hash", &given.hash),
+            ("encoding", &given.encoding),
+            ("label", &given.label),
+            ("signed", &given.signed),
+            ("timestamp_header", &given.timestamp_header),
         ];
-        for (field, key, fits, schemes) in belongs {
+        let of_hmac = of_hmac.map(|(key, field)| (key, field, is_hmac, "scheme hmac"));
+        let header_schemes = "schemes token, generic and hmac";
+        let belongs = [
+            ("header", &given.header, has_header, header_schemes),
+            ("kind", &given.kind, is_token, "scheme token"),
+        ];
+        for (key, field, fits, schemes) in belongs.into_iter().chain(of_hmac) {
             if let (Some(field), false) = (field, fits) {
                 let text = format!("belongs to {schemes}, but this hook's scheme is {name}");
                 self.problem(at, key, &field.source, text);
@@ -246,13 +238,12 @@ impl Checker<'_> {
             "authorization" => TokenKind::Bearer,
             _ => TokenKind::Raw,
         });
-        let source = |field: &Field| first_source(&[field]).cloned().unwrap_or_default();
-        self.show(at, "scheme", name, &source(&given.scheme));
+        self.show(at, "scheme", name, source_of(&given.scheme));
         if has_header {
-            self.show(at, "header", &header, &source(&given.header));
+            self.show(at, "header", &header, source_of(&given.header));
         }
         if is_token {
-            self.show(at, "kind", kind, &source(&given.kind));
+            self.show(at, "kind", kind, source_of(&given.kind));
         }
         let hmac = match is_hmac {
             true => self.hmac_form(at, given, &default.hmac)?,
