@@ -578,14 +578,26 @@ fn the_next_stack_of_an_environment_starts_as_soon_as_its_lock_is_released() {
     let stacks = [stack("a"), stack("b")];
     let dir = TempDir::new();
     let (began, begins) = mpsc::channel();
-    let began = Mutex::new(began);
+    let (deferred, deferrals) = mpsc::channel();
+    let (began, deferred, deferrals) = (
+        Mutex::new(began),
+        Mutex::new(deferred),
+        Mutex::new(deferrals),
+    );
+    let is_first = AtomicUsize::new(1);
     let both_verify = std::sync::Barrier::new(stacks.len());
     let redeploy = move |task: &RedeployTask, observer: &dyn Observer| {
         let environment = LockKey::Environment(1);
         let Ok(guard) = observer.acquire_lock(environment, Duration::from_secs(20)) else {
             // The report of a redeploy that has to wait is not used.
+            deferred.lock().unwrap().send(()).unwrap();
             return updated(&task.stack);
         };
+        if is_first.swap(0, Ordering::SeqCst) == 1 {
+            deferrals.lock().unwrap().recv().unwrap();
+            // Until the runner of the other stack has put it back.
+            thread::sleep(Duration::from_millis(100));
+        }
         drop(guard);
         // Verification goes on without the lock, and here not without the other stack.
         let key = task.stack.key.to_string();

@@ -496,6 +496,22 @@ fn ended_deliveries_are_forgotten_oldest_first() {
     assert_eq!(ledger.deliveries.len(), limits::ENDED_DELIVERIES);
 }
 
+#[test]
+fn the_state_restores_failures_and_an_ordinary_stop() {
+    let mut ledger = Ledger::default();
+    accept(&mut ledger, 1, None, &[]);
+    ledger.apply(started());
+    ledger.apply(ended(Outcome::Failed));
+    ledger.apply(Entry::Stopped);
+    let mut restored = Ledger::default();
+    for entry in ledger.state() {
+        restored.apply(entry);
+    }
+    assert_eq!(ledger.failures.len(), 1);
+    assert_eq!(restored.failures, ledger.failures);
+    assert!(restored.was_stopped);
+}
+
 /// Adds a delivery of a hook that has ended.
 fn end_one(ledger: &mut Ledger, number: u32, hook: &str) -> DeliveryId {
     let mut bytes = [0; 16];
