@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::client::{self, Reply};
-use crate::support::fake::{Call, Era, Fake, Fault, When};
+use crate::support::fake::{Behaviour, Call, Era, Fake, Fault, When};
 use crate::support::program::{Setup, Stackhook};
 use crate::support::shop::{self, GOOD, SECRET, WEB, now, pull_held, side_by_side, variables};
 
@@ -495,6 +495,37 @@ fn an_environment_is_changed_by_one_redeploy_at_a_time_and_another_one_beside_it
     for url in [&first].into_iter().chain(&others) {
         assert_eq!(end(&server, url).0, 200);
     }
+}
+
+#[test]
+fn a_stack_that_is_verified_does_not_hold_up_its_environment() {
+    const OTHER: &str = "ghcr.io/acme/other:1";
+    let fake = shop::portainer(Era::A);
+    fake.world(|world| {
+        let remote = world.stack("shop").environment;
+        world.push(OTHER, GOOD);
+        let file = format!("services:\n  other:\n    image: {OTHER}\n");
+        world.compose_stack_in(remote, "neighbour", &file, &[]);
+        let slow = Behaviour::Healthy {
+            after: Duration::from_secs(5),
+        };
+        world.push(WEB, slow);
+        world.push(OTHER, GOOD);
+    });
+    let file = FILE.replace("\"5s\"", "\"30s\"");
+    let file = format!("{file}[[stack]]\nname = \"neighbour\"\nhealthy_within = \"1s\"\n");
+    let server = variables(Setup::with(&fake).file("stackhook.toml", &file)).serve();
+    let ask = |stack: &str| accept(&server, &json!({"stack": stack}).to_string()).unwrap();
+    let first = ask("shop");
+    let step = || server.get(&first).json()["stacks"][0]["step"].to_string();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !step().contains("waiting for web") {
+        assert!(Instant::now() < deadline, "{}", step());
+        std::thread::yield_now();
+    }
+    assert_eq!(end(&server, &ask("neighbour")).0, 200);
+    assert_eq!(server.get(&first).status, 202, "it is still verified");
+    assert_eq!(end(&server, &first).0, 200);
 }
 
 #[test]
