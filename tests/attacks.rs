@@ -1,24 +1,24 @@
-//! What strangers do to a server in public, while honest senders go on. Each attack is one that brings a plain tiny_http down or
-//! grows it without end.
+//! Attacks by unauthenticated clients, with honest traffic beside them. Each attack crashes the server of tiny_http, blocks it, or
+//! makes it grow without bound.
 //!
-//! Past failures of others, and where each is kept from happening here (T: a test of that name, in the module named):
+//! Failures of other programs, and the measures against them here (T: test):
 //!
-//! | what went wrong elsewhere | kept from happening by |
+//! | failure elsewhere | prevented by |
 //! |---|---|
 //! | a shorter signature was compared up to its length: svix CVE-2024-21491 | T `signature::tests`, `signatures` |
-//! | an exception on a malformed signature: octokit CVE-2023-50728 | T `no_bytes_of_a_request_make_it_panic` |
-//! | a panic before the signature was checked: Argo CD CVE-2025-59531, -59537, -59538 | T `payloads_of_strangers_are_not_looked_at` |
-//! | a body without bound before the signature: Argo CD CVE-2024-40634, Argo Workflows CVE-2026-42294 | T `lengths_that_are_only_stated_take_nothing`, `chunks_without_end_are_cut_off`, `bodies_share_a_bounded_room` |
-//! | a comparison that tells how far it came: Jenkins CVE-2022-36885 and others | `secret::same` alone compares, T `tidy` |
+//! | an exception on a malformed signature: octokit CVE-2023-50728 | T `mutated_requests_never_cause_a_panic` |
+//! | a panic before the signature was checked: Argo CD CVE-2025-59531, -59537, -59538 | T `unsigned_payloads_are_not_parsed` |
+//! | an unbounded body before the signature: Argo CD CVE-2024-40634, Argo Workflows CVE-2026-42294 | T `an_announced_length_takes_no_memory`, `endless_chunks_are_rejected`, `bodies_share_bounded_memory` |
+//! | a comparison whose duration depends on the secret: Jenkins CVE-2022-36885 and others | only `secret` compares secrets, T `tidy` |
 //! | an empty secret was accepted: standard-webhooks 286, svix 2347, CVE-2026-119037 | T `secret::tests`, `config::tests` |
-//! | no secret meant no check: n8n CVE-2026-86080, go-github | `Hook` has no unsigned mode, T `config::tests` |
-//! | secrets of senders in headers that were logged: GitHub 2025 | T `headers_are_never_logged` |
+//! | without a secret, nothing was checked: n8n CVE-2026-86080, go-github | `Hook` has no unsigned mode, T `config::tests` |
+//! | logged headers contained secrets of senders: GitHub 2025 | T `headers_are_never_logged` |
 //! | a body read as the next request: CVE-2026-66752 | T `nothing_is_smuggled_behind_an_ambiguous_length` |
-//! | line ends in headers of replies: CVE-2026-66753 | T `gate::reply`, `control_characters_reach_neither_reply_nor_log` |
+//! | line ends in reply headers: CVE-2026-66753 | T `http::reply`, `control_characters_reach_neither_reply_nor_log` |
 
 mod fairness;
 mod limits;
-mod siege;
+mod harness;
 mod smuggling;
 
 use std::io::{Read as _, Write as _};
@@ -30,210 +30,208 @@ use std::time::{Duration, Instant};
 use crate::support::fake::Era;
 use crate::support::shop::{self, WEB, portainer};
 use crate::support::staff;
-use siege::{Field, SECRET, besiege, crowd, setup, status};
+use harness::{Attacker, SECRET, connections_per_attacker, run_attack, setup, status};
 
-/// How long each attack lasts.
-const LASTING: Duration = Duration::from_millis(1200);
+/// The duration of each attack.
+const DURATION: Duration = Duration::from_millis(1200);
 
-/// One test for each attack, and a list of them all for the long run.
+/// Defines one test for each attack, and a list of all attacks for the long run.
 macro_rules! attacks {
-    ($($(#[$words:meta])* fn $name:ident($field:ident) $attack:block)*) => {
+    ($($(#[$attribute:meta])* fn $name:ident($attacker:ident) $attack:block)*) => {
         $(
-            $(#[$words])*
+            $(#[$attribute])*
             #[test]
             fn $name() {
                 let server = setup().serve();
-                besiege(&server, LASTING, 2, attack::$name).holds(stringify!($name), &server);
+                run_attack(&server, DURATION, 2, attack::$name).assert_limits(stringify!($name), &server);
             }
         )*
 
         mod attack {
             use super::*;
 
-            $(pub(super) fn $name($field: &Field<'_>) $attack)*
+            $(pub(super) fn $name($attacker: &Attacker<'_>) $attack)*
         }
 
         /// All of them.
-        const ATTACKS: &[(&str, fn(&Field<'_>))] = &[$((stringify!($name), attack::$name)),*];
+        const ATTACKS: &[(&str, fn(&Attacker<'_>))] = &[$((stringify!($name), attack::$name)),*];
     };
 }
 
 attacks! {
-    /// tiny_http allocates what is stated, and aborts.
-    fn lengths_that_are_only_stated_take_nothing(field) {
+    /// tiny_http allocates the announced length and aborts.
+    fn an_announced_length_takes_no_memory(attacker) {
         for length in ["100000000000", "1000000000", "1048577", "99999999999999999999"] {
             let request = format!("POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-            expect(field.ask(request.as_bytes()), 413);
+            expect(attacker.request_status(request.as_bytes()), 413);
         }
     }
 
     /// tiny_http panics in a worker.
-    fn weights_that_are_no_numbers_harm_nobody(field) {
+    fn malformed_te_weights_are_ignored(attacker) {
         let weights = "x;q=NaN,x;q=0.1,".repeat(20);
         let request = format!("GET /healthz HTTP/1.1\r\nHost: a\r\nTE: {weights}x\r\n\r\n");
-        expect(field.ask(request.as_bytes()), 200);
+        expect(attacker.request_status(request.as_bytes()), 200);
     }
 
-    /// Each costs tiny_http a thread and two descriptors for ever.
-    fn other_versions_are_refused_and_forgotten(field) {
+    /// Each costs tiny_http a thread and two descriptors forever.
+    fn other_http_versions_are_rejected(attacker) {
         for _ in 0..20 {
-            drop(field.say(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"));
+            drop(attacker.send(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"));
         }
-        expect(field.ask(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"), 505);
+        expect(attacker.request_status(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"), 505);
     }
 
-    /// tiny_http asks a socket that is gone for its address, and panics.
-    fn resets_at_any_moment_harm_nobody(field) {
+    /// tiny_http panics when it requests the address of a closed socket.
+    fn resets_at_any_time_do_no_harm(attacker) {
         for request in ["", "GET", "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "GET /none HTTP/1.1\r\nHost: a\r\n\r\n"] {
-            let Some(stream) = field.say(request.as_bytes()) else {
+            let Some(stream) = attacker.send(request.as_bytes()) else {
                 continue;
             };
             if request.ends_with("\r\n\r\n") {
-                // What is closed with something unread is reset.
+                // Closing a socket with unread input resets the connection.
                 let _ = stream.peek(&mut [0]);
             }
         }
     }
 
-    /// tiny_http gives each a thread and never closes one.
-    fn two_thousand_silent_connections_make_room(field) {
+    /// tiny_http starts a thread for each and never closes one.
+    fn silent_connections_do_not_block_others(attacker) {
         let mut silent = Vec::new();
-        while silent.len() < crowd() && field.goes_on() {
-            silent.push(field.connect());
+        while silent.len() < connections_per_attacker() && attacker.is_running() {
+            silent.push(attacker.connect());
         }
-        linger(field, Duration::from_millis(500));
+        hold(attacker, Duration::from_millis(500));
     }
 
-    fn request_lines_without_end_are_cut_off(field) {
-        let taken = field.flood(b"GET /", &[b'x'; 65536], 200 << 20);
-        assert!(taken < 100 << 20, "{taken}");
+    fn endless_request_lines_are_rejected(attacker) {
+        let sent = attacker.flood(b"GET /", &[b'x'; 65536], 200 << 20);
+        assert!(sent < 100 << 20, "{sent}");
     }
 
-    fn headers_without_end_are_cut_off(field) {
-        let taken = field.flood(b"GET / HTTP/1.1\r\nX: ", &[b'x'; 65536], 200 << 20);
-        assert!(taken < 100 << 20, "{taken}");
+    fn endless_headers_are_rejected(attacker) {
+        let sent = attacker.flood(b"GET / HTTP/1.1\r\nX: ", &[b'x'; 65536], 200 << 20);
+        assert!(sent < 100 << 20, "{sent}");
     }
 
-    fn header_lines_without_end_are_cut_off(field) {
-        let taken = field.flood(b"GET / HTTP/1.1\r\n", &b"X: y\r\n".repeat(10_000), 200 << 20);
-        assert!(taken < 100 << 20, "{taken}");
+    fn endless_header_lines_are_rejected(attacker) {
+        let sent = attacker.flood(b"GET / HTTP/1.1\r\n", &b"X: y\r\n".repeat(10_000), 200 << 20);
+        assert!(sent < 100 << 20, "{sent}");
     }
 
-    fn chunks_without_end_are_cut_off(field) {
+    fn endless_chunks_are_rejected(attacker) {
         let start = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         let chunk = [b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat();
         for part in [&chunk, &b"0;".repeat(30_000), &b"00".repeat(30_000), &b"0\r\nX: y\r\n".repeat(9_000)] {
-            let taken = field.flood(start, part, 200 << 20);
-            assert!(taken < 100 << 20, "{taken}");
+            let sent = attacker.flood(start, part, 200 << 20);
+            assert!(sent < 100 << 20, "{sent}");
         }
     }
 
-    /// Four of them stop tiny_http's workers.
-    fn bodies_that_never_come_stop_nobody(field) {
+    /// Four of them block all workers of tiny_http.
+    fn missing_bodies_do_not_block_others(attacker) {
         let head = |more: &str| format!("POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n{more}\r\n");
         let (plain, expecting) = (head(""), head("Expect: 100-continue\r\n"));
         let held: Vec<_> = (0..40).map(|number| match number % 2 {
-            0 => field.say(plain.as_bytes()),
-            _ => field.say(expecting.as_bytes()),
+            0 => attacker.send(plain.as_bytes()),
+            _ => attacker.send(expecting.as_bytes()),
         }).collect();
-        linger(field, Duration::from_millis(300));
+        hold(attacker, Duration::from_millis(300));
         drop(held);
     }
 
-    /// All but their last bytes, by more than there are places.
-    fn bodies_share_a_bounded_room(field) {
+    /// All but the last byte of each, and more than fit into memory.
+    fn bodies_share_bounded_memory(attacker) {
         let mut large = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n".to_vec();
         large.resize(large.len() + 1_048_575, b'x');
-        let held: Vec<_> = (0..30).map_while(|_| field.goes_on().then(|| field.say(&large))).collect();
-        linger(field, Duration::from_millis(300));
+        let held: Vec<_> = (0..30).map_while(|_| attacker.is_running().then(|| attacker.send(&large))).collect();
+        hold(attacker, Duration::from_millis(300));
         drop(held);
     }
 
-    /// tiny_http answers each of 400,000, and keeps the answers.
-    fn pipelined_requests_are_read_once(field) {
+    /// tiny_http answers each of 400,000 and keeps the replies in memory.
+    fn only_the_first_pipelined_request_is_read(attacker) {
         let many = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2_000);
-        let taken = field.flood(b"", &many, 200 << 20);
-        assert!(taken < 100 << 20, "{taken}");
+        let sent = attacker.flood(b"", &many, 200 << 20);
+        assert!(sent < 100 << 20, "{sent}");
     }
 
-    /// tiny_http may forget one of them.
-    fn a_burst_of_connections_is_answered_to_the_last(field) {
+    /// tiny_http may leave one without a reply.
+    fn a_burst_of_connections_is_answered(attacker) {
         let together = Barrier::new(12);
         thread::scope(|scope| {
             for _ in 0..12 {
                 scope.spawn(|| {
                     together.wait();
-                    let reply = field.ask(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
-                    assert_eq!(reply, 200, "one of a burst was forgotten");
+                    let reply = attacker.request_status(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
+                    assert_eq!(reply, 200, "a connection got no reply");
                 });
             }
         });
     }
 
-    /// A byte now and then does not keep a connection open.
-    fn trickles_hold_no_place(field) {
-        let mut held: Vec<TcpStream> = (0..40).filter_map(|_| field.say(b"GET / HTTP/1.1\r\nX: ")).collect();
+    fn trickled_heads_do_not_block_others(attacker) {
+        let mut held: Vec<TcpStream> = (0..40).filter_map(|_| attacker.send(b"GET / HTTP/1.1\r\nX: ")).collect();
         for _ in 0..20 {
             held.retain_mut(|stream| stream.write_all(b"x").is_ok());
-            linger(field, Duration::from_millis(20));
+            hold(attacker, Duration::from_millis(20));
         }
     }
 
-    fn noise_is_refused_at_once(field) {
-        expect(field.ask(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), 400);
-        expect(field.ask(b"SSH-2.0-OpenSSH_9.6\r\n"), 400);
-        expect(field.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
-        expect(field.ask(b"\0\0\0\0"), 400);
+    fn other_protocols_are_rejected_at_once(attacker) {
+        expect(attacker.request_status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), 400);
+        expect(attacker.request_status(b"SSH-2.0-OpenSSH_9.6\r\n"), 400);
+        expect(attacker.request_status(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+        expect(attacker.request_status(b"\0\0\0\0"), 400);
     }
 
-    /// One place and a few microseconds each; nothing for a worker.
-    fn forged_deliveries_reach_no_worker(field) {
+    fn forged_deliveries_are_rejected(attacker) {
         let mut request = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nX-Portainer-Signature: ".to_vec();
         request.extend(b"0".repeat(64));
         request.extend(b"\r\nContent-Length: 1024\r\n\r\n");
         request.resize(request.len() + 1024, b'x');
-        expect(field.ask(&request), 401);
+        expect(attacker.request_status(&request), 401);
     }
 
-    fn half_closed_connections_are_answered_or_closed(field) {
+    fn half_closed_connections_are_answered_or_closed(attacker) {
         for (request, expected) in [("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", 200), ("GET /heal", 400), ("", 0)] {
-            if let Some(stream) = field.say(request.as_bytes()) {
+            if let Some(stream) = attacker.send(request.as_bytes()) {
                 let _ = stream.shutdown(Shutdown::Write);
                 expect(status(stream), expected);
             }
         }
     }
 
-    fn large_replies_that_nobody_reads_hold_no_worker(field) {
-        let held: Vec<_> = (0..40).map(|_| field.say(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\n")).collect();
-        linger(field, Duration::from_millis(200));
+    fn unread_replies_do_not_block_others(attacker) {
+        let held: Vec<_> = (0..40).map(|_| attacker.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\n")).collect();
+        hold(attacker, Duration::from_millis(200));
         drop(held);
     }
 
-    /// Whatever stands where a signature is expected, or behind it.
-    fn payloads_of_strangers_are_not_looked_at(field) {
+    /// Malformed signatures and malformed bodies of several senders.
+    fn unsigned_payloads_are_not_parsed(attacker) {
         let kinds = ["X-GitHub-Event: push", "X-Gitlab-Event: Push Hook", "X-Event-Key: repo:push", "X-Gogs-Event: push"];
         let bodies = ["", "{", "null", "[[[[[[", "{\"push\":{\"changes\":[null]}}", "{\"ref\":0}", "\u{0}"];
         for kind in kinds {
             for body in bodies {
                 let length = body.len();
                 let request = format!("POST /webhook/update/ HTTP/1.1\r\nHost: a\r\n{kind}\r\nX-Hub-Signature-256: sha256=\r\nContent-Length: {length}\r\n\r\n{body}");
-                expect(field.ask(request.as_bytes()), 401);
+                expect(attacker.request_status(request.as_bytes()), 401);
             }
         }
     }
 }
 
-/// There is room for all connections of these attacks, so none may be closed without a reply.
+/// None of these attacks exceeds the limit of connections, so none may be closed without a reply.
 #[track_caller]
 fn expect(found: u16, expected: u16) {
     assert_eq!(found, expected);
 }
 
-/// Goes on holding for a while.
-fn linger(field: &Field<'_>, so_long: Duration) {
-    let until = Instant::now() + so_long;
-    while field.goes_on() && Instant::now() < until {
+/// Keeps connections open for a while.
+fn hold(attacker: &Attacker<'_>, duration: Duration) {
+    let until = Instant::now() + duration;
+    while attacker.is_running() && Instant::now() < until {
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -261,11 +259,14 @@ fn control_characters_reach_neither_reply_nor_log() {
         assert!(reply.starts_with(b"HTTP/1.1 400 "), "{line:?}");
     }
     let log = server.log();
-    let odd = |sign: char| sign.is_control() && sign != '\n';
-    assert!(!log.contains(odd) && !log.contains("Set-Cookie"), "{log:?}");
+    let is_unexpected = |character: char| character.is_control() && character != '\n';
+    assert!(
+        !log.contains(is_unexpected) && !log.contains("Set-Cookie"),
+        "{log:?}"
+    );
 }
 
-/// Names come from Portainer, and its users choose them.
+/// Users of Portainer choose the names of stacks.
 #[test]
 fn misleading_characters_in_names_reach_no_output() {
     let hostile = "sh\u{202e}\u{2066}\u{61c}op";
@@ -333,7 +334,7 @@ fn only_permitted_addresses_may_post() {
         let reply = server.signed_with("/webhook/update/", SECRET, &headers, body);
         assert_eq!(reply.status, expected, "{headers:?}: {}", reply.text());
     }
-    // Known from the head, so the body is not waited for.
+    // The head decides, so the server does not wait for the body.
     let head = "POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
     assert!(server.raw(head.as_bytes()).starts_with(b"HTTP/1.1 403 "));
 }
@@ -364,7 +365,7 @@ fn headers_are_never_logged() {
 }
 
 #[test]
-fn no_bytes_of_a_request_make_it_panic() {
+fn mutated_requests_never_cause_a_panic() {
     let server = setup().serve();
     let body = br#"{"event":"ping"}"#;
     let signature = crate::support::sign::hex_hmac(SECRET, body);

@@ -1,4 +1,4 @@
-//! How long a delivery waits for its outcome, and where the outcome is found otherwise.
+//! Waiting for the outcome of a delivery, and the status URL.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::client::{self, Reply};
 use crate::support::fake::{Era, Gate};
-use crate::support::program::Setup;
+use crate::support::program::{Setup, is_released};
 use crate::support::shop::{SECRET, Shop, WEB, portainer, pull_held, says};
 use crate::support::sign;
 
@@ -48,14 +48,14 @@ fn is_open(reply: &Reply) -> String {
 }
 
 #[test]
-fn who_does_not_want_to_wait_is_told_where_the_outcome_will_be() {
+fn a_client_that_does_not_wait_gets_the_status_url() {
     let (shop, gate) = held();
-    // It could not be told of an end while the gate is closed.
+    // While the gate is closed, the redeploy cannot end.
     let reply = prefer(&shop, "respond-async");
     assert_eq!(reply.header("Preference-Applied"), Some("respond-async"));
     let url = is_open(&reply);
 
-    // The status says where it is, until it is over.
+    // The status URL reports the current step.
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let body = shop.server.get(&url).json();
@@ -77,7 +77,7 @@ fn who_does_not_want_to_wait_is_told_where_the_outcome_will_be() {
     says(&over, 200, TRIGGERED, UPDATED);
     assert_eq!(over.header("Location"), None);
     assert_eq!(shop.recreated(), ["web"]);
-    // It stays readable, in the same words, with and without the slash.
+    // The outcome remains available, with and without the slash.
     let again = shop.server.get(url.trim_end_matches('/'));
     assert_eq!(again.text(), over.text());
     let head = shop.server.request("HEAD", &url, &[], b"");
@@ -85,7 +85,7 @@ fn who_does_not_want_to_wait_is_told_where_the_outcome_will_be() {
 }
 
 #[test]
-fn a_wait_that_is_over_is_no_failure() {
+fn a_wait_that_times_out_is_not_a_failure() {
     let (shop, gate) = held();
     let began = Instant::now();
     let reply = prefer(&shop, "wait=1");
@@ -119,7 +119,7 @@ fn the_code_of_a_failure_is_the_same_at_the_status_url() {
 }
 
 #[test]
-fn whoever_comes_meanwhile_joins_the_next_redeploy_and_all_get_its_outcome() {
+fn deliveries_during_a_redeploy_share_the_next_one_and_its_outcome() {
     let (shop, gate) = held();
     let first = is_open(&prefer(&shop, "respond-async"));
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -137,7 +137,7 @@ fn whoever_comes_meanwhile_joins_the_next_redeploy_and_all_get_its_outcome() {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     let pulls = shop.pulled().iter().filter(|image| *image == WEB).count();
-    assert_eq!(pulls, 2, "two redeploys cover them all");
+    assert_eq!(pulls, 2, "two redeploys serve all deliveries");
     assert_eq!(shop.fake.puts().len(), 1);
 }
 
@@ -202,7 +202,7 @@ pub(crate) fn held_with_few_descriptors(limit: &str) -> (Shop, Gate) {
 #[test]
 fn hundreds_of_deliveries_wait_at_once() {
     let (shop, gate) = held_with_few_descriptors("-n 1024");
-    // One after the other, this process and the server have a thousand descriptors each.
+    // This process and the server have a thousand descriptors each.
     let waiting = clients(&shop, 512, &delivery(&shop, "wait=100"));
     eventually(|| shop.server.log().matches("delivery accepted").count() == 512);
     assert_eq!(shop.server.get("/healthz").status, 200);
@@ -250,7 +250,7 @@ fn waiting_status_requests_cannot_keep_deliveries_from_waiting() {
     let waits = [("Prefer", "wait=100")];
     let status = client::request(shop.server.address, "GET", &url, &waits, b"");
     let mut waiting = clients(&shop, 8, &status);
-    // One address gets only a share; the others are answered at once, and without a false promise.
+    // One address gets only a share; other requests are answered at once, without `Preference-Applied`.
     eventually(|| waiting.iter().filter(|stream| has_reply(stream)).count() == 7);
     let answered: Vec<TcpStream> = waiting.extract_if(.., |stream| has_reply(stream)).collect();
     for stream in answered {
@@ -270,7 +270,7 @@ fn waiting_status_requests_cannot_keep_deliveries_from_waiting() {
 }
 
 #[test]
-fn a_wait_that_nobody_asked_for_ends_with_an_error() {
+fn a_wait_that_the_client_did_not_request_ends_with_an_error() {
     let fake = portainer(Era::A);
     let hook = "[[hook]]\nname = \"update\"\nwait = \"1s\"\n";
     let shop = Shop::configured(fake, &format!("[[stack]]\nname = \"shop\"\n{hook}"));
@@ -324,9 +324,11 @@ fn every_waiting_client_is_answered_when_the_server_stops() {
     let stopped = Instant::now();
     for stream in asked.into_iter().chain(unasked) {
         let reply = rest(stream);
-        // Without a state directory nothing continues, so even those who asked to wait get an error.
+        // Without a state directory the deliveries are lost, so requested waits end with an error too.
         assert_eq!(reply.status, 503, "{}", reply.text());
         assert!(reply.header("Retry-After").is_some());
     }
-    assert!(stopped.elapsed() < Duration::from_secs(6));
+    // Two seconds for the released program; a debug build on a busy machine may need longer.
+    let within = Duration::from_secs(if is_released() { 2 } else { 6 });
+    assert!(stopped.elapsed() < within, "{:?}", stopped.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Clients that use up something shared, from one address or from many, must not keep others out.
+//! Clients at one or many addresses that exhaust a shared resource must not keep others out.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-use super::siege::{End, SECRET, besiege, setup};
+use super::harness::{SECRET, StopOnDrop, run_attack, setup};
 use crate::support::fake::Era;
 use crate::support::program::Setup;
 use crate::support::shop::{Shop, pull_held};
@@ -26,8 +26,8 @@ fn connect_from(server: SocketAddr, client: u16) -> Option<TcpStream> {
     Some(TcpStream::from(socket))
 }
 
-/// Silent connections, heads and bodies that trickle, and large replies that nobody reads, 200 a second from 5, 50 and 500 addresses.
-/// `STACKHOOK_SOAK` says for how many seconds from each number of addresses.
+/// Silent connections, trickled heads and bodies, and large unread replies: 200 connections a second from 5, 50 and 500 addresses.
+/// `STACKHOOK_SOAK` sets the duration for each number of addresses (seconds).
 #[test]
 fn slow_clients_from_many_addresses_do_not_delay_others() {
     let seconds = std::env::var("STACKHOOK_SOAK").ok();
@@ -49,10 +49,10 @@ fn slow_clients_from_many_addresses_do_not_delay_others() {
             b"GET /healthz HTTP/1.1\r\nX: ",
             page.as_bytes(),
         ];
-        let lasting = Duration::from_secs(seconds.unwrap_or(3));
+        let duration = Duration::from_secs(seconds.unwrap_or(3));
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
-            let _end = End(&is_over);
+            let _end = StopOnDrop(&is_over);
             scope.spawn(|| {
                 let listen = server.address.to_string();
                 let checker = Setup::new().env("STACKHOOK_LISTEN", &listen);
@@ -61,21 +61,21 @@ fn slow_clients_from_many_addresses_do_not_delay_others() {
                     assert_eq!(output.code, Some(0), "{}", output.stderr);
                 }
             });
-            let report = besiege(&server, lasting, 1, |field| {
+            let report = run_attack(&server, duration, 1, |attacker| {
                 let mut held: VecDeque<(usize, TcpStream)> = VecDeque::new();
                 for number in (0..u16::MAX).cycle() {
-                    if !field.goes_on() {
+                    if !attacker.is_running() {
                         return;
                     }
                     let kind = usize::from(number) % kinds.len();
-                    if let Some(mut stream) = connect_from(field.address, number % addresses) {
+                    if let Some(mut stream) = connect_from(attacker.address, number % addresses) {
                         let _ = stream.write_all(kinds[kind]);
                         held.push_back((kind, stream));
                     }
                     if held.len() > 400 {
                         held.pop_front();
                     }
-                    // One of the older ones sends a byte more.
+                    // An older one sends another byte.
                     if let Some((0 | 2, stream)) = held.get_mut(usize::from(number) % 400) {
                         let _ = stream.write_all(b"x");
                     }
@@ -83,7 +83,7 @@ fn slow_clients_from_many_addresses_do_not_delay_others() {
                 }
             });
             assert!(report.most.threads <= 20 + RUNNERS, "{:?}", report.most);
-            report.holds(
+            report.assert_limits(
                 &format!("slow clients from {addresses} addresses, {limit}"),
                 &server,
             );
@@ -94,7 +94,7 @@ fn slow_clients_from_many_addresses_do_not_delay_others() {
 /// Threads that may run redeploys.
 const RUNNERS: u64 = 16;
 
-/// Announced bytes take nothing: neither of a hook nor of a route that does not exist.
+/// Announced bytes take no memory, whether the route exists or not.
 #[test]
 fn announced_bodies_do_not_keep_large_deliveries_out() {
     let server = setup().env("STACKHOOK_MAX_BODY", "32MiB").serve();
@@ -118,7 +118,6 @@ fn announced_bodies_do_not_keep_large_deliveries_out() {
     }
 }
 
-/// Whatever route an unauthenticated client requests, the log stays short.
 #[test]
 fn no_unauthenticated_request_gets_past_the_log_limiter() {
     let shop = Shop::open(Era::A);
@@ -160,7 +159,6 @@ fn no_unauthenticated_request_gets_past_the_log_limiter() {
     gate.open();
 }
 
-/// A rejected client with a body that never ends, at the same time as everything else.
 #[test]
 fn early_replies_do_not_wait_for_the_body() {
     let server = setup().serve();
@@ -176,7 +174,7 @@ fn early_replies_do_not_wait_for_the_body() {
         let text = String::from_utf8(reply).unwrap();
         assert!(text.starts_with("HTTP/1.1 40"), "{path}: {text}");
     }
-    // Signed ones still go through.
+    // Signed deliveries are still accepted.
     let body = r#"{"event":"ping"}"#;
     let signature = sign::hex_hmac(SECRET, body.as_bytes());
     let headers = [("X-Portainer-Signature", signature.as_str())];

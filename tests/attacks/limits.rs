@@ -1,4 +1,4 @@
-//! Deadlines, little of everything, and many attacks at once for a long time.
+//! Deadlines, scarce resources, and all attacks together.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,15 +7,15 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::siege::{Field, SECRET, besiege, setup, status_of, taken};
-use super::{ATTACKS, LASTING};
+use super::harness::{Attacker, SECRET, run_attack, setup, status_of, usage};
+use super::{ATTACKS, DURATION};
 use crate::support::client;
 use crate::support::fake::{Behaviour, Era};
 use crate::support::program::is_released;
 use crate::support::shop::{Shop, portainer};
 use crate::support::sign;
 
-/// Sends a byte now and then; the reply, and after how long the connection was closed.
+/// Sends a byte from time to time. Returns the reply and the time until the connection was closed.
 fn trickle(server: std::net::SocketAddr, start: &[u8]) -> (String, Duration) {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(server).unwrap();
@@ -35,7 +35,7 @@ fn trickle(server: std::net::SocketAddr, start: &[u8]) -> (String, Duration) {
         }
         assert!(
             begun.elapsed() < Duration::from_secs(60),
-            "it is never closed"
+            "the connection is never closed"
         );
     }
     (String::from_utf8(reply).unwrap(), begun.elapsed())
@@ -46,7 +46,14 @@ fn a_trickle_does_not_move_the_deadline() {
     let server = setup().serve();
     let address = server.address;
     let head = thread::spawn(move || trickle(address, b"GET /healthz HTTP/1.1\r\nX: "));
-    let silent = thread::spawn(move || trickle(address, b"G"));
+    let one_byte = thread::spawn(move || trickle(address, b"G"));
+    let silent = thread::spawn(move || {
+        let begun = Instant::now();
+        let mut reply = String::new();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.read_to_string(&mut reply).unwrap();
+        (reply, begun.elapsed())
+    });
     let body = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n";
     let body = thread::spawn(move || trickle(address, body));
     #[track_caller]
@@ -57,6 +64,7 @@ fn a_trickle_does_not_move_the_deadline() {
         assert!(range.contains(&took), "{took:?}");
     }
     check(head.join().unwrap(), 10);
+    check(one_byte.join().unwrap(), 10);
     check(silent.join().unwrap(), 10);
     check(body.join().unwrap(), 20);
 }
@@ -68,14 +76,14 @@ fn few_descriptors_are_enough() {
             .env("STACKHOOK_LOG", "debug")
             .limited(&format!("-n {limit}"))
             .serve();
-        let report = besiege(&server, 3 * LASTING, 1, |field| {
+        let report = run_attack(&server, 3 * DURATION, 1, |attacker| {
             let mut silent = Vec::new();
-            while silent.len() < 100 && field.goes_on() {
-                silent.push(field.connect());
+            while silent.len() < 100 && attacker.is_running() {
+                silent.push(attacker.connect());
             }
-            super::linger(field, 3 * LASTING);
+            super::hold(attacker, 3 * DURATION);
         });
-        report.holds(&format!("ulimit -n {limit}"), &server);
+        report.assert_limits(&format!("ulimit -n {limit}"), &server);
         let words = format!("at most {limit} files may be open (ulimit -n, LimitNOFILE=)");
         assert!(server.log().contains(&words), "{}", server.log());
     }
@@ -93,13 +101,13 @@ fn the_soft_limit_of_open_files_is_raised() {
     assert_ne!(fields[3], "64");
 }
 
-/// Fewer descriptors than places, because the limit was lowered afterwards: while that lasts, nobody is promised anything; afterwards
-/// all is as before.
+/// The limit is lowered while the server runs, so that it has fewer descriptors than it planned with. Requests may fail meanwhile, but
+/// not afterwards.
 #[test]
-fn descriptors_that_run_out_end_nothing() {
+fn serving_continues_after_descriptors_run_out() {
     let server = setup().env("STACKHOOK_LOG", "debug").serve();
     let free = 4;
-    let limit = taken(&server).descriptors + free;
+    let limit = usage(&server).descriptors + free;
     let lowered = Command::new("prlimit")
         .arg(format!("--pid={}", server.id()))
         .arg(format!("--nofile={limit}:{limit}"))
@@ -110,29 +118,28 @@ fn descriptors_that_run_out_end_nothing() {
         .collect();
     eventually(|| server.log().contains("cannot accept a connection"));
     drop(silent);
-    // Each that has left is found in the queue first, and as long as descriptors run out, whoever has not asked may be closed.
-    eventually(|| taken(&server).descriptors <= limit - free);
+    // Until the closed connections have left the backlog, any connection without a request may be closed.
+    eventually(|| usage(&server).descriptors <= limit - free);
     assert_eq!(server.get("/healthz").status, 200);
 }
 
-/// Longer than a good request may take: somebody has to be closed.
 #[test]
-fn requests_that_never_end_make_room() {
+fn unfinished_requests_are_evicted() {
     let server = setup().serve();
     let request = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
-    let report = besiege(&server, Duration::from_secs(10), 1, |field| {
-        let held: Vec<_> = (0..60).map(|_| field.say(request)).collect();
-        super::linger(field, Duration::from_secs(60));
+    let report = run_attack(&server, Duration::from_secs(10), 1, |attacker| {
+        let held: Vec<_> = (0..60).map(|_| attacker.send(request)).collect();
+        super::hold(attacker, Duration::from_secs(60));
         drop(held);
     });
-    report.holds("requests that never end", &server);
+    report.assert_limits("requests that never end", &server);
 }
 
-/// More bodies than there is memory: a small allocation that fails would end the process, so that large ones are refused before.
+/// A small allocation that fails would end the process, so large bodies must be refused first.
 #[test]
 fn little_memory_is_enough() {
-    // An ordinary build's C library sets most of it aside for threads, or nothing, by chance; one place for all is what it does
-    // with the last limit.
+    // Without optimisation the program uses glibc, which reserves address space for each thread. With the last limit it falls back to
+    // a single arena.
     let limits = if is_released() {
         [(60_000, "8"), (45_000, "8")]
     } else {
@@ -143,8 +150,8 @@ fn little_memory_is_enough() {
             .env("MALLOC_ARENA_MAX", arenas)
             .limited(&format!("-v {limit}"))
             .serve();
-        let report = besiege(&server, LASTING, 2, |field| {
-            // Whatever the large ones leave, smaller ones may take.
+        let report = run_attack(&server, DURATION, 2, |attacker| {
+            // Smaller bodies may use what larger ones leave.
             let sizes = [1 << 20, 1 << 19, 1 << 18, 1 << 17, 70_000, 60_000, 30_000];
             let bodies = sizes.iter().flat_map(|size| std::iter::repeat_n(size, 8));
             let held: Vec<_> = bodies
@@ -152,25 +159,25 @@ fn little_memory_is_enough() {
                     let head = "POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: ";
                     let mut request = format!("{head}{size}\r\n\r\n").into_bytes();
                     request.resize(request.len() + size - 1, b'x');
-                    field.goes_on().then(|| field.say(&request))
+                    attacker.is_running().then(|| attacker.send(&request))
                 })
                 .collect();
-            super::linger(field, Duration::from_millis(300));
+            super::hold(attacker, Duration::from_millis(300));
             drop(held);
         });
-        report.holds(&format!("ulimit -v {limit}"), &server);
+        report.assert_limits(&format!("ulimit -v {limit}"), &server);
     }
 }
 
-/// Who knows the secret is asked in, and can be more than one wishes for. What a body says takes many times the memory of the body.
+/// A parsed body takes many times the memory of its text, and a client that knows the secret has its body parsed.
 #[test]
-fn a_secret_that_leaked_does_not_fill_the_memory() {
+fn signed_bodies_use_bounded_memory() {
     let server = setup().serve();
     let body = |value: &str| {
         let values = vec![value; 1_000_000 / (value.len() + 1)].join(",");
         format!(r#"{{"event":"ping","more":[{values}]}}"#)
     };
-    // As many values as there can be, and nearly as many as are read.
+    // As many values as fit, and nearly as many as are parsed.
     let padded = format!(r#"{{"":"{}"}}"#, "x".repeat(50));
     for body in [body(r#"{"":0}"#), body("[0]"), body(&padded)] {
         let signature = sign::hex_hmac(SECRET, body.as_bytes());
@@ -196,7 +203,33 @@ fn a_secret_that_leaked_does_not_fill_the_memory() {
 }
 
 #[test]
-fn a_large_body_may_be_configured() {
+fn a_refusal_for_lack_of_memory_states_when_to_retry() {
+    let server = setup().serve();
+    let head = b"POST /webhook/update/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n";
+    let mut unfinished = head.to_vec();
+    unfinished.resize(head.len() + 1_048_575, b'x');
+    let held: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            let _ = stream.write_all(&unfinished);
+            stream
+        })
+        .collect();
+    let beginning = |stream: &TcpStream| {
+        let mut start = [0; 512];
+        stream.set_nonblocking(true).unwrap();
+        let read = stream.peek(&mut start).unwrap_or(0);
+        String::from_utf8_lossy(&start[..read]).into_owned()
+    };
+    eventually(|| held.iter().any(|stream| !beginning(stream).is_empty()));
+    let reply = held.iter().map(beginning).find(|reply| !reply.is_empty());
+    let reply = reply.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    assert!(reply.contains("\r\nRetry-After: 10\r\n"), "{reply}");
+}
+
+#[test]
+fn the_largest_body_is_configurable() {
     let server = setup().env("STACKHOOK_MAX_BODY", "2KiB").serve();
     let body = |length: usize| {
         format!(
@@ -230,7 +263,7 @@ fn a_waiting_client_that_resets_its_connection_frees_it() {
             after: Duration::from_secs(3600),
         },
     );
-    let before = taken(&shop.server).descriptors;
+    let before = usage(&shop.server).descriptors;
     let body = br#"{}"#;
     let signature = sign::hex_hmac(crate::support::shop::SECRET, body);
     let headers = [
@@ -252,47 +285,48 @@ fn a_waiting_client_that_resets_its_connection_frees_it() {
         })
         .collect();
     eventually(|| shop.server.log().matches("delivery accepted").count() == 20);
-    eventually(|| taken(&shop.server).descriptors >= before + 15);
+    eventually(|| usage(&shop.server).descriptors >= before + 15);
     // One that merely closes its connection looks like one that has half-closed it, until something is written.
     for stream in waiting {
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
     }
-    // What the redeploy itself holds does not matter.
-    eventually(|| taken(&shop.server).descriptors < before + 10);
+    // The redeploy itself holds some too.
+    eventually(|| usage(&shop.server).descriptors < before + 10);
     assert_eq!(shop.server.get("/healthz").status, 200);
 }
 
-/// A few seconds in the normal tests; `STACKHOOK_SOAK` says how many instead, `STACKHOOK_BINARY` of which program.
+/// `STACKHOOK_SOAK` sets the duration (seconds), `STACKHOOK_BINARY` the program.
 #[test]
 fn all_attacks_together_leave_nothing_behind() {
     let seconds = std::env::var("STACKHOOK_SOAK")
         .ok()
         .and_then(|seconds| seconds.parse().ok());
-    let lasting = Duration::from_secs(seconds.unwrap_or(4));
+    let duration = Duration::from_secs(seconds.unwrap_or(4));
     let server = setup().serve();
     let turn = Mutex::new(0_usize);
-    let all = |field: &Field<'_>| {
+    let all = |attacker: &Attacker<'_>| {
         let next = {
             let mut turn = turn.lock().unwrap();
             *turn += 1;
             *turn
         };
         let (name, attack) = ATTACKS[next % ATTACKS.len()];
-        // A burst that is all honest has no claim to be answered in the middle of everything else.
+        // Its requests need not be answered beside all other attacks.
         if !name.starts_with("a_burst") {
-            attack(field);
+            attack(attacker);
         }
     };
-    // What is taken once and kept, is taken now.
-    let beginning = (lasting / 4).min(Duration::from_secs(60));
-    besiege(&server, beginning, 2, all).holds("all attacks together, at first", &server);
-    let before = taken(&server);
-    besiege(&server, lasting, 2, all).holds("all attacks together", &server);
-    eventually(|| taken(&server).descriptors <= before.descriptors);
-    let after = taken(&server);
+    // Memory that is allocated once and kept is allocated here.
+    let beginning = (duration / 4).min(Duration::from_secs(60));
+    run_attack(&server, beginning, 2, all)
+        .assert_limits("all attacks together, beginning", &server);
+    let before = usage(&server);
+    run_attack(&server, duration, 2, all).assert_limits("all attacks together", &server);
+    eventually(|| usage(&server).descriptors <= before.descriptors);
+    let after = usage(&server);
     println!("quiet before: {before:?}; quiet after: {after:?}");
     assert!(after.threads <= before.threads, "{before:?}, {after:?}");
-    // In a build for tests each thread keeps the memory of the largest body that it has read.
+    // In a debug build each thread keeps the memory of its largest body.
     let growth = if is_released() { 2 } else { 16 } * 1024;
     let grown = after.memory.saturating_sub(before.memory);
     assert!(seconds.is_none() || grown < growth, "{before:?}, {after:?}");
@@ -302,7 +336,7 @@ fn all_attacks_together_leave_nothing_behind() {
 fn eventually(done: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(40);
     while !done() {
-        assert!(Instant::now() < until, "it never came to that");
+        assert!(Instant::now() < until, "it did not happen in time");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,4 @@
-//! Requests within requests: whatever a proxy before us may have thought, nothing of the inner one is ever handled.
+//! Request smuggling: a request inside the body of another one is never handled, however a proxy would read it.
 
 use crate::support::client;
 use crate::support::fake::Era;
@@ -103,14 +103,14 @@ fn nothing_is_smuggled_behind_an_ambiguous_length() {
             "{chunk:?}"
         );
     }
-    assert_eq!(shop.fake.calls().len(), 0, "something was handled");
+    assert_eq!(shop.fake.calls().len(), 0, "an inner request was handled");
     shop.is_untouched();
-    // That is not because nothing ever is.
+    // The inner request itself is valid.
     assert_eq!(shop.deliver("{}").status, 200);
     assert!(!shop.fake.calls().is_empty());
 }
 
-/// Those that leave two readings are refused, though what stands behind them is a whole body in each.
+/// An ambiguous request is refused even if each reading finds a complete body.
 #[test]
 fn an_ambiguous_length_is_refused() {
     let server = super::setup().serve();

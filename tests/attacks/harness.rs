@@ -1,5 +1,5 @@
-//! A server under attack, with good traffic beside it: every health request and every signed delivery must be answered, and what
-//! the process takes from the system is watched.
+//! Runs attacks against a server with honest traffic beside them: every health request and every signed delivery must be
+//! answered, and the resource usage of the process is monitored.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,28 +13,28 @@ use crate::support::program::{Setup, Stackhook, is_released};
 use crate::support::sign;
 
 pub(super) const SECRET: &str = "a-secret-of-32-characters-or-more";
-/// The bound for a good request is 250 ms of the released program on an idle machine with two cores. This one may be neither: then
-/// it is less than the time after which a silent connection is closed anyway.
-const WORST: (Duration, Duration) = (Duration::from_millis(2500), Duration::from_secs(8));
-/// The bound for 99 of 100 good requests to the released program.
+/// The longest time for an honest request, for the released program and for a debug build. On an idle machine with two cores the
+/// released program needs less than 250 ms. The bounds allow for a busy machine, and are below the deadline of a silent connection.
+const WORST_LATENCY: (Duration, Duration) = (Duration::from_millis(2500), Duration::from_secs(8));
+/// The longest time for 99 of 100 honest requests to the released program.
 const P99: Duration = Duration::from_secs(1);
-/// KiB: of the released program; and of one that was built without optimisation, where glibc's arenas keep what was freed.
+/// The largest resident memory of the released program and of a debug build, where glibc keeps freed memory (KiB).
 const MEMORY: (u64, u64) = (24 * 1024, 96 * 1024);
-/// Good requests of each kind come this often.
-const EVERY: Duration = Duration::from_millis(50);
+/// The interval between honest requests of one kind.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// What attackers know.
-pub(super) struct Field<'s> {
+/// The view of an attacker.
+pub(super) struct Attacker<'s> {
     pub(super) address: SocketAddr,
     over: &'s AtomicBool,
 }
 
-impl Field<'_> {
-    pub(super) fn goes_on(&self) -> bool {
+impl Attacker<'_> {
+    pub(super) fn is_running(&self) -> bool {
         !self.over.load(Ordering::SeqCst)
     }
 
-    /// A connection, as long as the system has one.
+    /// Opens a connection, if the system has one.
     pub(super) fn connect(&self) -> Option<TcpStream> {
         let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(20)).ok()?;
         stream
@@ -46,35 +46,35 @@ impl Field<'_> {
         Some(stream)
     }
 
-    /// A connection on which this was said.
-    pub(super) fn say(&self, bytes: &[u8]) -> Option<TcpStream> {
+    /// Opens a connection and sends these bytes.
+    pub(super) fn send(&self, bytes: &[u8]) -> Option<TcpStream> {
         let mut stream = self.connect()?;
-        // Who is refused early may find the door closed.
+        // After an early refusal the connection may already be closed.
         let _ = stream.write_all(bytes);
         Some(stream)
     }
 
-    /// The status that comes back; nought where the connection was closed to make room.
-    pub(super) fn ask(&self, bytes: &[u8]) -> u16 {
-        self.say(bytes).map_or(0, status)
+    /// Sends a request and returns the status of the reply; 0 if the connection was closed without one.
+    pub(super) fn request_status(&self, bytes: &[u8]) -> u16 {
+        self.send(bytes).map_or(0, status)
     }
 
-    /// Says something again and again until the other side has enough; how much it took (bytes).
+    /// Repeats `part` until the server closes the connection. Returns the number of bytes that were sent.
     pub(super) fn flood(&self, start: &[u8], part: &[u8], at_most: usize) -> usize {
-        let Some(mut stream) = self.say(start) else {
+        let Some(mut stream) = self.send(start) else {
             return 0;
         };
         let mut sent = 0;
-        while sent < at_most && self.goes_on() && stream.write_all(part).is_ok() {
+        while sent < at_most && self.is_running() && stream.write_all(part).is_ok() {
             sent += part.len();
         }
         sent
     }
 }
 
-/// How many connections one attacker may hold: the other tests of this process need descriptors too, and an ordinary login has
-/// a thousand of them.
-pub(super) fn crowd() -> usize {
+/// The number of connections that one attacker may hold. All tests of this process share its descriptors, about a thousand in an
+/// ordinary login.
+pub(super) fn connections_per_attacker() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let files = limits
         .lines()
@@ -85,7 +85,7 @@ pub(super) fn crowd() -> usize {
         .map_or(1000, |files| (files / 6).min(1000))
 }
 
-/// The status that comes back, once the other side has closed.
+/// Reads until the server closes the connection. Returns the status of the reply, or 0.
 pub(super) fn status(mut stream: TcpStream) -> u16 {
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply);
@@ -95,7 +95,7 @@ pub(super) fn status(mut stream: TcpStream) -> u16 {
     words.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// A server whose Portainer is of no importance.
+/// A server without a reachable Portainer.
 pub(super) fn setup() -> Setup {
     Setup::new()
         .env("PORTAINER_URL", "http://127.0.0.1:9")
@@ -104,9 +104,9 @@ pub(super) fn setup() -> Setup {
         .env("PORTAINER_WEBHOOK_SECRET", SECRET)
 }
 
-/// What a process takes.
+/// The resource usage of a process.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Taken {
+pub(super) struct Usage {
     /// KiB.
     pub(super) memory: u64,
     pub(super) threads: u64,
@@ -114,75 +114,78 @@ pub(super) struct Taken {
 }
 
 #[track_caller]
-pub(super) fn taken(server: &Stackhook) -> Taken {
+pub(super) fn usage(server: &Stackhook) -> Usage {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
-    Taken {
+    Usage {
         memory: status_of(server, "VmRSS:"),
         threads: status_of(server, "Threads:"),
         descriptors: descriptors.count(),
     }
 }
 
-/// A number of the process: KiB, or how many.
+/// A number from the status file of the process.
 #[track_caller]
 pub(super) fn status_of(server: &Stackhook, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    // Who has ended still has a status, but no memory.
+    // A process that has ended still has a status file, but no memory.
     let line = line.unwrap_or_else(|| panic!("the server has ended: {}", server.log()));
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// How a siege went.
+/// The result of an attack.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// Of the good requests.
+    /// Honest requests that were answered.
     pub(super) answered: usize,
     took: Vec<Duration>,
     pub(super) worst: Duration,
-    /// What good requests got instead of an answer.
+    /// The honest requests that were not answered, with the reason.
     failures: Vec<String>,
-    pub(super) before: Taken,
-    /// The most of each.
-    pub(super) most: Taken,
+    pub(super) before: Usage,
+    /// The highest usage of each resource.
+    pub(super) most: Usage,
 }
 
-/// Lets some attackers loose for a while.
-pub(super) fn besiege(
+/// Runs an attack by several attackers, with honest traffic beside it.
+pub(super) fn run_attack(
     server: &Stackhook,
-    lasting: Duration,
+    duration: Duration,
     attackers: u64,
-    attack: impl Fn(&Field<'_>) + Sync,
+    attack: impl Fn(&Attacker<'_>) + Sync,
 ) -> Report {
-    // The first requests load what is loaded only once.
+    // The first requests allocate memory that is kept.
     assert_eq!(
-        (good(server, Kind::Health), good(server, Kind::Delivery)),
+        (
+            honest_request(server, Kind::Health),
+            honest_request(server, Kind::Delivery)
+        ),
         (Ok(()), Ok(()))
     );
     let over = AtomicBool::new(false);
     let report = Mutex::new(Report {
-        before: taken(server),
+        before: usage(server),
         ..Report::default()
     });
     let begun = Instant::now();
     thread::scope(|scope| {
-        // Whatever happens here: all the others go on until they are told.
-        let _end = End(&over);
+        // The other threads run until this is dropped, even after a panic.
+        let _end = StopOnDrop(&over);
         for kind in [Kind::Health, Kind::Delivery] {
             let (over, report) = (&over, &report);
-            scope.spawn(move || traffic(server, kind, over, report));
+            scope.spawn(move || honest_traffic(server, kind, over, report));
         }
         for _ in 0..attackers {
             let (over, attack, address) = (&over, &attack, server.address);
             scope.spawn(move || {
-                let field = Field { address, over };
-                while field.goes_on() {
-                    attack(&field);
+                let attacker = Attacker { address, over };
+                while attacker.is_running() {
+                    attack(&attacker);
                 }
             });
         }
-        while begun.elapsed() < lasting {
-            let now = taken(server);
+        while begun.elapsed() < duration {
+            let now = usage(server);
             let mut report = report.lock().unwrap();
             report.most.memory = report.most.memory.max(now.memory);
             report.most.threads = report.most.threads.max(now.threads);
@@ -194,17 +197,17 @@ pub(super) fn besiege(
     report.into_inner().unwrap()
 }
 
-/// Ends the siege when it is dropped.
-pub(super) struct End<'s>(pub(super) &'s AtomicBool);
+/// Ends the attack when it is dropped.
+pub(super) struct StopOnDrop<'s>(pub(super) &'s AtomicBool);
 
-impl Drop for End<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
 impl Report {
-    /// The time within which so many percent of the good requests were answered.
+    /// The time within which this share of the honest requests was answered.
     fn percentile(&self, percent: usize) -> Duration {
         let mut took = self.took.clone();
         took.sort_unstable();
@@ -212,11 +215,11 @@ impl Report {
         took.get(at).copied().unwrap_or(self.worst)
     }
 
-    /// What must be true of every siege.
+    /// Asserts what must be true after every attack.
     #[track_caller]
-    pub(super) fn holds(&self, name: &str, server: &Stackhook) {
+    pub(super) fn assert_limits(&self, name: &str, server: &Stackhook) {
         println!(
-            "{name}: {} good requests, p99 {} ms, worst {} ms, {} KiB, {} threads, {} descriptors",
+            "{name}: {} honest requests, p99 {} ms, worst {} ms, {} KiB, {} threads, {} descriptors",
             self.answered,
             self.percentile(99).as_millis(),
             self.worst.as_millis(),
@@ -227,19 +230,19 @@ impl Report {
         assert_eq!(
             self.failures,
             [""; 0],
-            "{name}: not every good request was answered\n{}",
+            "{name}: not every honest request was answered\n{}",
             server.log()
         );
-        // Of each kind one at least. How many there are besides is a matter of how long each took, which is bounded below.
+        // At least one of each kind. More depend on the time that each takes, which is bounded below.
         assert!(
             self.answered >= 2,
-            "{name}: only {} good requests",
+            "{name}: only {} honest requests",
             self.answered
         );
         let (worst, memory) = if is_released() {
-            (WORST.0, MEMORY.0)
+            (WORST_LATENCY.0, MEMORY.0)
         } else {
-            (WORST.1, MEMORY.1)
+            (WORST_LATENCY.1, MEMORY.1)
         };
         assert!(self.worst < worst, "{name}: {:?}", self.worst);
         let p99 = self.percentile(99);
@@ -260,12 +263,12 @@ impl Report {
             self.most
         );
         let until = Instant::now() + Duration::from_secs(40);
-        while taken(server).descriptors > self.before.descriptors {
+        while usage(server).descriptors > self.before.descriptors {
             assert!(
                 Instant::now() < until,
                 "{name}: {:?}, {:?}",
                 self.before,
-                taken(server)
+                usage(server)
             );
             thread::sleep(Duration::from_millis(5));
         }
@@ -280,20 +283,20 @@ impl Report {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Health,
-    /// Signed; it asks for nothing but an answer.
+    /// A signed delivery that is ignored.
     Delivery,
 }
 
-fn traffic(server: &Stackhook, kind: Kind, over: &AtomicBool, report: &Mutex<Report>) {
+fn honest_traffic(server: &Stackhook, kind: Kind, over: &AtomicBool, report: &Mutex<Report>) {
     while !over.load(Ordering::SeqCst) {
         let begun = Instant::now();
-        // Closed without a word may be who had no time to ask; who comes again is answered.
-        let mut answered = good(server, kind);
+        // If this thread was not scheduled in time, the server may have closed the silent connection.
+        let mut answered = honest_request(server, kind);
         for _ in 0..20 {
             if answered != Err(Unanswered::TooSlow) {
                 break;
             }
-            answered = good(server, kind);
+            answered = honest_request(server, kind);
         }
         let took = begun.elapsed();
         let mut report = report.lock().unwrap();
@@ -306,20 +309,20 @@ fn traffic(server: &Stackhook, kind: Kind, over: &AtomicBool, report: &Mutex<Rep
         report.worst = report.worst.max(took);
         report.took.push(took);
         drop(report);
-        thread::sleep(EVERY.saturating_sub(took));
+        thread::sleep(INTERVAL.saturating_sub(took));
     }
 }
 
-/// Why there is no good answer.
+/// The reason for a missing answer.
 #[derive(Debug, PartialEq)]
 enum Unanswered {
-    /// None came, and the client's own thread was kept from asking for so long that it could be closed to make room.
+    /// The connection was closed without a reply, and this thread sent its request so late that the server was allowed to do that.
     TooSlow,
-    /// What happened instead.
+    /// Another reply or an error.
     Wrong(String),
 }
 
-fn good(server: &Stackhook, kind: Kind) -> Result<(), Unanswered> {
+fn honest_request(server: &Stackhook, kind: Kind) -> Result<(), Unanswered> {
     let (request, words) = match kind {
         Kind::Health => (
             client::request(server.address, "GET", "/healthz", &[], b""),
