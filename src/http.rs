@@ -111,65 +111,48 @@ pub(crate) trait Handler: Send + Sync {
 /// The reason the server itself refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The request line, a header or the framing is malformed.
-    BadHead,
+    /// The request line, a header or the framing.
+    Malformed,
     /// A TLS handshake instead of a request.
     Tls,
-    /// The PROXY protocol before or instead of a request.
     ProxyProtocol,
-    /// Head or body were not complete in time.
     TooSlow,
-    /// The body is larger than `max_body`.
-    TooLarge,
-    /// The request line is too long.
+    BodyTooLarge,
     UriTooLong,
-    /// An `Expect` other than `100-continue`.
     Expectation,
-    /// Headers are too many or too long.
     HeadTooLarge,
-    /// The handler panicked.
     Panicked,
-    /// An unknown method.
     Method,
     /// The memory for request bodies is in use.
     Busy,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
     Version,
 }
 
 impl Refusal {
-    pub(crate) fn status(self) -> u16 {
+    /// The status code, and the explanation for the client and the log.
+    pub(crate) fn explain(self) -> (u16, &'static str) {
         match self {
-            Refusal::BadHead | Refusal::Tls | Refusal::ProxyProtocol => 400,
-            Refusal::TooSlow => 408,
-            Refusal::TooLarge => 413,
-            Refusal::UriTooLong => 414,
-            Refusal::Expectation => 417,
-            Refusal::HeadTooLarge => 431,
-            Refusal::Panicked => 500,
-            Refusal::Method => 501,
-            Refusal::Busy => 503,
-            Refusal::Version => 505,
-        }
-    }
-
-    /// The explanation for the client and the log.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Refusal::BadHead => "the request is not well-formed HTTP",
-            Refusal::Tls => "this port serves plain http; for https, put a proxy in front of it",
-            Refusal::ProxyProtocol => {
-                "the PROXY protocol is not supported; have the proxy send X-Forwarded-For instead, and name the proxy in trusted_proxies"
-            }
-            Refusal::TooSlow => "the request was not complete in time",
-            Refusal::TooLarge => "the body is too large; STACKHOOK_MAX_BODY sets the limit",
-            Refusal::UriTooLong => "the request line is too long",
-            Refusal::Expectation => "the only supported expectation is 100-continue",
-            Refusal::HeadTooLarge => "the headers are too many or too long",
-            Refusal::Panicked => "internal error; details are in the log",
-            Refusal::Method => "unknown method",
-            Refusal::Busy => "too many requests are being received; try again",
-            Refusal::Version => "only HTTP/1.0 and HTTP/1.1 are supported",
+            Refusal::Malformed => (400, "the request is not well-formed HTTP"),
+            Refusal::Tls => (
+                400,
+                "this port serves plain http; for https, put a proxy in front of it",
+            ),
+            Refusal::ProxyProtocol => (
+                400,
+                "the PROXY protocol is not supported; have the proxy send X-Forwarded-For instead, and name the proxy in trusted_proxies",
+            ),
+            Refusal::TooSlow => (408, "the request was not complete in time"),
+            Refusal::BodyTooLarge => (
+                413,
+                "the body is too large; STACKHOOK_MAX_BODY sets the limit",
+            ),
+            Refusal::UriTooLong => (414, "the request line is too long"),
+            Refusal::Expectation => (417, "the only supported expectation is 100-continue"),
+            Refusal::HeadTooLarge => (431, "the headers are too many or too long"),
+            Refusal::Panicked => (500, "internal error; details are in the log"),
+            Refusal::Method => (501, "unknown method"),
+            Refusal::Busy => (503, "too many requests are being received; try again"),
+            Refusal::Version => (505, "only HTTP/1.0 and HTTP/1.1 are supported"),
         }
     }
 }
@@ -235,11 +218,9 @@ impl Server {
         };
         let mailbox = Arc::new(Mailbox::new().map_err(failed)?);
         let pool = Pool::start(&handler, &mailbox).map_err(failed)?;
-        let (end, ended) = std::sync::mpsc::channel();
         let connections_max = capacity.connections;
         let inbox = Arc::clone(&mailbox);
-        Reader::new(listener.0, settings, connections_max, handler, inbox, pool)
-            .and_then(|reader| reader.start(end))
+        let ended = Reader::start(listener.0, settings, connections_max, handler, inbox, pool)
             .map_err(failed)?;
         Ok(Server { mailbox, ended })
     }

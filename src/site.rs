@@ -132,12 +132,13 @@ impl Handler for Site {
     }
 
     fn refuse(&self, path: Option<&str>, peer: IpAddr, why: Refusal) -> Reply {
-        let reply = plain_or_json(path.unwrap_or_default(), why.status(), why.reason());
+        let (status, reason) = why.explain();
+        let reply = plain_or_json(path.unwrap_or_default(), status, reason);
         let reply = match why {
             Refusal::Busy => reply.with("Retry-After", RETRY_AFTER),
             _ => reply,
         };
-        self.log_refused(peer, &reply, why.reason());
+        self.log_refused(peer, &reply, reason);
         reply
     }
 }

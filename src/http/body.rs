@@ -41,7 +41,7 @@ impl BodyDecoder {
     /// The announced length is larger than `max`.
     pub(super) fn new(framing: Framing, max: usize) -> Result<BodyDecoder, Refusal> {
         let next = match framing {
-            Framing::Length(length) if length > max => return Err(Refusal::TooLarge),
+            Framing::Length(length) if length > max => return Err(Refusal::BodyTooLarge),
             Framing::Length(length) => Next::Counted(length),
             Framing::Chunked => Next::Size,
         };
@@ -128,12 +128,12 @@ impl BodyDecoder {
             Next::Size if self.line.len() <= CHUNK_LINE_MAX => {
                 self.chunk_size()?;
             }
-            _ => return Err(Refusal::BadHead),
+            _ => return Err(Refusal::Malformed),
         }
         match (byte, after_cr) {
             (b'\n', true) => Ok(true),
             (b'\r' | b'\t' | b' '..=b'~' | 0x80.., false) => Ok(false),
-            _ => Err(Refusal::BadHead),
+            _ => Err(Refusal::Malformed),
         }
     }
 
@@ -158,12 +158,12 @@ impl BodyDecoder {
         let (digits, rest) = self.line.split_at(digits.count());
         let digits = std::str::from_utf8(digits).unwrap_or_default();
         if digits.is_empty() || !matches!(rest.first(), None | Some(b';' | b' ' | b'\t' | b'\r')) {
-            return Err(Refusal::BadHead);
+            return Err(Refusal::Malformed);
         }
-        let size = usize::from_str_radix(digits, 16).map_err(|_| Refusal::TooLarge)?;
+        let size = usize::from_str_radix(digits, 16).map_err(|_| Refusal::BodyTooLarge)?;
         match self.bytes.len().checked_add(size) {
             Some(sum) if sum <= self.max => Ok(size),
-            _ => Err(Refusal::TooLarge),
+            _ => Err(Refusal::BodyTooLarge),
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::body::BodyDecoder;
 use super::parse::{Head, Scanner};
-use super::{Responder, Wait, client};
+use super::{Awaited, Responder, Wait, client};
 use crate::message::Reply;
 
 /// A head must be complete this long after its connection was accepted.
@@ -248,13 +248,10 @@ impl Connections {
         self.by_id.keys().copied().collect()
     }
 
-    /// The connections parked with such a wait.
-    pub(super) fn parked(&self, is_meant: impl Fn(&Wait) -> bool) -> Vec<u64> {
-        let is_meant = |connection: &&Connection| match &connection.stage {
-            Stage::Parked(wait) => is_meant(wait),
-            _ => false,
-        };
-        let connections = self.by_id.values().filter(is_meant);
+    /// The requests that wait for this.
+    pub(super) fn waiting_for(&self, awaited: &Awaited) -> Vec<u64> {
+        let is_waiting = |connection: &&Connection| matches!(&connection.stage, Stage::Parked(wait) if wait.awaited == *awaited);
+        let connections = self.by_id.values().filter(is_waiting);
         connections.map(|connection| connection.id).collect()
     }
 
@@ -320,12 +317,10 @@ impl Connections {
     /// Looks for the slowest connection of the prefix that holds most of those that may be closed. `max` is the number of all
     /// connections that there may be.
     pub(super) fn find_slowest(&self, now: Instant, max: usize) -> Eviction {
-        let share = |connection: &Connection| {
-            let usage = self.prefixes.get(&connection.prefix);
-            usage.map_or(0, |usage| usage.connections)
-        };
-        let candidates = self.by_id.values().filter(|one| one.is_unfinished());
-        let slowest = candidates.max_by_key(|one| (share(one), one.behind(now)));
+        let share = |connection: &Connection| self.usage(connection).connections;
+        let slowest = self
+            .unfinished()
+            .max_by_key(|connection| (share(connection), connection.behind(now)));
         let Some(slowest) = slowest else {
             return Eviction::Impossible;
         };
@@ -341,14 +336,22 @@ impl Connections {
 
     /// The slowest connection of the prefix that holds most bytes of those that may be closed.
     pub(super) fn find_largest(&self, now: Instant) -> Option<u64> {
-        let share = |connection: &Connection| {
-            let usage = self.prefixes.get(&connection.prefix);
-            usage.map_or(0, |usage| usage.bytes)
-        };
-        let candidates = self.by_id.values();
-        let candidates = candidates.filter(|one| one.is_unfinished() && one.bytes_held() > 0);
-        let slowest = candidates.max_by_key(|one| (share(one), Reverse(one.rate(now))));
-        slowest.map(|one| one.id)
+        let slowest = self
+            .unfinished()
+            .filter(|connection| connection.bytes_held() > 0)
+            .max_by_key(|connection| (self.usage(connection).bytes, Reverse(connection.rate(now))));
+        slowest.map(|connection| connection.id)
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &Connection> {
+        let connections = self.by_id.values();
+        connections.filter(|connection| connection.is_unfinished())
+    }
+
+    /// The usage of the connection's prefix.
+    fn usage(&self, connection: &Connection) -> Usage {
+        let usage = self.prefixes.get(&connection.prefix);
+        usage.copied().unwrap_or_default()
     }
 }
 

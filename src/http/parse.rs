@@ -2,6 +2,7 @@
 //! differently (RFC 9112 section 11.2, request smuggling). Values in, values out.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::str::FromStr as _;
 
 use httparse::{EMPTY_HEADER, Status};
@@ -83,7 +84,7 @@ impl Scanner {
                     return if head.starts_with(PROXY_V2) {
                         Err(Refusal::ProxyProtocol)
                     } else if self.lines == 0 {
-                        Err(Refusal::BadHead)
+                        Err(Refusal::Malformed)
                     } else {
                         Ok(Some(self.seen))
                     };
@@ -99,7 +100,7 @@ impl Scanner {
                         return Err(Refusal::HeadTooLarge);
                     }
                 }
-                (_, true) => return Err(Refusal::BadHead),
+                (_, true) => return Err(Refusal::Malformed),
                 (b'\r', false) => self.after_cr = true,
                 (TLS_HANDSHAKE, false) if self.seen == 1 => return Err(Refusal::Tls),
                 (b'\t' | b' '..=b'~' | 0x80.., false) => {
@@ -108,7 +109,7 @@ impl Scanner {
                         return Err(Refusal::UriTooLong);
                     }
                 }
-                _ => return Err(Refusal::BadHead),
+                _ => return Err(Refusal::Malformed),
             }
         }
         Ok(None)
@@ -162,12 +163,12 @@ impl<'h> RequestLine<'h> {
         match request.parse(line) {
             Ok(Status::Partial) => {}
             Err(httparse::Error::Version) if names_http(line) => return Err(Refusal::Version),
-            Ok(Status::Complete(_)) | Err(_) => return Err(Refusal::BadHead),
+            Ok(Status::Complete(_)) | Err(_) => return Err(Refusal::Malformed),
         }
         let (Some(method), Some(target), Some(minor)) =
             (request.method, request.path, request.version)
         else {
-            return Err(Refusal::BadHead);
+            return Err(Refusal::Malformed);
         };
         let method = match Method::from_str(method) {
             Ok(Method::NonStandard(_) | Method::Connect) | Err(()) => return Err(Refusal::Method),
@@ -199,21 +200,21 @@ fn names_http(line: &[u8]) -> bool {
 fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     let is_allowed = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b'#';
     if !target.bytes().all(is_allowed) {
-        return Err(Refusal::BadHead);
+        return Err(Refusal::Malformed);
     }
     if target.starts_with('/') {
         return Ok((None, target));
     }
-    let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadHead)?;
+    let (scheme, rest) = target.split_once("://").ok_or(Refusal::Malformed)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(Refusal::BadHead);
+        return Err(Refusal::Malformed);
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
     match rest {
         "" => Ok((Some(authority), "/")),
         rest if rest.starts_with('/') => Ok((Some(authority), rest)),
-        _ => Err(Refusal::BadHead),
+        _ => Err(Refusal::Malformed),
     }
 }
 
@@ -228,13 +229,13 @@ fn decode_path(path: &str) -> Result<Cow<'_, str>, Refusal> {
     });
     let path = percent_decode(path.as_bytes())
         .decode_utf8()
-        .map_err(|_| Refusal::BadHead)?;
+        .map_err(|_| Refusal::Malformed)?;
     let has_dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
     let is_ambiguous = |character: char| character.is_control() || character == '\\';
     if is_encoded_right && !has_dots && !path.chars().any(is_ambiguous) {
         Ok(path)
     } else {
-        Err(Refusal::BadHead)
+        Err(Refusal::Malformed)
     }
 }
 
@@ -245,7 +246,7 @@ fn parse_headers(head: &[u8]) -> Result<Headers, Refusal> {
     match request.parse(head) {
         Ok(Status::Complete(end)) if end == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        Ok(_) | Err(_) => return Err(Refusal::BadHead),
+        Ok(_) | Err(_) => return Err(Refusal::Malformed),
     }
     let mut headers = Headers::default();
     for line in request.headers.iter() {
@@ -254,74 +255,67 @@ fn parse_headers(head: &[u8]) -> Result<Headers, Refusal> {
     Ok(headers)
 }
 
+/// The value of a header that must not be repeated.
+fn single<'h>(headers: &'h Headers, name: &str) -> Result<Option<&'h str>, Refusal> {
+    let mut values = headers.all(name);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
 /// Requires exactly one valid `Host`, in HTTP/1.0 at most one. The authority of an absolute target must be the same.
 fn check_host(headers: &Headers, line: &RequestLine<'_>) -> Result<(), Refusal> {
-    let mut hosts = headers.all("host");
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host) => Some(host),
-        (None, None) if line.minor == 0 => None,
-        _ => return Err(Refusal::BadHead),
+    let host = single(headers, "host")?;
+    let is_valid = match (host, line.authority) {
+        (Some(host), None) => is_host(host),
+        (Some(host), Some(authority)) => is_host(host) && authority.eq_ignore_ascii_case(host),
+        (None, authority) => line.minor == 0 && authority.is_none_or(is_host),
     };
-    match (&line.authority, host) {
-        (None, _) => Ok(()),
-        (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host) => Ok(()),
-        (Some(authority), None) if is_host(authority) => Ok(()),
-        (Some(_), _) => Err(Refusal::BadHead),
-    }
+    is_valid.then_some(()).ok_or(Refusal::Malformed)
 }
 
 /// Accepts a name or an address, optionally with a port.
 fn is_host(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => match address.parse::<std::net::Ipv6Addr>() {
-                Ok(_) => ("address", port),
-                Err(_) => return false,
-            },
-            None => return false,
-        },
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    let (is_valid, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            let is_allowed =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+            (!name.is_empty() && name.bytes().all(is_allowed), port)
+        }
     };
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
-    let digits = port.strip_prefix(':').unwrap_or(port);
-    !name.is_empty()
-        && name.bytes().all(is_allowed)
-        && (port.is_empty() || port.starts_with(':'))
-        && digits.len() <= 5
-        && digits.bytes().all(|digit| digit.is_ascii_digit())
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_valid && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// Requires one length of digits only, or `chunked` alone.
 fn framing(headers: &Headers, minor: u8) -> Result<Framing, Refusal> {
-    let mut lengths = headers.all("content-length");
-    let mut codings = headers.all("transfer-encoding");
-    let (length, coding) = (
-        (lengths.next(), lengths.next()),
-        (codings.next(), codings.next()),
-    );
+    let length = single(headers, "content-length")?;
+    let coding = single(headers, "transfer-encoding")?;
     match (length, coding) {
-        ((None, None), (None, None)) => Ok(Framing::Length(0)),
-        ((None, None), (Some(coding), None))
-            if minor == 1 && coding.eq_ignore_ascii_case("chunked") =>
-        {
+        (None, None) => Ok(Framing::Length(0)),
+        (None, Some(coding)) if minor == 1 && coding.eq_ignore_ascii_case("chunked") => {
             Ok(Framing::Chunked)
         }
-        ((Some(digits), None), (None, None))
-            if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) =>
-        {
-            Ok(Framing::Length(digits.parse().unwrap_or(usize::MAX)))
+        (Some(length), None) if is_digits(length) => {
+            Ok(Framing::Length(length.parse().unwrap_or(usize::MAX)))
         }
-        _ => Err(Refusal::BadHead),
+        _ => Err(Refusal::Malformed),
     }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// HTTP/1.0 has no expectations.
 fn expects_continue(headers: &Headers, minor: u8) -> Result<bool, Refusal> {
-    let mut all = headers.all("expect");
-    match (all.next(), all.next()) {
+    match single(headers, "expect") {
         _ if minor == 0 => Ok(false),
-        (None, _) => Ok(false),
-        (Some(value), None) if value.eq_ignore_ascii_case("100-continue") => Ok(true),
+        Ok(None) => Ok(false),
+        Ok(Some(value)) if value.eq_ignore_ascii_case("100-continue") => Ok(true),
         _ => Err(Refusal::Expectation),
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,20 +64,22 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Starts the thread. The channel is disconnected when it ends.
+    ///
     /// # Errors
-    /// The system has no descriptor left.
-    pub(super) fn new(
+    /// The system has no thread or no descriptor left.
+    pub(super) fn start(
         listener: TcpListener,
         settings: Settings,
         connections_max: usize,
         handler: Arc<dyn Handler>,
         mailbox: Arc<Mailbox>,
         pool: Arc<Pool>,
-    ) -> io::Result<Reader> {
+    ) -> io::Result<Receiver<()>> {
         let connections = Connections::new()?;
         connections.watch(&listener, LISTENER)?;
         connections.watch(&*mailbox, MAILBOX)?;
-        Ok(Reader {
+        let reader = Reader {
             listener: Some(listener),
             settings,
             connections_max,
@@ -91,27 +93,25 @@ impl Reader {
             warned_forwarded: false,
             scratch: Vec::new(),
             now: Instant::now(),
-        })
-    }
-
-    /// Starts the thread. `end` is dropped when it ends.
-    ///
-    /// # Errors
-    /// The system has no thread left.
-    pub(super) fn start(mut self, end: Sender<()>) -> io::Result<()> {
+        };
+        let (end, ended) = channel();
         let builder = thread::Builder::new().name("reader".to_owned());
         builder.spawn(move || {
-            let mut events = Vec::with_capacity(256);
-            while self.listener.is_some() || self.connections.len() > 0 {
-                // The handler's panics are caught where it is called. One of our own must not end the only thread that reads.
-                let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut events)));
-                if turn.is_err() {
-                    log::error!("internal error in the HTTP reader; continuing");
-                }
-            }
+            reader.run();
             drop(end);
         })?;
-        Ok(())
+        Ok(ended)
+    }
+
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(256);
+        while self.listener.is_some() || self.connections.len() > 0 {
+            // The handler's panics are caught where it is called. One of our own must not end the only thread that reads.
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn(&mut events)));
+            if turn.is_err() {
+                log::error!("internal error in the HTTP reader; continuing");
+            }
+        }
     }
 
     /// Waits for events and handles them. Input comes before deadlines: a client is never blamed for our own delay.
@@ -218,7 +218,7 @@ impl Reader {
             match message {
                 Message::Answered(id, answer) => self.answered(id, answer),
                 Message::Finished(awaited) => {
-                    for id in self.connections.parked(|wait| wait.awaited == awaited) {
+                    for id in self.connections.waiting_for(&awaited) {
                         self.unpark(id, WaitEnd::Finished);
                     }
                 }

@@ -14,7 +14,7 @@ struct Echo {
     seen: Mutex<Vec<String>>,
     /// Replies rendered after a wait, by the reason for its end.
     ends: Mutex<Vec<WaitEnd>>,
-    /// Waits for which `is_finished` is true from the beginning.
+    /// Waits for which `is_finished` is true from the beginning. It also lets the workers at `/blocked` continue.
     finished: AtomicUsize,
 }
 
@@ -25,6 +25,10 @@ impl Echo {
         self.seen.lock().unwrap().push(text.clone());
         match path.as_str() {
             "/panic" => panic!("planted"),
+            "/blocked" => {
+                eventually(|| self.finished.load(Ordering::SeqCst) > 0);
+                Answer::Now(Reply::text(200, &text))
+            }
             "/large" => Answer::Now(Reply::text(200, &"x".repeat(8 * 1024 * 1024))),
             "/later" => Answer::Later(Reply::text(401, "later"), Duration::from_millis(300)),
             "/wait" | "/wait-panic" | "/timeout" => {
@@ -72,7 +76,8 @@ impl Handler for Echo {
             panic!("planted");
         }
         let path = path.unwrap_or("-");
-        Reply::text(why.status(), &format!("{path}: {}\n", why.reason()))
+        let (status, reason) = why.explain();
+        Reply::text(status, &format!("{path}: {reason}\n"))
     }
 }
 
@@ -231,6 +236,79 @@ fn delivers_an_early_reply_to_a_client_that_is_still_sending() {
     endless.resize(200_000, b'x');
     assert_eq!(running.ask(&endless).0, 414);
     assert_eq!(running.ask(b"\x16\x03\x01\x02\x00\x01").0, 400);
+}
+
+#[test]
+fn refuses_each_kind_of_bad_request_with_its_status() {
+    let running = running();
+    let lines = "X: y\r\n".repeat(65);
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\nb\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n100001\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+            400,
+        ),
+        (&format!("GET /{} HTTP/1.1\r\n", "x".repeat(8192)), 414),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: x\r\n\r\n",
+            417,
+        ),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), 431),
+        ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 501),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    ] {
+        assert_eq!(running.ask(request.as_bytes()).0, expected, "{request}");
+    }
+    assert!(running.seen().is_empty(), "none is handled");
+}
+
+#[test]
+fn closes_a_rejected_connection_whose_client_keeps_it_open() {
+    let running = running();
+    let mut stream =
+        running.send(b"POST /missing HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    assert!(reply.starts_with(b"HTTP/1.1 404 "));
+    // The server discards input for a second. Then it closes the socket, and the next byte is answered by a reset.
+    eventually(|| (&stream).write_all(b"x").is_err());
+}
+
+#[test]
+fn closes_a_connection_whose_client_reads_too_slowly() {
+    let running = running();
+    let mut stream = running.send(&get("/large"));
+    let begun = Instant::now();
+    let mut read = 0;
+    // A little from time to time does not move the deadline of ten seconds.
+    while begun.elapsed() < Duration::from_secs(12) {
+        read += stream.read(&mut [0; 1024]).unwrap();
+        thread::sleep(Duration::from_millis(200));
+    }
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    read += rest.len();
+    assert!(read < 8 * 1024 * 1024, "{read} bytes");
+}
+
+#[test]
+fn queues_a_burst_of_connections_before_accepting_them() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address().unwrap();
+    // Beyond a backlog of 128, the default of the standard library, a client would have to repeat its SYN.
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
+    let burst: Vec<_> = (0..200).map(connect).collect();
+    assert_eq!(burst.iter().filter(|stream| stream.is_err()).count(), 0);
 }
 
 #[test]
@@ -423,6 +501,50 @@ fn bounds_the_memory_of_bodies_and_replies() {
     let mut large = head.to_vec();
     large.resize(head.len() + 1_048_576, b'x');
     assert_eq!(running.ask(&large).0, 200);
+}
+
+#[test]
+fn reserves_memory_for_small_requests() {
+    let running = running();
+    let request = |size: usize| {
+        let head = format!("POST /blocked HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+        let mut request = head.into_bytes();
+        request.resize(request.len() + size, b'x');
+        request
+    };
+    // More complete bodies than there is memory for. Requests that wait for a worker keep theirs.
+    let large: Vec<_> = (0..24).map(|_| running.send(&request(1 << 20))).collect();
+    let is_refused = |stream: &TcpStream| {
+        let mut start = [0; 12];
+        stream.set_nonblocking(true).unwrap();
+        let read = stream.peek(&mut start);
+        stream.set_nonblocking(false).unwrap();
+        read.is_ok() && &start == b"HTTP/1.1 503"
+    };
+    eventually(|| large.iter().filter(|stream| is_refused(stream)).count() >= 8);
+    let small = running.send(&request(10_000));
+    let too_large = running.ask(&request(1 << 20));
+    assert_eq!(too_large.0, 503);
+    running.echo.finished.store(1, Ordering::SeqCst);
+    assert_eq!(rest(small), (200, "POST /blocked 10000".to_owned()));
+}
+
+/// A stop gives requests that have begun half a second. A busy machine may delay this test for longer, so it is tried several times.
+#[test]
+fn closes_silent_connections_at_a_stop_and_completes_requests_that_have_begun() {
+    let is_completed = || {
+        let running = running();
+        let mut silent = running.connect();
+        let mut begun = running.send(b"GET / HT");
+        assert_eq!(running.ask(&get("/")).0, 200, "the others are accepted too");
+        running.server.close(Duration::ZERO);
+        let _ = silent.read(&mut [0]);
+        let _ = begun.write_all(b"TP/1.1\r\nHost: a\r\n\r\n");
+        let mut reply = Vec::new();
+        let _ = begun.read_to_end(&mut reply);
+        reply.starts_with(b"HTTP/1.1 200 ")
+    };
+    assert!((0..5).any(|_| is_completed()));
 }
 
 #[test]

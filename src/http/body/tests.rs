@@ -82,7 +82,7 @@ fn refuses_chunks_with_two_readings() {
         "5;1234567890123456789012345678901234567890123456789012345678901234567890\r\nhello\r\n0\r\n\r\n",
         "0000000000000000000000000000000000000000000000000000000000000000000000000\r\n\r\n",
     ] {
-        chunked(text, Err(Refusal::BadHead));
+        chunked(text, Err(Refusal::Malformed));
     }
 }
 
@@ -95,7 +95,7 @@ fn adds_up_chunks_before_reading_them() {
         "fffffffffffffffffffffffff\r\n",
         "5\r\nhello\r\nffffffffffffffff\r\n",
     ] {
-        chunked(text, Err(Refusal::TooLarge));
+        chunked(text, Err(Refusal::BodyTooLarge));
     }
     let trailers = format!("0\r\n{}", "X: y\r\n".repeat(TRAILERS_MAX / 6 + 1));
     chunked(&trailers, Err(Refusal::HeadTooLarge));
@@ -110,8 +110,8 @@ fn reads_exactly_the_announced_length() {
     assert_eq!(read(5, &[b"helloGET /"]), Ok(Some((b"hello".to_vec(), 5))));
     assert_eq!(read(5, &[b"he", b"l"]), Ok(None));
     assert_eq!(read(100, &[b""]), Ok(None));
-    assert_eq!(read(101, &[b""]), Err(Refusal::TooLarge));
-    assert_eq!(read(usize::MAX, &[b""]), Err(Refusal::TooLarge));
+    assert_eq!(read(101, &[b""]), Err(Refusal::BodyTooLarge));
+    assert_eq!(read(usize::MAX, &[b""]), Err(Refusal::BodyTooLarge));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 
-use super::super::Awaited;
 use super::*;
 
 /// A connection from this address, with so much progress.
@@ -128,5 +127,5 @@ fn reports_the_earliest_deadline_that_has_passed() {
     assert_eq!(connections.overdue(now + Duration::from_secs(6)), Some(3));
     connections.take(3).unwrap();
     assert_eq!(connections.overdue(now + Duration::from_secs(6)), Some(2));
-    assert_eq!(connections.parked(|_| true), [0; 0]);
+    assert_eq!(connections.waiting_for(&Awaited::Job(1)), [0; 0]);
 }

@@ -73,15 +73,15 @@ fn a_length_is_one_number_of_digits() {
     for value in [
         "", "-5", "+5", "5, 5", "5,5", "0x5", "5 5", "5.0", "5e1", "five", "٥",
     ] {
-        refused(&format!("Content-Length: {value}\r\n"), Refusal::BadHead);
+        refused(&format!("Content-Length: {value}\r\n"), Refusal::Malformed);
     }
     refused(
         "Content-Length: 5\r\nContent-Length: 5\r\n",
-        Refusal::BadHead,
+        Refusal::Malformed,
     );
     refused(
         "Content-Length: 5\r\ncontent-length: 6\r\n",
-        Refusal::BadHead,
+        Refusal::Malformed,
     );
 }
 
@@ -99,27 +99,30 @@ fn chunked_stands_alone() {
         "\"chunked\"",
         "chunke\u{212a}",
     ] {
-        refused(&format!("Transfer-Encoding: {value}\r\n"), Refusal::BadHead);
+        refused(
+            &format!("Transfer-Encoding: {value}\r\n"),
+            Refusal::Malformed,
+        );
     }
     refused(
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-        Refusal::BadHead,
+        Refusal::Malformed,
     );
     refused(
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        Refusal::BadHead,
+        Refusal::Malformed,
     );
     refused(
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-        Refusal::BadHead,
+        Refusal::Malformed,
     );
     refused(
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-        Refusal::BadHead,
+        Refusal::Malformed,
     );
-    refused("Transfer-Encoding : chunked\r\n", Refusal::BadHead);
+    refused("Transfer-Encoding : chunked\r\n", Refusal::Malformed);
     let old = b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(read(old).unwrap_err().why, Refusal::BadHead);
+    assert_eq!(read(old).unwrap_err().why, Refusal::Malformed);
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn header_lines_have_one_reading() {
         "X: a\u{1b}[31m\r\n",
         "X: a\u{7f}\r\n",
     ] {
-        refused(line, Refusal::BadHead);
+        refused(line, Refusal::Malformed);
     }
     let latin = b"GET / HTTP/1.1\r\nHost: a\r\nX: M\xfcnchen\r\n\r\n";
     assert_eq!(
@@ -183,7 +186,7 @@ fn there_is_exactly_one_host() {
         let text = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let refused = read(text.as_bytes()).map_err(|bad| bad.why);
         // A comma may stand in a name, a blank may not.
-        assert_eq!(refused, Err(Refusal::BadHead), "{lines:?}");
+        assert_eq!(refused, Err(Refusal::Malformed), "{lines:?}");
     }
     assert!(read(b"GET / HTTP/1.0\r\nX: y\r\n\r\n").is_ok());
     assert!(read(b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n").is_err());
@@ -212,7 +215,7 @@ fn an_absolute_target_names_the_host() {
         let text = format!("{line}\r\nHost: a\r\n\r\n");
         assert_eq!(
             read(text.as_bytes()).unwrap_err().why,
-            Refusal::BadHead,
+            Refusal::Malformed,
             "{line}"
         );
     }
@@ -252,7 +255,7 @@ fn paths_have_one_reading() {
         "/a#b",
         "/%c2%85",
     ] {
-        line_refused(&format!("GET {target} HTTP/1.1"), Refusal::BadHead);
+        line_refused(&format!("GET {target} HTTP/1.1"), Refusal::Malformed);
     }
 }
 
@@ -264,15 +267,15 @@ fn methods_and_versions_are_told_apart() {
     line_refused("GET / HTTP/2.0", Refusal::Version);
     line_refused("GET / HTTP/0.9", Refusal::Version);
     line_refused("GET / HTTP/1.2", Refusal::Version);
-    line_refused("GET / http/1.1", Refusal::BadHead);
-    line_refused("GET /", Refusal::BadHead);
-    line_refused("GET  / HTTP/1.1", Refusal::BadHead);
-    line_refused("GET / HTTP/1.1 ", Refusal::BadHead);
-    line_refused("GET / x HTTP/1.1", Refusal::BadHead);
-    line_refused("GET\t/\tHTTP/1.1", Refusal::BadHead);
-    line_refused("G(T / HTTP/1.1", Refusal::BadHead);
-    line_refused("GET /ü HTTP/1.1", Refusal::BadHead);
-    line_refused("\r\nGET / HTTP/1.1", Refusal::BadHead);
+    line_refused("GET / http/1.1", Refusal::Malformed);
+    line_refused("GET /", Refusal::Malformed);
+    line_refused("GET  / HTTP/1.1", Refusal::Malformed);
+    line_refused("GET / HTTP/1.1 ", Refusal::Malformed);
+    line_refused("GET / x HTTP/1.1", Refusal::Malformed);
+    line_refused("GET\t/\tHTTP/1.1", Refusal::Malformed);
+    line_refused("G(T / HTTP/1.1", Refusal::Malformed);
+    line_refused("GET /ü HTTP/1.1", Refusal::Malformed);
+    line_refused("\r\nGET / HTTP/1.1", Refusal::Malformed);
     line_refused("PRI * HTTP/2.0", Refusal::Version);
 }
 
@@ -319,12 +322,12 @@ fn what_can_be_no_head_is_refused_at_its_first_byte() {
             b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n",
             Refusal::ProxyProtocol,
         ),
-        (b"\n", Refusal::BadHead),
-        (b"\r\r", Refusal::BadHead),
-        (b"\r\n", Refusal::BadHead),
-        (b"GET / HTTP/1.1\n", Refusal::BadHead),
-        (b"G\x16", Refusal::BadHead),
-        (b"\0", Refusal::BadHead),
+        (b"\n", Refusal::Malformed),
+        (b"\r\r", Refusal::Malformed),
+        (b"\r\n", Refusal::Malformed),
+        (b"GET / HTTP/1.1\n", Refusal::Malformed),
+        (b"G\x16", Refusal::Malformed),
+        (b"\0", Refusal::Malformed),
     ] {
         let mut scan = Scanner::default();
         assert_eq!(scan.find_end(start), Err(why), "{start:?}");

@@ -86,7 +86,7 @@ impl Reader {
         for _ in 0..READ_BATCH {
             let read = match connection.stream.read(scratch) {
                 Ok(0) if connection.progress == 0 => return Err(EarlyEnd::Close),
-                Ok(0) => return Err(Refusal::BadHead.into()),
+                Ok(0) => return Err(Refusal::Malformed.into()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
