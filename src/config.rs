@@ -260,7 +260,7 @@ pub(crate) struct PortainerSettings {
 /// Credentials for Portainer.
 #[derive(Debug, Clone)]
 pub(crate) enum Credentials {
-    /// `X-API-Key`.
+    /// An API key, sent as `X-API-Key`.
     ApiKey(Secret),
     /// A login that yields a JWT.
     Login {

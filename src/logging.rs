@@ -41,7 +41,7 @@ pub(crate) use crate::redact::escape_line as escaped;
 enum Format {
     /// Time, level, message, fields.
     Text,
-    /// A JSON object.
+    /// A JSON object for each line.
     Json,
     /// Priority, message, fields; the journal adds the time itself.
     Journal,

@@ -17,8 +17,8 @@ const REDACT_ROUNDS: usize = 16;
 /// A value of a variable this long may be a secret whatever its name (characters).
 const LONG_VALUE: usize = 16;
 
-/// A shorter value of a variable is not redacted even if its name suggests a secret (bytes): `on`, `1` and `yes` would redact every
-/// other word.
+/// A shorter value of a variable is not redacted even if its name suggests a secret (bytes): `on`, `1` and `yes` would
+/// redact every other word.
 const SECRET_VALUE_MIN: usize = 4;
 
 /// The replacement for a secret.

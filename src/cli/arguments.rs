@@ -1,5 +1,5 @@
 //! Parses arguments by the table of commands. pico-args takes the first of repeated options, accepts an option as a value and ignores
-//! what is left; here all of that is an error.
+//! leftover arguments; here all of these are errors.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

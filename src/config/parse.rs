@@ -1,5 +1,5 @@
-//! Parsers for single values. Every error says what was expected; none repeats the text, because it may be a secret in the wrong
-//! place.
+//! Parsers for single values. Every error says what was expected; none repeats the text, which may be a
+//! misplaced secret.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;

@@ -47,7 +47,7 @@ impl FileLines {
     }
 }
 
-/// One problem.
+/// A problem of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) source: ValueSource,

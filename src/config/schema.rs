@@ -1,6 +1,6 @@
 //! The configuration file as written: one struct per section, each value with the position it comes from.
 //!
-//! To add a key:
+//! Steps to add a key:
 //! 1. Add a field to its section below: `Field` for text (durations, sizes and choices are text too), `Field<bool>`, `Field<List>`,
 //!    or for a secret the pair `name` and `name_file`.
 //! 2. If a variable may set it, add a row to `VARIABLES` in `env.rs`.
@@ -41,7 +41,7 @@ pub(super) struct ConfigFile {
     pub(super) default_stack: Option<usize>,
 }
 
-/// `[portainer]`
+/// The section `[portainer]`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PortainerSection {
@@ -72,7 +72,7 @@ pub(super) struct NotifySection {
     pub(super) secret_file: Field,
 }
 
-/// `[[stack]]`
+/// A section `[[stack]]`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StackSection {
@@ -87,7 +87,7 @@ pub(super) struct StackSection {
     pub(super) cleanup: Field<bool>,
 }
 
-/// `[[hook]]`
+/// A section `[[hook]]`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HookSection {
@@ -137,7 +137,7 @@ pub(super) struct PayloadSection {
     pub(super) require: BTreeMap<String, Sourced<Vec<String>>>,
 }
 
-/// `[staff]`
+/// The section `[staff]`.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StaffSection {

@@ -141,8 +141,8 @@ impl Superseded {
 }
 
 impl StackQueues {
-    /// Queues an order; `time` is the delivery's signed time, or that of its arrival. Returns the superseded deliveries, this one perhaps
-    /// among them.
+    /// Queues an order; `time` is the delivery's signed time, or that of its arrival. Returns the superseded
+    /// deliveries, which may include this one.
     pub(crate) fn join(
         &mut self,
         stack: &StackKey,

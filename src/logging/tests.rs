@@ -1,4 +1,4 @@
-//! What lines look like, and that they stay lines.
+//! Tests the format of log lines: a line stays a line whatever its values contain.
 
 use super::*;
 

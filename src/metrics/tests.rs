@@ -1,5 +1,5 @@
-//! The output is read back by a small parser of Prometheus' text format, written from its description and sharing nothing with the
-//! writer.
+//! The output is read back by a small parser of Prometheus' text format, written from its description and
+//! sharing nothing with the writer.
 
 use std::collections::BTreeMap;
 

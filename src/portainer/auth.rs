@@ -84,7 +84,7 @@ impl Portainer {
         response::parse(step, true, &answer)
     }
 
-    /// Reads a list.
+    /// Sends a GET whose answer is a list.
     pub(super) fn get_list<T: DeserializeOwned>(
         &self,
         step: &str,

@@ -22,8 +22,8 @@ const RESUME_QUIET: Duration = Duration::from_secs(60);
 /// The time for which an inspection is retried after an update was sent, while the engine or Portainer cannot be reached.
 const LOOK_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The first pause between two inspections after an update whose result is not known: a Portainer that restarts is away for a
-/// second or two.
+/// The first pause between two inspections after an update whose result is not known: a Portainer that restarts is
+/// away for a second or two.
 const FOLLOW_FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The reason for which the end of an update has to be derived.

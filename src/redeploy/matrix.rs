@@ -32,8 +32,8 @@ type Cell = (Sort, Case, Era, EngineStyle);
 /// The engines besides the first one, with which every kind of stack and era is tried.
 const OTHER_ENGINES: [EngineStyle; 2] = [EngineStyle::Docker29, EngineStyle::Podman];
 
-/// What came of a cell: what the table shows, and what is wrong with it.
-struct Came {
+/// The result of a cell: its text in the table, and its deviations from the expectation.
+struct CellResult {
     cell: Cell,
     shown: String,
     wrong: Vec<String>,
@@ -74,7 +74,7 @@ fn whatever_goes_wrong_ends_as_it_should() {
     );
 }
 
-fn run_all(cells: &[Cell]) -> Vec<Came> {
+fn run_all(cells: &[Cell]) -> Vec<CellResult> {
     let next = Mutex::new(cells.iter());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -92,7 +92,7 @@ fn run_all(cells: &[Cell]) -> Vec<Came> {
     done
 }
 
-fn run(cell: Cell) -> Came {
+fn run(cell: Cell) -> CellResult {
     let (sort, case, era, style) = cell;
     let mut scene = Scene::on(style, sort, era);
     let (order, watcher) = case.prepare(&mut scene);
@@ -115,17 +115,17 @@ fn run(cell: Cell) -> Came {
             wrong.push(format!("the next update is {next:?}"));
         }
     }
-    Came { cell, shown, wrong }
+    CellResult { cell, shown, wrong }
 }
 
-/// What came of one redeploy.
+/// The result of one redeploy.
 struct Played {
     report: StackReport,
     puts: usize,
     changed: BTreeSet<String>,
     /// The services that ran before and do not run now.
     down: BTreeSet<String>,
-    /// What must never happen, and did.
+    /// Violations of the rules that hold in every cell.
     never: Vec<String>,
 }
 
@@ -139,7 +139,7 @@ fn play(scene: &Scene, order: &Order, watcher: &Watcher, afterwards: impl FnOnce
         puts: scene.bench.fake.puts().len(),
         changed: after.changed_since(&before),
         down: after.down_since(&before),
-        never: scene.what_never_happens(&before, &after, &report),
+        never: scene.violations(&before, &after, &report),
         report,
     }
 }
@@ -160,7 +160,7 @@ fn check(scene: &Scene, order: &Order, watcher: &Watcher, should: &Expected) -> 
 }
 
 impl Played {
-    /// What is not as it should be.
+    /// Lists the deviations from the expectation.
     fn against(&self, should: &Expected) -> Vec<String> {
         let (outcome, message) = (self.report.outcome, &self.report.message);
         let mut wrong = self.never.clone();
@@ -209,8 +209,8 @@ fn words(services: &BTreeSet<String>) -> String {
 
 /// One line a case, one column an era and an engine.
 #[allow(clippy::print_stdout, reason = "the table is what the test shows")]
-fn print(came: &[Came]) {
-    let row = |came: &Came| (came.cell.0, came.cell.1);
+fn print(came: &[CellResult]) {
+    let row = |came: &CellResult| (came.cell.0, came.cell.1);
     for row in came.chunk_by(|one, other| row(one) == row(other)) {
         let (sort, case, ..) = row[0].cell;
         let cells: Vec<String> = row

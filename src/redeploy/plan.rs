@@ -563,8 +563,8 @@ fn refuse_portainer(inspection: &StackInspection) -> Result<(), RedeployResult> 
     }
 }
 
-/// Refuses an update after a failed deployment that could make the stack worse: some releases take a stack in Status 4 down before they
-/// update it.
+/// Refuses an update after a failed deployment that could make the stack worse: some releases take a stack in Status 4 down
+/// before they update it.
 fn check_failed_stack(
     stack: &Stack,
     order: &Order,

@@ -1,5 +1,5 @@
-//! Runners: threads that carry out redeploys while some are ready, and end when none is. [`super::busy`] knows which ones may run side
-//! by side.
+//! Runners: threads that carry out redeploys while some are ready, and end when none is. [`super::busy`] knows which
+//! ones may run side by side.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use crate::hook::Hook;
 use crate::http::Method;
 use crate::message::Reply;
 use crate::site::auth::{HOME, Rejected, Route};
-use crate::site::recent::TurnedAway;
+use crate::site::recent::RejectedRequest;
 use crate::site::{Site, desk};
 
 /// Log lines about unauthenticated requests that may be written in a burst.
@@ -124,7 +124,7 @@ impl Site {
         self.metrics.rejection(rejected.reason);
         // A scan of addresses must not push other rejections out of the page's list.
         if !matches!(rejected.reason, "no_route" | "method" | "no_delivery") {
-            self.recent.turned_away(TurnedAway {
+            self.recent.record_rejection(RejectedRequest {
                 unix: self.clock.unix(),
                 peer: info.peer.to_canonical(),
                 hook: rejected.hook.clone().unwrap_or_default(),
@@ -215,7 +215,7 @@ struct Bucket {
 }
 
 impl LogLimiter {
-    /// Whether a line may be written, and then the number of lines that were suppressed before it.
+    /// Admits a line, with the number of lines that were suppressed before it; `None` if this one is suppressed too.
     pub(super) fn admit(&self, now: Instant) -> Option<u64> {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *bucket.since.get_or_insert(now);

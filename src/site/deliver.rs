@@ -25,7 +25,7 @@ use crate::stack::order::Order;
 /// The decision about a verified delivery that is not accepted.
 pub(super) struct Declined {
     /// The events in the body, if it could be read.
-    told: Option<ParsedDelivery>,
+    parsed: Option<ParsedDelivery>,
     why: Why,
 }
 
@@ -44,7 +44,7 @@ struct Patience {
     /// The value of `Preference-Applied`, if the client asked for it.
     preference: Option<String>,
     permit: Option<Permit>,
-    /// Whether the delivery came before, so that its reply is that of the first one.
+    /// Set if the delivery is a repetition, so that its reply is that of the first one.
     is_repeat: bool,
 }
 
@@ -70,11 +70,11 @@ impl Site {
         let _lock = self.parsing_lock(&request.body);
         let info = info.of_hook(hook);
         match self.decide(hook, stack, &verified) {
-            Ok((told, orders)) => {
-                log_told(hook, &told);
+            Ok((parsed, orders)) => {
+                log_events(hook, &parsed);
                 let stacks: Vec<&str> = orders.iter().map(|(key, _)| key.as_str()).collect();
                 log::debug!(hook = hook.name.as_str(); "decided: the rules let it through to {stacks:?}");
-                self.accept(hook, &told, stack, orders, &verified, info)
+                self.accept(hook, &parsed, stack, orders, &verified, info)
             }
             Err(declined) => Answer::Now(self.decline(hook, &declined, &verified, &info)),
         }
@@ -87,17 +87,17 @@ impl Site {
         stack: Option<&StackKey>,
         verified: &Verified<'_>,
     ) -> Result<(ParsedDelivery, Vec<(StackKey, Order)>), Declined> {
-        let declined = |told, why| Err(Declined { told, why });
-        let told = match hook.parse_delivery(verified, self.clock.unix()) {
-            Ok(ParseOutcome::Delivery(told)) => told,
+        let declined = |parsed, why| Err(Declined { parsed, why });
+        let parsed = match hook.parse_delivery(verified, self.clock.unix()) {
+            Ok(ParseOutcome::Delivery(parsed)) => parsed,
             Ok(ParseOutcome::Ignored(reason)) => return declined(None, Why::Ignored(reason)),
             Err(ParseError::Malformed(words)) => return declined(None, Why::Malformed(words)),
             Err(ParseError::Stale(why)) => return declined(None, Why::Stale(why)),
         };
-        match hook.orders(&told, stack, &self.stacks) {
-            Ok(orders) => Ok((told, orders)),
-            Err(SelectionError::Ignored(reason)) => declined(Some(told), Why::Ignored(reason)),
-            Err(SelectionError::Refused(words)) => declined(Some(told), Why::Malformed(words)),
+        match hook.orders(&parsed, stack, &self.stacks) {
+            Ok(orders) => Ok((parsed, orders)),
+            Err(SelectionError::Ignored(reason)) => declined(Some(parsed), Why::Ignored(reason)),
+            Err(SelectionError::Refused(words)) => declined(Some(parsed), Why::Malformed(words)),
         }
     }
 
@@ -108,8 +108,8 @@ impl Site {
         verified: &Verified<'_>,
         info: &RequestInfo,
     ) -> Reply {
-        if let Some(told) = &declined.told {
-            log_told(hook, told);
+        if let Some(parsed) = &declined.parsed {
+            log_events(hook, parsed);
         }
         let (reply, result, reason) = match &declined.why {
             Why::Stale(why) => {
@@ -162,7 +162,7 @@ impl Site {
     fn accept(
         self: &Arc<Self>,
         hook: &Hook,
-        told: &ParsedDelivery,
+        parsed: &ParsedDelivery,
         only: Option<&StackKey>,
         orders: Vec<(StackKey, Order)>,
         verified: &Verified<'_>,
@@ -206,18 +206,18 @@ impl Site {
             Ok(bytes) => DeliveryId::new(bytes),
             Err(error) => return self.busy(&info, &error.to_string()),
         };
-        let (replay, duplicate) = prints(hook, told, only, verified);
+        let (replay, duplicate) = fingerprints(hook, parsed, only, verified);
         let accepted = Accepted {
             id: id.clone(),
             hook: hook.name.to_string(),
             strict: hook.sender.is_pipeline(),
             wait: hook.wait,
-            time: told.time,
+            time: parsed.time,
             orders: orders.into_iter().filter_map(order).collect(),
             replay,
-            signed_at: verified.timestamp().map(|stamp| stamp.time).or(told.time),
+            signed_at: verified.timestamp().map(|stamp| stamp.time).or(parsed.time),
             duplicate,
-            event: events(told),
+            event: events(parsed),
         };
         let stacks: Vec<&str> = accepted
             .orders
@@ -384,9 +384,9 @@ fn why_not_accepted(why: NotAccepted) -> &'static str {
 
 const FORGOTTEN: &str = "this signed request came before, and how it ended is no longer known; a request never runs twice";
 
-/// What the body was understood to say, as lines of the debug level: names only.
-fn log_told(hook: &Hook, told: &ParsedDelivery) {
-    for event in &told.events {
+/// Logs the events that were parsed from the body, at the debug level: names only.
+fn log_events(hook: &Hook, parsed: &ParsedDelivery) {
+    for event in &parsed.events {
         let images: Vec<String> = event.images.iter().map(Reference::familiar).collect();
         let refs: Vec<String> = event.refs.iter().map(ToString::to_string).collect();
         log::debug!(
@@ -397,10 +397,10 @@ fn log_told(hook: &Hook, told: &ParsedDelivery) {
     }
 }
 
-/// What the sender calls what happened, each name once.
-fn events(told: &ParsedDelivery) -> String {
+/// The sender's names of the events, each once.
+fn events(parsed: &ParsedDelivery) -> String {
     let mut names: Vec<&str> = Vec::new();
-    for event in &told.events {
+    for event in &parsed.events {
         if !names.contains(&event.name.as_str()) && !event.name.is_empty() {
             names.push(&event.name);
         }
@@ -409,11 +409,11 @@ fn events(told: &ParsedDelivery) -> String {
     names.join(", ")
 }
 
-/// What makes a delivery a replay of another one, and what a duplicate. Only what was signed makes a replay: what stands in
-/// headers anybody can change.
-fn prints(
+/// The fingerprints by which a delivery is recognised as a replay and as a duplicate. A replay is recognised by its signed parts alone,
+/// because anyone can change headers.
+fn fingerprints(
     hook: &Hook,
-    told: &ParsedDelivery,
+    parsed: &ParsedDelivery,
     only: Option<&StackKey>,
     verified: &Verified<'_>,
 ) -> (Option<Fingerprint>, Option<Fingerprint>) {
@@ -425,7 +425,7 @@ fn prints(
     let stamp = verified
         .timestamp()
         .map(|signed| (signed.id.as_deref().unwrap_or_default(), signed.time))
-        .or(told.time.map(|time| ("", time)));
+        .or(parsed.time.map(|time| ("", time)));
     let replay = stamp.map(|(id, time)| {
         let parts = [
             b"replay",
@@ -438,7 +438,7 @@ fn prints(
         Fingerprint::of(&parts)
     });
     let path = only.map_or("", |stack| stack.as_str()).as_bytes();
-    let duplicate = told
+    let duplicate = parsed
         .id
         .as_ref()
         .map(|id| Fingerprint::of(&[b"duplicate", name, path, id.as_bytes(), &body]));

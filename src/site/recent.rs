@@ -1,5 +1,5 @@
-//! What happened lately that no delivery of the scheduler's tells: who was turned away, what was verified and not acted on, and which secret
-//! of a hook was used last. Kept in memory, bounded.
+//! Recent requests that did not become deliveries of the scheduler: rejections, verified deliveries that were not acted on, and the last
+//! use of each hook's secret. Kept in memory, bounded.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,104 +9,104 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Rejections that are kept for the page.
 const REJECTIONS_KEPT: usize = 50;
 
-/// The memory.
+/// The recent requests, shared by all workers.
 #[derive(Debug, Default)]
 pub(super) struct Recent(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Newest first.
-    turned_away: VecDeque<TurnedAway>,
-    /// Newest first.
+    /// The rejections, newest first.
+    rejections: VecDeque<RejectedRequest>,
+    /// The deliveries that were not acted on, newest first.
     not_acted_on: VecDeque<Idle>,
-    /// By hook.
+    /// The last use of a secret, by hook.
     used: BTreeMap<String, Used>,
 }
 
-/// A request that was turned away.
+/// A rejected request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TurnedAway {
-    /// When, the last time (Unix seconds).
+pub(super) struct RejectedRequest {
+    /// Time of the latest one (Unix seconds).
     pub(super) unix: u64,
-    /// Who sent it.
+    /// The address of its client.
     pub(super) peer: IpAddr,
-    /// To which hook; empty where it was to none.
+    /// The name of its hook; empty if it had none.
     pub(super) hook: String,
-    /// What it was answered.
+    /// The HTTP status of the answer.
     pub(super) status: u16,
-    /// Why, for a person.
+    /// The reason, for staff.
     pub(super) words: Cow<'static, str>,
-    /// How often.
+    /// The number of such requests.
     pub(super) times: u64,
 }
 
 /// A delivery that was verified and not acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Idle {
-    /// When (Unix seconds).
+    /// The time (Unix seconds).
     pub(super) unix: u64,
-    /// To which hook.
+    /// The name of its hook.
     pub(super) hook: String,
     /// `ignored` or `refused`.
     pub(super) result: &'static str,
-    /// Why, for a person.
+    /// The reason, for staff.
     pub(super) reason: String,
 }
 
-/// Which secret of a hook was used last.
+/// The last use of a hook's secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
     /// Its number, and how many there are.
     pub(super) secret: (usize, usize),
-    /// When (Unix seconds).
+    /// The time (Unix seconds).
     pub(super) unix: u64,
 }
 
 impl Recent {
-    /// The same again counts up, so that a flood of one kind does not push out the others.
-    pub(super) fn turned_away(&self, mut new: TurnedAway) {
+    /// Records a rejection. A repetition only counts up, so that a flood of one kind does not push out the others.
+    pub(super) fn record_rejection(&self, mut new: RejectedRequest) {
         let mut inner = self.lock();
-        let same = |old: &TurnedAway| {
+        let same = |old: &RejectedRequest| {
             (&old.peer, &old.hook, old.status, &old.words)
                 == (&new.peer, &new.hook, new.status, &new.words)
         };
         if let Some(old) = inner
-            .turned_away
+            .rejections
             .iter()
             .position(same)
-            .and_then(|at| inner.turned_away.remove(at))
+            .and_then(|at| inner.rejections.remove(at))
         {
             new.times = old.times.saturating_add(1);
         }
-        inner.turned_away.push_front(new);
-        inner.turned_away.truncate(REJECTIONS_KEPT);
+        inner.rejections.push_front(new);
+        inner.rejections.truncate(REJECTIONS_KEPT);
     }
 
-    /// Something was verified and not acted on.
+    /// Records a delivery that was verified and not acted on.
     pub(super) fn not_acted_on(&self, new: Idle) {
         let mut inner = self.lock();
         inner.not_acted_on.push_front(new);
         inner.not_acted_on.truncate(REJECTIONS_KEPT);
     }
 
-    /// A secret of a configured hook was used.
+    /// Records the use of a hook's secret.
     pub(super) fn used(&self, hook: &str, secret: (usize, usize), unix: u64) {
         self.lock()
             .used
             .insert(hook.to_owned(), Used { secret, unix });
     }
 
-    /// Newest first.
-    pub(super) fn rejections(&self) -> Vec<TurnedAway> {
-        self.lock().turned_away.iter().cloned().collect()
+    /// Returns the rejections, newest first.
+    pub(super) fn rejections(&self) -> Vec<RejectedRequest> {
+        self.lock().rejections.iter().cloned().collect()
     }
 
-    /// Newest first.
+    /// Returns the deliveries that were not acted on, newest first.
     pub(super) fn idle(&self) -> Vec<Idle> {
         self.lock().not_acted_on.iter().cloned().collect()
     }
 
-    /// Which secret of a hook was used last, since the start.
+    /// Returns the last use of a hook's secret since the start.
     pub(super) fn last_used(&self, hook: &str) -> Option<Used> {
         self.lock().used.get(hook).copied()
     }
@@ -122,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    fn rejection(peer: &str, unix: u64) -> TurnedAway {
-        TurnedAway {
+    fn rejection(peer: &str, unix: u64) -> RejectedRequest {
+        RejectedRequest {
             unix,
             peer: peer.parse().unwrap(),
             hook: "update".to_owned(),
@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_one_line_with_a_count_and_the_others_stay() {
+    fn counts_a_flood_in_one_entry_and_keeps_the_others() {
         let recent = Recent::default();
-        recent.turned_away(rejection("192.0.2.1", 1));
-        (2..1000).for_each(|unix| recent.turned_away(rejection("192.0.2.2", unix)));
+        recent.record_rejection(rejection("192.0.2.1", 1));
+        (2..1000).for_each(|unix| recent.record_rejection(rejection("192.0.2.2", unix)));
         let kept = recent.rejections();
         let seen: Vec<_> = kept
             .iter()
@@ -148,7 +148,7 @@ mod tests {
             [("192.0.2.2".to_owned(), 998), ("192.0.2.1".to_owned(), 1)]
         );
         let address = |number: u32| Ipv4Addr::from(number).to_string();
-        (0..1000).for_each(|number| recent.turned_away(rejection(&address(number), 2000)));
+        (0..1000).for_each(|number| recent.record_rejection(rejection(&address(number), 2000)));
         assert_eq!(recent.rejections().len(), REJECTIONS_KEPT);
     }
 }

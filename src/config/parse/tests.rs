@@ -13,7 +13,7 @@ fn check<T: PartialEq + std::fmt::Debug>(
     }
     for text in bad {
         let error = parse(text).expect_err(text);
-        // Nobody's text is repeated, unless by chance as part of a longer example.
+        // No text is repeated, unless by chance as part of a longer example.
         assert!(text.len() < 6 || !error.contains(text), "{text:?}: {error}");
     }
 }

@@ -60,7 +60,7 @@ fn the_defaults_in_the_example_are_the_real_ones() {
         .lines()
         .filter(|line| line.starts_with("#= "))
         .count();
-    // The name of a hook is no row of its own, and the section of notices is not there by default.
+    // The name of a hook is not a row of its own, and the section of notices is not there by default.
     assert_eq!(compared, marked - 2, "every marked line was compared");
     assert!(
         active

@@ -1,4 +1,4 @@
-//! What goes wrong, one kind a variant.
+//! The faults of the matrix, one variant for each kind.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::redeploy::bench::{GOOD, Watcher};
 use crate::redeploy::matrix::scene::{FILE, Look, Scene, Sort};
 use crate::stack::order::{Cause, ImageFilter, Order, Selection};
 
-/// What happens in a cell.
+/// The event in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Case {
-    /// Every service has a newer image, and all are well.
+    /// Every service has a newer image, and all become healthy.
     AllNewer,
-    /// No service has.
+    /// No service has a newer image.
     NothingNewer,
-    /// `web` has.
+    /// Only `web` has a newer image.
     OneNewer,
     /// A variable names a tag that does not exist.
     BadTag,
@@ -26,7 +26,7 @@ pub(super) enum Case {
     PrivateRegistry,
     /// The registry asks for credentials, and Portainer has none.
     LockedRegistry,
-    /// The stack's file is no YAML.
+    /// The stack's file is not YAML.
     BrokenFile,
     /// The new image of `web` cannot be started.
     FailingUp,
@@ -310,7 +310,7 @@ impl Case {
         }
     }
 
-    /// Whether the next update must succeed, because no image is at fault.
+    /// Returns true if the next update must succeed, because no image is at fault.
     pub(super) fn next_succeeds(self, sort: Sort, era: Era) -> bool {
         // Portainer takes the failed stack down, and the images on the nodes of a Swarm are unknown.
         let is_refused = self == Case::EngineDies && sort == Sort::Swarm && era == Era::D;
@@ -329,7 +329,7 @@ impl Case {
             )
     }
 
-    /// Whether a service that ran may be left without a running container.
+    /// Returns true if a service that ran may be left without a running container.
     pub(super) fn may_leave_down(self, sort: Sort) -> bool {
         match self {
             // Git stacks cannot be rolled back.

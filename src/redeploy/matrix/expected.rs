@@ -1,4 +1,4 @@
-//! What must come of each cell, from the design and the contract alone.
+//! The expected result of each cell, derived from the documented behaviour of stackhook and Portainer alone.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use crate::redeploy::matrix::case::Case;
 use crate::redeploy::matrix::scene::Sort;
 use crate::stack::outcome::Outcome;
 
-/// What must come of a cell.
+/// The expected result of a cell.
 pub(super) struct Expected {
     pub(super) outcome: Outcome,
-    /// How often an update was sent.
+    /// The number of updates sent.
     pub(super) puts: usize,
     /// The services with a container that they did not have.
     pub(super) changed: BTreeSet<String>,
-    /// Whether an `updated` or `unchanged` is a verified one.
+    /// Set if an `updated` or `unchanged` is verified.
     pub(super) verified: bool,
-    /// What the reply says.
+    /// Texts that the reply contains.
     pub(super) says: Vec<&'static str>,
 }
 
@@ -25,7 +25,7 @@ pub(super) const NONE: &[&str] = &[];
 pub(super) const WEB: &[&str] = &["web"];
 pub(super) const JOB: &[&str] = &["job"];
 
-/// What must come of it.
+/// Returns the expected result of a cell.
 pub(super) fn expected(sort: Sort, case: Case, era: Era, style: EngineStyle) -> Expected {
     match sort {
         Sort::File => file(case, era).on(style, case),
@@ -249,7 +249,7 @@ impl Expected {
         Expected { says, ..self }
     }
 
-    /// Not looked at.
+    /// Expects an unverified result.
     pub(super) fn unverified(self) -> Expected {
         Expected {
             verified: false,

@@ -1,6 +1,6 @@
-//! How much is asked of Portainer: calls and time for stacks of 1, 10 and 100 services, printed, and held to what they may be.
-//! The times are of loopback, with every wait skipped: "wall" is all, "fake" the sum of what the fake Portainer took from having
-//! read a request to having its answer, "own" what is left of "wall" when no call was being answered.
+//! Counts the calls to Portainer and their time for stacks of 1, 10 and 100 services, prints them and checks their limits.
+//! The times are of loopback, with every wait skipped: "wall" is all of it, "fake" the sum of the times that the fake
+//! Portainer took to answer, "own" the part of "wall" in which no call was being answered.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -126,8 +126,8 @@ fn is_look(call: &Call) -> bool {
     call.path.ends_with("/containers/json")
 }
 
-/// GETs that were sent again although nothing had happened since that could change the answer: neither did something act, nor
-/// did a new look or search begin. The stack, its file and the list of its containers are read once more right before an update, for somebody may have edited them.
+/// GETs that were repeated although nothing could have changed the answer: no call changed anything, and no new inspection or search
+/// began. The stack, its file and the list of its containers are read again right before an update, because they may have been edited.
 fn repeated(calls: &[Call]) -> Vec<String> {
     let mut asked = BTreeSet::new();
     let mut repeated = Vec::new();
@@ -148,7 +148,7 @@ fn took(call: &Call) -> (Instant, Instant) {
     (call.began, call.ended.unwrap_or(call.began))
 }
 
-/// How long at least one call was being answered.
+/// The time during which at least one call was being answered.
 fn answering(calls: &[Call]) -> Duration {
     let mut times: Vec<(Instant, Instant)> = calls.iter().map(took).collect();
     times.sort();

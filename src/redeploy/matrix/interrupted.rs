@@ -68,7 +68,7 @@ fn somebody_who_keeps_changing_the_stack_wins() {
     }
 }
 
-/// Somebody else's update of this stack, as it stands, with a pull or without.
+/// An update of this stack by a person, without changes, with a pull or without.
 fn person(scene: &Scene, stack: &str, pull: bool) -> impl Fn() -> bool + Send + Sync + 'static {
     let (fake, stack) = (Arc::clone(&scene.bench.fake), stack.to_owned());
     move || {

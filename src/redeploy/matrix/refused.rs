@@ -219,7 +219,7 @@ fn a_clean_up_that_is_refused_is_a_note() {
         .world(|world| world.container("web-stack", "web").image_id);
     scene.push("web:1", GOOD);
     scene.bench.run(&Order::default());
-    // Somebody keeps the first one under a name of their own.
+    // A person keeps the first one under another name.
     scene
         .bench
         .fake

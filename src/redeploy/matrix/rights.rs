@@ -10,7 +10,7 @@ use crate::redeploy::matrix::scene::{Scene, Sort};
 use crate::stack::RollBack;
 use crate::stack::order::Order;
 
-/// What a standard user has.
+/// The rights of a standard user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Has {
     Nothing,

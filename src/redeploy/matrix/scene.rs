@@ -52,7 +52,7 @@ services:
     restart: unless-stopped
 ";
 
-/// Which kind of stack.
+/// The kind of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sort {
     /// Compose, its file kept by Portainer.
@@ -77,7 +77,7 @@ pub(super) struct Scene {
     pub(super) env: Option<Vec<(String, String)>>,
 }
 
-/// What an update must not make of a git stack's link: nothing else.
+/// A git stack's link to its repository, which an update must not change.
 #[derive(Debug, Clone, PartialEq)]
 struct Link {
     url: String,
@@ -85,7 +85,7 @@ struct Link {
     credentials: Option<(String, String)>,
 }
 
-/// What there is at one moment.
+/// The state of the stack at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Look {
     services: Units,
@@ -203,8 +203,8 @@ impl Scene {
             .world(|world| world.stack("web-stack").file.clone())
     }
 
-    /// What holds in every cell, whatever the outcome.
-    pub(super) fn what_never_happens(
+    /// Checks the rules that hold in every cell, whatever the outcome; returns the violations.
+    pub(super) fn violations(
         &self,
         before: &Look,
         after: &Look,

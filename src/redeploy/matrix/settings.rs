@@ -1,4 +1,4 @@
-//! What a stack's settings and an order's images change: who pulls, what stays, how long is inspection, when it goes back.
+//! The effect of a stack's settings and an order's images: the pulls, the containers that stay, the time limit, the rollback.
 
 use std::time::Duration;
 

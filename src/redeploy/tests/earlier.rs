@@ -1,4 +1,4 @@
-//! What a record still tells of an earlier deployment is not how this update ended, whose answer was lost.
+//! An update whose answer was lost is not judged by the state that an earlier deployment left in the record.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn on_update(bench: &Bench, number: usize, fault: Fault) {
         .fault(When::nth(number, "PUT", "/api/stacks/"), fault);
 }
 
-/// What was written down, as a journal gives it back, and how the redeploy goes on from there.
+/// Resumes a redeploy from the submission that was journalled, after a change to its JSON.
 fn go_on(bench: &Bench, kept: &Kept, change: impl Fn(&mut serde_json::Value)) -> StackReport {
     let sent = kept.0.lock().unwrap().clone().unwrap();
     let mut entry = serde_json::to_value(sent).unwrap();
@@ -84,7 +84,7 @@ fn an_update_that_arrived_after_an_earlier_failure_is_told_by_its_own_end() {
     }
 }
 
-/// The way back begins where the record tells that the update failed.
+/// The rollback begins while the record says that the update failed.
 #[test]
 fn a_way_back_that_never_arrived_did_not_fail_as_the_update_did() {
     for era in TELLING {

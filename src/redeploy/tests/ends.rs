@@ -15,7 +15,7 @@ use crate::stack::outcome::Outcome;
 use crate::stack::{PullMode, RollBack};
 use crate::store::lock::{LockError, LockGuard, LockKey};
 
-/// What it wants is not certain to us: compose alone knows what `:?` leads to.
+/// A file whose services are uncertain: only compose knows the effect of `:?`.
 const UNCERTAIN: &str = "
 services:
   web:
@@ -147,7 +147,7 @@ fn an_update_whose_answer_is_waited_for_to_the_end_is_looked_at_once() {
     assert_eq!(bench.images()["web"], new);
 }
 
-/// Somebody else has the environment when the way back wants it; when it is free again, a person has edited the stack.
+/// Another redeploy holds the environment when the rollback needs it; when it is free again, a person has edited the stack.
 struct Edited<'b> {
     bench: &'b Bench,
 }

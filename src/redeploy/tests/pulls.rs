@@ -91,7 +91,7 @@ fn an_image_that_was_made_on_the_host_is_never_replaced_by_one_of_that_name() {
     for style in ENGINES {
         let bench = app(style, OWN, |world| {
             world.local_image("acme/own:1", 1, Behaviour::Runs);
-            // Somebody else owns that name in a registry; an older engine with this store cannot tell.
+            // Another owner has that name in a registry; an older engine with this store cannot tell.
             if style != EngineStyle::Docker27 {
                 world.push("acme/own:1", Behaviour::Runs);
             }

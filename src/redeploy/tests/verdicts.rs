@@ -330,15 +330,10 @@ fn a_foreign_container_that_dies_meanwhile_rolls_nothing_back() {
     bench.stack.rollback = RollBack::WhenUnhealthy;
     push(&bench, "web", GOOD);
     let watcher = Watcher::act(&bench.fake, "waiting for web", 1, |world| {
-        world.foreign_container("web-stack", "worker", "stranger");
+        world.foreign_container("web-stack", "worker", "foreign");
     });
     let report = bench.run_watched(&Order::default(), &watcher);
-    check(
-        &report,
-        Outcome::Updated,
-        Some(true),
-        &["stranger (exited)"],
-    );
+    check(&report, Outcome::Updated, Some(true), &["foreign (exited)"]);
 }
 
 #[test]
@@ -558,7 +553,7 @@ fn the_image_of_a_container_that_was_removed_is_not_blocked() {
     assert!(kept.blocked.is_empty(), "{kept:?}");
 }
 
-/// What cannot be inspected is not left to Portainer, which would deploy without images to return to.
+/// An update without an inspection would be left to Portainer, without images to roll back to.
 #[test]
 fn an_engine_that_is_away_before_the_submit_is_waited_for() {
     for step in ["finding", "inspecting", "pulling"] {

@@ -9,12 +9,12 @@ use crate::site::page::text::{
     Moment, changes, digests, duration, outcome, outcome_tone, sentence, state, state_tone,
 };
 use crate::site::page::{PageData, Tone};
-use crate::site::recent::TurnedAway;
+use crate::site::recent::RejectedRequest;
 use crate::stack::outcome::Stage;
 
 /// A row of the deliveries: one stack of a delivery, or a delivery that was not acted on.
 pub(super) struct DeliveryRow {
-    /// Empty where there is no page of its own.
+    /// Empty if it has no page of its own.
     pub(super) id: String,
     pub(super) at: Moment,
     pub(super) from: String,
@@ -111,7 +111,7 @@ fn sender(data: &PageData<'_>, hook: &str) -> String {
     }
 }
 
-fn rejection(data: &PageData<'_>, one: &TurnedAway) -> RejectionRow {
+fn rejection(data: &PageData<'_>, one: &RejectedRequest) -> RejectionRow {
     let times = match one.times {
         1 => String::new(),
         times => format!(" ({times} times)"),

@@ -21,7 +21,7 @@ pub(super) struct HookCard {
     pub(super) setup: setup::Setup,
 }
 
-/// All hooks.
+/// Returns a card for each hook.
 pub(super) fn cards(data: &PageData<'_>) -> Vec<HookCard> {
     let hooks = data.site.hooks.iter();
     hooks.map(|hook| card(data, hook)).collect()
@@ -71,7 +71,7 @@ fn card(data: &PageData<'_>, hook: &Hook) -> HookCard {
     }
 }
 
-/// How a delivery proves itself, in a few words.
+/// The name of the authentication of deliveries.
 fn scheme(name: SchemeName) -> &'static str {
     match name {
         SchemeName::Token => "authenticated by a token in a header",
