@@ -1,4 +1,4 @@
-//! Which stacks a delivery is for, and what a body may say: everything else deploys nothing.
+//! The stacks that a delivery selects, and the accepted bodies: everything else deploys nothing.
 
 use serde_json::json;
 
@@ -216,7 +216,7 @@ fn a_ping_is_answered_and_asks_nothing_of_portainer() {
 }
 
 #[test]
-fn fields_that_nobody_agreed_on_are_left_alone_whatever_the_content_type() {
+fn unknown_fields_are_ignored_with_every_content_type() {
     let shop = Shop::open(Era::A);
     let headers = [("Content-Type", "text/plain")];
     let body = r#"{"event":"deployment","who":{"is":["it"]},"stack":"shop"}"#;
@@ -277,7 +277,7 @@ fn a_stack_that_portainer_does_not_have_is_named_with_those_it_has() {
 }
 
 #[test]
-fn a_user_without_the_stack_is_told_that_it_may_not_be_shared() {
+fn a_missing_stack_is_explained_by_access_rights() {
     let fake = portainer(Era::A);
     let robot = |world: &mut World| world.user_standard("robot", "a-password-of-a-robot");
     let (user, key) = fake.world(robot);
@@ -302,7 +302,7 @@ fn a_user_without_the_stack_is_told_that_it_may_not_be_shared() {
 }
 
 #[test]
-fn other_addresses_and_methods_are_told_apart() {
+fn unknown_addresses_and_wrong_methods_have_different_answers() {
     let shop = Shop::open(Era::A);
     let check = |method: &str, target: &str, code: u16, allow: Option<&str>| {
         let reply = shop.server.request(method, target, &[], b"");

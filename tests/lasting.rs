@@ -402,7 +402,7 @@ fn variables_that_trigger_signs_arrive_in_the_container() {
 #[test]
 fn trigger_outlives_a_restart_of_the_server_that_it_follows() {
     let fake = shop::portainer(Era::A);
-    // An address of its own: while it is down, nobody else gets its port.
+    // An address of its own: while it is down, no other process gets its port.
     let setup = setup(&fake).env("STACKHOOK_LISTEN", "127.42.0.1:0");
     let server = setup.serve();
     let address = server.address;
@@ -529,7 +529,7 @@ fn a_stack_that_is_verified_does_not_hold_up_its_environment() {
 }
 
 #[test]
-fn the_status_of_a_stranger_is_not_told() {
+fn the_status_of_an_unknown_delivery_is_not_found() {
     let fake = shop::portainer(Era::A);
     let server = setup(&fake).serve();
     let stranger = format!("/webhook/deliveries/{}/", "0".repeat(32));

@@ -62,7 +62,7 @@ fn kill_at_random_moments(victim: Victim, image: NewImage) {
     let (count, mut seed) = (number("OUTAGES", 2), number("SEED", now()));
     println!("{count} kills of {victim:?} with a {image:?} image, SEED={seed}");
     seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let eras = [Era::A, Era::B1, Era::B2, Era::C, Era::D];
+    let eras = [Era::A, Era::B1, Era::B2, Era::B3, Era::C, Era::D];
     // An update with a bad image takes about twice as long.
     let duration = match image {
         NewImage::Good => 2500,

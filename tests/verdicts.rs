@@ -129,7 +129,7 @@ fn an_image_that_was_built_on_the_host_is_never_replaced_by_a_namesake() {
             world.push(WORKER, GOOD);
             let built = world.local_image(OWN, 1, Behaviour::Runs);
             world.compose_stack("shop", &file, &ENV);
-            // Somebody else owns that name at the public registry.
+            // Another owner has that name at the public registry.
             world.push(OWN, Behaviour::Runs);
             built
         });

@@ -84,7 +84,7 @@ fn one_happening_stays_one_line_whatever_is_in_it() {
 }
 
 #[test]
-fn other_crates_are_heard_from_warnings_on() {
+fn other_crates_log_warnings_and_errors_only() {
     #[track_caller]
     fn check(level: LevelFilter, target: &str, of: Level, heard: bool) {
         let metadata = Metadata::builder().target(target).level(of).build();

@@ -11,7 +11,7 @@ use crate::health::{Container, ContainerSnapshot, Roles, ServiceSnapshot, Snapsh
 use crate::image::Reference;
 use crate::portainer::{
     self, Containers, EnvironmentId, ImageOrigin, Inspected, Kind, Listed, LocalImage, Mode,
-    Origin, Portainer, PortainerError, PullFailure,
+    Origin, Portainer, PortainerError, PullFailure, StackStatus,
 };
 use crate::redeploy::find::{self, FoundStack};
 use crate::redeploy::{AttemptError, Images, Submission, UnderWay};
@@ -59,14 +59,14 @@ impl StackInspection {
     }
 
     /// Returns an error while another deployment replaces containers of this stack, which compose marks. A Portainer that died leaves the
-    /// same traces; `ignored` are traces that have not changed for a while.
+    /// same traces; `ignored` are traces that have not changed for a while. A deployment whose failure Portainer has recorded is over.
     pub(super) fn check_not_under_way(
         &self,
         found: &FoundStack,
         ignored: Option<&str>,
     ) -> Result<(), AttemptError> {
         let Ok(seen) = &self.seen else { return Ok(()) };
-        if !seen.is_half_replaced() {
+        if !seen.is_half_replaced() || found.record.status == StackStatus::Error {
             return Ok(());
         }
         let states = seen.containers.iter();

@@ -43,7 +43,7 @@ fn answer(mut request: Request, secret: &[u8]) {
         _ => (404, "no such route\n".to_owned()),
     };
     let json = Header::from_bytes("Content-Type", "application/json").expect("a fixed header");
-    // Whoever asked may have gone.
+    // The client may be gone.
     let _sent = request.respond(
         Response::from_string(body)
             .with_status_code(status)

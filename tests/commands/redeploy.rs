@@ -6,7 +6,7 @@ use super::check;
 use crate::support::fake::{Behaviour, Era, Fake};
 use crate::support::program::Setup;
 
-/// Health checks, so that nobody has to wait until ten seconds without a restart are over.
+/// Health checks, which settle sooner than ten seconds without a restart.
 const FILE: &str = "
 services:
   web:

@@ -1,4 +1,4 @@
-//! `stackhook serve`, as whoever starts and stops it sees it; what it answers is tested elsewhere.
+//! `stackhook serve` as seen by its service manager; its answers are tested elsewhere.
 
 use crate::support::fake::{Behaviour, Era, Fake};
 use crate::support::program::Setup;
@@ -20,7 +20,7 @@ fn shop() -> (Fake, Setup) {
 }
 
 #[test]
-fn it_says_where_it_listens_is_well_and_stops_when_told() {
+fn logs_its_address_answers_healthz_and_stops_on_sigterm() {
     let (_fake, setup) = shop();
     let server = setup.serve();
     let reply = server.get("/healthz");
@@ -81,7 +81,7 @@ fn the_journal_gets_priorities_instead_of_times() {
 }
 
 #[test]
-fn a_service_manager_that_cannot_be_told_is_told_of_in_words() {
+fn warns_about_a_service_manager_that_cannot_be_notified() {
     let (_fake, setup) = shop();
     let server = setup.env("NOTIFY_SOCKET", "/nope/socket").serve();
     server.wait_for_log("that the service is ready: no such file or directory");

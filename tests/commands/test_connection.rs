@@ -64,7 +64,7 @@ Configured stacks
 }
 
 #[test]
-fn a_stack_that_is_not_there_is_told_from_one_with_a_near_name() {
+fn suggests_a_similar_name_for_a_missing_stack() {
     let fake = shop(Era::C);
     let setup = setup(&fake).file("stackhook.toml", "[[stack]]\nkey = \"one\"\nname = \"1\"\n");
     let output = setup.run(&["test-connection"]);

@@ -45,7 +45,7 @@ fn a_pause_survives_a_restart_and_skipped_deliveries_are_not_replayed() {
 }
 
 #[test]
-fn whoever_was_accepted_before_the_pause_and_begins_after_it_is_told() {
+fn a_delivery_accepted_before_a_pause_ends_with_its_reason() {
     let (fake, server) = open();
     let gate = shop::pull_held(&fake);
     let first = accept(&server, "{}").unwrap();
@@ -59,7 +59,7 @@ fn whoever_was_accepted_before_the_pause_and_begins_after_it_is_told() {
 }
 
 #[test]
-fn commands_beside_the_server_heed_a_pause_unless_they_are_told_not_to() {
+fn commands_respect_a_pause_unless_forced() {
     let (fake, server) = open();
     press(&server, "pause", "shop");
     let beside: &Setup = server.setup();

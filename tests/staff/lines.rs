@@ -15,7 +15,7 @@ use crate::support::program::{Setup, Stackhook};
 use crate::support::shop::{self, GOOD, QUICK, SECRET, WEB};
 use crate::support::staff::set_up;
 
-/// What the line of a delivery has besides its message.
+/// The fields of the line about a delivery.
 const OF_A_DELIVERY: [&str; 10] = [
     "method", "route", "status", "ms", "peer", "hook", "delivery", "stack", "outcome", "reason",
 ];

@@ -1,4 +1,4 @@
-//! Who is told when a stack begins to fail and when it is well again: the real program and a real receiver.
+//! Notices about a stack that begins to fail or is healthy again: the real program and a real receiver.
 
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use crate::support::program::{Setup, Stackhook};
 use crate::support::shop::{GOOD, SECRET, WEB};
 use crate::support::staff::{get, page, shop};
 
-/// What the program must export, with its type.
+/// The metrics that the program must export, with their types.
 const EXPORTED: [(&str, &str); 8] = [
     ("stackhook_build_info", "gauge"),
     ("stackhook_deliveries_total", "counter"),
@@ -198,7 +198,7 @@ fn prometheus_reads_the_numbers() {
     }
 }
 
-/// When each of the rules fires, and when it does not.
+/// Series for each alert rule, some of which fire it.
 const FIRES: &str = r#"
 rule_files: [rules.yaml]
 evaluation_interval: 1m

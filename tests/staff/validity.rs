@@ -1,5 +1,5 @@
 //! The page is valid HTML in every state: syntax and nesting by Debian's tidy, and what tidy leaves alone (names that are there once, and
-//! that are there for whoever refers to them) by a look of our own. Needs tidy, so it runs only when it is asked for, as `.ci/run` does.
+//! that are there for their references) by a look of our own. Needs tidy, so it runs only when it is asked for, as `.ci/run` does.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,14 +9,14 @@ use crate::support::fake::{Behaviour, Era};
 use crate::support::shop::{self, QUICK, SECRET, WEB, pull_held};
 use crate::support::staff::{page, press, press_once, serve, shop, wait_for};
 
-/// What is wrong with a page.
+/// The problems of a page.
 fn wrong(page: &str) -> Vec<String> {
     let mut wrong = tidy(page);
     wrong.extend(names(page));
     wrong
 }
 
-/// What tidy complains of.
+/// The complaints of tidy.
 fn tidy(page: &str) -> Vec<String> {
     // This version of tidy does not know headings in a summary, which HTML allows.
     let page: String = page
@@ -46,7 +46,7 @@ fn tidy(page: &str) -> Vec<String> {
     wrong
 }
 
-/// Names that are there twice, or not there for whoever refers to them; fields without a label, and a page without its headings.
+/// Names that are there twice, or not there for their references; fields without a label, and a page without its headings.
 fn names(page: &str) -> Vec<String> {
     let tags = tags(page);
     let mut ids: BTreeMap<&str, u32> = BTreeMap::new();

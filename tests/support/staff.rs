@@ -102,7 +102,7 @@ pub(crate) fn press(server: &Stackhook, action: &str, stack: &str) -> String {
     }
 }
 
-/// What a browser sends with the page's own forms.
+/// The headers that a browser sends with the page's own forms.
 pub(crate) const SAME_ORIGIN: (&str, &str) = ("Sec-Fetch-Site", "same-origin");
 
 /// Presses a button of the page once.

@@ -260,7 +260,7 @@ fn paths_have_one_reading() {
 }
 
 #[test]
-fn methods_and_versions_are_told_apart() {
+fn distinguishes_methods_and_versions() {
     line_refused("BREW / HTTP/1.1", Refusal::Method);
     line_refused("get / HTTP/1.1", Refusal::Method);
     line_refused("CONNECT a:1 HTTP/1.1", Refusal::Method);

@@ -33,7 +33,7 @@ fn a_container_without_labels_and_names_is_listed_all_the_same() {
 }
 
 #[test]
-fn one_off_containers_are_told_from_services() {
+fn distinguishes_one_off_containers_from_services() {
     let read = listed(r#"{"Id":"a","Labels":{"com.docker.compose.oneoff":"True"}}"#);
     assert!(!read.labels.is_of_compose());
 }

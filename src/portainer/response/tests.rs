@@ -280,7 +280,7 @@ fn a_message_is_shown_once_on_one_line_and_shortened() {
 }
 
 #[test]
-fn an_error_of_the_engine_is_told_from_one_of_a_gateway() {
+fn distinguishes_errors_of_the_engine_from_those_of_a_gateway() {
     let message = |status| {
         answer(
             status,

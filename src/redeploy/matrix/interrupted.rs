@@ -44,7 +44,7 @@ fn a_file_that_a_person_changes_meanwhile_is_the_one_that_is_deployed() {
 }
 
 #[test]
-fn somebody_who_keeps_changing_the_stack_wins() {
+fn a_person_who_keeps_changing_the_stack_wins() {
     for sort in Sort::ALL {
         let mut scene = Scene::new(sort, Era::A);
         scene.push("web:1", GOOD);
@@ -289,7 +289,7 @@ fn a_pull_that_breaks_off_in_the_middle_is_a_failed_pull() {
 }
 
 #[test]
-fn without_the_old_image_there_is_no_way_back() {
+fn a_rollback_without_the_previous_image_is_refused() {
     for era in Era::ALL {
         let scene = Scene::new(Sort::File, era);
         let old = scene
@@ -327,7 +327,7 @@ services:
 }
 
 #[test]
-fn a_tag_that_others_use_goes_forward_again_after_the_way_back() {
+fn a_tag_that_other_stacks_use_is_restored_after_the_rollback() {
     for era in Era::ALL {
         // The other stack has moved the tag long before, or gets the image while we deploy.
         for meanwhile in [false, true] {
@@ -355,7 +355,7 @@ fn a_tag_that_others_use_goes_forward_again_after_the_way_back() {
 }
 
 #[test]
-fn what_somebody_else_pulled_and_we_could_not_start_is_brought_back() {
+fn rolls_back_an_image_that_was_pulled_by_another_and_cannot_start() {
     for era in Era::ALL {
         let scene = Scene::new(Sort::File, era);
         let before = scene.look();
@@ -377,7 +377,7 @@ fn what_somebody_else_pulled_and_we_could_not_start_is_brought_back() {
 }
 
 #[test]
-fn the_way_back_of_one_service_does_not_move_the_others() {
+fn the_rollback_of_one_service_does_not_move_the_others() {
     for era in Era::ALL {
         let scene = Scene::new(Sort::File, era);
         let before = scene.look();

@@ -99,7 +99,7 @@ fn nothing_is_pulled_where_nothing_may_be() {
 }
 
 #[test]
-fn excepted_images_stay_whoever_has_moved_them() {
+fn excepted_images_stay_even_if_their_tags_were_moved() {
     for era in Era::ALL {
         let mut scene = Scene::new(Sort::File, era);
         scene.bench.stack.except = vec![Pattern::parse("ghcr.io/acme/shared:*").unwrap()];
@@ -265,7 +265,7 @@ fn a_variable_is_set_and_the_others_are_kept() {
 }
 
 #[test]
-fn what_somebody_started_by_hand_is_no_part_of_the_stack() {
+fn a_container_started_by_hand_is_not_part_of_the_stack() {
     for era in Era::ALL {
         let scene = Scene::new(Sort::File, era);
         scene

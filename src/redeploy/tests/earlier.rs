@@ -71,7 +71,7 @@ fn an_update_that_never_arrived_did_not_fail_last_week() {
 }
 
 #[test]
-fn an_update_that_arrived_after_an_earlier_failure_is_told_by_its_own_end() {
+fn an_update_after_an_earlier_failure_is_judged_by_its_own_end() {
     for era in TELLING {
         let bench = failed_once(era, GOOD);
         on_update(&bench, 1, Fault::CloseAfter);
@@ -86,7 +86,7 @@ fn an_update_that_arrived_after_an_earlier_failure_is_told_by_its_own_end() {
 
 /// The rollback begins while the record says that the update failed.
 #[test]
-fn a_way_back_that_never_arrived_did_not_fail_as_the_update_did() {
+fn a_rollback_that_never_arrived_did_not_fail_as_the_update_did() {
     for era in TELLING {
         let bench = Bench::new(era);
         bench

@@ -43,7 +43,7 @@ fn remove_all(world: &mut World) {
 }
 
 #[test]
-fn a_stack_that_somebody_takes_away_after_the_update_is_not_called_well() {
+fn a_stack_that_is_removed_after_the_update_is_not_called_healthy() {
     let (bench, _) = uncertain(false);
     bench
         .fake
@@ -101,7 +101,7 @@ fn nothing_is_sent_once_the_time_is_over() {
 }
 
 #[test]
-fn a_way_back_has_time_of_its_own() {
+fn a_rollback_has_a_time_limit_of_its_own() {
     let mut bench = Bench::new(Era::A);
     bench.stack.rollback = RollBack::WhenUnhealthy;
     let before = bench.images();
@@ -182,7 +182,7 @@ fn edited() -> Option<Vec<(String, String)>> {
 }
 
 #[test]
-fn a_way_back_does_not_overwrite_what_a_person_changed_while_it_waited_for_its_turn() {
+fn a_rollback_keeps_an_edit_made_while_it_waited_for_its_lock() {
     let bench = Bench::new(Era::A);
     let before = bench.images();
     bench
@@ -202,7 +202,7 @@ fn a_way_back_does_not_overwrite_what_a_person_changed_while_it_waited_for_its_t
 
 /// A short glitch, a long wait for another deployment, and another glitch are not one long absence.
 #[test]
-fn patience_begins_anew_when_portainer_has_answered() {
+fn patience_starts_again_when_portainer_has_answered() {
     let mut bench = Bench::new(Era::C);
     bench.patience = Duration::from_secs(60);
     let bench = Arc::new(bench);
@@ -262,7 +262,7 @@ fn an_update_that_a_crash_left_unclear_can_be_rolled_back() {
 }
 
 #[test]
-fn whoever_waits_sees_that_a_service_is_restarting() {
+fn the_step_names_a_service_that_is_restarting() {
     let bench = Bench::new(Era::A);
     let crash = Behaviour::CrashLoop {
         every: Duration::from_millis(500),

@@ -695,6 +695,20 @@ fn traces_of_a_deployment_that_do_not_change_are_not_waited_for_longer_than_a_mi
 }
 
 #[test]
+fn the_traces_of_a_recorded_failure_are_not_waited_for() {
+    let bench = Bench::new(Era::C);
+    push(&bench, "web", GOOD);
+    bench.fake.world(|world| {
+        world.half_replace("web-stack", "web");
+        let id = world.stack("web-stack").id;
+        world.stack_mut(id).status = 4;
+    });
+    let report = bench.run(&Order::default());
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    assert!(report.seconds < 60.0, "{report:?}");
+}
+
+#[test]
 fn containers_that_change_between_the_inspection_and_the_submit_are_another_deployment() {
     let bench = Bench::new(Era::A);
     push(&bench, "web", GOOD);
@@ -713,7 +727,7 @@ fn containers_that_change_between_the_inspection_and_the_submit_are_another_depl
 }
 
 #[test]
-fn variables_that_somebody_else_changes_during_the_update_are_reported() {
+fn reports_variables_that_a_person_changes_during_the_update() {
     let bench = Bench::new(Era::A);
     push(&bench, "web", GOOD);
     bench
