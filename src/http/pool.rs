@@ -57,12 +57,15 @@ impl Mailbox {
         }
     }
 
+    /// Clears the event that woke the reader. It may come after its message was taken: the sender may have been interrupted before it.
+    pub(super) fn clear_event(&self) {
+        // Fails only if there is none.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+
     /// Takes all messages. The flag is cleared before the list is taken: a message that comes in between wakes the reader again.
     pub(super) fn take(&self) -> Vec<Message> {
-        if self.is_woken.load(Ordering::SeqCst) {
-            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-            self.is_woken.store(false, Ordering::SeqCst);
-        }
+        self.is_woken.store(false, Ordering::SeqCst);
         std::mem::take(&mut *self.lock())
     }
 

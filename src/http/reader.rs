@@ -128,7 +128,7 @@ impl Reader {
         for event in events.iter() {
             match event.data.u64() {
                 LISTENER => can_accept = true,
-                MAILBOX => {}
+                MAILBOX => self.mailbox.clear_event(),
                 id => self.socket_ready(id, event.flags),
             }
         }

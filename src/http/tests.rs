@@ -163,6 +163,24 @@ fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
 }
 
+/// A worker may be interrupted between its message and its wake-up. The reader, awake for another reason, takes the message first.
+#[test]
+fn clears_a_wake_up_that_comes_after_its_message() {
+    let running = running();
+    let mailbox = &*running.server.mailbox;
+    rustix::io::write(mailbox, &1_u64.to_ne_bytes()).unwrap();
+    let is_readable = || {
+        let mut watched = [rustix::event::PollFd::new(
+            mailbox,
+            rustix::event::PollFlags::IN,
+        )];
+        rustix::event::poll(&mut watched, Some(&rustix::event::Timespec::default())).unwrap() > 0
+    };
+    // Otherwise the reader would not wait any more.
+    eventually(|| !is_readable());
+    assert_eq!(running.ask(&get("/x")), (200, "GET /x 0".to_owned()));
+}
+
 #[test]
 fn reads_and_answers_one_request() {
     let running = running();
