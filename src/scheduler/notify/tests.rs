@@ -222,10 +222,19 @@ fn reports_wanted_events_with_link_and_images() {
     messenger.settings.on = vec![NotifyEvent::Updated];
     messenger.ended(&ended(Outcome::Failed, "not wanted"));
     messenger.ended(&ended(Outcome::Updated, "a recovery, not wanted"));
-    messenger.ended(&ended(Outcome::Updated, "wanted"));
+    let mut updated = ended(Outcome::Updated, "wanted");
+    updated.report.services = vec![ServiceReport {
+        image_id: Some("sha256:2222222222222222".to_owned()),
+        previous_image_id: Some("sha256:1111111111111111".to_owned()),
+        ..ServiceReport::missing("web", "ghcr.io/acme/web:1")
+    }];
+    messenger.ended(&updated);
     let asked = receiver.requests();
     assert_eq!(asked.len(), 1, "{asked:?}");
     let body = body(&asked[0]);
+    let text = text(&updated);
+    assert!(text.contains("web: ghcr.io/acme/web:1 1111"), "{text}");
+    assert!(text.contains(" → 2222"), "{text}");
     assert_eq!(
         (&body["type"], &body["title"]),
         (&"stack.updated".into(), &"app-stack: updated".into())
