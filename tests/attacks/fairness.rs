@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::harness::{SECRET, StopOnDrop, run_attack, setup};
 use crate::support::fake::Era;
@@ -19,7 +19,9 @@ use crate::support::{sign, staff};
 /// A connection from one of many client addresses: all of 127.0.0.0/8 is loopback. It receives little at a time.
 fn connect_from(server: SocketAddr, client: u16) -> Option<TcpStream> {
     let [high, low] = client.to_be_bytes();
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+    // A server that another test starts meanwhile must not inherit it.
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).ok()?;
     set_socket_recv_buffer_size(&socket, 4096).ok()?;
     bind(&socket, &SocketAddr::from(([127, 1, high, low], 0))).ok()?;
     connect(&socket, &server).ok()?;
