@@ -81,8 +81,7 @@ pub(crate) enum ImageSource {
 
 /// Reads a compose file.
 ///
-/// # Errors
-/// The first thing that keeps a value that is read here from being certain, or the file from being loaded.
+/// Errors: the first thing that keeps a value that is read here from being certain, or the file from being loaded.
 pub(crate) fn read(file: &str, variables: &Variables) -> Result<ComposeSpec, ComposeError> {
     if let Some((name, why)) = variables.problem() {
         return Err(ComposeError::UnclearVariable(name.to_owned(), why));

@@ -68,8 +68,7 @@ pub(crate) struct Setting {
 
 /// Reads file, environment and credentials; `option` is `--config`.
 ///
-/// # Errors
-/// All problems at once; the command exits with 78. Syntax errors of the file end alone, because they hide what else is in it.
+/// Errors: all problems at once; the command exits with 78. Syntax errors of the file end alone, because they hide what else is in it.
 pub(crate) fn load(
     scope: ConfigScope,
     option: Option<&Path>,
@@ -94,8 +93,7 @@ pub(crate) fn load(
 
 /// Reads only the address where `serve` listens, for `healthcheck`: whatever else is configured must not make a server look unhealthy.
 ///
-/// # Errors
-/// The problems with this one value.
+/// Errors: the problems with this one value.
 pub(crate) fn load_listen(option: Option<&Path>, env: &ProcessEnv) -> Result<SocketAddr, Problems> {
     const VARIABLE: &str = "STACKHOOK_LISTEN";
     let (mut checker, mut file) = match env.text(VARIABLE) {

@@ -72,8 +72,7 @@ pub(crate) struct Hook {
 impl Hook {
     /// Parses a delivery that was verified for this hook.
     ///
-    /// # Errors
-    /// The mistake in the body, its time or its address.
+    /// Errors: the mistake in the body, its time or its address.
     pub(crate) fn parse_delivery(
         &self,
         verified: &Verified<'_>,

@@ -93,8 +93,7 @@ pub(crate) trait Handler: Send + Sync {
     /// admitted (unknown route, wrong method, address not allowed). The reader thread calls it before any of the body is read, so it
     /// must be quick and must not hash. `peer` is the client's address; behind a trusted proxy the forwarded one.
     ///
-    /// # Errors
-    /// The request is not admitted.
+    /// Errors: the request is not admitted.
     fn admit(
         self: Arc<Self>,
         method: &Method,
@@ -173,8 +172,7 @@ pub(crate) struct Listener(TcpListener);
 impl Listener {
     /// Binds the address.
     ///
-    /// # Errors
-    /// The reason, with advice.
+    /// Errors: the reason, with advice.
     pub(crate) fn bind(listen: SocketAddr) -> Result<Listener, String> {
         // std listens with a backlog of 128, which delays bursts by seconds: SYNs are repeated after one second.
         TcpListener::bind(listen)
@@ -205,8 +203,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves from now on.
     ///
-    /// # Errors
-    /// The system refuses a thread or a descriptor.
+    /// Errors: the system refuses a thread or a descriptor.
     pub(crate) fn start(
         listener: Listener,
         settings: Settings,

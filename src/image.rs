@@ -57,8 +57,7 @@ impl TryFrom<String> for Reference {
 impl Reference {
     /// Parses a reference from a compose file, an event or a command line.
     ///
-    /// # Errors
-    /// The mistake. The text itself is not repeated, because it may hold the value of a variable.
+    /// Errors: the mistake. The text itself is not repeated, because it may hold the value of a variable.
     pub(crate) fn parse(text: &str) -> Result<Reference, BadReference> {
         let (name, tag, digest) = split(text)?;
         let (registry, path) = locate(name);
@@ -71,8 +70,7 @@ impl Reference {
     /// Parses the reference of an event that may not name the registry; such a reference is on every registry.
     /// A text that begins with a registry is parsed as by [`Reference::parse`].
     ///
-    /// # Errors
-    /// As [`Reference::parse`].
+    /// Errors: as [`Reference::parse`].
     pub(crate) fn on_any_registry(text: &str) -> Result<Reference, BadReference> {
         let (name, tag, digest) = split(text)?;
         if leading_host(name).is_some() {

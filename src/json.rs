@@ -30,8 +30,7 @@ impl fmt::Display for NotRead {
 
 /// Parses a whole body.
 ///
-/// # Errors
-/// The reason why it is not read.
+/// Errors: the reason why it is not read.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotRead> {
     let shape = JsonSize::of(bytes);
     if shape.depth > NESTING {

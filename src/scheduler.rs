@@ -122,8 +122,7 @@ struct SchedulerState {
 impl Scheduler {
     /// Restores the state from the journal. Nothing starts before [`Scheduler::begin`].
     ///
-    /// # Errors
-    /// The journal cannot be written.
+    /// Errors: the journal cannot be written.
     pub(crate) fn new(
         stacks: &[Stack],
         clock: Arc<dyn Clock>,

@@ -274,8 +274,7 @@ impl Sender {
 
     /// The scheme of a hook that names none. `Ok(None)`: it depends on secrets that are not known here.
     ///
-    /// # Errors
-    /// The secrets belong to different schemes.
+    /// Errors: the secrets belong to different schemes.
     pub(crate) fn default_scheme(
         self,
         secrets: Option<&[Secret]>,
@@ -358,8 +357,7 @@ impl Sender {
 
     /// Parses a verified delivery.
     ///
-    /// # Errors
-    /// The mistake in the body, its time or its address.
+    /// Errors: the mistake in the body, its time or its address.
     pub(crate) fn parse_delivery(
         self,
         verified: &Verified<'_>,

@@ -155,8 +155,7 @@ pub(crate) struct SignedTimestamp {
 
 /// Checks the proof that `scheme` prescribes against every secret, in constant time and without an early exit.
 ///
-/// # Errors
-/// The reason for the log; the client gets [`EXPECTED`].
+/// Errors: the reason for the log; the client gets [`EXPECTED`].
 pub(crate) fn verify<'r>(
     scheme: &Scheme,
     secrets: &[Secret],
@@ -261,8 +260,7 @@ impl<'r> Verified<'r> {
 
     /// The body as JSON; of two equal keys the later one counts.
     ///
-    /// # Errors
-    /// The position where it stops being JSON; nothing of its content.
+    /// Errors: the position where it stops being JSON; nothing of its content.
     pub(crate) fn json(&self) -> Result<serde_json::Value, NotRead> {
         json::from_slice(self.body)
     }

@@ -21,8 +21,7 @@ pub(crate) enum Notification<'a> {
 
 /// Sends one datagram to the socket that [`NOTIFY_SOCKET`] names (`sd_notify(3)`); an empty value counts as not set.
 ///
-/// # Errors
-/// The address is invalid, or systemd does not listen on it.
+/// Errors: the address is invalid, or systemd does not listen on it.
 pub(crate) fn notify(socket: Option<&OsStr>, notification: Notification<'_>) -> io::Result<()> {
     let Some(socket) = socket.filter(|socket| !socket.is_empty()) else {
         return Ok(());

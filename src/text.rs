@@ -21,8 +21,7 @@ macro_rules! string_enum {
 
             /// Returns the variant with this name.
             ///
-            /// # Errors
-            /// The possible names, and the closest of them.
+            /// Errors: the possible names, and the closest of them.
             pub(crate) fn expect(text: &str) -> Result<$kind, String> {
                 $kind::parse(text).ok_or_else(|| crate::suggest::expected($kind::NAMES, text))
             }

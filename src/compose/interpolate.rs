@@ -96,16 +96,14 @@ pub(super) enum InterpolationError {
 impl Template<'_> {
     /// Parses a value.
     ///
-    /// # Errors
-    /// [`InterpolationError::Unreadable`], also for operators nested beyond the limit.
+    /// Errors: [`InterpolationError::Unreadable`], also for operators nested beyond the limit.
     pub(super) fn parse(text: &str) -> Result<Template<'_>, InterpolationError> {
         parse(text, VARIABLE_NESTING)
     }
 
     /// Replaces the variables by their values.
     ///
-    /// # Errors
-    /// The first variable without a certain value.
+    /// Errors: the first variable without a certain value.
     pub(super) fn fill(&self, variables: &Variables) -> Result<Interpolated, InterpolationError> {
         let mut filled = Interpolated {
             text: String::new(),

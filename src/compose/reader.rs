@@ -79,8 +79,7 @@ pub(crate) enum YamlError {
 
 /// Reads the only document of a file.
 ///
-/// # Errors
-/// Invalid YAML, or a file beyond the limits.
+/// Errors: invalid YAML, or a file beyond the limits.
 pub(super) fn read(file: &str) -> Result<Rc<Node>, YamlError> {
     if file.len() > limits::COMPOSE_FILE_MAX {
         return Err(YamlError::TooLarge);

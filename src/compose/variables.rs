@@ -130,8 +130,7 @@ fn is_env_file_name(name: &str) -> bool {
 
 /// Reads a value that was written to an env file as it is. The rules are those of compose-go's `dotenv` package.
 ///
-/// # Errors
-/// The reason for which the value changes how the rest of the file is read.
+/// Errors: the reason for which the value changes how the rest of the file is read.
 fn read_back(value: &str) -> Result<EnvValue, &'static str> {
     const SPACES: [char; 7] = ['\t', '\u{b}', '\u{c}', '\r', ' ', '\u{85}', '\u{a0}'];
     if value.contains('\n') {

@@ -11,8 +11,7 @@ use crate::suggest;
 /// Parses the file's text, or of it only the key `only`. Returns what could be read, with the unknown keys and the values of a wrong
 /// type, which are left out or empty in the result.
 ///
-/// # Errors
-/// All syntax errors. No problem repeats text of the file, which may be a secret in the wrong place.
+/// Errors: all syntax errors. No problem repeats text of the file, which may be a secret in the wrong place.
 pub(super) fn parse(
     text: &str,
     only: Option<&str>,

@@ -115,8 +115,7 @@ pub(super) struct FileContent {
 
 /// Reads a text of at most `max_bytes`, without its byte order mark.
 ///
-/// # Errors
-/// The reason and, for missing permissions, the command that fixes them.
+/// Errors: the reason and, for missing permissions, the command that fixes them.
 pub(super) fn read_file(path: &Path, max_bytes: usize) -> Result<FileContent, String> {
     let cannot = |why: &str| format!("cannot read {path:?}: {why}");
     let explain = |error: std::io::Error| match error.kind() {

@@ -9,8 +9,7 @@ use crate::stack::order::{ImageFilter, Selection};
 
 /// Selects the images of an event that all rules allow.
 ///
-/// # Errors
-/// The rule that refuses the event, and the fact that it refuses.
+/// Errors: the rule that refuses the event, and the fact that it refuses.
 pub(super) fn select_images(hook: &Hook, event: &Event) -> Result<Selection, String> {
     let rules = &hook.rules;
     let kind = hook.sender.event(&event.name);

@@ -20,8 +20,7 @@ impl Hook {
     /// Makes the orders of a delivery, one for each stack; several events are merged. `only` is the stack that the
     /// path names, `stacks` are all that are configured.
     ///
-    /// # Errors
-    /// The reason why there is nothing to do.
+    /// Errors: the reason why there is nothing to do.
     pub(crate) fn orders(
         &self,
         delivery: &ParsedDelivery,

@@ -37,8 +37,7 @@ enum Next {
 }
 
 impl BodyDecoder {
-    /// # Errors
-    /// The announced length is larger than `max`.
+    /// Errors: the announced length is larger than `max`.
     pub(super) fn new(framing: Framing, max: usize) -> Result<BodyDecoder, Refusal> {
         let next = match framing {
             Framing::Length(length) if length > max => return Err(Refusal::BodyTooLarge),
@@ -56,8 +55,7 @@ impl BodyDecoder {
 
     /// Decodes more input. Returns the number of bytes that belonged to the body once it is complete.
     ///
-    /// # Errors
-    /// The framing is malformed, the body too large, or memory has run out.
+    /// Errors: the framing is malformed, the body too large, or memory has run out.
     pub(super) fn feed(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
         let mut rest = input;
         loop {

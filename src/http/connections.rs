@@ -179,8 +179,7 @@ pub(super) enum Eviction {
 }
 
 impl Connections {
-    /// # Errors
-    /// The system has no descriptor left.
+    /// Errors: the system has no descriptor left.
     pub(super) fn new() -> io::Result<Connections> {
         Ok(Connections {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -193,8 +192,7 @@ impl Connections {
 
     /// Waits for events until the given time or the next deadline.
     ///
-    /// # Errors
-    /// The system cannot wait.
+    /// Errors: the system cannot wait.
     pub(super) fn wait(
         &self,
         events: &mut Vec<epoll::Event>,
@@ -219,8 +217,7 @@ impl Connections {
 
     /// Reports input on a descriptor that is not a connection.
     ///
-    /// # Errors
-    /// The system refuses.
+    /// Errors: the system refuses.
     pub(super) fn watch(&self, descriptor: impl AsFd, tag: u64) -> io::Result<()> {
         let tag = epoll::EventData::new_u64(tag);
         Ok(epoll::add(

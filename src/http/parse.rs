@@ -70,8 +70,7 @@ const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 impl Scanner {
     /// Scans the new bytes of `head`, which holds everything received so far. Returns the position where the body begins.
     ///
-    /// # Errors
-    /// The head cannot become valid.
+    /// Errors: the head cannot become valid.
     pub(super) fn find_end(&mut self, head: &[u8]) -> Result<Option<usize>, Refusal> {
         for byte in head.get(self.seen..).unwrap_or_default() {
             self.seen += 1;
@@ -118,8 +117,7 @@ impl Scanner {
 
 /// Parses a complete head, including its final empty line.
 ///
-/// # Errors
-/// The reason for refusing it.
+/// Errors: the reason for refusing it.
 pub(super) fn parse_head(head: &[u8]) -> Result<Head, BadHead> {
     let bad = |why| BadHead { path: None, why };
     let line = RequestLine::parse(head).map_err(bad)?;

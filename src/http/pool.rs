@@ -38,8 +38,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// # Errors
-    /// The system has no descriptor left.
+    /// Errors: the system has no descriptor left.
     pub(super) fn new() -> io::Result<Mailbox> {
         Ok(Mailbox {
             messages: Mutex::default(),
@@ -98,8 +97,7 @@ struct Queue {
 impl Pool {
     /// Starts the workers.
     ///
-    /// # Errors
-    /// The system has no thread left.
+    /// Errors: the system has no thread left.
     pub(super) fn start(
         handler: &Arc<dyn Handler>,
         mailbox: &Arc<Mailbox>,

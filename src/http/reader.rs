@@ -66,8 +66,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Starts the thread. The channel is disconnected when it ends.
     ///
-    /// # Errors
-    /// The system has no thread or no descriptor left.
+    /// Errors: the system has no thread or no descriptor left.
     pub(super) fn start(
         listener: TcpListener,
         settings: Settings,

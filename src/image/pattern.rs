@@ -27,8 +27,7 @@ pub(crate) struct Pattern {
 impl Pattern {
     /// Parses a pattern of the configuration.
     ///
-    /// # Errors
-    /// The mistake in the pattern.
+    /// Errors: the mistake in the pattern.
     pub(crate) fn parse(text: &str) -> Result<Pattern, BadPattern> {
         if text.contains("***") {
             return Err(BadPattern::Stars);

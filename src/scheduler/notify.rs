@@ -32,8 +32,7 @@ struct Finished {
 impl Notifier {
     /// Starts a thread for each receiver, so that a slow one does not delay the others.
     ///
-    /// # Errors
-    /// The system has no thread, or TLS cannot be used.
+    /// Errors: the system has no thread, or TLS cannot be used.
     pub(crate) fn start(
         receivers: &[Notify],
         public_url: Option<&str>,
@@ -159,8 +158,7 @@ pub(crate) struct Messenger {
 impl Messenger {
     /// Prepares a receiver; nothing is sent yet.
     ///
-    /// # Errors
-    /// TLS cannot be used.
+    /// Errors: TLS cannot be used.
     pub(crate) fn new(
         settings: &Notify,
         clock: Arc<dyn Clock>,
@@ -215,8 +213,7 @@ impl Messenger {
 
     /// Checks that the receiver can be reached, without sending a notice.
     ///
-    /// # Errors
-    /// The receiver does not answer, or answers with a server error.
+    /// Errors: the receiver does not answer, or answers with a server error.
     pub(crate) fn ping(&self) -> Result<(), String> {
         self.fetched(OutgoingRequest::new(
             Method::Options,
@@ -231,8 +228,7 @@ impl Messenger {
 
     /// Sends a test notice.
     ///
-    /// # Errors
-    /// The receiver cannot be reached or rejects the notice.
+    /// Errors: the receiver cannot be reached or rejects the notice.
     pub(crate) fn test(&self) -> Result<(), String> {
         let text = "this is a test of stackhook's notices; nothing happened";
         let data = json!({"message": text});

@@ -72,8 +72,7 @@ struct ProbeState {
 impl Probe {
     /// Starts the thread.
     ///
-    /// # Errors
-    /// The thread cannot be started.
+    /// Errors: the thread cannot be started.
     pub(crate) fn start(deps: ProbeDeps) -> Result<Arc<Probe>, String> {
         let probe = Arc::new(Probe {
             state: Mutex::default(),
@@ -159,8 +158,7 @@ impl Probe {
 
     /// Pauses a stack until staff resume it, or until then (Unix seconds). Portainer is not asked.
     ///
-    /// # Errors
-    /// The pause cannot be saved; the message is for staff.
+    /// Errors: the pause cannot be saved; the message is for staff.
     pub(crate) fn pause(&self, stack: &StackKey, until: Option<u64>) -> Result<(), String> {
         let now = self.deps.clock.unix();
         self.deps.store.pause(stack, now, until)?;
@@ -170,8 +168,7 @@ impl Probe {
 
     /// Resumes updates of a stack. Portainer is not asked.
     ///
-    /// # Errors
-    /// The pause cannot be removed; the message is for staff.
+    /// Errors: the pause cannot be removed; the message is for staff.
     pub(crate) fn resume(&self, stack: &StackKey) -> Result<(), String> {
         self.deps.store.resume(stack)?;
         log::info!(stack = stack.as_str(); "resumed by staff");
@@ -186,8 +183,7 @@ impl Probe {
 
     /// Allows blocked images and values again. Portainer is not asked.
     ///
-    /// # Errors
-    /// A redeploy of the stack runs, or the record cannot be saved; the message is for staff.
+    /// Errors: a redeploy of the stack runs, or the record cannot be saved; the message is for staff.
     fn unblock(&self, stack: &StackKey) -> Result<(), String> {
         let Some(id) = self.deps.store.id_of(stack) else {
             return Ok(());

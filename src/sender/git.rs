@@ -121,8 +121,7 @@ pub(super) fn commit_count(body: &Value) -> usize {
 
 /// Requires one of `values` at a pointer.
 ///
-/// # Errors
-/// The value that is there instead.
+/// Errors: the value that is there instead.
 pub(super) fn require(body: &Value, pointer: &str, values: &[&str]) -> Result<(), String> {
     match text(body, pointer) {
         Some(value) if values.contains(&value) => Ok(()),
@@ -138,8 +137,7 @@ pub(super) fn require(body: &Value, pointer: &str, values: &[&str]) -> Result<()
 /// Refuses a run that was started before a merge or by a comment. Its workflow may build unapproved code from a branch that is
 /// also called "main". Every other trigger is accepted, because the list of triggers grows.
 ///
-/// # Errors
-/// The trigger that is refused, or that none is stated.
+/// Errors: the trigger that is refused, or that none is stated.
 pub(super) fn refuse_unmerged(trigger: Option<&str>) -> Result<(), String> {
     match trigger {
         Some(trigger)

@@ -53,8 +53,7 @@ impl<'d> Document<'d> {
 
     /// Requires that all texts at the first pointer with any are among `allowed`.
     ///
-    /// # Errors
-    /// The text that is not allowed, or the pointers without a text.
+    /// Errors: the text that is not allowed, or the pointers without a text.
     pub(super) fn require(self, pointers: &[&str], allowed: &[&str]) -> Result<(), String> {
         for pointer in pointers {
             let found = self.texts(pointer);

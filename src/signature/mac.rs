@@ -55,8 +55,7 @@ impl SignedText {
 
     /// Parses a template.
     ///
-    /// # Errors
-    /// The part that is missing or not known.
+    /// Errors: the part that is missing or not known.
     pub(crate) fn parse(text: &str) -> Result<SignedText, String> {
         let rest = text
             .replacen("{body}", "", 1)

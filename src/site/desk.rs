@@ -40,8 +40,7 @@ pub(crate) struct Desk {
 impl Desk {
     /// `shown` is the effective configuration.
     ///
-    /// # Errors
-    /// The system has no random bytes, or the password cannot be one.
+    /// Errors: the system has no random bytes, or the password cannot be one.
     pub(crate) fn new(
         staff: &Staff,
         public_url: Option<String>,

@@ -125,8 +125,7 @@ fn is_temporary(path: &Path) -> bool {
 
 /// Opens an existing regular file. A FIFO would block, and a symbolic link in a directory that another user owns could lead anywhere.
 ///
-/// # Errors
-/// The file does not exist, is not a regular file, or cannot be opened.
+/// Errors: the file does not exist, is not a regular file, or cannot be opened.
 pub(super) fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
     let expected = fs::symlink_metadata(path)?;
     if !expected.is_file() {
@@ -142,8 +141,7 @@ pub(super) fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<Fil
 
 /// Reads a whole regular file; `None` if it does not exist.
 ///
-/// # Errors
-/// As [`open_regular`].
+/// Errors: as [`open_regular`].
 pub(super) fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match open_regular(path, OpenOptions::new().read(true)) {
         Ok(mut file) => {
@@ -158,8 +156,7 @@ pub(super) fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Creates a file that only its owner may read, whatever the umask; it belongs to the owner of the state directory.
 ///
-/// # Errors
-/// The file exists, or cannot be created.
+/// Errors: the file exists, or cannot be created.
 pub(super) fn create_private(path: &Path, dir: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -175,8 +172,7 @@ pub(super) fn create_private(path: &Path, dir: &Path) -> io::Result<File> {
 /// Replaces a file atomically: readers see the old or the new content, and the new one is on disk when this returns. Returns the new
 /// file, open for appending.
 ///
-/// # Errors
-/// The file is as it was, or it is replaced and a power cut may bring the old one back.
+/// Errors: the file is as it was, or it is replaced and a power cut may bring the old one back.
 pub(super) fn replace(path: &Path, bytes: &[u8], dir: &Path) -> io::Result<File> {
     // Two processes may replace the same file at the same time.
     let mut temporary = path.as_os_str().to_owned();

@@ -64,8 +64,7 @@ impl Journal {
     /// Locks the directory for this server and returns the entries of earlier ones, in order. Waits up to `patience` for another
     /// server that may be about to end. `unix` becomes part of the name of a damaged file that is set aside.
     ///
-    /// # Errors
-    /// Another server has the directory, or it cannot be used; the message is for the operator.
+    /// Errors: another server has the directory, or it cannot be used; the message is for the operator.
     pub(crate) fn open(
         dir: &Path,
         unix: u64,
@@ -125,8 +124,7 @@ impl Journal {
     /// Reads the entries of a journal without locking it, so beside a running server; empty if there is none. The last entry may be
     /// missing while it is being written.
     ///
-    /// # Errors
-    /// The file cannot be read; the message is for the operator.
+    /// Errors: the file cannot be read; the message is for the operator.
     pub(crate) fn read(dir: &Path) -> Result<Vec<Entry>, String> {
         let path = dir.join(NAME);
         let bytes = directory::read_regular(&path)
@@ -136,8 +134,7 @@ impl Journal {
 
     /// Appends an entry. `state` returns entries for the state so far, needed where the file must be rewritten first.
     ///
-    /// # Errors
-    /// Nothing was appended.
+    /// Errors: nothing was appended.
     pub(crate) fn append(
         &mut self,
         entry: &Entry,
@@ -179,8 +176,7 @@ impl Journal {
 
     /// Replaces the file by one with these entries and those of unknown kinds.
     ///
-    /// # Errors
-    /// The file still has its old content.
+    /// Errors: the file still has its old content.
     pub(crate) fn rewrite(&mut self, state: &[Entry]) -> Result<(), WriteError> {
         let mut bytes = format!("{}\n", record::HEADER).into_bytes();
         for line in &self.unknown_entries {

@@ -68,8 +68,7 @@ pub(crate) enum LockError {
 impl LockManager {
     /// Prepares the directory. `command` is shown to others that wait: `serve`, `redeploy`.
     ///
-    /// # Errors
-    /// The directory cannot be used; the message says how to fix it.
+    /// Errors: the directory cannot be used; the message says how to fix it.
     pub(crate) fn new(state_dir: Option<&Path>, command: &str) -> Result<LockManager, String> {
         if let Some(dir) = state_dir {
             directory::prepare(dir)?;
@@ -84,8 +83,7 @@ impl LockManager {
 
     /// Waits for a lock for at most `within`; `waits_for` gets the name of each holder that is waited for.
     ///
-    /// # Errors
-    /// The time is over, or the lock file cannot be used.
+    /// Errors: the time is over, or the lock file cannot be used.
     pub(crate) fn acquire(
         &self,
         key: LockKey,

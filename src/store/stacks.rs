@@ -48,8 +48,7 @@ const NOTIFIED: &str = "told.json";
 impl StackStore {
     /// Prepares the directory. Without one, the data lasts as long as the process.
     ///
-    /// # Errors
-    /// The directory cannot be used; the message says how to fix it.
+    /// Errors: the directory cannot be used; the message says how to fix it.
     pub(crate) fn new(state_dir: Option<&Path>) -> Result<StackStore, String> {
         if let Some(dir) = state_dir {
             directory::prepare(dir)?;
@@ -123,8 +122,7 @@ impl StackStore {
 
     /// Replaces the record of a stack; on disk when it returns. Only the holder of the stack's lock may call it.
     ///
-    /// # Errors
-    /// A message for the operator; the old record still exists.
+    /// Errors: a message for the operator; the old record still exists.
     pub(crate) fn set_record(&self, id: i64, value: &Value) -> Result<(), String> {
         self.files
             .write(&format!("{id}.json"), &format!("{value}\n"))
@@ -188,8 +186,7 @@ impl StackStore {
 
     /// Pauses a stack from now on (Unix seconds): redeploys that leave the queue are skipped. An existing pause keeps its start.
     ///
-    /// # Errors
-    /// A message for the operator; nothing changed.
+    /// Errors: a message for the operator; nothing changed.
     pub(crate) fn pause(
         &self,
         key: &StackKey,
@@ -214,8 +211,7 @@ impl StackStore {
 
     /// Resumes updates of a stack. Deliveries that were skipped during the pause are not replayed.
     ///
-    /// # Errors
-    /// A message for the operator: a file cannot be removed, or a pause of version 0.1 cannot be attributed yet.
+    /// Errors: a message for the operator: a file cannot be removed, or a pause of version 0.1 cannot be attributed yet.
     pub(crate) fn resume(&self, key: &StackKey) -> Result<(), String> {
         for name in self.pause_files(key) {
             self.files.remove(&name)?;
@@ -238,8 +234,7 @@ impl StackStore {
 
     /// Saves the notification state of a stack. Only the notification thread may call it.
     ///
-    /// # Errors
-    /// A message for the operator; the old state still exists.
+    /// Errors: a message for the operator; the old state still exists.
     pub(crate) fn set_notified(&self, stack: &str, failing: bool) -> Result<(), String> {
         let mut states = self.notified_states();
         states.insert(stack.to_owned(), failing.into());

@@ -377,7 +377,7 @@ def describe_burst(answered, results, statuses, jobs, over, told, peak):
     times = sorted(took for took, _ in results)
     codes = ", ".join(f"{statuses.count(code)} × {code}" for code in sorted(set(statuses)))
     return (f"{jobs}; {codes}, all within {number(answered)} s (p50 {number(times[len(times) // 2] * 1000)} ms, "
-            f"slowest {number(times[-1] * 1000)} ms); all over after {number(over)} s: {told}; at most {number(peak)} MB of memory")
+            f"slowest {number(times[-1] * 1000)} ms); all finished after {number(over)} s: {told}; at most {number(peak)} MB of memory")
 
 
 def command_stand_in(text):

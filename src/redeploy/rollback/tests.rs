@@ -180,7 +180,7 @@ fn ignores_foreign_containers_named_like_a_service_of_the_file() {
     let twins: [&[(&str, &str)]; 3] = [
         &[("config-hash", "")],
         &[("service", "")],
-        &[("project.config_files", "/home/someone/docker-compose.yml")],
+        &[("project.config_files", "/srv/other/docker-compose.yml")],
     ];
     for labels in twins {
         let mut bench = Bench::new(Era::A);

@@ -474,6 +474,85 @@ fn an_engine_that_restarts_late_gives_the_containers_their_time_again() {
 }
 
 #[test]
+fn a_rollback_survives_a_late_restart_of_the_engine() {
+    let bench = slow_bench();
+    let slow = Behaviour::Healthy {
+        after: Duration::from_secs(25),
+    };
+    let previous = push(&bench, "web", slow);
+    let report = bench.run(&Order::default());
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    push(&bench, "web", Behaviour::CannotStart);
+    let watcher = at_observation(&bench, 20, |world| {
+        world.engine_dies(1);
+        world.engine_returns(1);
+    });
+    let report = bench.run_watched(&Order::default(), &watcher);
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    let says = "the previous images run again";
+    assert!(report.message.contains(says), "{}", report.message);
+    assert_eq!(bench.images()["web"], previous);
+    assert_eq!(state_of(&report, "web"), ServiceState::Healthy);
+}
+
+/// The engine does not start a container without a restart policy again.
+#[test]
+fn a_container_that_stays_down_after_a_restart_of_the_engine_is_restored_and_not_blamed() {
+    let mut bench = Bench::with(Era::A, |world| {
+        world.push("ghcr.io/acme/web:1", GOOD);
+        world.push("ghcr.io/acme/worker:1", Behaviour::Runs);
+        let file = SLOW.replace(
+            "worker:1\n    restart: unless-stopped",
+            "worker:1\n    depends_on: [web]",
+        );
+        world.compose_stack("web-stack", &file, &[]);
+    });
+    bench.stack.healthy_within = Duration::from_secs(32);
+    let slow = Behaviour::Healthy {
+        after: Duration::from_secs(25),
+    };
+    push(&bench, "web", slow);
+    push(&bench, "worker", Behaviour::Runs);
+    let watcher = at_observation(&bench, 20, |world| {
+        world.engine_dies(1);
+        world.engine_returns(1);
+    });
+    let report = bench.run_watched(&Order::default(), &watcher);
+    assert_eq!(report.outcome, Outcome::Failed, "{report:?}");
+    let kept = bench.memory.recall(StackId(1));
+    assert!(kept.blocked.is_empty(), "{kept:?}");
+    let worker = bench
+        .fake
+        .world(|world| world.container("web-stack", "worker"));
+    assert_eq!(worker.state, "running", "{report:?}");
+}
+
+#[test]
+fn a_resumed_update_survives_a_late_restart_of_the_engine() {
+    let bench = slow_bench();
+    let slow = Behaviour::Healthy {
+        after: Duration::from_secs(25),
+    };
+    let web = push(&bench, "web", slow);
+    let kept = crate::redeploy::bench::Kept::default();
+    let report = crate::redeploy::run(&bench.context(&kept), &bench.stack, &Order::default());
+    assert_eq!(report.outcome, Outcome::Updated, "{report:?}");
+    // The containers start once more, so that the resumed run has something to wait for.
+    bench.fake.world(|world| {
+        world.engine_dies(1);
+        world.engine_returns(1);
+    });
+    let submission = kept.0.lock().unwrap().take().unwrap();
+    let watcher = at_observation(&bench, 20, |world| {
+        world.engine_dies(1);
+        world.engine_returns(1);
+    });
+    let report = crate::redeploy::resume(&bench.context(&watcher), &bench.stack, submission);
+    check(&report, Outcome::Updated, Some(true), &["all healthy"]);
+    assert_eq!(bench.images()["web"], web);
+}
+
+#[test]
 fn no_image_is_blocked_after_an_unnoticed_restart_of_the_engine() {
     let mut bench = slow_bench();
     bench.stack.rollback = RollBack::WhenUnhealthy;

@@ -1,11 +1,11 @@
-//! The way from nothing to the first update that starts by itself, as a list whose first open step is the next thing to do.
+//! The steps to the first automatic update, as a list whose first open step is the next thing to do.
 
 use crate::site::desk::SETTINGS_PAGE;
 use crate::site::page::text::sentence;
 use crate::site::page::{PageData, Tone, connection, hooks};
 use crate::stack::outcome::Outcome;
 
-/// A step on the way to the first update that starts by itself.
+/// A step to the first automatic update.
 pub(super) struct FirstStep {
     pub(super) tone: Tone,
     pub(super) title: String,
