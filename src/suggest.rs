@@ -14,7 +14,8 @@ pub(crate) fn expected(names: &[&str], word: &str) -> String {
     }
 }
 
-/// The known word within one edit for every three characters, at most three; case and the kind of hyphen do not count.
+/// The known word within one edit for every three characters, at most three, or else the first one that continues the word or begins it:
+/// `STACK_NAME` for `STACK`. Case and the kind of hyphen do not count.
 pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A long word is not a typo of a key, and comparing it takes quadratic time.
     const MAX_CHARS: usize = 64;
@@ -25,12 +26,24 @@ pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         return None;
     }
     let max_distance = (length / 3).clamp(1, 3);
-    known
-        .into_iter()
-        .map(|known| (strsim::osa_distance(&word, &normalize(known)), known))
+    let known: Vec<&str> = known.into_iter().collect();
+    let near = known
+        .iter()
+        .map(|known| (strsim::osa_distance(&word, &normalize(known)), *known))
         .filter(|(distance, _)| *distance <= max_distance)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+        .min_by_key(|(distance, _)| *distance);
+    let is_begun = |known: &&&str| {
+        let known = normalize(known);
+        let continues = |long: &str, short: &str| {
+            short.len() > 2
+                && long
+                    .strip_prefix(short)
+                    .is_some_and(|rest| rest.starts_with('_'))
+        };
+        continues(&known, &word) || continues(&word, &known)
+    };
+    near.map(|(_, known)| known)
+        .or_else(|| known.iter().find(is_begun).copied())
 }
 
 #[cfg(test)]
@@ -53,6 +66,10 @@ mod tests {
         check("time-out", &keys, Some("timeout"));
         check("uri", &keys, Some("url"));
         check("shpo", &["shop"], Some("shop"));
+        check("api", &keys, Some("api_key"));
+        check("url_of_portainer", &keys, Some("url"));
+        check("urls_of_portainer", &keys, None);
+        check("ap", &keys, None);
         check("proxy", &keys, None);
         check("", &keys, None);
         check("x", &[], None);
