@@ -386,21 +386,30 @@ def command_stand_in(text):
         return connection.makefile().read().strip()
 
 
+PATIENCE = 10
+
+
 def honest_times(server, count):
-    """Sends signed deliveries one after the other from an address of their own. Returns their times, sorted (milliseconds)."""
+    """Sends signed deliveries one after the other from an address of their own. Returns their times, sorted (milliseconds), or None
+    if another server than stackhook leaves one without an answer."""
     request_bytes = (f"POST {server.hook} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(PING)}\r\n"
                      f"X-Portainer-Signature: {signature(PING)}\r\nConnection: close\r\n\r\n").encode() + PING
     times = []
     for _ in range(count):
         began = time.perf_counter()
         with socket.socket() as connection:
-            connection.settimeout(30)
-            connection.bind(("127.0.0.2", 0))
-            connection.connect(("127.0.0.1", server.port))
-            connection.sendall(request_bytes)
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
+            connection.settimeout(PATIENCE)
+            try:
+                connection.bind(("127.0.0.2", 0))
+                connection.connect(("127.0.0.1", server.port))
+                connection.sendall(request_bytes)
+                answer = b""
+                while piece := connection.recv(65536):
+                    answer += piece
+            except OSError:
+                if server.name == "stackhook":
+                    raise
+                return None
         times.append((time.perf_counter() - began) * 1000)
         assert answer.startswith(b"HTTP/1.1 200"), f"{server.name}: {answer[:80]}"
     return sorted(times)
@@ -446,7 +455,7 @@ def growth():
             for connection in slow:
                 connection.close()
             server.stop()
-            cells.append(percentiles(times) + (f"; {number(each)} kB" if count else ""))
+            cells.append((percentiles(times) if times else f"no answer within {PATIENCE} s") + (f"; {number(each)} kB" if count else ""))
         rows.append([f"{count:,}", *cells])
     print("A signed delivery beside slow connections (heads and bodies that trickle, silent ones): p50 / p99, ms; memory for each:\n")
     table(["slow connections", *(server.name for server in servers)], rows)
